@@ -1,0 +1,200 @@
+//! The SVIDs and bundles that the Workload API hands out, kept up to date. Not for credentials that a dial brings along as PEM.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::CertifiedKey;
+use spiffe::workload_api::WorkloadApiError;
+use spiffe::{WorkloadApiClient, X509Context, X509Svid};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::credential;
+use crate::protocol::Carried;
+
+/// The pause between two connections to the Workload API. An agent that knows no entry for this workload yet ends the stream at once and
+/// announces nothing, so asking again is all there is; this is the only wait here without an event, and it ends early when nobody listens.
+const RECONNECT: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    #[error("the Workload API handed out no SVID for {id}; it handed out: {}{}\nhint: is there an entry for it whose selectors fit the probe's pod?", listed(.held), last_word(.status.as_ref()))]
+    NoSvid { id: String, held: Vec<String>, status: Option<String> },
+    #[error("the Workload API handed out no bundle of the trust domain {trust_domain}; it handed out those of: {}{}", listed(.held), last_word(.status.as_ref()))]
+    NoBundle { trust_domain: String, held: Vec<String>, status: Option<String> },
+    #[error("after {waited_ms} ms the Workload API had handed out no SVID for: {}; it had handed out: {}{}", listed(.missing), listed(.held), last_word(.status.as_ref()))]
+    Missing { missing: Vec<String>, held: Vec<String>, waited_ms: u64, status: Option<String> },
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+fn last_word(status: Option<&String>) -> String {
+    status.map(|status| format!("; its last word: {status}")).unwrap_or_default()
+}
+
+/// A view of what the Workload API handed out last.
+#[derive(Debug, Clone)]
+pub struct Identities(watch::Receiver<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    svids: BTreeMap<String, Svid>,
+    /// By the trust domain's name.
+    bundles: BTreeMap<String, Bundle>,
+    /// Why there is no stream at the moment.
+    status: Option<String>,
+}
+
+#[derive(Debug)]
+struct Svid {
+    /// Ready for use in a handshake.
+    key: Arc<CertifiedKey>,
+    issued: Arc<X509Svid>,
+}
+
+#[derive(Debug)]
+struct Bundle {
+    roots: Arc<RootCertStore>,
+    authorities: Vec<CertificateDer<'static>>,
+}
+
+impl Identities {
+    /// None at all: for dials from outside a cluster, which bring PEM along.
+    pub fn none() -> Self {
+        Self(watch::channel(Held { status: Some("no Workload API was asked".into()), ..Held::default() }).1)
+    }
+
+    /// Follows the Workload API at this address (`unix:///…`, as in `SPIFFE_ENDPOINT_SOCKET`) until the last clone is dropped.
+    /// Must be called inside a tokio runtime.
+    pub fn follow(endpoint: String) -> Self {
+        let (sender, receiver) = watch::channel(Held { status: Some(format!("no answer yet from {endpoint}")), ..Held::default() });
+        tokio::spawn(follow(endpoint, sender));
+        Self(receiver)
+    }
+
+    /// The SPIFFE ID of every SVID held now.
+    pub fn held(&self) -> Vec<String> {
+        self.0.borrow().ids()
+    }
+
+    /// Waits until an SVID is held for each of these SPIFFE IDs; returns all that are held then.
+    pub async fn await_all(&self, ids: &[String], limit: Duration) -> Result<Vec<String>, IdentityError> {
+        let mut held = self.0.clone();
+        let all = held.wait_for(|held| ids.iter().all(|id| held.svids.contains_key(id)));
+        if let Ok(Ok(held)) = timeout(limit, all).await {
+            return Ok(held.ids());
+        }
+        let held = self.0.borrow();
+        let missing = ids.iter().filter(|id| !held.svids.contains_key(*id)).cloned().collect();
+        let waited_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        Err(IdentityError::Missing { missing, held: held.ids(), waited_ms, status: held.status.clone() })
+    }
+
+    /// The SVID with this SPIFFE ID, with its trust domain's bundle, as PEM.
+    pub fn fetch(&self, id: &str) -> Result<Carried, IdentityError> {
+        let held = self.0.borrow();
+        let issued = &held.svid(id)?.issued;
+        let bundle = held.bundle(issued.spiffe_id().trust_domain_name())?;
+        Ok(Carried {
+            chain: issued.cert_chain().iter().map(|certificate| pem("CERTIFICATE", certificate.as_bytes())).collect(),
+            key: pem("PRIVATE KEY", issued.private_key().as_bytes()),
+            bundle: bundle.authorities.iter().map(|authority| pem("CERTIFICATE", authority)).collect(),
+        })
+    }
+
+    pub(crate) fn svid(&self, id: &str) -> Result<Arc<CertifiedKey>, IdentityError> {
+        self.0.borrow().svid(id).map(|svid| svid.key.clone())
+    }
+
+    pub(crate) fn bundle(&self, trust_domain: &str) -> Result<Arc<RootCertStore>, IdentityError> {
+        self.0.borrow().bundle(trust_domain).map(|bundle| bundle.roots.clone())
+    }
+}
+
+impl Held {
+    fn ids(&self) -> Vec<String> {
+        self.svids.keys().cloned().collect()
+    }
+
+    fn svid(&self, id: &str) -> Result<&Svid, IdentityError> {
+        self.svids.get(id).ok_or_else(|| IdentityError::NoSvid { id: id.into(), held: self.ids(), status: self.status.clone() })
+    }
+
+    fn bundle(&self, trust_domain: &str) -> Result<&Bundle, IdentityError> {
+        self.bundles.get(trust_domain).ok_or_else(|| IdentityError::NoBundle {
+            trust_domain: trust_domain.into(),
+            held: self.bundles.keys().cloned().collect(),
+            status: self.status.clone(),
+        })
+    }
+
+    /// All of it or nothing: a context of which a part cannot be used is an agent's fault that must not pass as a missing SVID.
+    fn of(context: &X509Context) -> Result<Self, String> {
+        let mut held = Self::default();
+        for issued in context.svids() {
+            let id = issued.spiffe_id().to_string();
+            let chain = issued.cert_chain().iter().map(|certificate| owned(certificate.as_bytes())).collect();
+            let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(issued.private_key().as_bytes().to_vec()));
+            let key = credential::certified(chain, key).map_err(|e| format!("the key of {id} cannot be used: {e}"))?;
+            held.svids.insert(id, Svid { key, issued: issued.clone() });
+        }
+        for (trust_domain, bundle) in context.bundle_set().iter() {
+            let authorities: Vec<_> = bundle.authorities().iter().map(|authority| owned(authority.as_bytes())).collect();
+            let roots = credential::roots(authorities.iter().cloned());
+            let roots = Arc::new(roots.map_err(|e| format!("the bundle of {trust_domain} cannot be used: {e}"))?);
+            held.bundles.insert(trust_domain.as_str().into(), Bundle { roots, authorities });
+        }
+        Ok(held)
+    }
+}
+
+fn owned(der: &[u8]) -> CertificateDer<'static> {
+    CertificateDer::from(der.to_vec())
+}
+
+fn pem(tag: &str, der: &[u8]) -> String {
+    let line_feeds = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    pem::encode_config(&pem::Pem::new(tag, der), line_feeds)
+}
+
+async fn follow(endpoint: String, held: watch::Sender<Held>) {
+    loop {
+        let ended = tokio::select! {
+            () = held.closed() => return,
+            ended = stream(&endpoint, &held) => ended,
+        };
+        held.send_modify(|held| {
+            // What was handed out stays in use while the agent is away. "No identity issued" is an answer: there is nothing to use.
+            if matches!(ended, Some(WorkloadApiError::NoIdentityIssued)) {
+                held.svids.clear();
+            }
+            held.status = Some(ended.map_or_else(|| "the agent ended the stream".into(), |e| e.to_string()));
+        });
+        if timeout(RECONNECT, held.closed()).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// Takes in one stream of X.509 contexts to its end; says why it ended.
+async fn stream(endpoint: &str, held: &watch::Sender<Held>) -> Option<WorkloadApiError> {
+    let contexts = async { WorkloadApiClient::connect_to(endpoint).await?.stream_x509_contexts().await };
+    let mut contexts = match contexts.await {
+        Ok(contexts) => contexts,
+        Err(e) => return Some(e),
+    };
+    while let Some(context) = contexts.next().await {
+        match context.map(|context| Held::of(&context)) {
+            Ok(Ok(now)) => drop(held.send_replace(now)),
+            Ok(Err(unusable)) => held.send_modify(|held| held.status = Some(unusable)),
+            Err(e) => return Some(e),
+        }
+    }
+    None
+}

@@ -1,0 +1,138 @@
+//! Whom the client takes for the server: a chain to the given bundle, and the expected SPIFFE ID or DNS name. Not for the client's own credential.
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::protocol;
+
+/// Why a chain that verifies is still not the expected server's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Mismatch {
+    #[error("its certificate has {} URI SANs where an X.509-SVID has exactly one{}", .found.len(), listed(.found))]
+    NotOneUri { found: Vec<String> },
+    #[error("its SPIFFE ID is {found}, not {expected}")]
+    OtherId { expected: String, found: String },
+    #[error("its certificate is not for the DNS name {expected}; it is for {}", if .found.is_empty() { "none".into() } else { .found.join(", ") })]
+    OtherDns { expected: String, found: Vec<String> },
+}
+
+fn listed(found: &[String]) -> String {
+    if found.is_empty() { String::new() } else { format!(": {}", found.join(", ")) }
+}
+
+/// The verifier's refusal in words.
+pub(crate) fn reason(refusal: &CertificateError) -> String {
+    match refusal {
+        CertificateError::Other(OtherError(cause)) => cause.to_string(),
+        _ => format!("its certificate does not verify against the bundle: {refusal}"),
+    }
+}
+
+/// The names in a certificate's subjectAltName; none where it cannot be read.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sans {
+    pub(crate) uris: Vec<String>,
+    pub(crate) dns: Vec<String>,
+}
+
+impl Sans {
+    pub(crate) fn of(certificate: &CertificateDer<'_>) -> Self {
+        let mut sans = Self::default();
+        let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return sans };
+        let Ok(Some(extension)) = parsed.subject_alternative_name() else { return sans };
+        for name in &extension.value.general_names {
+            match name {
+                GeneralName::URI(uri) => sans.uris.push((*uri).to_owned()),
+                GeneralName::DNSName(dns) => sans.dns.push((*dns).to_owned()),
+                _ => {}
+            }
+        }
+        sans
+    }
+}
+
+/// One dial's verifier.
+#[derive(Debug)]
+pub(crate) struct Verifier {
+    roots: Arc<RootCertStore>,
+    expected: protocol::ServerName,
+    provider: Arc<CryptoProvider>,
+    /// What the server sent, leaf first: rustls itself keeps only a chain that was verified.
+    sent: OnceLock<Vec<CertificateDer<'static>>>,
+}
+
+impl Verifier {
+    pub(crate) fn new(roots: Arc<RootCertStore>, expected: protocol::ServerName, provider: Arc<CryptoProvider>) -> Self {
+        Self { roots, expected, provider, sent: OnceLock::new() }
+    }
+
+    pub(crate) fn sent(&self) -> &[CertificateDer<'static>] {
+        self.sent.get().map_or(&[], Vec::as_slice)
+    }
+
+    fn name_matches(&self, leaf: &CertificateDer<'_>, parsed: &ParsedCertificate<'_>, dialled: &ServerName<'_>) -> Result<(), Error> {
+        let sans = Sans::of(leaf);
+        let mismatch = match &self.expected {
+            protocol::ServerName::Spiffe(expected) => match sans.uris.as_slice() {
+                [found] if found == expected => return Ok(()),
+                [found] => Mismatch::OtherId { expected: expected.clone(), found: found.clone() },
+                _ => Mismatch::NotOneUri { found: sans.uris },
+            },
+            protocol::ServerName::Dns(expected) => match verify_server_name(parsed, dialled) {
+                Err(Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })) => {
+                    Mismatch::OtherDns { expected: expected.clone(), found: sans.dns }
+                }
+                verified => return verified,
+            },
+        };
+        Err(CertificateError::Other(OtherError(Arc::new(mismatch))).into())
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        dialled: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.sent.get_or_init(|| std::iter::once(leaf).chain(intermediates).map(|sent| sent.clone().into_owned()).collect());
+        let parsed = ParsedCertificate::try_from(leaf)?;
+        // Validity and the extended key usage serverAuth (where the certificate restricts it: X.509-SVID, appendix A) are checked here too.
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, now, algorithms)?;
+        self.name_matches(leaf, &parsed, dialled)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, leaf, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, leaf, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,45 @@
+//! `svidproof down` and `svidproof gc`.
+
+use clap::Args;
+
+use super::Failure;
+use super::run::take_down;
+use crate::lease::{self, Lease};
+use crate::progress::Progress;
+
+#[derive(Debug, Args)]
+pub(super) struct DownArgs {
+    /// Only this run [default: all that are kept]
+    #[arg(long, value_name = "ID")]
+    run: Option<String>,
+}
+
+pub(super) async fn down(args: DownArgs, progress: &Progress) -> Result<u8, Failure> {
+    let mut found = 0;
+    for dir in Lease::all()? {
+        let id = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if args.run.as_ref().is_some_and(|wanted| *wanted != id) {
+            continue;
+        }
+        let Ok(lease) = Lease::open(dir) else {
+            progress.note(&format!("run {id} is under way in another svidproof: left alone"));
+            continue;
+        };
+        found += 1;
+        take_down(&lease, progress).await?;
+    }
+    match (&args.run, found) {
+        (Some(run), 0) => Err(Failure::input(format!("there is no run {run} to take down"))),
+        (None, 0) => {
+            progress.note("nothing is kept");
+            Ok(0)
+        }
+        _ => Ok(0),
+    }
+}
+
+pub(super) async fn gc(progress: &Progress) -> Result<u8, Failure> {
+    let gone = lease::gc(progress).await?;
+    progress.note(&format!("{} left-over run(s) taken down", gone.len()));
+    Ok(0)
+}

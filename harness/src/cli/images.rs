@@ -1,0 +1,64 @@
+//! `svidproof images`: what a cluster is made of.
+
+use clap::{Args, Subcommand};
+
+use super::{Failure, interrupted, print, project};
+use crate::engine;
+use crate::images::{self, Cached, Source};
+use crate::progress::Progress;
+
+#[derive(Debug, Args)]
+pub(super) struct ImagesArgs {
+    #[command(subcommand)]
+    command: ImagesCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ImagesCommand {
+    /// Build what is not in the cache yet
+    Build {
+        /// Where images come from
+        #[arg(long, value_enum, default_value_t = Source::Auto)]
+        images: Source,
+    },
+    /// What is in the cache, and how large it is
+    List,
+    /// Remove from the cache what this project does not need any more
+    Prune,
+}
+
+pub(super) async fn images(args: ImagesArgs, progress: &Progress) -> Result<u8, Failure> {
+    let root = project()?;
+    tokio::select! {
+        status = carry_out(args, &root, progress) => status,
+        () = interrupted() => Err(Failure { status: 130, message: "interrupted; what is built is kept, and the next build goes on from there".into() }),
+    }
+}
+
+async fn carry_out(args: ImagesArgs, root: &std::path::Path, progress: &Progress) -> Result<u8, Failure> {
+    match args.command {
+        ImagesCommand::Build { images } => {
+            let step = progress.phase("images");
+            let engine = engine::ensure(progress).await?;
+            images::build(root, &engine, images, progress).await?;
+            step.done();
+        }
+        ImagesCommand::List => print(&lines(&images::list(root).await?))?,
+        ImagesCommand::Prune => {
+            let engine = engine::ensure(progress).await?;
+            print(&lines(&images::prune(root, &engine, progress).await?))?;
+        }
+    }
+    Ok(0)
+}
+
+fn lines(cached: &[Cached]) -> String {
+    let line = |one: &Cached| format!("{:>8.1} MB  {:<8} {}\n", megabytes(one.bytes), if one.current { "current" } else { "old" }, one.name);
+    let total = megabytes(cached.iter().map(|one| one.bytes).sum());
+    cached.iter().map(line).collect::<String>() + &format!("{total:>8.1} MB\n")
+}
+
+#[allow(clippy::cast_precision_loss, reason = "it is shown to one decimal")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}

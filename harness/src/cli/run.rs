@@ -1,0 +1,62 @@
+//! `svidproof run`: from nothing to torn down.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::test::{Tested, report, test_all};
+use super::{Failure, Scenarios, Where, interrupted, load};
+use crate::lease::{self, Lease};
+use crate::progress::Progress;
+use crate::scenario::Scenario;
+use crate::session::{self, Setup};
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    scenarios: Scenarios,
+    #[command(flatten)]
+    place: Where,
+    /// Leave the cluster standing, for `svidproof test`
+    #[arg(long)]
+    keep: bool,
+    /// Where report.json goes
+    #[arg(long, value_name = "DIR", default_value = ".svidproof")]
+    out: PathBuf,
+}
+
+pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<u8, Failure> {
+    let scenarios = load(&args.scenarios)?;
+    let begun = std::time::Instant::now();
+    let started = jiff::Timestamp::now();
+    lease::gc(progress).await?;
+    let lease = Lease::new()?;
+    let tested = tokio::select! {
+        tested = work(&lease, scenarios, &args, progress) => tested,
+        () = interrupted() => Err(Failure::interrupted()),
+    };
+    // What could not even be brought up is of no use to keep.
+    if args.keep && tested.is_ok() {
+        lease.keep()?;
+        progress.note(&format!("run {} is kept: `svidproof test` uses it, `svidproof down` takes it down", lease.id));
+    } else {
+        take_down(&lease, progress).await?;
+    }
+    let tested = tested?;
+    report(&tested, &lease.id, started, begun, &args.out, progress)
+}
+
+async fn work(lease: &Lease, scenarios: Vec<Scenario>, args: &RunArgs, progress: &Progress) -> Result<Tested, Failure> {
+    let wish = args.place.wish();
+    let setup = Setup { scenarios, provider: args.place.provider, wish: &wish, source: args.place.images, progress };
+    let session = session::up(lease, setup).await?;
+    test_all(&session, None, &|_| true).await
+}
+
+/// Takes the run down; a second signal leaves the rest to `gc`.
+pub(super) async fn take_down(lease: &Lease, progress: &Progress) -> Result<(), Failure> {
+    tokio::select! {
+        gone = lease::teardown(lease, progress) => Ok(gone?),
+        () = interrupted() => Err(Failure { status: 130, message: "interrupted while taking down\nhint: `svidproof gc` takes the rest down".into() }),
+    }
+}

@@ -1,0 +1,42 @@
+//! `svidproof up`: a cluster that stays.
+
+use clap::Args;
+
+use super::run::take_down;
+use super::{Failure, Scenarios, Where, interrupted, load};
+use crate::lease::{self, Lease};
+use crate::progress::Progress;
+use crate::session::{self, Setup};
+
+#[derive(Debug, Args)]
+pub(super) struct UpArgs {
+    #[command(flatten)]
+    scenarios: Scenarios,
+    #[command(flatten)]
+    place: Where,
+}
+
+pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<u8, Failure> {
+    let scenarios = load(&args.scenarios)?;
+    lease::gc(progress).await?;
+    let lease = Lease::new()?;
+    let wish = args.place.wish();
+    let setup = Setup { scenarios, provider: args.place.provider, wish: &wish, source: args.place.images, progress };
+    let session = tokio::select! {
+        session = session::up(&lease, setup) => session.map_err(Failure::from),
+        () = interrupted() => Err(Failure::interrupted()),
+    };
+    match session {
+        Ok(session) => {
+            lease.keep()?;
+            let kubeconfig = session.site.record().cluster.kubeconfig;
+            progress.note(&format!("run {} is up: `svidproof test` makes its checks, `svidproof down` takes it down", lease.id));
+            super::print(&format!("export KUBECONFIG={}\n", kubeconfig.display()))?;
+            Ok(0)
+        }
+        Err(failure) => {
+            take_down(&lease, progress).await?;
+            Err(failure)
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! `svidproof verify`: a check that cannot fail is worth nothing. Each fault that a scenario lists is planted, and must turn its checks red.
+
+use clap::Args;
+
+use super::{Failure, interrupted, kept, print};
+use crate::fault::{plant, unnoticed};
+use crate::lease::Lease;
+use crate::progress::Progress;
+use crate::scenario;
+use crate::session::{self, Record};
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// Only the fault with this name
+    #[arg(long)]
+    fault: Option<String>,
+}
+
+pub(super) async fn verify(args: VerifyArgs, progress: &Progress) -> Result<u8, Failure> {
+    let lease = kept()?;
+    tokio::select! {
+        status = verify_all(&lease, &args, progress) => status,
+        () = interrupted() => Err(Failure::interrupted()),
+    }
+}
+
+async fn verify_all(lease: &Lease, args: &VerifyArgs, progress: &Progress) -> Result<u8, Failure> {
+    let scenarios = Record::read(&lease.dir)?.scenarios.iter().map(|file| scenario::load(file)).collect::<Result<Vec<_>, _>>()?;
+    let session = session::reopen(lease, scenarios, progress).await?;
+    let (mut planted, mut missed) = (0, 0);
+    for live in &session.live {
+        for fault in live.scenario.broken.iter().filter(|fault| args.fault.as_ref().is_none_or(|name| *name == fault.name)) {
+            planted += 1;
+            let problems = unnoticed(fault, &plant(&session.site, live, fault).await?);
+            let mark = if problems.is_empty() { "noticed" } else { "MISSED " };
+            print(&format!("{mark}  {}: {}\n{}", live.scenario.name, fault.name, problems.iter().map(|line| format!("         {line}\n")).collect::<String>()))?;
+            missed += usize::from(!problems.is_empty());
+        }
+    }
+    if planted == 0 {
+        return Err(Failure::input("there is no such fault\nhint: a scenario lists its faults under `broken`"));
+    }
+    print(&format!("{} of {planted} faults noticed\n", planted - missed))?;
+    Ok(u8::from(missed > 0))
+}

@@ -1,0 +1,276 @@
+//! The container engine that kind needs: the user's, where a docker answers; otherwise, for root on Linux, a private dockerd under the cache
+//! directory, kept for the next run.
+//!
+//! A user's engine is used as it is: its configuration and its firewall are not touched. Not for building or loading images (`images`),
+//! and not for clusters (`provider`).
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::progress::Progress;
+use crate::tool::{Tool, ToolError};
+use crate::wait::{self, Look, WaitError};
+
+mod firewall;
+mod oci;
+mod private;
+
+pub use oci::{OciError, oci_runtime};
+use private::Private;
+
+/// The docker network that clusters live on.
+const NETWORK: &str = "svidproof";
+
+/// How long an engine may take to answer. A docker that is not there says so at once; one behind ssh takes its time.
+const ANSWER: Duration = Duration::from_secs(15);
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("DOCKER_HOST is {host}, but no docker answers there: {cause}\nhint: start that docker, or unset DOCKER_HOST")]
+    Unreachable { host: String, cause: Box<EngineError> },
+    #[error("no docker answers ({cause}), and a private engine needs {needs}\nhint: start docker, or set DOCKER_HOST to where one answers")]
+    NotHere { cause: Box<EngineError>, needs: &'static str },
+    #[error("no docker answers, and there is no dockerd for a private engine\nhint: ./scripts/setup installs one")]
+    NoDockerd,
+    #[error("the private engine's socket {} is longer than the {limit} bytes of a Unix socket's path\nhint: set XDG_CACHE_HOME to a shorter path", .socket.display())]
+    LongPath { socket: PathBuf, limit: usize },
+    #[error("could not {doing} {}: {source}", .path.display())]
+    File { doing: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("the private dockerd ended instead of starting ({status}); its last lines:\n{tail}\nhint: the full log is {}", .log.display())]
+    Died { status: String, tail: String, log: PathBuf },
+    #[error("{} is not svidproof itself and cannot be the OCI runtime that this machine needs (it withholds {withheld}): {problem}", .program.display())]
+    Wrapper { program: PathBuf, withheld: String, problem: String },
+    #[error("the cluster could not be kept from the network: {0}")]
+    Firewall(ToolError),
+    #[error("gave up waiting for {what} after {seconds} s; last status: {status}\nhint: {hint}")]
+    TimedOut { what: String, seconds: u64, status: String, hint: String },
+    #[error("could not signal process {pid}: {source}")]
+    Signal { pid: i32, source: rustix::io::Errno },
+    #[error(transparent)]
+    Oci(#[from] OciError),
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+}
+
+impl EngineError {
+    fn file(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { doing, path, source }
+    }
+
+    /// The cause of a wait's end, without the wait around it; a time-out gets `hint`.
+    fn of_wait(error: WaitError<Self>, hint: impl Into<String>) -> Self {
+        match error {
+            WaitError::Fatal { cause, .. } => cause,
+            WaitError::TimedOut { what, waited, status } => Self::TimedOut { what, seconds: waited.as_secs(), status, hint: hint.into() },
+        }
+    }
+}
+
+/// An engine that answers, with the cluster's network in it.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    /// Ours, under the cache directory; otherwise the user's.
+    pub private: bool,
+    pub version: String,
+    pub data_root: PathBuf,
+    pub network: String,
+    /// `DOCKER_HOST`, where it is not what this process was started with.
+    host: Option<String>,
+}
+
+impl Engine {
+    /// The docker CLI, talking to this engine.
+    pub fn docker(&self) -> Tool {
+        docker(self.host.as_deref())
+    }
+
+    /// What kind and Terraform must be started with to work on this engine and its network.
+    pub fn env(&self) -> Vec<(String, String)> {
+        let host = self.host.iter().map(|host| ("DOCKER_HOST".into(), host.clone()));
+        host.chain([("KIND_EXPERIMENTAL_DOCKER_NETWORK".into(), self.network.clone())]).collect()
+    }
+
+    /// Takes the cluster's network out of a user's engine, where nothing of ours may stay. docker refuses while a container is on it.
+    /// The private engine keeps it.
+    pub async fn remove_network(&self) -> Result<(), EngineError> {
+        if !self.private && has_network(&self.docker()).await? {
+            self.docker().args(["network", "rm", &self.network]).run().await?;
+        }
+        Ok(())
+    }
+}
+
+/// What `svidproof engine status` says.
+#[derive(Debug)]
+pub enum Status {
+    /// The user's docker answers, and a run would use it.
+    Users { version: String, data_root: PathBuf },
+    /// The private engine runs.
+    Private { version: String, pid: i32, containers: usize, host: String, log: PathBuf },
+    /// Nothing runs; a private engine would live here.
+    Stopped { dir: PathBuf },
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Users { version, data_root } => write!(out, "your own docker {version} answers and is used; data root {}", data_root.display()),
+            Self::Private { version, pid, containers, host, log } => {
+                write!(out, "private engine, docker {version}, process {pid}, {containers} running containers\nDOCKER_HOST={host}\nlog {}", log.display())
+            }
+            Self::Stopped { dir } => write!(out, "no docker answers; the next run starts a private engine under {}", dir.display()),
+        }
+    }
+}
+
+/// What `svidproof engine stop` did.
+#[derive(Debug)]
+pub enum Stopped {
+    NotRunning,
+    Ended { pid: i32, containers: usize },
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotRunning => write!(out, "no private engine runs"),
+            Self::Ended { pid, containers } => write!(out, "the private engine (process {pid}) ended; {containers} containers were removed from it"),
+        }
+    }
+}
+
+/// An engine with the cluster's network: the user's if one answers, else the private one, started if need be.
+pub async fn ensure(progress: &Progress) -> Result<Engine, EngineError> {
+    let private = Private::new();
+    let _lock = private.lock().await?;
+    let engine = match users(&private).await? {
+        Ok(info) => Engine { private: false, version: info.server_version, data_root: info.docker_root_dir, network: NETWORK.into(), host: None },
+        Err(cause) => {
+            let info = private.ensure(progress, cause).await?;
+            Engine { private: true, version: info.server_version, data_root: info.docker_root_dir, network: NETWORK.into(), host: Some(private.host()) }
+        }
+    };
+    if !has_network(&engine.docker()).await? {
+        let create = engine.docker().args(["network", "create", "--driver", "bridge", "--ipv6=false"]);
+        let create = if engine.private { create.args(private::BRIDGE_OPTIONS) } else { create };
+        create.arg(NETWORK).run().await?;
+    }
+    if engine.private {
+        private::forward_to_firewall()?;
+    }
+    Ok(engine)
+}
+
+/// What there is, without starting anything.
+pub async fn status() -> Result<Status, EngineError> {
+    let private = Private::new();
+    if let Ok(info) = users(&private).await? {
+        return Ok(Status::Users { version: info.server_version, data_root: info.docker_root_dir });
+    }
+    let Some(pid) = private.running() else {
+        return Ok(Status::Stopped { dir: private.dir });
+    };
+    let info = answer(docker(Some(&private.host()))).await?;
+    let pid = pid.as_raw_nonzero().get();
+    Ok(Status::Private { version: info.server_version, pid, containers: info.containers_running, host: private.host(), log: private.log() })
+}
+
+/// Ends the private engine and its containers, and takes its firewall rules out. A user's engine is never stopped.
+pub async fn stop() -> Result<Stopped, EngineError> {
+    let private = Private::new();
+    let _lock = private.lock().await?;
+    private.stop().await
+}
+
+/// The user's docker, or why none answers. One that `DOCKER_HOST` names must answer: to go elsewhere silently would surprise.
+async fn users(private: &Private) -> Result<Result<Info, EngineError>, EngineError> {
+    let host = std::env::var_os("DOCKER_HOST").filter(|host| !host.is_empty());
+    if host == Some(OsString::from(private.host())) {
+        return Ok(Err(EngineError::NoDockerd));
+    }
+    match (answer(docker(None)).await, host) {
+        (Ok(info), _) => Ok(Ok(info)),
+        (Err(missing @ EngineError::Tool(ToolError::Missing { .. })), _) => Err(missing),
+        (Err(cause), Some(host)) => Err(EngineError::Unreachable { host: host.to_string_lossy().into_owned(), cause: Box::new(cause) }),
+        (Err(cause), None) => Ok(Err(cause)),
+    }
+}
+
+fn docker(host: Option<&str>) -> Tool {
+    let docker = Tool::new("docker");
+    match host {
+        None => docker,
+        // A Unix socket, whatever else the user's environment says of TLS.
+        Some(host) => docker.env("DOCKER_HOST", host).env_remove("DOCKER_TLS_VERIFY").env_remove("DOCKER_CONTEXT"),
+    }
+}
+
+async fn has_network(docker: &Tool) -> Result<bool, EngineError> {
+    let list = docker.clone().args(["network", "ls", "--quiet", "--filter", &format!("name=^{NETWORK}$")]);
+    Ok(!list.run().await?.stdout.trim().is_empty())
+}
+
+/// What is needed of `docker info`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Info {
+    #[serde(default)]
+    server_version: String,
+    #[serde(default)]
+    docker_root_dir: PathBuf,
+    #[serde(default)]
+    containers_running: usize,
+    #[serde(default)]
+    server_errors: Vec<String>,
+}
+
+/// Asks an engine who it is. A dockerd that is still starting has its socket already and answers once it is ready.
+async fn answer(docker: Tool) -> Result<Info, EngineError> {
+    let ask = docker.args(["info", "--format", "{{json .}}"]);
+    let line = ask.line();
+    let next = async || Ok(ask.clone().run().await?.stdout);
+    let hint = "is that docker up? `docker info` shows it";
+    let answered = wait::events("docker to answer", ANSWER, next, Look::Ready).await;
+    let output = answered.map_err(|e| EngineError::of_wait(e, hint))?;
+    parse(&output).map_err(|problem| ToolError::Output { command: line, problem, output }.into())
+}
+
+fn parse(output: &str) -> Result<Info, String> {
+    let info: Info = serde_json::from_str(output).map_err(|e| e.to_string())?;
+    if info.server_version.is_empty() {
+        // Some CLIs end with status 0 where no server answers.
+        return Err(if info.server_errors.is_empty() { "no server".into() } else { info.server_errors.join("; ") });
+    }
+    Ok(info)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_says_who_it_is() {
+        let info = parse(r#"{"ID":"x","ServerVersion":"20.10.24","DockerRootDir":"/data","ContainersRunning":2}"#).unwrap();
+        assert_eq!((info.server_version.as_str(), info.docker_root_dir.as_path(), info.containers_running), ("20.10.24", Path::new("/data"), 2));
+    }
+
+    #[test]
+    fn a_cli_without_a_server_is_not_an_engine() {
+        let error = parse(r#"{"ServerErrors":["Cannot connect to the Docker daemon"],"ClientInfo":{}}"#).unwrap_err();
+        assert_eq!(error, "Cannot connect to the Docker daemon");
+    }
+
+    #[test]
+    fn kind_is_told_the_network_and_only_the_private_engines_host() {
+        let users = Engine { private: false, version: "28".into(), data_root: "/d".into(), network: NETWORK.into(), host: None };
+        let network = ("KIND_EXPERIMENTAL_DOCKER_NETWORK".to_owned(), "svidproof".to_owned());
+        assert_eq!(users.env(), std::slice::from_ref(&network));
+        let private = Engine { private: true, host: Some("unix:///s".into()), ..users };
+        assert_eq!(private.env(), [("DOCKER_HOST".to_owned(), "unix:///s".to_owned()), network]);
+    }
+}

@@ -1,0 +1,168 @@
+//! Helm, driven as its user would: `upgrade --install` and `uninstall`. What a release's manifest holds is read back from Helm itself.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::tool::{Tool, ToolError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum HelmError {
+    #[error("release {release} (chart {}, namespace {namespace}): {source}", chart.display())]
+    Upgrade { release: String, chart: PathBuf, namespace: String, source: ToolError },
+    #[error("release {release} (namespace {namespace}) could not be uninstalled: {source}")]
+    Uninstall { release: String, namespace: String, source: ToolError },
+    #[error("could not write the values of release {release} to {}: {source}", path.display())]
+    Values { release: String, path: PathBuf, source: std::io::Error },
+    #[error("helm's answer about release {release} is not understood: {problem}")]
+    Answer { release: String, problem: String },
+}
+
+/// Helm against one cluster.
+#[derive(Debug, Clone)]
+pub struct Helm {
+    program: PathBuf,
+    kubeconfig: PathBuf,
+    context: Option<String>,
+    /// Values files go here, one a release, so that a person can see what was installed.
+    values: PathBuf,
+}
+
+/// A workload of a release, to be waited for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Workload {
+    pub kind: WorkloadKind,
+    pub namespace: String,
+    pub name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub enum WorkloadKind {
+    Deployment,
+    StatefulSet,
+    DaemonSet,
+}
+
+impl Helm {
+    pub fn new(program: PathBuf, kubeconfig: PathBuf, context: Option<String>, values: PathBuf) -> Self {
+        Self { program, kubeconfig, context, values }
+    }
+
+    /// Installs or upgrades without waiting; returns the workloads of the release's manifest.
+    pub async fn upgrade(&self, release: &str, chart: &Path, namespace: &str, values: &Value) -> Result<Vec<Workload>, HelmError> {
+        let path = self.values.join(format!("{namespace}-{release}.json"));
+        let written = std::fs::create_dir_all(&self.values).and_then(|()| std::fs::write(&path, values.to_string()));
+        written.map_err(|source| HelmError::Values { release: release.into(), path: path.clone(), source })?;
+        let tool = self.tool().args(["upgrade", "--install", release]).arg(chart).args(["--namespace", namespace, "--create-namespace"]);
+        // Conflicts arise where a person or a controller changed what the chart sets; the chart is what is under test.
+        let tool = tool.arg("--values").arg(&path).args(["--output", "json"]);
+        let failed = |source| HelmError::Upgrade { release: release.into(), chart: chart.into(), namespace: namespace.into(), source };
+        let output = tool.run().await.map_err(failed)?;
+        let answer: Answer = serde_json::from_str(&output.stdout)
+            .map_err(|e| HelmError::Answer { release: release.into(), problem: format!("{e} in {:.200}", output.stdout) })?;
+        workloads(&answer.manifest, namespace).map_err(|problem| HelmError::Answer { release: release.into(), problem })
+    }
+
+    /// Uninstalls; a release that is not there is as good as gone.
+    pub async fn uninstall(&self, release: &str, namespace: &str) -> Result<(), HelmError> {
+        let tool = self.tool().args(["uninstall", release, "--namespace", namespace, "--ignore-not-found", "--wait=watcher"]);
+        let failed = |source| HelmError::Uninstall { release: release.into(), namespace: namespace.into(), source };
+        tool.run().await.map(drop).map_err(failed)
+    }
+
+    fn tool(&self) -> Tool {
+        let tool = Tool::new(&self.program).env("KUBECONFIG", &self.kubeconfig).env_remove("HELM_NAMESPACE").env_remove("HELM_KUBECONTEXT");
+        match &self.context {
+            Some(context) => tool.args(["--kube-context", context]),
+            None => tool,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    manifest: String,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    kind: Option<WorkloadKindOrOther>,
+    metadata: Option<Metadata>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WorkloadKindOrOther {
+    Workload(WorkloadKind),
+    Other(serde::de::IgnoredAny),
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    name: Option<String>,
+    namespace: Option<String>,
+}
+
+fn workloads(manifest: &str, namespace: &str) -> Result<Vec<Workload>, String> {
+    let mut found = vec![];
+    // Helm puts each document after a line of its own.
+    for document in manifest.split("\n---").map(|text| text.trim_start_matches("---")) {
+        if document.lines().all(|line| line.trim().is_empty() || line.starts_with('#')) {
+            continue;
+        }
+        let object: Object = serde_saphyr::from_str(document).map_err(|e| format!("{e} in the manifest {document:.200}"))?;
+        let (Some(WorkloadKindOrOther::Workload(kind)), Some(Metadata { name: Some(name), namespace: own })) = (object.kind, object.metadata) else {
+            continue;
+        };
+        found.push(Workload { kind, namespace: own.unwrap_or_else(|| namespace.into()), name });
+    }
+    Ok(found)
+}
+
+/// `over` laid over `base`, as Helm merges values files: maps key by key, everything else replaced. No values at all change nothing.
+pub fn merged(base: &Value, over: &Value) -> Value {
+    match (base, over) {
+        (_, Value::Null) => base.clone(),
+        (Value::Object(base), Value::Object(over)) => {
+            let mut result = base.clone();
+            for (key, value) in over {
+                // A null goes on to Helm, which takes the chart's own key away.
+                let value = if value.is_null() { Value::Null } else { merged(base.get(key).unwrap_or(&Value::Null), value) };
+                result.insert(key.clone(), value);
+            }
+            Value::Object(result)
+        }
+        _ => over.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn workloads_are_found_whatever_stands_around_them() {
+        let manifest = "---\n# Source: a\nkind: Service\nmetadata: {name: s}\n---\n# nothing\n---\nkind: Deployment\nmetadata: {name: d}\n\
+                        ---\nkind: DaemonSet\nmetadata: {name: a, namespace: spire}\n";
+        let workload = |kind, namespace: &str, name: &str| Workload { kind, namespace: namespace.into(), name: name.into() };
+        let expected = [workload(WorkloadKind::Deployment, "default", "d"), workload(WorkloadKind::DaemonSet, "spire", "a")];
+        assert_eq!(workloads(manifest, "default").unwrap(), expected);
+    }
+
+    #[test]
+    fn a_manifest_that_is_not_yaml_is_an_error() {
+        assert!(workloads("kind: [", "default").is_err());
+    }
+
+    #[test]
+    fn values_merge_key_by_key_and_lists_are_replaced() {
+        let base = json!({"envoy": {"allow": [1, 2], "rbac": []}, "account": 1});
+        let over = json!({"envoy": {"allow": [1]}});
+        assert_eq!(merged(&base, &over), json!({"envoy": {"allow": [1], "rbac": []}, "account": 1}));
+        assert_eq!(merged(&Value::Null, &over), over);
+        assert_eq!(merged(&base, &Value::Null), base);
+    }
+}

@@ -1,0 +1,78 @@
+//! Commands in pods: one that runs to its end, and one that is talked to over its standard streams.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{AttachParams, AttachedProcess};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{Kube, KubeError};
+
+/// Where and what to run.
+#[derive(Debug, Clone)]
+pub struct Exec {
+    pub namespace: String,
+    pub pod: String,
+    pub container: String,
+    pub argv: Vec<String>,
+}
+
+impl Exec {
+    fn what(&self) -> String {
+        format!("run `{}` in container {} of pod {}/{}", self.argv.join(" "), self.container, self.namespace, self.pod)
+    }
+}
+
+impl Kube {
+    /// Runs to the end; returns what it printed on standard output.
+    ///
+    /// # Errors
+    /// The API server refused, or the command ended with another status than 0: then with what it printed.
+    pub async fn exec(&self, exec: &Exec, stdin: &[u8]) -> Result<String, KubeError> {
+        let failed = |problem: String| KubeError::Other { what: exec.what(), problem };
+        let mut process = self.attach(exec, !stdin.is_empty()).await?;
+        let status = process.take_status();
+        let input = process.stdin();
+        let (mut stdout, mut stderr) = (process.stdout(), process.stderr());
+        let (mut printed, mut complaint) = (String::new(), String::new());
+        let write = async {
+            if let Some(mut input) = input {
+                input.write_all(stdin).await?;
+                input.shutdown().await?;
+            }
+            Ok::<_, std::io::Error>(())
+        };
+        let out = async {
+            match &mut stdout {
+                Some(stream) => stream.read_to_string(&mut printed).await.map(drop),
+                None => Ok(()),
+            }
+        };
+        let err = async {
+            match &mut stderr {
+                Some(stream) => stream.read_to_string(&mut complaint).await.map(drop),
+                None => Ok(()),
+            }
+        };
+        tokio::try_join!(write, out, err).map_err(|e| failed(e.to_string()))?;
+        let status = match status {
+            Some(status) => status.await,
+            None => None,
+        };
+        process.join().await.map_err(|e| failed(e.to_string()))?;
+        match status {
+            Some(status) if status.status.as_deref() == Some("Success") => Ok(printed),
+            Some(status) => {
+                let said = status.message.unwrap_or_default();
+                Err(failed(format!("{said}\n{}", crate::tool::last_lines(&format!("{printed}\n{complaint}")))))
+            }
+            None => Err(failed("its end was not reported".into())),
+        }
+    }
+
+    /// Starts a command whose standard streams the caller holds.
+    pub async fn attach(&self, exec: &Exec, stdin: bool) -> Result<AttachedProcess, KubeError> {
+        let pods: Api<Pod> = Api::namespaced(self.client(), &exec.namespace);
+        let params = AttachParams::default().container(&exec.container).stdin(stdin).stdout(true).stderr(true);
+        pods.exec(&exec.pod, &exec.argv, &params).await.map_err(KubeError::api(exec.what()))
+    }
+}

@@ -1,0 +1,167 @@
+//! What this harness needs of the Kubernetes API, typed: roll-outs watched, commands run in pods, pods found, logs followed, ports forwarded.
+//! Not for installing things: that is Helm's.
+
+mod exec;
+mod forward;
+mod rollout;
+
+pub use exec::Exec;
+pub use forward::Forward;
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+use futures::{AsyncBufReadExt, Stream, TryStreamExt};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use kube::api::{ListParams, LogParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+
+/// A client of one cluster.
+#[derive(Clone)]
+pub struct Kube {
+    client: Client,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum KubeError {
+    #[error("the kubeconfig {} is of no use: {source}", path.display())]
+    Kubeconfig { path: PathBuf, source: Box<kube::config::KubeconfigError> },
+    #[error("could not {what}: {source}")]
+    Api { what: String, source: Box<kube::Error> },
+    #[error("could not {what}: {problem}")]
+    Other { what: String, problem: String },
+    #[error("{0}")]
+    Wait(String),
+}
+
+impl KubeError {
+    fn api<'a>(what: impl Display + 'a) -> impl FnOnce(kube::Error) -> Self + 'a {
+        move |source| Self::Api { what: what.to_string(), source: Box::new(source) }
+    }
+
+    fn other<'a>(what: impl Display + 'a) -> impl Fn(String) -> Self + 'a {
+        move |problem| Self::Other { what: what.to_string(), problem }
+    }
+}
+
+/// A ready pod of a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    pub namespace: String,
+    pub pod: String,
+    pub ip: String,
+}
+
+/// A Service and what stands behind it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    pub pods: Vec<Backend>,
+    /// Absent where the Service is headless.
+    pub cluster_ip: Option<String>,
+    /// Where a cloud gave the Service an address: IP or host name.
+    pub ingress: Option<String>,
+    /// Service port -> container port.
+    pub target_ports: BTreeMap<u16, u16>,
+}
+
+impl Kube {
+    /// Reads the kubeconfig; asks nothing of the cluster yet.
+    pub async fn connect(kubeconfig: &Path, context: Option<&str>) -> Result<Self, KubeError> {
+        let failed = |source| KubeError::Kubeconfig { path: kubeconfig.into(), source: Box::new(source) };
+        let options = KubeConfigOptions { context: context.map(Into::into), ..Default::default() };
+        let config = Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig).map_err(failed)?, &options).await.map_err(failed)?;
+        let client = Client::try_from(config).map_err(KubeError::api("make a client from the kubeconfig"))?;
+        Ok(Self { client })
+    }
+
+    /// The API server's version, as a proof that it answers.
+    pub async fn version(&self) -> Result<String, KubeError> {
+        self.client.apiserver_version().await.map(|info| info.git_version).map_err(KubeError::api("reach the API server"))
+    }
+
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    pub async fn namespace_exists(&self, name: &str) -> Result<bool, KubeError> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        namespaces.get_opt(name).await.map(|found| found.is_some()).map_err(KubeError::api(format!("read namespace {name}")))
+    }
+
+    /// Deletes a namespace and waits until it is gone.
+    pub async fn delete_namespace(&self, name: &str) -> Result<(), KubeError> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        match namespaces.delete(name, &kube::api::DeleteParams::default()).await {
+            Ok(_) => self.namespace_gone(name).await,
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(e) => Err(KubeError::api(format!("delete namespace {name}"))(e)),
+        }
+    }
+
+    /// The Service `namespace/name` and its pods that are ready and not on their way out.
+    pub async fn resolve(&self, service: &str) -> Result<Resolved, KubeError> {
+        let what = format!("resolve service {service}");
+        let (namespace, name) = service.split_once('/').ok_or_else(|| KubeError::other(&what)("it is not namespace/name".into()))?;
+        let services: Api<Service> = Api::namespaced(self.client.clone(), namespace);
+        let service = services.get(name).await.map_err(KubeError::api(&what))?;
+        let spec = service.spec.unwrap_or_default();
+        let selector = spec.selector.unwrap_or_default();
+        if selector.is_empty() {
+            return Err(KubeError::other(&what)("it selects no pods".into()));
+        }
+        let pods = self.pods(namespace, &selector).await?;
+        let ports = spec.ports.unwrap_or_default();
+        let target_ports = ports.iter().filter_map(|port| {
+            let target = port.target_port.as_ref().map_or(Some(port.port), |target| match target {
+                k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(number) => Some(*number),
+                k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::String(named) => named_port(&pods, named),
+            })?;
+            Some((u16::try_from(port.port).ok()?, u16::try_from(target).ok()?))
+        });
+        let target_ports = target_ports.collect();
+        let backends = pods.iter().filter(|pod| is_ready(pod)).filter_map(|pod| {
+            let ip = pod.status.as_ref()?.pod_ip.clone()?;
+            Some(Backend { namespace: namespace.into(), pod: pod.metadata.name.clone()?, ip })
+        });
+        let ingress = service.status.and_then(|status| status.load_balancer?.ingress?.into_iter().next()).and_then(|one| one.ip.or(one.hostname));
+        let cluster_ip = spec.cluster_ip.filter(|ip| ip != "None");
+        Ok(Resolved { pods: backends.collect(), cluster_ip, ingress, target_ports })
+    }
+
+    /// The ready pods with these labels.
+    pub async fn ready_pods(&self, namespace: &str, labels: &[(&str, &str)]) -> Result<Vec<Backend>, KubeError> {
+        let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let pods = self.pods(namespace, &labels).await?;
+        let ready = pods.into_iter().filter(is_ready);
+        Ok(ready.filter_map(|pod| Some(Backend { namespace: namespace.into(), pod: pod.metadata.name?, ip: pod.status?.pod_ip? })).collect())
+    }
+
+    async fn pods(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Result<Vec<Pod>, KubeError> {
+        let selector = labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let list = pods.list(&ListParams::default().labels(&selector)).await;
+        list.map(|list| list.items).map_err(KubeError::api(format!("list the pods {selector} in {namespace}")))
+    }
+
+    /// The container's log from its last seconds on, line by line, as it grows.
+    pub async fn follow_log(&self, backend: &Backend, container: &str) -> Result<impl Stream<Item = Result<String, KubeError>> + Unpin + use<>, KubeError> {
+        let what = format!("follow the log of container {container} in pod {}/{}", backend.namespace, backend.pod);
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &backend.namespace);
+        let params = LogParams { container: Some(container.into()), follow: true, since_seconds: Some(2), ..Default::default() };
+        let lines = pods.log_stream(&backend.pod, &params).await.map_err(KubeError::api(&what))?.lines();
+        Ok(lines.map_err(move |e| KubeError::other(&what)(e.to_string())))
+    }
+}
+
+/// Ready by its condition, and not being deleted.
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    pod.metadata.deletion_timestamp.is_none() && conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
+}
+
+fn named_port(pods: &[Pod], name: &str) -> Option<i32> {
+    let containers = pods.first()?.spec.as_ref()?.containers.iter();
+    containers.flat_map(|container| container.ports.iter().flatten()).find(|port| port.name.as_deref() == Some(name)).map(|port| port.container_port)
+}

@@ -1,0 +1,201 @@
+//! The journal of all that a run makes, written before each thing is made; teardown and `gc` read it.
+//!
+//! A run's folder is `<state>/runs/<id>/`: `lease.jsonl` beside what teardown needs (Terraform's state, the kubeconfig). While its owner lives, it holds
+//! a lock on the journal (flock), so that `gc` can tell a run under way from one that was killed, whatever became of the process id.
+
+mod teardown;
+
+pub use teardown::{TeardownError, gc, teardown};
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// Something that outlives the process unless it is taken down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "thing")]
+pub enum Thing {
+    /// A cluster that Terraform made, from the root and with the state in this folder of the run.
+    Cluster { provider: String, terraform: PathBuf, env: Vec<(String, String)> },
+    /// A folder outside the run's own.
+    Folder { path: PathBuf },
+    /// Registration entries whose IDs begin with this prefix.
+    Entries { namespace: String, server: String, container: String, prefix: String },
+    Release { name: String, namespace: String },
+    /// A namespace that was not there before.
+    Namespace { name: String },
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("could not {what} {}: {source}\nhint: svidproof keeps its runs under $XDG_STATE_HOME/svidproof (default ~/.local/state): is there room, and may it be written?", path.display())]
+pub struct LeaseError {
+    what: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Line {
+    Run { id: String, pid: u32, started: jiff::Timestamp },
+    Making(Thing),
+    Gone(Thing),
+    /// The run's owner left it standing on purpose.
+    Kept,
+}
+
+/// A run's journal, held by its owner.
+#[derive(Debug)]
+pub struct Lease {
+    pub id: String,
+    pub dir: PathBuf,
+    journal: Mutex<File>,
+}
+
+impl Lease {
+    /// Opens a new run.
+    pub fn new() -> Result<Self, LeaseError> {
+        let started = jiff::Timestamp::now();
+        let pid = std::process::id();
+        let id = hex(&Sha256::digest(format!("{pid} {started}")))[..8].to_owned();
+        let dir = runs().join(&id);
+        std::fs::create_dir_all(&dir).map_err(failed("make the run's folder", &dir))?;
+        let lease = Self::open(dir)?;
+        lease.write(&Line::Run { id, pid, started })?;
+        Ok(lease)
+    }
+
+    /// Takes over the run in this folder; waits for nobody.
+    ///
+    /// # Errors
+    /// Its owner is still at work (`WouldBlock`), or the journal cannot be opened.
+    pub fn open(dir: PathBuf) -> Result<Self, LeaseError> {
+        let path = dir.join("lease.jsonl");
+        let journal = File::options().create(true).append(true).read(true).open(&path).map_err(failed("open", &path))?;
+        flock(&journal, FlockOperation::NonBlockingLockExclusive).map_err(|e| failed("lock", &path)(e.into()))?;
+        let id = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { id, dir, journal: Mutex::new(journal) })
+    }
+
+    /// To be called before the thing is made. Noting a thing twice is as good as once.
+    pub fn making(&self, thing: Thing) -> Result<(), LeaseError> {
+        if self.standing()?.contains(&thing) { Ok(()) } else { self.write(&Line::Making(thing)) }
+    }
+
+    pub fn gone(&self, thing: Thing) -> Result<(), LeaseError> {
+        self.write(&Line::Gone(thing))
+    }
+
+    pub fn keep(&self) -> Result<(), LeaseError> {
+        self.write(&Line::Kept)
+    }
+
+    pub fn kept(&self) -> Result<bool, LeaseError> {
+        Ok(self.lines()?.iter().any(|line| matches!(line, Line::Kept)))
+    }
+
+    /// What was made and is not known to be gone, in the order in which it was made.
+    pub fn standing(&self) -> Result<Vec<Thing>, LeaseError> {
+        let mut standing = vec![];
+        for line in self.lines()? {
+            match line {
+                Line::Making(thing) => standing.push(thing),
+                Line::Gone(thing) => standing.retain(|other| *other != thing),
+                Line::Run { .. } | Line::Kept => {}
+            }
+        }
+        Ok(standing)
+    }
+
+    /// Every run that has left a folder, newest first.
+    pub fn all() -> Result<Vec<PathBuf>, LeaseError> {
+        let runs = runs();
+        if !runs.exists() {
+            return Ok(vec![]);
+        }
+        let entries = std::fs::read_dir(&runs).map_err(failed("list", &runs))?;
+        let dirs = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(failed("list", &runs))?;
+        let mut dirs: Vec<_> = dirs.into_iter().filter(|dir| dir.join("lease.jsonl").exists()).collect();
+        dirs.sort_by_key(|dir| std::cmp::Reverse(dir.metadata().and_then(|meta| meta.created()).ok()));
+        Ok(dirs)
+    }
+
+    fn write(&self, line: &Line) -> Result<(), LeaseError> {
+        let mut text = serde_json::to_vec(line).map_err(|e| failed("write", &self.dir)(e.into()))?;
+        text.push(b'\n');
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        // A line is on disk before the thing that it names is made: it must outlive a crash of the machine too.
+        journal.write_all(&text).and_then(|()| journal.sync_data()).map_err(failed("write", &self.dir))
+    }
+
+    fn lines(&self) -> Result<Vec<Line>, LeaseError> {
+        let path = self.dir.join("lease.jsonl");
+        let mut text = String::new();
+        File::open(&path).and_then(|mut file| file.read_to_string(&mut text)).map_err(failed("read", &path))?;
+        // A last line that a crash cut short names a thing that was not made yet.
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+}
+
+fn runs() -> PathBuf {
+    crate::dirs::state().join("runs")
+}
+
+fn failed<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> LeaseError + 'a {
+    move |source| LeaseError { what, path: path.to_owned(), source }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release(name: &str) -> Thing {
+        Thing::Release { name: name.into(), namespace: "default".into() }
+    }
+
+    fn lease() -> (tempfile::TempDir, Lease) {
+        let dir = tempfile::tempdir().unwrap();
+        let lease = Lease::open(dir.path().to_owned()).unwrap();
+        (dir, lease)
+    }
+
+    #[test]
+    fn what_was_made_and_not_undone_stands_in_order_and_once() {
+        let (_dir, lease) = lease();
+        for name in ["a", "b", "a", "c"] {
+            lease.making(release(name)).unwrap();
+        }
+        lease.gone(release("b")).unwrap();
+        assert_eq!(lease.standing().unwrap(), [release("a"), release("c")]);
+    }
+
+    #[test]
+    fn a_line_cut_short_by_a_crash_is_passed_over() {
+        let (dir, lease) = lease();
+        lease.making(release("a")).unwrap();
+        File::options().append(true).open(dir.path().join("lease.jsonl")).unwrap().write_all(b"{\"making\":{\"thi").unwrap();
+        assert_eq!(lease.standing().unwrap(), [release("a")]);
+    }
+
+    #[test]
+    fn a_run_under_way_cannot_be_taken_over_and_a_dead_one_can() {
+        let (dir, lease) = lease();
+        lease.keep().unwrap();
+        assert_eq!(Lease::open(dir.path().to_owned()).unwrap_err().source.kind(), io::ErrorKind::WouldBlock);
+        drop(lease);
+        assert!(Lease::open(dir.path().to_owned()).unwrap().kept().unwrap());
+    }
+}

@@ -1,0 +1,114 @@
+//! Taking down what a lease names, in the reverse of the order in which it was made. Nothing else is touched.
+
+use std::path::PathBuf;
+
+use super::{Lease, LeaseError, Thing};
+use crate::helm::{Helm, HelmError};
+use crate::kube::{Kube, KubeError};
+use crate::progress::Progress;
+use crate::session::Record;
+use crate::spire::{Server, SpireError};
+use crate::terraform::{Terraform, TerraformError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum TeardownError {
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    #[error("run {run} is not all gone:\n{}\nhint: `svidproof gc` tries again; {} names what was made", .problems.join("\n"), .journal.display())]
+    Left { run: String, problems: Vec<String>, journal: PathBuf },
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error(transparent)]
+    Terraform(#[from] TerraformError),
+    #[error(transparent)]
+    Helm(#[from] HelmError),
+    #[error(transparent)]
+    Kube(#[from] KubeError),
+    #[error(transparent)]
+    Spire(#[from] SpireError),
+    #[error("{} could not be removed: {source}", path.display())]
+    Folder { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    #[error("the cluster is not known, so this could not be taken out of it: {0:?}")]
+    Unknown(Thing),
+}
+
+/// Takes everything of the run down and removes its folder. Goes on past a thing that fails, and names all of those in the end.
+pub async fn teardown(lease: &Lease, progress: &Progress) -> Result<(), TeardownError> {
+    let step = progress.phase("teardown");
+    let standing = lease.standing()?;
+    // Where the cluster goes as a whole, what is in it goes along.
+    let disposable = standing.iter().any(|thing| matches!(thing, Thing::Cluster { provider, .. } if provider == "kind"));
+    let reached = if disposable { None } else { Reached::open(lease).await };
+    let mut problems = vec![];
+    for thing in standing.into_iter().rev() {
+        let gone = match &thing {
+            Thing::Entries { .. } | Thing::Release { .. } | Thing::Namespace { .. } if disposable => Ok(()),
+            other => remove(other, reached.as_ref()).await,
+        };
+        match gone.and_then(|()| lease.gone(thing.clone()).map_err(Problem::from)) {
+            Ok(()) => {}
+            Err(problem) => problems.push(format!("  {problem}")),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(TeardownError::Left { run: lease.id.clone(), problems, journal: lease.dir.join("lease.jsonl") });
+    }
+    if let Err(source) = std::fs::remove_dir_all(&lease.dir) {
+        let problem = Problem::Folder { path: lease.dir.clone(), source };
+        return Err(TeardownError::Left { run: lease.id.clone(), problems: vec![format!("  {problem}")], journal: lease.dir.join("lease.jsonl") });
+    }
+    step.done();
+    Ok(())
+}
+
+/// Takes down every run whose owner is gone and that was not kept. Returns their IDs.
+pub async fn gc(progress: &Progress) -> Result<Vec<String>, TeardownError> {
+    let mut gone = vec![];
+    for dir in Lease::all()? {
+        // A run that cannot be locked is under way.
+        let Ok(lease) = Lease::open(dir) else { continue };
+        if lease.kept()? {
+            continue;
+        }
+        progress.note(&format!("run {} was left by a svidproof that ended early; it is taken down", lease.id));
+        teardown(&lease, progress).await?;
+        gone.push(lease.id);
+    }
+    Ok(gone)
+}
+
+/// The cluster of a run that is not ours to destroy.
+struct Reached {
+    kube: Kube,
+    helm: Helm,
+}
+
+impl Reached {
+    async fn open(lease: &Lease) -> Option<Self> {
+        let record = Record::read(&lease.dir).ok()?;
+        let kube = Kube::connect(&record.cluster.kubeconfig, record.cluster.context.as_deref()).await.ok()?;
+        let helm = Helm::new(record.helm, record.cluster.kubeconfig, record.cluster.context, lease.dir.join("values"));
+        Some(Self { kube, helm })
+    }
+}
+
+async fn remove(thing: &Thing, reached: Option<&Reached>) -> Result<(), Problem> {
+    let reached = || reached.ok_or_else(|| Problem::Unknown(thing.clone()));
+    match thing {
+        Thing::Cluster { terraform, env, .. } => Terraform::at(terraform.clone(), env.clone())?.destroy().await?,
+        Thing::Folder { path } => match std::fs::remove_dir_all(path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(Problem::Folder { path: path.clone(), source }),
+            _ => {}
+        },
+        Thing::Entries { namespace, server, container, prefix } => {
+            Server::new(reached()?.kube.clone(), namespace, server, container).delete(prefix).await?;
+        }
+        Thing::Release { name, namespace } => reached()?.helm.uninstall(name, namespace).await?,
+        Thing::Namespace { name } => reached()?.kube.delete_namespace(name).await?,
+    }
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! A stage as the dials it takes: one cell for each client and request of each check. Dialling and judging are others' work.
+
+use svidproof_probe::protocol::{Http, TlsVersions};
+
+use crate::scenario::{Expect, Scenario, Stage};
+
+/// The request header that carries a cell's id, by which the application's log tells whose request came through.
+pub const CELL_HEADER: &str = "x-svidproof-cell";
+
+pub type CellId = String;
+
+/// One dial, and what must come of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cell {
+    /// Unique across scenarios, stages and runs; fit for a header and for a word in a log.
+    pub id: CellId,
+    pub scenario: String,
+    pub stage: String,
+    pub check: String,
+    pub client: String,
+    /// The client presents no certificate.
+    pub nobody: bool,
+    pub endpoint: String,
+    pub method: String,
+    pub target: String,
+    pub http: Http,
+    pub tls: TlsVersions,
+    /// Those of the check, and [`CELL_HEADER`].
+    pub headers: Vec<(String, String)>,
+    pub expect: Expect,
+    /// The check of the same stage that must hold for this cell to count.
+    pub control: Option<String>,
+}
+
+/// The cells of a stage, in the order of the file. A control is a check of the stage, so its cells are among them: nothing is dialled twice.
+///
+/// `run` sets this plan's cells apart from those of any other plan for the same cluster.
+pub fn plan(scenario: &Scenario, stage: &Stage, run: &str) -> Vec<Cell> {
+    let dials = stage.checks.iter().flat_map(|check| {
+        let sends = move |client| check.send.iter().map(move |send| (check, client, send));
+        check.clients.iter().flat_map(sends)
+    });
+    let cell = |(number, (check, client, send)): (usize, (&crate::scenario::Check, &str, &str))| {
+        let id = format!("{run}.{}.{}.{number}", scenario.name, stage.name);
+        let (method, target) = send.split_once(' ').unwrap_or((send, "/"));
+        let own = check.headers.iter().map(|(name, value)| (name.clone(), value.clone()));
+        Cell {
+            scenario: scenario.name.clone(),
+            stage: stage.name.clone(),
+            check: check.name.clone(),
+            client: client.into(),
+            nobody: scenario.clients.get(client).is_some_and(|client| client.identity().is_none()),
+            endpoint: check.to.clone(),
+            method: method.into(),
+            target: target.into(),
+            http: check.http,
+            tls: check.tls,
+            headers: own.chain([(CELL_HEADER.into(), id.clone())]).collect(),
+            expect: check.expect.clone(),
+            control: check.control.clone(),
+            id,
+        }
+    };
+    dials.enumerate().map(cell).collect()
+}

@@ -1,0 +1,137 @@
+//! The probe in the cluster, talked to over one exec stream: dials asked for, observations handed back.
+
+use std::collections::BTreeMap;
+
+use svidproof_probe::protocol::{Answer, Ask, Call, Carried, Dial, Observation, Reply};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::kube::{Backend, Exec, Kube, KubeError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    #[error("the probe in pod {pod}: {source}")]
+    Exec { pod: String, source: KubeError },
+    #[error("the probe in pod {pod} ended: {problem}\nhint: `kubectl logs` and `kubectl describe` of that pod say more")]
+    Ended { pod: String, problem: String },
+    #[error("the probe in pod {pod}: {problem}")]
+    Refused { pod: String, problem: String },
+}
+
+type Asked = (Ask, oneshot::Sender<Answer>);
+
+/// One stream to one probe. Asks may be made side by side; the stream ends with its owner.
+pub struct Probe {
+    pod: String,
+    asks: mpsc::Sender<Asked>,
+    stream: JoinHandle<()>,
+    /// Why the stream ended, once it did.
+    ended: tokio::sync::watch::Receiver<Option<String>>,
+}
+
+impl Probe {
+    pub async fn open(kube: &Kube, backend: &Backend) -> Result<Self, ProbeError> {
+        let argv = ["/svidproof-probe", "serve"].map(Into::into).to_vec();
+        let exec = Exec { namespace: backend.namespace.clone(), pod: backend.pod.clone(), container: "probe".into(), argv };
+        let process = kube.attach(&exec, true).await.map_err(|source| ProbeError::Exec { pod: backend.pod.clone(), source })?;
+        let (asks, queue) = mpsc::channel(64);
+        let (why, ended) = tokio::sync::watch::channel(None);
+        let stream = tokio::spawn(async move {
+            let problem = serve(process, queue).await;
+            let _ = why.send(Some(problem));
+        });
+        Ok(Self { pod: backend.pod.clone(), asks, stream, ended })
+    }
+
+    /// Everything that the dial saw; what could not be judged is an outcome too.
+    pub async fn dial(&self, dial: Dial) -> Result<Observation, ProbeError> {
+        match self.ask(Ask::Dial(Box::new(dial))).await? {
+            Answer::Observed(observation) => Ok(observation),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Waits until the Workload API has handed the probe an SVID for each of these SPIFFE IDs.
+    pub async fn hold(&self, ids: Vec<String>, timeout_ms: u64) -> Result<(), ProbeError> {
+        match self.ask(Ask::Await { ids, timeout_ms }).await? {
+            Answer::Held { .. } => Ok(()),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    pub async fn fetch(&self, id: String) -> Result<Carried, ProbeError> {
+        match self.ask(Ask::Fetch { id }).await? {
+            Answer::Svid(carried) => Ok(carried),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<Answer, ProbeError> {
+        let (reply, answer) = oneshot::channel();
+        if self.asks.send((ask, reply)).await.is_err() {
+            return Err(self.over());
+        }
+        answer.await.map_err(|_| self.over())
+    }
+
+    fn over(&self) -> ProbeError {
+        let problem = self.ended.borrow().clone().unwrap_or_else(|| "its stream was closed".into());
+        ProbeError::Ended { pod: self.pod.clone(), problem }
+    }
+
+    fn unexpected(&self, answer: &Answer) -> ProbeError {
+        let problem = match answer {
+            Answer::Error(problem) => problem.clone(),
+            other => format!("an answer of another kind: {other:?}"),
+        };
+        ProbeError::Refused { pod: self.pod.clone(), problem }
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.stream.abort();
+    }
+}
+
+/// Carries asks out and answers in until either side ends; says why it ended.
+async fn serve(mut process: kube::api::AttachedProcess, mut queue: mpsc::Receiver<Asked>) -> String {
+    let (Some(mut stdin), Some(stdout), Some(mut stderr)) = (process.stdin(), process.stdout(), process.stderr()) else {
+        return "its standard streams are missing".into();
+    };
+    let mut lines = BufReader::new(stdout).lines();
+    let mut waiting = BTreeMap::<u64, oneshot::Sender<Answer>>::new();
+    let mut next = 0;
+    loop {
+        tokio::select! {
+            asked = queue.recv() => {
+                let Some((ask, reply)) = asked else { return "nobody needs it any more".into() };
+                next += 1;
+                waiting.insert(next, reply);
+                let Ok(mut line) = serde_json::to_vec(&Call { id: next, ask }) else { return "an ask could not be written".into() };
+                line.push(b'\n');
+                if let Err(e) = stdin.write_all(&line).await {
+                    return e.to_string();
+                }
+            }
+            line = lines.next_line() => match line {
+                Ok(Some(line)) => match serde_json::from_str::<Reply>(&line) {
+                    Ok(reply) => {
+                        if let Some(asker) = waiting.remove(&reply.id) {
+                            // An asker that was dropped needs no answer.
+                            let _ = asker.send(reply.answer);
+                        }
+                    }
+                    Err(e) => return format!("it answered what is not understood: {e} in {line:.200}"),
+                },
+                Ok(None) => {
+                    let mut complaint = String::new();
+                    let _ = stderr.read_to_string(&mut complaint).await;
+                    return format!("its output came to an end\n{}", crate::tool::last_lines(&complaint));
+                }
+                Err(e) => return e.to_string(),
+            },
+        }
+    }
+}

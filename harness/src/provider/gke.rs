@@ -1,0 +1,28 @@
+//! Google Kubernetes Engine, through `terraform/gke`. It could not be run where svidproof was written: see docs/gke.md.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::{Cluster, Provider, ProviderError, Site};
+use crate::kube::Kube;
+use crate::lease::Thing;
+use crate::terraform::Terraform;
+
+pub(super) async fn create(site: &Site<'_>) -> Result<(Cluster, Kube), ProviderError> {
+    let dir = site.lease.dir.join("terraform");
+    site.lease.making(Thing::Cluster { provider: "gke".into(), terraform: dir.clone(), env: vec![] })?;
+    let terraform = Terraform::copy(&site.root.join("terraform/gke"), dir, vec![])?;
+    let mut variables: serde_json::Map<String, Value> = site.wish.set.clone().into_iter().collect();
+    let name = format!("svidproof-{}", site.lease.id);
+    variables.entry("name").or_insert_with(|| name.clone().into());
+    terraform.apply(&Value::Object(variables)).await?;
+    let outputs = terraform.outputs().await?;
+    let kubeconfig: PathBuf = site.lease.dir.join("kubeconfig");
+    let content = outputs["kubeconfig"].as_str().ok_or(ProviderError::Output("kubeconfig"))?;
+    std::fs::write(&kubeconfig, content).map_err(|source| ProviderError::Io { what: format!("write {}", kubeconfig.display()), source })?;
+    let kube = Kube::connect(&kubeconfig, None).await?;
+    kube.version().await?;
+    Ok((Cluster { provider: Provider::Gke, name, kubeconfig, context: None, published: BTreeMap::new() }, kube))
+}

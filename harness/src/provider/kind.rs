@@ -1,0 +1,105 @@
+//! kind, through `terraform/kind`: one node in the local container engine, its ports on the loopback.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use serde_json::json;
+
+use super::{Cluster, Provider, ProviderError, Site, host_ports};
+use crate::engine::Engine;
+use crate::images::{self, Images, Source};
+use crate::kube::{Kube, KubeError};
+use crate::lease::Thing;
+use crate::terraform::Terraform;
+use crate::wait::{self, Look};
+
+pub(super) async fn create(site: &Site<'_>, engine: &Engine, images: &Images) -> Result<(Cluster, Kube), ProviderError> {
+    let published = host_ports(&site.published)?;
+    let name = format!("svidproof-{}", site.lease.id);
+    let store = match &images.store {
+        Some(store) => {
+            // Hard links want one file system: beside the store.
+            let node = crate::dirs::cache().join("nodes").join(&site.lease.id);
+            site.lease.making(Thing::Folder { path: node.clone() })?;
+            images::link_store(store, &node)?;
+            Some(node)
+        }
+        None => None,
+    };
+    let dir = site.lease.dir.join("terraform");
+    let mut env = engine.env();
+    let path = std::env::var("PATH").unwrap_or_default();
+    env.push(("PATH".into(), format!("{}:{path}", images.bin.display())));
+    let kubeconfig = site.lease.dir.join("kubeconfig");
+    site.lease.making(Thing::Cluster { provider: "kind".into(), terraform: dir.clone(), env: env.clone() })?;
+    let terraform = Terraform::copy(&site.root.join("terraform/kind"), dir, env)?;
+    let ports: Vec<_> = published.iter().map(|(node, host)| json!({ "container_port": node, "host_port": host.port() })).collect();
+    terraform
+        .apply(&json!({
+            "name": name,
+            "node_image": images.node,
+            "kubeconfig": kubeconfig,
+            "port_mappings": ports,
+            "containerd_store": store.map(|path| path.display().to_string()).unwrap_or_default(),
+            "packages_node": images.source == Source::Packages,
+        }))
+        .await?;
+    let cluster = cluster(name, kubeconfig, published);
+    let kube = Kube::connect(&cluster.kubeconfig, None).await?;
+    for archive in &images.load {
+        let kind = crate::tool::Tool::new("kind").envs(engine.env()).args(["load", "image-archive", "--name", &cluster.name]);
+        kind.arg(archive).run().await?;
+    }
+    tokio::try_join!(serving_certificate(&kube), quick_dns(&kube))?;
+    Ok((cluster, kube))
+}
+
+fn cluster(name: String, kubeconfig: std::path::PathBuf, published: BTreeMap<u16, SocketAddr>) -> Cluster {
+    Cluster { provider: Provider::Kind, name, kubeconfig, context: None, published }
+}
+
+/// Approves the node's request for a serving certificate (`serverTLSBootstrap`), so that SPIRE's agent can verify the kubelet.
+///
+/// No controller approves these by itself (Kubernetes documentation, "kubelet-serving signer"): here the node is ours, and its name is the requester's.
+async fn serving_certificate(kube: &Kube) -> Result<(), ProviderError> {
+    let requests: Api<CertificateSigningRequest> = Api::all(kube.client());
+    let config = watcher::Config::default().fields("spec.signerName=kubernetes.io/kubelet-serving");
+    let mut events = pin!(watcher(requests.clone(), config).default_backoff().applied_objects().map_err(|e| e.to_string()));
+    let mut approved = std::collections::BTreeSet::new();
+    let next = async || {
+        let request = events.next().await.ok_or("the watch ended".to_owned())??;
+        let name = request.metadata.name.clone().unwrap_or_default();
+        if request.spec.username.as_deref().is_some_and(|user| user.starts_with("system:node:")) && approved.insert(name.clone()) {
+            approve(&requests, &name, &request).await.map_err(|e| e.to_string())?;
+        }
+        Ok::<_, String>(request)
+    };
+    let look = |request: CertificateSigningRequest| match request.status.and_then(|status| status.certificate) {
+        Some(_) => Look::Ready(()),
+        None => Look::NotYet("the request is there, its certificate is not issued".into()),
+    };
+    let waited = wait::events("the kubelet's serving certificate", Duration::from_secs(30), next, look).await;
+    waited.map_err(|e| ProviderError::Wait(e.to_string()))
+}
+
+async fn approve(requests: &Api<CertificateSigningRequest>, name: &str, request: &CertificateSigningRequest) -> Result<(), kube::Error> {
+    let mut approved = serde_json::to_value(request).map_err(kube::Error::SerdeError)?;
+    approved["status"]["conditions"] = json!([{ "type": "Approved", "status": "True", "reason": "svidproof", "message": "the run's own node" }]);
+    requests.replace_subresource("approval", name, &PostParams::default(), &approved).await.map(drop)
+}
+
+/// kubeadm gives `CoreDNS` a readiness period of 10 s, which is what names wait for in a cluster that lives for a minute.
+async fn quick_dns(kube: &Kube) -> Result<(), ProviderError> {
+    let deployments: Api<Deployment> = Api::namespaced(kube.client(), "kube-system");
+    let container = json!({ "name": "coredns", "readinessProbe": { "periodSeconds": 1 } });
+    let patch = json!({ "spec": { "replicas": 1, "template": { "spec": { "containers": [container] } } } });
+    let patched = deployments.patch("coredns", &PatchParams::default(), &Patch::Strategic(patch)).await;
+    patched.map(drop).map_err(|source| KubeError::Api { what: "shorten CoreDNS's readiness period".into(), source: Box::new(source) }.into())
+}

@@ -1,0 +1,172 @@
+//! Where the cluster comes from. Each provider is a Terraform root (`kind`, `gke`) or none (`existing`).
+
+mod existing;
+mod gke;
+mod kind;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::engine::{Engine, EngineError};
+use crate::images::{Images, ImagesError};
+use crate::kube::{Kube, KubeError};
+use crate::lease::{Lease, LeaseError};
+use crate::progress::Progress;
+use crate::scenario::Published;
+use crate::terraform::TerraformError;
+use crate::tool::ToolError;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Provider {
+    /// A cluster on this machine, made for the run.
+    Kind,
+    /// A cluster on Google Kubernetes Engine, made for the run.
+    Gke,
+    /// A cluster that is there: the context that `--context` names.
+    Existing,
+}
+
+impl std::fmt::Display for Provider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Kind => "kind",
+            Self::Gke => "gke",
+            Self::Existing => "existing",
+        })
+    }
+}
+
+/// What a person can say of the cluster that they want.
+#[derive(Debug, Clone, Default)]
+pub struct Wish {
+    /// `existing`: the context's name; the current one where it is absent.
+    pub context: Option<String>,
+    /// `existing`: else `KUBECONFIG`, else `~/.kube/config`.
+    pub kubeconfig: Option<PathBuf>,
+    /// `gke`: Terraform variables.
+    pub set: BTreeMap<String, Value>,
+}
+
+/// A cluster that answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cluster {
+    pub provider: Provider,
+    pub name: String,
+    pub kubeconfig: PathBuf,
+    pub context: Option<String>,
+    /// Node port -> where it can be dialled from this machine. Empty: ask the Service for its ingress address.
+    pub published: BTreeMap<u16, SocketAddr>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Images(#[from] ImagesError),
+    #[error(transparent)]
+    Terraform(#[from] TerraformError),
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    #[error(transparent)]
+    Kube(#[from] KubeError),
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    #[error("port {port} of 127.0.0.1, which the scenario publishes node port {node_port} on, is taken: {source}\nhint: name another `host-port` in the scenario, or leave it out to get a free one")]
+    PortTaken { port: u16, node_port: u16, source: std::io::Error },
+    #[error("no cluster is reached by context {context} of {}: {source}\nhint: `kubectl --context {context} version` should answer", kubeconfig.display())]
+    Unreachable { context: String, kubeconfig: PathBuf, source: KubeError },
+    #[error("no kubeconfig was found\nhint: name one by --kubeconfig or KUBECONFIG")]
+    NoKubeconfig,
+    #[error("the cluster's Terraform outputs lack `{0}`")]
+    Output(&'static str),
+    #[error("{0}")]
+    Wait(String),
+    #[error("could not {what}: {source}")]
+    Io { what: String, source: std::io::Error },
+}
+
+impl ProviderError {
+    /// Whether the user's own input is the cause.
+    pub fn is_input(&self) -> bool {
+        matches!(self, Self::PortTaken { .. } | Self::Unreachable { .. } | Self::NoKubeconfig)
+    }
+}
+
+/// What a provider works with.
+pub struct Site<'a> {
+    /// The project's root: it holds `terraform/`.
+    pub root: PathBuf,
+    pub lease: &'a Lease,
+    pub wish: &'a Wish,
+    pub published: Vec<Published>,
+    pub progress: &'a Progress,
+}
+
+impl Provider {
+    /// Makes the cluster, or finds it. `engine` and `images` are there for the provider that needs them: `kind`.
+    pub async fn create(self, site: &Site<'_>, local: Option<(&Engine, &Images)>) -> Result<(Cluster, Kube), ProviderError> {
+        match (self, local) {
+            (Self::Kind, Some((engine, images))) => kind::create(site, engine, images).await,
+            (Self::Kind, None) => Err(ProviderError::Output("engine")),
+            (Self::Gke, _) => gke::create(site).await,
+            (Self::Existing, _) => existing::create(site).await,
+        }
+    }
+
+    /// Whether releases and entries go with the cluster, so that nothing has to be taken out of it first.
+    pub fn is_disposable(self) -> bool {
+        matches!(self, Self::Kind)
+    }
+}
+
+/// One entry a node port. Two scenarios may publish the same only where they agree.
+fn node_ports(published: &[Published]) -> BTreeMap<u16, Option<u16>> {
+    let mut ports = BTreeMap::new();
+    for one in published {
+        let host = ports.entry(one.node_port).or_insert(one.host_port);
+        *host = host.or(one.host_port);
+    }
+    ports
+}
+
+/// Finds a free port of the loopback for each, or proves that the named one is free.
+fn host_ports(published: &[Published]) -> Result<BTreeMap<u16, SocketAddr>, ProviderError> {
+    let mut held = vec![];
+    let mut given = BTreeSet::new();
+    let mut ports = BTreeMap::new();
+    for (node_port, wanted) in node_ports(published) {
+        let port = wanted.unwrap_or(0);
+        let listener = std::net::TcpListener::bind(("127.0.0.1", port)).map_err(|source| ProviderError::PortTaken { port, node_port, source })?;
+        let address = listener.local_addr().map_err(|source| ProviderError::Io { what: "find a free port".into(), source })?;
+        given.insert(address.port());
+        // All are held until the last is found, so that none is found twice.
+        held.push(listener);
+        ports.insert(node_port, address);
+    }
+    Ok(ports)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_the_users_to_change() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let error = host_ports(&[Published { node_port: 30443, host_port: Some(port) }]).unwrap_err();
+        assert!(error.is_input() && error.to_string().starts_with(&format!("port {port} of 127.0.0.1")), "{error}");
+    }
+
+    #[test]
+    fn free_ports_differ() {
+        let ports = host_ports(&[30443, 30444].map(|node_port| Published { node_port, host_port: None })).unwrap();
+        assert_ne!(ports[&30443], ports[&30444]);
+    }
+}

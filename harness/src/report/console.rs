@@ -1,0 +1,92 @@
+//! The report for a person: a line a cell, reasons under what did not pass, one line of totals. Readable without colour too.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::{Report, Row};
+use crate::verdict::{Totals, Verdict};
+
+/// Longer cells of a column are cut, so that one of them does not push all the rest to the right.
+const WIDEST: [usize; 5] = [52, 34, 40, 32, 9];
+
+const RED: &str = "\x1b[31m";
+const GREEN: &str = "\x1b[32m";
+const YELLOW: &str = "\x1b[33m";
+const FAINT: &str = "\x1b[2m";
+const PLAIN: &str = "\x1b[0m";
+
+/// The table, and the totals with the time that all of it took.
+pub fn table(report: &Report, colour: bool, elapsed: Duration) -> String {
+    let lines: Vec<_> = report.checks.iter().map(columns).collect();
+    let widths: [usize; 5] = std::array::from_fn(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0));
+    let paint = |style: &'static str| if colour { (style, PLAIN) } else { ("", "") };
+    let mut text = String::new();
+    let mut under = None;
+    for (row, [check, who, send, observed, time]) in report.checks.iter().zip(&lines) {
+        if under != Some((&row.scenario, &row.stage)) {
+            let gap = if under.is_some() { "\n" } else { "" };
+            let (on, off) = paint("\x1b[1m");
+            under = Some((&row.scenario, &row.stage));
+            put(&mut text, format_args!("{gap}{on}{} · {}{off}\n", row.scenario, row.stage));
+        }
+        let (mark, style) = mark(row.verdict);
+        let (on, off) = paint(style);
+        let [check_width, who_width, send_width, observed_width, time_width] = widths;
+        let line = format!(
+            "  {on}{mark}{off} {check:check_width$}  {who:who_width$}  {send:send_width$}  {observed:observed_width$}  {time:>time_width$}"
+        );
+        put(&mut text, format_args!("{}\n", line.trim_end()));
+        if !row.reason.is_empty() {
+            put(&mut text, format_args!("      {on}{}{off}: {}\n", in_words(row.verdict), row.reason));
+        }
+    }
+    if !report.checks.is_empty() {
+        text.push('\n');
+    }
+    let Totals { passed, failed, errored, skipped } = report.totals;
+    let counts = [(passed, "passed", GREEN), (failed, "failed", RED), (errored, "errored", YELLOW), (skipped, "skipped", FAINT)];
+    let counts = counts.map(|(count, word, style)| {
+        let (on, off) = if count > 0 { paint(style) } else { ("", "") };
+        format!("{on}{count} {word}{off}")
+    });
+    put(&mut text, format_args!("{}   {:.1} s\n", counts.join(" · "), elapsed.as_secs_f64()));
+    text
+}
+
+fn put(text: &mut String, line: std::fmt::Arguments) {
+    // Writing to a String does not fail.
+    let _ = text.write_fmt(line);
+}
+
+fn columns(row: &Row) -> [String; 5] {
+    let observed = row.observed.as_ref().map_or_else(|| "nothing".into(), |observed| observed.words.clone());
+    let time = row.milliseconds.map_or_else(String::new, |milliseconds| format!("{milliseconds:.1} ms"));
+    let columns = [row.check.clone(), format!("{} -> {}", row.client, row.to), row.send.clone(), observed, time];
+    let mut widest = WIDEST.into_iter();
+    columns.map(|text| cut(text, widest.next().unwrap_or(usize::MAX)))
+}
+
+fn cut(text: String, widest: usize) -> String {
+    if text.chars().count() <= widest {
+        return text;
+    }
+    text.chars().take(widest - 1).chain(['…']).collect()
+}
+
+fn mark(verdict: Verdict) -> (char, &'static str) {
+    match verdict {
+        Verdict::Passed => ('✓', GREEN),
+        Verdict::Failed => ('✗', RED),
+        Verdict::Errored => ('!', YELLOW),
+        Verdict::Skipped => ('-', FAINT),
+    }
+}
+
+fn in_words(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Passed => "passed",
+        Verdict::Failed => "failed",
+        Verdict::Errored => "errored",
+        Verdict::Skipped => "skipped",
+    }
+}

@@ -1,0 +1,154 @@
+//! What a run tells its reader: one [`Report`], written as JSON and as a table. Not for judging, and not for writing files.
+
+pub mod console;
+mod json;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use svidproof_probe::protocol::{Failure, Http, Observation, Outcome};
+
+use crate::alert;
+use crate::judge::{self, Account, Control, Judged};
+use crate::progress::Phase;
+use crate::scenario::Expect;
+use crate::verdict::{Totals, Verdict};
+
+/// `report.json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The version that made it.
+    pub svidproof: &'static str,
+    pub run: String,
+    pub provider: String,
+    /// Where the images came from.
+    pub images: String,
+    pub started: Timestamp,
+    pub phases: Vec<Phase>,
+    pub checks: Vec<Row>,
+    pub totals: Totals,
+}
+
+/// One cell.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    pub scenario: String,
+    pub stage: String,
+    pub check: String,
+    #[serde(rename = "as")]
+    pub client: String,
+    pub to: String,
+    /// `METHOD TARGET`.
+    pub send: String,
+    pub expected: Expect,
+    pub observed: Option<Observed>,
+    pub control: Option<Control>,
+    /// For each endpoint whose evidence bears on this cell.
+    pub evidence: Vec<Account>,
+    pub verdict: Verdict,
+    /// Empty where it passed.
+    pub reason: String,
+    pub milliseconds: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Observed {
+    #[serde(flatten)]
+    pub outcome: Seen,
+    /// The TLS version, where the handshake came that far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<String>,
+    /// The SPIFFE ID that the server proved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_id: Option<String>,
+    #[serde(skip)]
+    words: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Seen {
+    Response {
+        status: u16,
+        http: Http,
+    },
+    Alert {
+        alert: u8,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<&'static str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        boringssl: Option<&'static str>,
+    },
+    ServerRefused {
+        reason: String,
+    },
+    Failed {
+        kind: Failure,
+        detail: String,
+    },
+}
+
+impl Report {
+    pub fn new(run: &str, provider: &str, images: &str, started: Timestamp, phases: Vec<Phase>, judged: &[Judged]) -> Self {
+        Self {
+            svidproof: env!("CARGO_PKG_VERSION"),
+            run: run.into(),
+            provider: provider.into(),
+            images: images.into(),
+            started,
+            phases,
+            checks: judged.iter().map(Row::new).collect(),
+            totals: judged.iter().map(|judged| judged.verdict).collect(),
+        }
+    }
+}
+
+impl Row {
+    fn new(judged: &Judged) -> Self {
+        let cell = &judged.cell;
+        Self {
+            scenario: cell.scenario.clone(),
+            stage: cell.stage.clone(),
+            check: cell.check.clone(),
+            client: cell.client.clone(),
+            to: cell.endpoint.clone(),
+            send: format!("{} {}", cell.method, cell.target),
+            expected: cell.expect.clone(),
+            observed: judged.observed.as_ref().map(Observed::new),
+            control: judged.control.clone(),
+            evidence: judged.evidence.clone(),
+            verdict: judged.verdict,
+            reason: judged.reason.clone(),
+            milliseconds: judged.observed.as_ref().map(|observed| milliseconds(observed.timing.done_us)),
+        }
+    }
+}
+
+impl Observed {
+    fn new(observation: &Observation) -> Self {
+        let outcome = match &observation.outcome {
+            Outcome::Response { status, http, .. } => Seen::Response { status: *status, http: *http },
+            Outcome::Alert { number } => {
+                let known = alert::by_number(*number);
+                let boringssl = known.map(|alert| alert.boringssl).filter(|name| !name.is_empty());
+                Seen::Alert { alert: *number, name: known.map(|alert| alert.name), boringssl }
+            }
+            Outcome::ServerRefused { reason } => Seen::ServerRefused { reason: reason.clone() },
+            Outcome::Failed { kind, detail } => Seen::Failed { kind: *kind, detail: detail.clone() },
+        };
+        Self {
+            outcome,
+            tls: observation.tls.as_ref().map(|tls| tls.version.clone()),
+            peer_id: observation.tls.as_ref().and_then(|tls| tls.peer_id.clone()),
+            words: judge::in_words(&observation.outcome),
+        }
+    }
+}
+
+fn milliseconds(microseconds: u64) -> f64 {
+    (Duration::from_micros(microseconds).as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+use std::time::Duration;
+
+use svidproof_probe::protocol::{Timing, Tls, TlsVersions};
+
+use super::*;
+use crate::plan::Cell;
+use crate::scenario::{AlertName, Counted};
+
+fn judged(stage: &str, check: &str, client: &str, expect: Expect, outcome: Option<Outcome>, verdict: Verdict, reason: &str) -> Judged {
+    let tls = Tls { version: "1.3".into(), alpn: None, peer_id: Some("spiffe://example.org/backend".into()), peer_dns: vec![], peer_chain: vec![] };
+    Judged {
+        cell: Cell {
+            id: check.into(),
+            scenario: "symbank".into(),
+            stage: stage.into(),
+            check: check.into(),
+            client: client.into(),
+            nobody: client == "nobody",
+            endpoint: "backend".into(),
+            method: "GET".into(),
+            target: "/balances/balance_1".into(),
+            http: Http::Http1,
+            tls: TlsVersions::Any,
+            headers: vec![],
+            control: None,
+            expect,
+        },
+        observed: outcome.map(|outcome| Observation { outcome, tls: Some(tls), timing: Timing { done_us: 1_337, ..Timing::default() } }),
+        verdict,
+        reason: reason.into(),
+        evidence: vec![],
+        control: None,
+    }
+}
+
+fn report() -> Report {
+    let status = |status| Expect { status: Some(status), ..Expect::default() };
+    let alert = Expect { alert: Some(AlertName::Name("certificate_required".into())), ..Expect::default() };
+    let response = |status, body: &str| Some(Outcome::Response { status, http: Http::Http1, headers: vec![], body: body.into() });
+    let served = judged("both-frontends", "frontend reads its balance", "frontend", status(200), response(200, "{}"), Verdict::Passed, "");
+    let mut refused = judged("both-frontends", "nobody is refused", "nobody", alert, Some(Outcome::Alert { number: 116 }), Verdict::Passed, "");
+    refused.control = Some(Control { check: "frontend reads its balance".into(), held: true });
+    let counted = Counted { no_cert: 1, forwarded: 1, ..Counted::default() };
+    refused.evidence = vec![Account { endpoint: "backend".into(), counted: Some(counted), tallied: counted, reached: Some(false) }];
+    let failed = judged("profiles-only", "frontend-2 reads nothing", "frontend-2", status(403), response(200, "{}"), Verdict::Failed, "expected 403, saw 200 with \"{}\"");
+    let timed_out = Some(Outcome::Failed { kind: Failure::TimedOut, detail: "10 s".into() });
+    let errored = judged("profiles-only", "frontend reads its profile", "frontend", status(200), timed_out, Verdict::Errored, "neither an answer nor a refusal: timed out: 10 s");
+    let skipped = judged("profiles-only", "frontend does not post", "frontend", status(403), None, Verdict::Skipped, "not asked for");
+    let phases = vec![Phase { name: "cluster".into(), seconds: 12.5 }];
+    let mut report = Report::new("r1", "kind", "packages", Timestamp::UNIX_EPOCH, phases, &[served, refused, failed, errored, skipped]);
+    report.svidproof = "0.0.0";
+    report
+}
+
+#[test]
+fn the_table_reads_without_colour() {
+    insta::assert_snapshot!(console::table(&report(), false, Duration::from_millis(12_340)), @r##"
+    symbank · both-frontends
+      ✓ frontend reads its balance  frontend -> backend    GET /balances/balance_1  200                             1.3 ms
+      ✓ nobody is refused           nobody -> backend      GET /balances/balance_1  alert 116 certificate_required  1.3 ms
+
+    symbank · profiles-only
+      ✗ frontend-2 reads nothing    frontend-2 -> backend  GET /balances/balance_1  200                             1.3 ms
+          failed: expected 403, saw 200 with "{}"
+      ! frontend reads its profile  frontend -> backend    GET /balances/balance_1  timed out                       1.3 ms
+          errored: neither an answer nor a refusal: timed out: 10 s
+      - frontend does not post      frontend -> backend    GET /balances/balance_1  nothing
+          skipped: not asked for
+
+    2 passed · 1 failed · 1 errored · 1 skipped   12.3 s
+    "##);
+}
+
+#[test]
+fn colour_changes_nothing_but_the_colour() {
+    let coloured = console::table(&report(), true, Duration::from_secs(1));
+    let mut plain = String::new();
+    let mut rest = coloured.as_str();
+    while let Some((before, after)) = rest.split_once('\x1b') {
+        plain += before;
+        rest = after.split_once('m').unwrap().1;
+    }
+    plain += rest;
+    assert_eq!(plain, console::table(&report(), false, Duration::from_secs(1)));
+    assert_ne!(plain, coloured);
+}
+
+#[test]
+fn the_json_of_a_refusal() {
+    let json: serde_json::Value = serde_json::from_str(&report().to_json()).unwrap();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&json["checks"][1]).unwrap(), @r##"
+    {
+      "as": "nobody",
+      "check": "nobody is refused",
+      "control": {
+        "check": "frontend reads its balance",
+        "held": true
+      },
+      "evidence": [
+        {
+          "counted": {
+            "chain": 0,
+            "denied": 0,
+            "forwarded": 1,
+            "no-cert": 1,
+            "san": 0
+          },
+          "endpoint": "backend",
+          "reached": false,
+          "tallied": {
+            "chain": 0,
+            "denied": 0,
+            "forwarded": 1,
+            "no-cert": 1,
+            "san": 0
+          }
+        }
+      ],
+      "expected": {
+        "alert": "certificate_required"
+      },
+      "milliseconds": 1.337,
+      "observed": {
+        "alert": 116,
+        "boringssl": "TLSV1_CERTIFICATE_REQUIRED",
+        "name": "certificate_required",
+        "outcome": "alert",
+        "peer_id": "spiffe://example.org/backend",
+        "tls": "1.3"
+      },
+      "reason": "",
+      "scenario": "symbank",
+      "send": "GET /balances/balance_1",
+      "stage": "both-frontends",
+      "to": "backend",
+      "verdict": "passed"
+    }
+    "##);
+}
+
+#[test]
+fn the_json_around_the_checks() {
+    let mut json: serde_json::Value = serde_json::from_str(&report().to_json()).unwrap();
+    let checks = json["checks"].as_array().unwrap();
+    assert_eq!(checks.len(), 5);
+    assert_eq!(checks[3]["observed"]["kind"], "timed_out");
+    assert!(checks[4]["observed"].is_null());
+    json["checks"] = "…".into();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&json).unwrap(), @r##"
+    {
+      "checks": "…",
+      "images": "packages",
+      "phases": [
+        {
+          "name": "cluster",
+          "seconds": 12.5
+        }
+      ],
+      "provider": "kind",
+      "run": "r1",
+      "started": "1970-01-01T00:00:00Z",
+      "svidproof": "0.0.0",
+      "totals": {
+        "errored": 1,
+        "failed": 1,
+        "passed": 2,
+        "skipped": 1
+      }
+    }
+    "##);
+}

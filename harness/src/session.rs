@@ -1,0 +1,343 @@
+//! A cluster with the scenarios' systems in it: brought up in order, by events; taken up again from its record.
+//!
+//! The order (SPIRE's own needs): server -> bundle published and entries created -> agent -> workloads, with the probe beside them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::{try_join, try_join_all};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::engine::{self, EngineError};
+use crate::helm::{Helm, HelmError, merged};
+use crate::images::{self, ImagesError, Source};
+use crate::kube::{Backend, Kube, KubeError};
+use crate::lease::{Lease, LeaseError, Thing};
+use crate::probe::{Probe, ProbeError};
+use crate::progress::Progress;
+use crate::provider::{Cluster, Provider, ProviderError, Site, Wish};
+use crate::scenario::{Entry, Release, Scenario};
+use crate::spire::{Server, SpireError};
+use crate::tool;
+
+/// The probes' namespace.
+const PROBE: &str = "svidproof";
+/// A roll-out that takes longer will not come any more: images are there, and the machine is not that slow.
+const ROLL_OUT: Duration = Duration::from_mins(2);
+/// The agent fetches entries every half second with the charts' values; upstream's default is 5 s.
+const SYNC: Duration = Duration::from_secs(30);
+
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Images(#[from] ImagesError),
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    #[error("scenario {scenario}: {source}")]
+    Helm { scenario: String, source: HelmError },
+    #[error("scenario {scenario}: {source}")]
+    Kube { scenario: String, source: KubeError },
+    #[error("scenario {scenario}: {source}")]
+    Spire { scenario: String, source: SpireError },
+    #[error("scenario {scenario}: {source}")]
+    Probe { scenario: String, source: ProbeError },
+    #[error("scenario {scenario}: no probe is ready in namespace {PROBE}\nhint: `svidproof up` installs it")]
+    NoProbe { scenario: String },
+    #[error("could not {what} {}: {source}", path.display())]
+    File { what: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("helm is not on PATH, and none was built\nhint: install Helm, or run `svidproof images build`")]
+    NoHelm,
+}
+
+impl SessionError {
+    /// Whether the user's own input is the cause.
+    pub fn is_input(&self) -> bool {
+        matches!(self, Self::Provider(error) if error.is_input())
+    }
+}
+
+/// What `session.json` keeps of a run beside its lease.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    pub cluster: Cluster,
+    pub helm: PathBuf,
+    /// Where the images came from.
+    pub images: String,
+    pub scenarios: Vec<PathBuf>,
+    /// Scenario and release -> what was last installed, as a fingerprint.
+    pub applied: BTreeMap<String, String>,
+}
+
+impl Record {
+    pub fn read(dir: &Path) -> Result<Self, SessionError> {
+        let path = dir.join("session.json");
+        let text = std::fs::read(&path).map_err(|source| SessionError::File { what: "read", path: path.clone(), source })?;
+        serde_json::from_slice(&text).map_err(|e| SessionError::File { what: "understand", path, source: e.into() })
+    }
+
+    fn write(&self, dir: &Path) -> Result<(), SessionError> {
+        let path = dir.join("session.json");
+        let failed = |source| SessionError::File { what: "write", path: path.clone(), source };
+        let text = serde_json::to_vec_pretty(self).map_err(|e| failed(e.into()))?;
+        std::fs::write(&path, text).map_err(failed)
+    }
+}
+
+/// What is wanted.
+pub struct Setup<'a> {
+    pub scenarios: Vec<Scenario>,
+    pub provider: Provider,
+    pub wish: &'a Wish,
+    pub source: Source,
+    pub progress: &'a Progress,
+}
+
+/// A cluster that is up.
+pub struct Session {
+    pub site: Arc<Ground>,
+    pub live: Vec<Live>,
+}
+
+/// What all scenarios of a session stand on.
+pub struct Ground {
+    pub dir: PathBuf,
+    pub run: String,
+    pub kube: Kube,
+    pub helm: Helm,
+    pub progress: Progress,
+    record: Mutex<Record>,
+}
+
+impl Ground {
+    pub fn record(&self) -> Record {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn applied(&self, key: &str) -> Option<String> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner).applied.get(key).cloned()
+    }
+
+    fn note_applied(&self, key: String, fingerprint: String) -> Result<(), SessionError> {
+        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        record.applied.insert(key, fingerprint);
+        record.write(&self.dir)
+    }
+}
+
+/// A scenario whose system is up.
+pub struct Live {
+    pub scenario: Scenario,
+    pub probe: Probe,
+}
+
+/// Makes the cluster and brings every scenario up in it, side by side.
+pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError> {
+    let Setup { scenarios, provider, wish, source, progress } = setup;
+    let root = scenarios.first().map(|scenario| scenario.root.clone()).unwrap_or_default();
+    let published = scenarios.iter().flat_map(|scenario| scenario.endpoints.values().filter_map(|endpoint| endpoint.published)).collect();
+    let local = if provider == Provider::Kind {
+        let step = progress.phase("container engine");
+        let engine = engine::ensure(progress).await?;
+        step.done();
+        let step = progress.phase("images");
+        let images = images::build(&root, &engine, source, progress).await?;
+        step.done();
+        Some((engine, images))
+    } else {
+        None
+    };
+    let step = progress.phase(format!("cluster ({provider})"));
+    let site = Site { root, lease, wish, published, progress };
+    let (cluster, kube) = provider.create(&site, local.as_ref().map(|(engine, images)| (engine, images))).await?;
+    step.done();
+    let built = local.as_ref().map(|(_, images)| images.bin.join("helm"));
+    let program = tool::find("helm").or(built).or_else(|| Some(crate::dirs::cache().join("bin/helm")).filter(|path| path.exists()));
+    let program = program.ok_or(SessionError::NoHelm)?;
+    let helm = Helm::new(program.clone(), cluster.kubeconfig.clone(), cluster.context.clone(), lease.dir.join("values"));
+    let record = Record {
+        cluster,
+        helm: program,
+        images: local.map_or_else(|| "those of the cluster".into(), |(_, images)| images.source.to_string()),
+        scenarios: scenarios.iter().map(|scenario| std::path::absolute(&scenario.file).unwrap_or_else(|_| scenario.file.clone())).collect(),
+        applied: BTreeMap::new(),
+    };
+    record.write(&lease.dir)?;
+    let ground = Ground { dir: lease.dir.clone(), run: lease.id.clone(), kube, helm, progress: progress.clone(), record: Mutex::new(record) };
+    let ground = Arc::new(ground);
+    let live = try_join_all(scenarios.into_iter().map(|scenario| bring_up(&ground, lease, scenario))).await?;
+    Ok(Session { site: ground, live })
+}
+
+/// Takes up a session that was kept. The scenarios may be a part of those that it was brought up with.
+pub async fn reopen(lease: &Lease, scenarios: Vec<Scenario>, progress: &Progress) -> Result<Session, SessionError> {
+    let record = Record::read(&lease.dir)?;
+    let cluster = &record.cluster;
+    let failed = |source| SessionError::Kube { scenario: "(all)".into(), source };
+    let kube = Kube::connect(&cluster.kubeconfig, cluster.context.as_deref()).await.map_err(failed)?;
+    let helm = Helm::new(record.helm.clone(), cluster.kubeconfig.clone(), cluster.context.clone(), lease.dir.join("values"));
+    let ground = Ground { dir: lease.dir.clone(), run: lease.id.clone(), kube, helm, progress: progress.clone(), record: Mutex::new(record) };
+    let ground = Arc::new(ground);
+    let open = async |scenario: Scenario| {
+        let probe = open_probe(&ground, &scenario).await?;
+        Ok::<_, SessionError>(Live { scenario, probe })
+    };
+    let live = try_join_all(scenarios.into_iter().map(open)).await?;
+    Ok(Session { site: ground, live })
+}
+
+async fn bring_up(ground: &Ground, lease: &Lease, scenario: Scenario) -> Result<Live, SessionError> {
+    let name = scenario.name.clone();
+    let phase = |what: &str| ground.progress.phase(format!("{name}: {what}"));
+    let mut waves = scenario.install.iter();
+    let step = phase("SPIRE server, bundle and entries");
+    if let Some(first) = waves.next() {
+        wave(ground, lease, &scenario, first).await?;
+    }
+    register(ground, lease, &scenario).await?;
+    step.done();
+    let step = phase("SPIRE agent");
+    if let Some(second) = waves.next() {
+        wave(ground, lease, &scenario, second).await?;
+    }
+    step.done();
+    let step = phase("workloads and probe");
+    let rest = async {
+        for releases in waves {
+            wave(ground, lease, &scenario, releases).await?;
+        }
+        Ok(())
+    };
+    let ((), probe) = try_join(rest, install_probe(ground, lease, &scenario)).await?;
+    step.done();
+    Ok(Live { scenario, probe })
+}
+
+async fn wave(ground: &Ground, lease: &Lease, scenario: &Scenario, releases: &[Release]) -> Result<(), SessionError> {
+    let install = async |release: &Release| {
+        note_release(ground, lease, scenario, &release.name, &release.namespace).await?;
+        apply(ground, scenario, release, &release.values).await.map(drop)
+    };
+    try_join_all(releases.iter().map(install)).await.map(drop)
+}
+
+/// Writes the release, and its namespace if it makes one, into the lease.
+async fn note_release(ground: &Ground, lease: &Lease, scenario: &Scenario, name: &str, namespace: &str) -> Result<(), SessionError> {
+    if !ground.record().cluster.provider.is_disposable() {
+        let failed = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
+        if !ground.kube.namespace_exists(namespace).await.map_err(failed)? {
+            lease.making(Thing::Namespace { name: namespace.into() })?;
+        }
+        lease.making(Thing::Release { name: name.into(), namespace: namespace.into() })?;
+    }
+    Ok(())
+}
+
+/// Installs or upgrades the release unless it stands like that already, and waits for its workloads. Returns whether anything was done.
+pub async fn apply(ground: &Ground, scenario: &Scenario, release: &Release, values: &Value) -> Result<bool, SessionError> {
+    let chart = scenario.root.join(&release.chart);
+    let key = format!("{}/{}", scenario.name, release.name);
+    let fingerprint = fingerprint(&chart, values)?;
+    if ground.applied(&key).as_ref() == Some(&fingerprint) {
+        return Ok(false);
+    }
+    let helm = |source| SessionError::Helm { scenario: scenario.name.clone(), source };
+    let kube = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
+    let workloads = ground.helm.upgrade(&release.name, &chart, &release.namespace, values).await.map_err(helm)?;
+    try_join_all(workloads.iter().map(|workload| ground.kube.rolled_out(workload, ROLL_OUT))).await.map_err(kube)?;
+    ground.note_applied(key, fingerprint)?;
+    Ok(true)
+}
+
+/// The values of a release in a stage: its own, with the stage's and then a planted fault's over them.
+pub fn stage_values(release: &Release, over: &[&BTreeMap<String, Value>]) -> Value {
+    over.iter().filter_map(|values| values.get(&release.name)).fold(release.values.clone(), |values, over| merged(&values, over))
+}
+
+/// Everything that a release is made of: its values, and its chart's files behind whatever links.
+fn fingerprint(chart: &Path, values: &Value) -> Result<String, SessionError> {
+    let mut hash = Sha256::new();
+    hash.update(values.to_string());
+    let mut folders = vec![chart.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let failed = |source| SessionError::File { what: "read", path: folder.clone(), source };
+        let entries = std::fs::read_dir(&folder).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let mut paths: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths {
+            hash.update(path.as_os_str().as_encoded_bytes());
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                hash.update(std::fs::read(&path).map_err(|source| SessionError::File { what: "read", path: path.clone(), source })?);
+            }
+        }
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Creates the scenario's entries and the probe's, and waits until the bundle is published.
+async fn register(ground: &Ground, lease: &Lease, scenario: &Scenario) -> Result<(), SessionError> {
+    let spire = &scenario.spire;
+    let prefix = format!("svidproof-{}-", lease.id);
+    let entries: Vec<_> = scenario.registration.iter().cloned().chain(probe_entries(scenario)).collect();
+    let (namespace, server, container) = (spire.namespace.clone(), spire.server.clone(), spire.container.clone());
+    if !ground.record().cluster.provider.is_disposable() {
+        lease.making(Thing::Entries { namespace, server, container, prefix: prefix.clone() })?;
+    }
+    let server = Server::new(ground.kube.clone(), &spire.namespace, &spire.server, &spire.container);
+    let create = async {
+        let created = server.create(&scenario.trust_domain, &prefix, &entries).await;
+        created.map(drop).map_err(|source| SessionError::Spire { scenario: scenario.name.clone(), source })
+    };
+    let bundle = async {
+        let Some(name) = &spire.bundle else { return Ok(()) };
+        let waited = ground.kube.config_map_key(&spire.namespace, name, "bundle.crt", SYNC).await;
+        waited.map_err(|source| SessionError::Kube { scenario: scenario.name.clone(), source })
+    };
+    try_join(create, bundle).await.map(drop)
+}
+
+/// One entry for each identity that a client of the scenario presents: the one probe is given them all.
+fn probe_entries(scenario: &Scenario) -> Vec<Entry> {
+    let select = vec![format!("k8s:ns:{PROBE}"), format!("k8s:sa:{}", probe_name(scenario))];
+    let dns = |id: &str| scenario.registration.iter().find(|entry| entry.id == id).map(|entry| entry.dns.clone()).unwrap_or_default();
+    probe_ids(scenario).into_iter().map(|id| Entry { dns: dns(&id), id, select: select.clone(), node: false }).collect()
+}
+
+/// The probe's release and ServiceAccount: each scenario has its own, attested by its own agent.
+fn probe_name(scenario: &Scenario) -> String {
+    format!("probe-{}", scenario.name)
+}
+
+fn probe_ids(scenario: &Scenario) -> std::collections::BTreeSet<String> {
+    scenario.clients.values().filter_map(|client| client.identity()).map(ToOwned::to_owned).collect()
+}
+
+async fn install_probe(ground: &Ground, lease: &Lease, scenario: &Scenario) -> Result<Probe, SessionError> {
+    let name = probe_name(scenario);
+    note_release(ground, lease, scenario, &name, PROBE).await?;
+    let values = json!({ "scenario": scenario.name, "serviceAccount": name, "socketDir": scenario.spire.socket_dir });
+    let release = Release { name, chart: "helm/probe".into(), namespace: PROBE.into(), values };
+    apply(ground, scenario, &release, &release.values).await?;
+    open_probe(ground, scenario).await
+}
+
+async fn open_probe(ground: &Ground, scenario: &Scenario) -> Result<Probe, SessionError> {
+    let labels = [("app.kubernetes.io/name", "svidproof-probe"), ("svidproof.dev/scenario", scenario.name.as_str())];
+    let ready = ground.kube.ready_pods(PROBE, &labels).await.map_err(|source| SessionError::Kube { scenario: scenario.name.clone(), source })?;
+    let pod: &Backend = ready.first().ok_or_else(|| SessionError::NoProbe { scenario: scenario.name.clone() })?;
+    let failed = |source| SessionError::Probe { scenario: scenario.name.clone(), source };
+    let probe = Probe::open(&ground.kube, pod).await.map_err(failed)?;
+    let ids = probe_ids(scenario).into_iter().map(|path| format!("spiffe://{}{path}", scenario.trust_domain)).collect();
+    probe.hold(ids, u64::try_from(SYNC.as_millis()).unwrap_or(u64::MAX)).await.map_err(failed)?;
+    Ok(probe)
+}
+

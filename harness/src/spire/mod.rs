@@ -1,0 +1,198 @@
+//! The SPIRE server of a scenario: entries created and deleted, by its own command line in its own pod.
+
+mod pem;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use svidproof_probe::protocol::Carried;
+
+use crate::kube::{Exec, Kube, KubeError};
+use crate::scenario::Entry;
+
+/// gRPC's status codes (google.rpc.Code), as `entry create` reports them an entry.
+const OK: i32 = 0;
+const NOT_FOUND: i32 = 5;
+const ALREADY_EXISTS: i32 = 6;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SpireError {
+    #[error("SPIRE server {server}: {source}")]
+    Exec { server: String, source: KubeError },
+    #[error("SPIRE server {server} refused entry {id}: {message} (code {code})")]
+    Refused { server: String, id: String, message: String, code: i32 },
+    #[error("SPIRE server {server} answered what is not understood: {problem}")]
+    Answer { server: String, problem: String },
+}
+
+/// What became of the entries that were asked for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Created {
+    pub new: usize,
+    /// There was an equal one: it stays whoever's it is.
+    pub kept: usize,
+}
+
+/// The server's pod, and the trust domain that it signs for.
+#[derive(Clone)]
+pub struct Server {
+    kube: Kube,
+    namespace: String,
+    pod: String,
+    container: String,
+}
+
+impl Server {
+    /// The first pod of this StatefulSet.
+    pub fn new(kube: Kube, namespace: &str, stateful_set: &str, container: &str) -> Self {
+        Self { kube, namespace: namespace.into(), pod: format!("{stateful_set}-0"), container: container.into() }
+    }
+
+    /// Creates the entries in one call. Their IDs begin with `prefix`, by which [`Server::delete`] knows its own.
+    pub async fn create(&self, trust_domain: &str, prefix: &str, entries: &[Entry]) -> Result<Created, SpireError> {
+        let answer = self.run(&["entry", "create", "-data", "-", "-output", "json"], &document(trust_domain, prefix, entries)).await?;
+        let mut created = Created::default();
+        for (result, entry) in self.results(&answer)?.iter().zip(entries) {
+            match result.status.code {
+                OK => created.new += 1,
+                ALREADY_EXISTS => created.kept += 1,
+                code => return Err(SpireError::Refused { server: self.name(), id: entry.id.clone(), message: result.status.message.clone(), code }),
+            }
+        }
+        Ok(created)
+    }
+
+    /// Deletes the entries whose IDs begin with `prefix`, and no other. Returns how many there were.
+    pub async fn delete(&self, prefix: &str) -> Result<usize, SpireError> {
+        let shown: Shown = self.parsed(&self.run(&["entry", "show", "-output", "json"], &Value::Null).await?)?;
+        let ids: Vec<_> = shown.entries.into_iter().map(|entry| entry.id).filter(|id| id.starts_with(prefix)).collect();
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let answer = self.run(&["entry", "delete", "-file", "-", "-output", "json"], &json!({ "ids": ids })).await?;
+        for (result, id) in self.results(&answer)?.iter().zip(&ids) {
+            if ![OK, NOT_FOUND].contains(&result.status.code) {
+                let (code, message) = (result.status.code, result.status.message.clone());
+                return Err(SpireError::Refused { server: self.name(), id: id.clone(), message, code });
+            }
+        }
+        Ok(ids.len())
+    }
+
+    async fn run(&self, command: &[&str], stdin: &Value) -> Result<String, SpireError> {
+        let argv = std::iter::once("/opt/spire/bin/spire-server").chain(command.iter().copied()).map(Into::into).collect();
+        let exec = Exec { namespace: self.namespace.clone(), pod: self.pod.clone(), container: self.container.clone(), argv };
+        let stdin = if stdin.is_null() { vec![] } else { stdin.to_string().into_bytes() };
+        self.kube.exec(&exec, &stdin).await.map_err(|source| SpireError::Exec { server: self.name(), source })
+    }
+
+    fn results(&self, answer: &str) -> Result<Vec<Outcome>, SpireError> {
+        self.parsed::<Results>(answer).map(|answer| answer.results)
+    }
+
+    fn parsed<'a, T: Deserialize<'a>>(&self, answer: &'a str) -> Result<T, SpireError> {
+        let problem = |e| SpireError::Answer { server: self.name(), problem: format!("{e} in {answer:.300}") };
+        serde_json::from_str(answer).map_err(problem)
+    }
+
+    fn name(&self) -> String {
+        format!("{}/{}", self.namespace, self.pod)
+    }
+}
+
+#[derive(Deserialize)]
+struct Results {
+    results: Vec<Outcome>,
+}
+
+#[derive(Deserialize)]
+struct Outcome {
+    status: Status,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    #[serde(default)]
+    code: i32,
+    #[serde(default)]
+    message: String,
+}
+
+#[derive(Deserialize)]
+struct Shown {
+    #[serde(default)]
+    entries: Vec<ShownEntry>,
+}
+
+#[derive(Deserialize)]
+struct ShownEntry {
+    id: String,
+}
+
+/// The document that `entry create -data -` reads. Node aliases hang under the server, everything else under the first of them.
+fn document(trust_domain: &str, prefix: &str, entries: &[Entry]) -> Value {
+    let spiffe = |path: &str| format!("spiffe://{trust_domain}{path}");
+    let alias = entries.iter().find(|entry| entry.node).map_or("/spire/server", |entry| &entry.id);
+    let entries = entries.iter().enumerate().map(|(number, entry)| {
+        let selectors = entry.select.iter().map(|selector| {
+            let (kind, value) = selector.split_once(':').unwrap_or((selector, ""));
+            json!({ "type": kind, "value": value })
+        });
+        json!({
+            "entry_id": format!("{prefix}{number}"),
+            "spiffe_id": spiffe(&entry.id),
+            "parent_id": spiffe(if entry.node { "/spire/server" } else { alias }),
+            "selectors": selectors.collect::<Vec<_>>(),
+            "dns_names": entry.dns,
+        })
+    });
+    json!({ "entries": entries.collect::<Vec<_>>() })
+}
+
+/// The SVID with this SPIFFE ID out of what `spire-agent api fetch x509 -output json` printed.
+///
+/// The document has DER in base64 (SPIFFE Workload API, `X509SVID`); before SPIRE 1.15 it came wrapped in a list.
+pub fn carried(printed: &str, id: &str) -> Result<Carried, String> {
+    let unread = |e: serde_json::Error| format!("spire-agent's answer is not understood: {e}");
+    let document: Value = serde_json::from_str(printed).map_err(unread)?;
+    let document = match document {
+        Value::Array(mut list) if !list.is_empty() => list.swap_remove(0),
+        other => other,
+    };
+    let fetched: Fetched = serde_json::from_value(document).map_err(unread)?;
+    let held: Vec<_> = fetched.svids.iter().map(|svid| svid.spiffe_id.clone()).collect();
+    let svid = fetched.svids.into_iter().find(|svid| svid.spiffe_id == id);
+    let svid = svid.ok_or(format!("the workload holds no SVID {id}, but {}", held.join(", ")))?;
+    let certificates = |base64: &str| pem::certificates(base64).map_err(|problem| format!("the SVID {id} is not understood: {problem}"));
+    Ok(Carried { chain: certificates(&svid.x509_svid)?, key: pem::block("PRIVATE KEY", &svid.x509_svid_key), bundle: certificates(&svid.bundle)? })
+}
+
+#[derive(Deserialize)]
+struct Fetched {
+    svids: Vec<FetchedSvid>,
+}
+
+#[derive(Deserialize)]
+struct FetchedSvid {
+    spiffe_id: String,
+    x509_svid: String,
+    x509_svid_key: String,
+    bundle: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workloads_hang_under_the_node_alias_and_keep_their_selectors_colons() {
+        let node = Entry { id: "/agent".into(), select: vec!["k8s_psat:cluster:c".into()], node: true, dns: vec![] };
+        let work = Entry { id: "/web".into(), select: vec!["k8s:pod-label:app:web".into()], node: false, dns: vec!["web".into()] };
+        let made = document("example.org", "run-", &[node, work]);
+        assert_eq!(made["entries"][0]["parent_id"], "spiffe://example.org/spire/server");
+        let expected = json!({
+            "entry_id": "run-1", "spiffe_id": "spiffe://example.org/web", "parent_id": "spiffe://example.org/agent",
+            "selectors": [{ "type": "k8s", "value": "pod-label:app:web" }], "dns_names": ["web"],
+        });
+        assert_eq!(made["entries"][1], expected);
+    }
+}

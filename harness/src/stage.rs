@@ -1,0 +1,371 @@
+//! One stage of a scenario, run: the releases brought to the stage's values, every cell dialled in one window, both sides' accounts judged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use futures::future::{join_all, try_join_all};
+use futures::StreamExt;
+use serde_json::Value;
+use svidproof_probe::Identities;
+use svidproof_probe::protocol::{Bundle, Carried, Credential, Dial, Failure, Http, Observation, Outcome, Request, Server, ServerName, Timing};
+
+use crate::envoy::{Admin, EnvoyError};
+use crate::judge::{self, Evidence, Judged};
+use crate::kube::{Backend, Exec, Forward, KubeError, Resolved};
+use crate::plan::{CELL_HEADER, Cell, CellId, plan};
+use crate::probe::ProbeError;
+use crate::scenario::{Client, Counted, Endpoint, FullClient, Stage};
+use crate::session::{Ground, Live, SessionError, apply, stage_values};
+use crate::wait::{self, Look};
+
+/// A whole dial's bound: a refusal takes milliseconds, and Envoy's own upstream bound is 15 s.
+const DIAL: Duration = Duration::from_secs(10);
+/// How long a request's line may take from the application's standard output to here.
+const LOG: Duration = Duration::from_secs(5);
+/// Envoy looks its upstream's name up every half second with the charts' values; the default is 5 s.
+const SETTLE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error("endpoint {endpoint}: {source}")]
+    Resolve { endpoint: String, source: KubeError },
+    #[error("endpoint {endpoint}: service {service} has no ready pod\nhint: `kubectl get pods` in its namespace")]
+    NoPods { endpoint: String, service: String },
+    #[error("endpoint {endpoint} has no address that can be dialled from outside the cluster\nhint: {hint}")]
+    NotPublished { endpoint: String, hint: &'static str },
+    #[error("endpoint {endpoint}: {source}")]
+    Envoy { endpoint: String, source: EnvoyError },
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    #[error("client {client}: its SVID could not be carried out of the cluster: {problem}")]
+    Carry { client: String, problem: String },
+}
+
+/// Brings the scenario to `stage` (with `fault` over it) and makes the checks whose names `chosen` lets through.
+pub async fn run(ground: &Ground, live: &Live, stage: &Stage, fault: &BTreeMap<String, Value>, chosen: &dyn Fn(&str) -> bool) -> Result<Vec<Judged>, StageError> {
+    let scenario = &live.scenario;
+    let step = ground.progress.phase(format!("{}: {}", scenario.name, stage.name));
+    let releases = scenario.install.iter().flatten();
+    let brought = releases.map(async |release| apply(ground, scenario, release, &stage_values(release, &[&stage.values, fault])).await);
+    try_join_all(brought).await?;
+    let window = Window::open(ground, live, stage, chosen).await?;
+    let judged = window.run().await;
+    step.done();
+    judged
+}
+
+/// Everything that a stage's cells need, looked up once.
+struct Window<'a> {
+    ground: &'a Ground,
+    live: &'a Live,
+    cells: Vec<Cell>,
+    endpoints: BTreeMap<String, Target<'a>>,
+    carried: BTreeMap<String, Carried>,
+}
+
+struct Target<'a> {
+    declared: &'a Endpoint,
+    resolved: Resolved,
+    admins: Vec<Admin>,
+}
+
+impl<'a> Window<'a> {
+    async fn open(ground: &'a Ground, live: &'a Live, stage: &Stage, chosen: &dyn Fn(&str) -> bool) -> Result<Self, StageError> {
+        let scenario = &live.scenario;
+        // A run's own word in each cell's id keeps two windows on the same pods apart.
+        let word = format!("{}-{}", ground.run, jiff::Timestamp::now().as_millisecond());
+        let all = plan(scenario, stage, &word);
+        let controls: BTreeSet<_> = all.iter().filter(|cell| chosen(&cell.check)).filter_map(|cell| cell.control.clone()).collect();
+        let cells: Vec<_> = all.into_iter().filter(|cell| chosen(&cell.check) || controls.contains(&cell.check)).collect();
+        let mut names = BTreeSet::new();
+        for cell in &cells {
+            let mut next = Some(&cell.endpoint);
+            while let Some(name) = next {
+                names.insert(name.clone());
+                next = scenario.endpoints.get(name).and_then(|endpoint| endpoint.upstream.as_ref());
+            }
+        }
+        let targets = names.into_iter().map(async |name| {
+            let target = Target::open(ground, &name, &scenario.endpoints[&name]).await?;
+            Ok::<_, StageError>((name, target))
+        });
+        let mut window = Self { ground, live, cells, endpoints: try_join_all(targets).await?.into_iter().collect(), carried: BTreeMap::new() };
+        window.settle().await?;
+        window.carry().await?;
+        Ok(window)
+    }
+
+    /// Waits until each Envoy in front of another knows where that one's pods are now.
+    async fn settle(&self) -> Result<(), StageError> {
+        let waits = self.endpoints.iter().filter_map(|(name, target)| {
+            let upstream = self.endpoints.get(target.declared.upstream.as_ref()?)?;
+            let pods = upstream.resolved.pods.iter().map(|pod| pod.ip.clone());
+            let allowed: Vec<_> = pods.chain(upstream.resolved.cluster_ip.clone()).collect();
+            Some(target.admins.iter().map(move |admin| (name, admin, allowed.clone())))
+        });
+        let waits = waits.flatten().map(async |(name, admin, allowed)| {
+            let settled = admin.forwards_only_to(&allowed, SETTLE).await;
+            settled.map_err(|source| StageError::Envoy { endpoint: name.clone(), source })
+        });
+        try_join_all(waits).await.map(drop)
+    }
+
+    /// Carries out of the cluster what clients outside of it present.
+    async fn carry(&mut self) -> Result<(), StageError> {
+        let clients: BTreeSet<_> = self.cells.iter().map(|cell| cell.client.clone()).collect();
+        for name in clients {
+            let client = &self.live.scenario.clients[&name];
+            if client.is_outside() {
+                let carried = carry(self.ground, self.live, &name, client).await?;
+                self.carried.insert(name, carried);
+            }
+        }
+        Ok(())
+    }
+
+    async fn run(self) -> Result<Vec<Judged>, StageError> {
+        let before = self.counters().await?;
+        let logs = self.follow_logs().await?;
+        let observed = join_all(self.cells.iter().enumerate().filter(|(_, cell)| !self.is_page(cell)).map(|(number, cell)| self.observe(number, cell)));
+        let mut observations: BTreeMap<CellId, Observation> = observed.await.into_iter().collect::<Result<_, _>>()?;
+        // Pages last and one by one: what an application asks of its own upstream is then this page's alone.
+        for cell in self.cells.iter().filter(|cell| self.is_page(cell)) {
+            let observation = self.page(cell).await?;
+            observations.insert(cell.id.clone(), observation);
+        }
+        let reached = self.reached(logs, &observations).await;
+        let after = self.counters().await?;
+        let evidence = self.endpoints.keys().filter_map(|name| {
+            let counted = minus(after.get(name)?, before.get(name)?);
+            Some((name.clone(), Ok(Evidence { counted, reached: reached.get(name).cloned() })))
+        });
+        Ok(judge::judge(&self.live.scenario, &self.cells, &observations, &evidence.collect()))
+    }
+
+    fn is_page(&self, cell: &Cell) -> bool {
+        self.endpoints[&cell.endpoint].declared.identity.is_none()
+    }
+
+    async fn counters(&self) -> Result<BTreeMap<String, Counted>, StageError> {
+        let read = self.endpoints.iter().filter(|(_, target)| !target.admins.is_empty()).map(async |(name, target)| {
+            let counted = try_join_all(target.admins.iter().map(|admin| admin.counters(&target.declared.app_cluster))).await;
+            let counted = counted.map_err(|source| StageError::Envoy { endpoint: name.clone(), source })?;
+            Ok::<_, StageError>((name.clone(), counted.iter().fold(Counted::default(), plus)))
+        });
+        Ok(try_join_all(read).await?.into_iter().collect())
+    }
+
+    async fn follow_logs(&self) -> Result<BTreeMap<String, Lines>, StageError> {
+        let logs = self.endpoints.iter().filter_map(|(name, target)| target.declared.app_log.as_ref().map(|container| (name, target, container)));
+        let opened = logs.map(async |(name, target, container)| {
+            let streams = try_join_all(target.resolved.pods.iter().map(|pod| self.ground.kube.follow_log(pod, container))).await;
+            let streams = streams.map_err(|source| StageError::Resolve { endpoint: name.clone(), source })?;
+            Ok::<_, StageError>((name.clone(), futures::stream::select_all(streams).boxed()))
+        });
+        Ok(try_join_all(opened).await?.into_iter().collect())
+    }
+
+    /// Which cells' requests the applications saw. Waits for those that were answered: when they are there, what was refused would be there too.
+    async fn reached(&self, logs: BTreeMap<String, Lines>, observations: &BTreeMap<CellId, Observation>) -> BTreeMap<String, BTreeSet<CellId>> {
+        let read = logs.into_iter().map(async |(name, mut lines)| {
+            let behind = |cell: &&Cell| judge::terminal(&self.live.scenario, &cell.endpoint) == name;
+            let cells: BTreeSet<_> = self.cells.iter().filter(behind).map(|cell| cell.id.clone()).collect();
+            let mut missing: BTreeSet<_> = self.cells.iter().filter(behind).filter(|cell| answered(observations.get(&cell.id))).map(|cell| cell.id.clone()).collect();
+            let mut seen = BTreeSet::new();
+            let what = format!("the log of endpoint {name} to name the requests that were answered");
+            if !missing.is_empty() {
+                let next = async || lines.next().await.ok_or("the log ended".to_owned())?.map_err(|e| e.to_string());
+                let look = |line: String| {
+                    if let Some(cell) = cell_in(&line).filter(|cell| cells.contains(*cell)) {
+                        missing.remove(cell);
+                        seen.insert(cell.to_owned());
+                    }
+                    if missing.is_empty() { Look::Ready(()) } else { Look::NotYet(format!("{} are missing", missing.len())) }
+                };
+                // A line that does not come is not an error here: the judge sees which requests are not in the log.
+                let _ = wait::events::<_, _, String>(&what, LOG, next, look).await;
+            }
+            (name, seen)
+        });
+        join_all(read).await.into_iter().collect()
+    }
+
+    async fn observe(&self, number: usize, cell: &Cell) -> Result<(CellId, Observation), StageError> {
+        let client = &self.live.scenario.clients[&cell.client];
+        let target = &self.endpoints[&cell.endpoint];
+        let request = Request {
+            method: cell.method.clone(),
+            target: cell.target.clone(),
+            authority: target.declared.dns.clone().unwrap_or_else(|| target.declared.service.rsplit('/').next().unwrap_or_default().into()),
+            http: cell.http,
+            headers: cell.headers.clone(),
+            body: String::new(),
+        };
+        let domain = &self.live.scenario.trust_domain;
+        let identity = target.declared.identity.as_deref().unwrap_or_default();
+        let name = target.declared.dns.clone().map_or_else(|| ServerName::Spiffe(format!("spiffe://{domain}{identity}")), ServerName::Dns);
+        let carried = self.carried.get(&cell.client);
+        let credential = match (client.identity(), carried) {
+            (None, _) => Credential::Nobody,
+            (Some(_), Some(carried)) => Credential::Pem { chain: carried.chain.clone(), key: carried.key.clone() },
+            (Some(path), None) => Credential::Svid(format!("spiffe://{domain}{path}")),
+        };
+        let bundle = carried.map_or_else(|| Bundle::TrustDomain(domain.clone()), |carried| Bundle::Pem(carried.bundle.clone()));
+        let address = if client.is_outside() { self.outside(&cell.endpoint, target)? } else { inside(&cell.endpoint, target, number)? };
+        let timeout_ms = u64::try_from(DIAL.as_millis()).unwrap_or(u64::MAX);
+        let dial = Dial { address, credential, server: Server { name, bundle }, tls: cell.tls, request, timeout_ms };
+        let observation = if client.is_outside() {
+            svidproof_probe::dial(&dial, &Identities::none()).await
+        } else {
+            self.live.probe.dial(dial).await?
+        };
+        Ok((cell.id.clone(), observation))
+    }
+
+    /// Where the endpoint's published port is dialled from this machine.
+    fn outside(&self, name: &str, target: &Target) -> Result<String, StageError> {
+        let published = target.declared.published.as_ref();
+        let of_provider = published.and_then(|published| self.ground.record().cluster.published.get(&published.node_port).copied());
+        let of_cloud = target.resolved.ingress.as_ref().map(|host| format!("{host}:{}", target.declared.port));
+        of_provider.as_ref().map(SocketAddr::to_string).or(of_cloud).ok_or_else(|| StageError::NotPublished {
+            endpoint: name.into(),
+            hint: "give its Service the type LoadBalancer, or use the provider `kind`",
+        })
+    }
+
+    /// A plain HTTP page, fetched through the API server by a forwarded port.
+    async fn page(&self, cell: &Cell) -> Result<Observation, StageError> {
+        let target = &self.endpoints[&cell.endpoint];
+        let pod = first_pod(&cell.endpoint, target)?;
+        let resolve = |source| StageError::Resolve { endpoint: cell.endpoint.clone(), source };
+        let forward = self.ground.kube.forward(pod, container_port(target)).await.map_err(resolve)?;
+        let begun = Instant::now();
+        let outcome = fetch(&forward, cell).await.unwrap_or_else(|e| Outcome::Failed {
+            kind: if e.is_timeout() { Failure::TimedOut } else { Failure::Closed },
+            detail: format!("{e:?}"),
+        });
+        let done_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Ok(Observation { outcome, tls: None, timing: Timing { done_us, ..Timing::default() } })
+    }
+}
+
+type Lines = futures::stream::BoxStream<'static, Result<String, KubeError>>;
+
+impl<'a> Target<'a> {
+    async fn open(ground: &Ground, name: &str, declared: &'a Endpoint) -> Result<Self, StageError> {
+        let resolved = ground.kube.resolve(&declared.service).await.map_err(|source| StageError::Resolve { endpoint: name.into(), source })?;
+        if resolved.pods.is_empty() {
+            return Err(StageError::NoPods { endpoint: name.into(), service: declared.service.clone() });
+        }
+        let open = async |pod: &Backend, port| Admin::open(&ground.kube, pod, port).await;
+        let admins = match declared.admin {
+            Some(port) => try_join_all(resolved.pods.iter().map(|pod| open(pod, port))).await,
+            None => Ok(vec![]),
+        };
+        let admins = admins.map_err(|source| StageError::Envoy { endpoint: name.into(), source })?;
+        Ok(Self { declared, resolved, admins })
+    }
+}
+
+/// The SVID that the client presents outside; for nobody, any of the scenario's, for its bundle.
+async fn carry(ground: &Ground, live: &Live, name: &str, client: &Client) -> Result<Carried, StageError> {
+    let spiffe = |path: &str| format!("spiffe://{}{path}", live.scenario.trust_domain);
+    let problem = |problem: String| StageError::Carry { client: name.into(), problem };
+    match client {
+        Client::Full(FullClient { id, from: Some(from), .. }) => carry_from(ground, live, from, &spiffe(id)).await.map_err(problem),
+        _ => {
+            let mut known = live.scenario.clients.values().filter_map(Client::identity);
+            let path = client.identity().or_else(|| known.next()).ok_or_else(|| problem("no client of the scenario has an identity".into()))?;
+            Ok(live.probe.fetch(spiffe(path)).await?)
+        }
+    }
+}
+
+/// Out of a workload's own pod, by the `spire-agent` in it, as the demo's user does it by hand.
+pub async fn carry_from(ground: &Ground, live: &Live, from: &str, id: &str) -> Result<Carried, String> {
+    let (namespace, app) = from.split_once('/').ok_or("`from` is namespace/app")?;
+    let pods = ground.kube.ready_pods(namespace, &[("app", app)]).await.map_err(|e| e.to_string())?;
+    let pod = pods.first().ok_or(format!("no pod app={app} is ready in namespace {namespace}"))?;
+    let socket = format!("{}/agent.sock", live.scenario.spire.socket_dir);
+    let argv = ["/opt/spire/bin/spire-agent", "api", "fetch", "x509", "-socketPath", &socket, "-output", "json"].map(Into::into).to_vec();
+    let exec = Exec { namespace: namespace.into(), pod: pod.pod.clone(), container: app.into(), argv };
+    let printed = ground.kube.exec(&exec, &[]).await.map_err(|e| e.to_string())?;
+    crate::spire::carried(&printed, id)
+}
+
+fn first_pod<'a>(name: &str, target: &'a Target) -> Result<&'a Backend, StageError> {
+    target.resolved.pods.first().ok_or_else(|| StageError::NoPods { endpoint: name.into(), service: target.declared.service.clone() })
+}
+
+fn container_port(target: &Target) -> u16 {
+    target.resolved.target_ports.get(&target.declared.port).copied().unwrap_or(target.declared.port)
+}
+
+/// The endpoint's pods in turn: each of them must hold.
+fn inside(name: &str, target: &Target, number: usize) -> Result<String, StageError> {
+    let pods = &target.resolved.pods;
+    let pod = pods.get(number % pods.len().max(1)).map_or_else(|| first_pod(name, target), Ok)?;
+    Ok(SocketAddr::new(pod.ip.parse().map_err(|_| StageError::NoPods { endpoint: name.into(), service: target.declared.service.clone() })?, container_port(target)).to_string())
+}
+
+async fn fetch(forward: &Forward, cell: &Cell) -> Result<Outcome, reqwest::Error> {
+    let method = reqwest::Method::from_bytes(cell.method.as_bytes()).unwrap_or_default();
+    let client = reqwest::Client::builder().timeout(DIAL).redirect(reqwest::redirect::Policy::none()).build()?;
+    let mut request = client.request(method, format!("http://{}{}", forward.address, cell.target));
+    for (name, value) in &cell.headers {
+        request = request.header(name, value);
+    }
+    let response = request.send().await?;
+    let status = response.status().as_u16();
+    let text = |value: &reqwest::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+    Ok(Outcome::Response { status, http: Http::Http1, headers, body: response.text().await? })
+}
+
+/// The cell that a line of an application's log names.
+fn cell_in(line: &str) -> Option<&str> {
+    let rest = line.split(CELL_HEADER).nth(1).or_else(|| line.split("svidproof-cell").nth(1))?;
+    rest.trim_start_matches(['=', ':', ' ', '"']).split([' ', '"', ',']).next()
+}
+
+/// An answer that an application may have given, so that its log should name the request.
+fn answered(observation: Option<&Observation>) -> bool {
+    observation.is_some_and(judge::is_from_application)
+}
+
+fn plus(sum: Counted, one: &Counted) -> Counted {
+    let Counted { no_cert, san, chain, denied, forwarded } = *one;
+    Counted {
+        no_cert: sum.no_cert + no_cert,
+        san: sum.san + san,
+        chain: sum.chain + chain,
+        denied: sum.denied + denied,
+        forwarded: sum.forwarded + forwarded,
+    }
+}
+
+/// What was counted in between. An Envoy that was restarted meanwhile counts from 0 again: its account then does not agree, which is right.
+fn minus(after: &Counted, before: &Counted) -> Counted {
+    Counted {
+        no_cert: after.no_cert.saturating_sub(before.no_cert),
+        san: after.san.saturating_sub(before.san),
+        chain: after.chain.saturating_sub(before.chain),
+        denied: after.denied.saturating_sub(before.denied),
+        forwarded: after.forwarded.saturating_sub(before.forwarded),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_line_names_its_cell() {
+        assert_eq!(cell_in("svidproof-cell=r1.symbank.a.3 \"GET / HTTP/1.1\" 200"), Some("r1.symbank.a.3"));
+        assert_eq!(cell_in("{\"x-svidproof-cell\": \"r1.s.a.3\", \"x\": 1}"), Some("r1.s.a.3"));
+        assert_eq!(cell_in("GET / 200"), None);
+    }
+}

@@ -1,0 +1,82 @@
+//! Terraform (or OpenTofu, whichever is on PATH), driven as its user would: init, apply, output, destroy, in a copy of the root inside the run's folder.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::tool::{self, Tool, ToolError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum TerraformError {
+    #[error("neither terraform nor tofu is on PATH\nhint: ./scripts/setup installs one of them")]
+    Missing,
+    #[error("could not copy the Terraform root {} to {}: {source}", from.display(), to.display())]
+    Copy { from: PathBuf, to: PathBuf, source: std::io::Error },
+    #[error("terraform {step}: {source}")]
+    Step { step: &'static str, source: ToolError },
+    #[error("terraform's output is not understood: {0}")]
+    Output(String),
+}
+
+/// One root with its state.
+#[derive(Debug, Clone)]
+pub struct Terraform {
+    program: PathBuf,
+    dir: PathBuf,
+    env: Vec<(String, String)>,
+}
+
+impl Terraform {
+    /// Copies the root into `dir`, so that the state and the root that made it stay together. `env` is for the provisioners.
+    pub fn copy(root: &Path, dir: PathBuf, env: Vec<(String, String)>) -> Result<Self, TerraformError> {
+        let this = Self::at(dir, env)?;
+        let copy = || {
+            std::fs::create_dir_all(&this.dir)?;
+            for entry in std::fs::read_dir(root)? {
+                let path = entry?.path();
+                if path.extension().is_some_and(|extension| extension == "tf") {
+                    std::fs::copy(&path, this.dir.join(path.file_name().unwrap_or_default()))?;
+                }
+            }
+            Ok(())
+        };
+        copy().map_err(|source| TerraformError::Copy { from: root.into(), to: this.dir.clone(), source })?;
+        Ok(this)
+    }
+
+    /// A root that was copied before.
+    pub fn at(dir: PathBuf, env: Vec<(String, String)>) -> Result<Self, TerraformError> {
+        let program = ["terraform", "tofu"].into_iter().find_map(tool::find).ok_or(TerraformError::Missing)?;
+        Ok(Self { program, dir, env })
+    }
+
+    /// init and apply with these variables; they are kept beside the state, for destroy.
+    pub async fn apply(&self, variables: &Value) -> Result<(), TerraformError> {
+        let path = self.dir.join("terraform.tfvars.json");
+        std::fs::write(&path, variables.to_string()).map_err(|source| TerraformError::Copy { from: path.clone(), to: path, source })?;
+        self.step("init", &["init", "-input=false", "-no-color"]).await?;
+        self.step("apply", &["apply", "-auto-approve", "-input=false", "-no-color"]).await.map(drop)
+    }
+
+    /// The root's outputs by name.
+    pub async fn outputs(&self) -> Result<Value, TerraformError> {
+        let printed = self.step("output", &["output", "-json", "-no-color"]).await?;
+        let outputs: serde_json::Map<String, Value> = serde_json::from_str(&printed).map_err(|e| TerraformError::Output(e.to_string()))?;
+        Ok(outputs.into_iter().map(|(name, mut output)| (name, output["value"].take())).collect())
+    }
+
+    /// Destroys what the state holds. A root that was never initialised holds nothing.
+    pub async fn destroy(&self) -> Result<(), TerraformError> {
+        if !self.dir.join("terraform.tfstate").exists() {
+            return Ok(());
+        }
+        self.step("destroy", &["destroy", "-auto-approve", "-input=false", "-no-color", "-refresh=false"]).await.map(drop)
+    }
+
+    async fn step(&self, step: &'static str, args: &[&str]) -> Result<String, TerraformError> {
+        let tool = Tool::new(&self.program).args(args.iter().copied()).dir(&self.dir).envs(self.env.iter().map(|(k, v)| (k, v)));
+        // A user's own defaults (-var and the like) must not reach a run's root.
+        let tool = tool.env_remove("TF_CLI_ARGS").env_remove("TF_WORKSPACE").env("TF_IN_AUTOMATION", "1").env("CHECKPOINT_DISABLE", "1");
+        tool.run().await.map(|output| output.stdout).map_err(|source| TerraformError::Step { step, source })
+    }
+}

@@ -1,0 +1,308 @@
+//! The only place that starts a process: argv in, output or a typed failure out.
+//!
+//! Every child leads a process group of its own, so that ending it reaches its grandchildren (terraform's provisioners, kind's docker),
+//! and a dropped future ends the whole group. Not for long-lived daemons: `engine` detaches its dockerd by [`Tool::detach`].
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// Lines of a failed command's output that its error repeats.
+const TAIL: usize = 15;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    #[error("{tool} is not on PATH\nhint: {hint}")]
+    Missing { tool: String, hint: String },
+    #[error("could not start `{command}`: {source}")]
+    Start { command: String, source: std::io::Error },
+    #[error("`{command}` ended with {status} after {seconds:.1} s{}{}", tail_of(.tail), log_of(.log.as_ref()))]
+    Failed { command: String, status: String, seconds: f64, tail: String, log: Option<PathBuf> },
+    #[error("`{command}` printed what is not understood: {problem}\n{output}")]
+    Output { command: String, problem: String, output: String },
+}
+
+fn tail_of(tail: &str) -> String {
+    if tail.is_empty() { String::new() } else { format!("; its last lines:\n{tail}") }
+}
+
+fn log_of(log: Option<&PathBuf>) -> String {
+    log.map(|path| format!("\nhint: the full log is {}", path.display())).unwrap_or_default()
+}
+
+/// What a command printed, once it ended with status 0.
+#[derive(Debug)]
+pub struct Output {
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// One command line, built up and then run once.
+#[derive(Debug, Clone)]
+pub struct Tool {
+    program: PathBuf,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    unset: Vec<OsString>,
+    dir: Option<PathBuf>,
+    stdin: Vec<u8>,
+    log: Option<PathBuf>,
+}
+
+impl Tool {
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        Self { program: program.into(), args: vec![], env: vec![], unset: vec![], dir: None, stdin: vec![], log: None }
+    }
+
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    #[must_use]
+    pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((key.into(), value.into()));
+        self
+    }
+
+    #[must_use]
+    pub fn envs<K: Into<OsString>, V: Into<OsString>>(mut self, pairs: impl IntoIterator<Item = (K, V)>) -> Self {
+        self.env.extend(pairs.into_iter().map(|(k, v)| (k.into(), v.into())));
+        self
+    }
+
+    #[must_use]
+    pub fn env_remove(mut self, key: impl Into<OsString>) -> Self {
+        self.unset.push(key.into());
+        self
+    }
+
+    #[must_use]
+    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = Some(dir.into());
+        self
+    }
+
+    #[must_use]
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = bytes.into();
+        self
+    }
+
+    /// Appends standard output and standard error to this file while the command runs, instead of capturing them.
+    #[must_use]
+    pub fn log(mut self, path: impl Into<PathBuf>) -> Self {
+        self.log = Some(path.into());
+        self
+    }
+
+    /// The command line as a person would type it.
+    pub fn line(&self) -> String {
+        let words = std::iter::once(self.program.as_os_str()).chain(self.args.iter().map(OsString::as_os_str));
+        words.map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Runs to the end. Dropping the future ends the command's whole process group (SIGTERM, as a terminal's end would).
+    pub async fn run(self) -> Result<Output, ToolError> {
+        let command = self.line();
+        let log = self.log.clone();
+        let begun = Instant::now();
+        let start = |source| ToolError::Start { command: command.clone(), source };
+        let mut written_from = 0;
+        // Not as a path: duct takes a bare name that is a path to be in the working directory.
+        let mut expression = duct::cmd(self.program.as_os_str(), &self.args).unchecked().stdin_bytes(self.stdin);
+        if let Some(path) = &log {
+            let file = append(path).map_err(start)?;
+            written_from = file.metadata().map_err(start)?.len();
+            expression = expression.stderr_to_stdout().stdout_file(file);
+        } else {
+            expression = expression.stdout_capture().stderr_capture();
+        }
+        for key in &self.unset {
+            expression = expression.env_remove(key);
+        }
+        for (key, value) in &self.env {
+            expression = expression.env(key, value);
+        }
+        if let Some(dir) = &self.dir {
+            expression = expression.dir(dir);
+        }
+        let handle = expression.before_spawn(|child| {
+            child.process_group(0);
+            Ok(())
+        });
+        let handle = handle.start().map_err(|source| missing_or(&self.program, source, start))?;
+        let group = Group(Some(Arc::new(handle)));
+        let waiting = group.0.clone().expect("set above");
+        let ended = tokio::task::spawn_blocking(move || waiting.wait().map(|output| output.clone())).await;
+        group.finished();
+        let output = ended.map_err(|e| start(std::io::Error::other(e)))?.map_err(start)?;
+        if output.status.success() {
+            return Ok(Output { stdout: lossy(output.stdout), stderr: lossy(output.stderr) });
+        }
+        let printed = match &log {
+            Some(path) => read_from(path, written_from).map_err(start)?,
+            None => format!("{}{}", lossy(output.stdout), lossy(output.stderr)),
+        };
+        Err(ToolError::Failed { command, status: status_of(output.status), seconds: begun.elapsed().as_secs_f64(), tail: last_lines(&printed), log })
+    }
+
+    /// Starts a daemon that outlives this process: own session, output to its log. Returns its process id.
+    pub fn detach(self) -> Result<u32, ToolError> {
+        let command = self.line();
+        let start = |source| ToolError::Start { command: command.clone(), source };
+        let path = self.log.clone().unwrap_or_else(|| PathBuf::from("/dev/null"));
+        let out = append(&path).map_err(start)?;
+        #[allow(clippy::disallowed_methods, reason = "this is the place")]
+        let mut child = std::process::Command::new(&self.program);
+        child.args(&self.args).stdin(std::process::Stdio::null()).stdout(out.try_clone().map_err(start)?).stderr(out).process_group(0);
+        for key in &self.unset {
+            child.env_remove(key);
+        }
+        child.envs(self.env.iter().map(|(k, v)| (k, v)));
+        if let Some(dir) = &self.dir {
+            child.current_dir(dir);
+        }
+        child.spawn().map(|child| child.id()).map_err(|source| missing_or(&self.program, source, start))
+    }
+
+    /// Replaces this process by the command (the OCI runtime wrapper's last step). Returns only on failure.
+    pub fn exec(self) -> ToolError {
+        #[allow(clippy::disallowed_methods, reason = "this is the place")]
+        let source = std::process::Command::new(&self.program).args(&self.args).exec();
+        ToolError::Start { command: self.line(), source }
+    }
+}
+
+/// Ends the process group when it is dropped before the command ended.
+struct Group(Option<Arc<duct::Handle>>);
+
+impl Group {
+    fn finished(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let pids = self.0.iter().flat_map(|handle| handle.pids());
+        for pid in pids.filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
+            // It may have ended in between: nothing is left to do then.
+            let _ = kill_process_group(pid, Signal::TERM);
+        }
+    }
+}
+
+/// The program's place on PATH, as a shell would find it.
+pub fn find(program: &str) -> Option<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let runs = |path: &Path| path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(program)).find(|path| runs(path))
+}
+
+/// The last lines of what a command printed.
+pub fn last_lines(printed: &str) -> String {
+    let lines: Vec<_> = printed.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(TAIL)..].iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
+fn missing_or(program: &Path, source: std::io::Error, start: impl Fn(std::io::Error) -> ToolError) -> ToolError {
+    if source.kind() == std::io::ErrorKind::NotFound && program.components().count() == 1 {
+        let tool = program.display().to_string();
+        return ToolError::Missing { tool, hint: "./scripts/setup installs what a machine lacks; `svidproof doctor` names it".into() };
+    }
+    start(source)
+}
+
+fn append(path: &Path) -> std::io::Result<File> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    File::options().create(true).append(true).open(path)
+}
+
+fn read_from(path: &Path, offset: u64) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = vec![];
+    file.read_to_end(&mut bytes)?;
+    Ok(lossy(bytes))
+}
+
+fn lossy(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+}
+
+fn status_of(status: std::process::ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().map_or_else(|| format!("signal {}", status.signal().unwrap_or_default()), |code| format!("exit status {code}"))
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%^".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> Tool {
+        Tool::new("sh").args(["-c", script])
+    }
+
+    #[tokio::test]
+    async fn output_comes_apart() {
+        let output = sh("cat; echo no >&2").stdin("yes").run().await.unwrap();
+        assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("yes", "no\n"));
+    }
+
+    #[tokio::test]
+    async fn a_failure_names_the_command_its_status_and_its_last_lines() {
+        let error = sh("echo one; echo two >&2; exit 3").run().await.unwrap_err().to_string();
+        assert!(error.starts_with("`sh -c 'echo one; echo two >&2; exit 3'` ended with exit status 3 after"), "{error}");
+        assert!(error.ends_with("its last lines:\n  one\n  two"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_failure_with_a_log_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/log");
+        let error = sh("echo why; exit 1").log(&path).run().await.unwrap_err().to_string();
+        assert!(error.contains("  why") && error.ends_with(&format!("hint: the full log is {}", path.display())), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_is_named_with_a_hint() {
+        let error = Tool::new("svidproof-no-such-tool").run().await.unwrap_err().to_string();
+        assert!(error.contains("svidproof-no-such-tool is not on PATH") && error.contains("hint: "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn dropping_the_future_ends_the_grandchildren_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("alive");
+        sh(&format!("mkfifo {}", pipe.display())).run().await.unwrap();
+        // The grandchild holds the pipe's writing end; reading comes to its end only when it is gone.
+        let running = tokio::spawn(sh(&format!("sh -c 'echo up; exec sleep 600' > {}; true", pipe.display())).run());
+        let mut reader = tokio::task::spawn_blocking(move || File::open(pipe)).await.unwrap().unwrap();
+        let mut first = [0; 3];
+        reader.read_exact(&mut first).unwrap();
+        running.abort();
+        let rest = tokio::task::spawn_blocking(move || reader.read_to_end(&mut vec![])).await.unwrap().unwrap();
+        assert_eq!((&first, rest), (b"up\n", 0));
+    }
+}

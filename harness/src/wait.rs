@@ -1,0 +1,105 @@
+//! The only place that waits. Each wait says what it waits for, and, when it gives up, the last status that it saw.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What one look at the world found.
+#[derive(Debug)]
+pub enum Look<T, E> {
+    Ready(T),
+    /// Not there yet; the text becomes the wait's last status.
+    NotYet(String),
+    /// It will never be there: the wait ends at once.
+    Fatal(E),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum WaitError<E: Display> {
+    #[error("gave up waiting for {what} after {} s; last status: {status}", .waited.as_secs())]
+    TimedOut { what: String, waited: Duration, status: String },
+    #[error("waiting for {what}: {cause}")]
+    Fatal { what: String, cause: E },
+}
+
+/// Looks again and again, for what offers no event to wait on. `every` is the pause between two looks.
+pub async fn poll<T, E: Display>(
+    what: &str,
+    limit: Duration,
+    every: Duration,
+    mut look: impl AsyncFnMut() -> Look<T, E>,
+) -> Result<T, WaitError<E>> {
+    let begun = Instant::now();
+    loop {
+        let status = match look().await {
+            Look::Ready(value) => return Ok(value),
+            Look::Fatal(cause) => return Err(WaitError::Fatal { what: what.into(), cause }),
+            Look::NotYet(status) => status,
+        };
+        if begun.elapsed() >= limit {
+            return Err(WaitError::TimedOut { what: what.into(), waited: begun.elapsed(), status });
+        }
+        #[allow(clippy::disallowed_methods, reason = "this is the place")]
+        tokio::time::sleep(every).await;
+    }
+}
+
+/// Takes events from `next` until one makes `look` ready. The status in a time-out is that of the last event.
+pub async fn events<V, T, E: Display>(
+    what: &str,
+    limit: Duration,
+    mut next: impl AsyncFnMut() -> Result<V, E>,
+    mut look: impl FnMut(V) -> Look<T, E>,
+) -> Result<T, WaitError<E>> {
+    let begun = Instant::now();
+    let mut status = String::from("nothing was seen");
+    loop {
+        let rest = limit.saturating_sub(begun.elapsed());
+        let Ok(event) = tokio::time::timeout(rest, next()).await else {
+            return Err(WaitError::TimedOut { what: what.into(), waited: begun.elapsed(), status });
+        };
+        match event.map(&mut look) {
+            Ok(Look::Ready(value)) => return Ok(value),
+            Ok(Look::NotYet(seen)) => status = seen,
+            Ok(Look::Fatal(cause)) | Err(cause) => return Err(WaitError::Fatal { what: what.into(), cause }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poll_that_gives_up_says_the_last_status() {
+        let mut looks = 0;
+        let result = poll("the moon", Duration::from_secs(3), Duration::from_secs(1), async || {
+            looks += 1;
+            Look::<(), String>::NotYet(format!("look {looks}"))
+        });
+        let error = result.await.unwrap_err().to_string();
+        assert!(error.starts_with("gave up waiting for the moon after") && error.contains("last status: look "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_fatal_look_ends_the_wait_at_once() {
+        let error = poll("the moon", Duration::MAX, Duration::ZERO, async || Look::<(), _>::Fatal("it is gone")).await.unwrap_err();
+        assert_eq!(error.to_string(), "waiting for the moon: it is gone");
+    }
+
+    #[tokio::test]
+    async fn events_are_taken_until_one_is_ready() {
+        let mut numbers = 0..;
+        let next = async || Ok::<_, String>(numbers.next().unwrap());
+        let found = events("three", Duration::from_secs(5), next, |n| if n == 3 { Look::Ready(n) } else { Look::NotYet(n.to_string()) });
+        assert_eq!(found.await.unwrap(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_that_never_come_time_out() {
+        let next = async || std::future::pending::<Result<(), String>>().await;
+        let error = events("rain", Duration::from_secs(2), next, |()| Look::<(), _>::Ready(())).await.unwrap_err();
+        assert_eq!(error.to_string(), "gave up waiting for rain after 2 s; last status: nothing was seen");
+    }
+}

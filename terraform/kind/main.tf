@@ -1,0 +1,83 @@
+locals {
+  # Applied to the node's kubeadm configuration, a document each.
+  patches = concat([
+    {
+      kind = "ClusterConfiguration"
+      # RSA keys take kubeadm 1.6 s longer.
+      encryptionAlgorithm = "ECDSA-P256"
+    },
+    merge({
+      kind = "KubeletConfiguration"
+      # SPIRE's agent verifies the kubelet's certificate, so it must be one of the cluster's CA; svidproof approves the request.
+      serverTLSBootstrap = true
+      }, var.packages_node ? {
+      # Kubernetes 1.35 and later refuse cgroup v1 unless told otherwise.
+      failCgroupV1 = false
+      cgroupDriver = "cgroupfs"
+      # Docker's resolver would send CoreDNS into a loop; the node image's file names one that rejects.
+      resolvConf = "/etc/pods-resolv.conf"
+      # A machine without CAP_SYS_RESOURCE cannot lower scores or raise limits.
+      oomScoreAdj  = 0
+      maxOpenFiles = 20000
+    } : {}),
+    ], var.packages_node ? [
+    {
+      kind        = "KubeProxyConfiguration"
+      oomScoreAdj = 0
+      # 0 leaves the machine's connection tracking table as it is.
+      conntrack = { maxPerCore = 0 }
+    },
+  ] : [])
+
+  config = {
+    kind       = "Cluster"
+    apiVersion = "kind.x-k8s.io/v1alpha4"
+    networking = {
+      apiServerAddress = "127.0.0.1"
+      podSubnet        = "10.244.0.0/16"
+      serviceSubnet    = "10.96.0.0/16"
+    }
+    # One node: the node image's network plugin links pods of one node only, since kind's own cannot be built from packages.
+    nodes = [{
+      role = "control-plane"
+      extraPortMappings = [for ports in var.port_mappings : {
+        containerPort = ports.container_port
+        hostPort      = ports.host_port
+        listenAddress = "127.0.0.1"
+      }]
+      extraMounts          = var.containerd_store == "" ? [] : [{ hostPath = var.containerd_store, containerPath = "/var/lib/containerd" }]
+      kubeadmConfigPatches = [for patch in local.patches : yamlencode(patch)]
+    }]
+  }
+}
+
+resource "terraform_data" "cluster" {
+  # A destroy-time provisioner sees nothing but its own resource.
+  input = {
+    name       = var.name
+    kubeconfig = var.kubeconfig
+  }
+
+  triggers_replace = [var.name, var.node_image, yamlencode(local.config)]
+
+  # kind takes a half-made cluster down by itself; after a kill in between, the resource is tainted and destroy ends it.
+  provisioner "local-exec" {
+    command = "printf '%s' \"$CONFIG\" | kind create cluster --name \"$NAME\" --image \"$IMAGE\" --kubeconfig \"$FILE\" --wait \"$WAIT\" --config -"
+    environment = {
+      CONFIG = yamlencode(local.config)
+      NAME   = var.name
+      IMAGE  = var.node_image
+      FILE   = var.kubeconfig
+      WAIT   = var.wait
+    }
+  }
+
+  provisioner "local-exec" {
+    when    = destroy
+    command = "kind delete cluster --name \"$NAME\" --kubeconfig \"$FILE\""
+    environment = {
+      NAME = self.input.name
+      FILE = self.input.kubeconfig
+    }
+  }
+}

@@ -1,0 +1,38 @@
+variable "name" {
+  description = "The cluster's name; kind labels its containers with it."
+  type        = string
+}
+
+variable "node_image" {
+  description = "The container image of the node."
+  type        = string
+}
+
+variable "kubeconfig" {
+  description = "The file that kind writes the cluster's credentials to: the run's own, never the user's."
+  type        = string
+}
+
+variable "port_mappings" {
+  description = "Node ports, and the ports of 127.0.0.1 that lead to them."
+  type        = list(object({ container_port = number, host_port = number }))
+  default     = []
+}
+
+variable "containerd_store" {
+  description = "A folder with the unpacked images, to be the node's /var/lib/containerd. Empty: the image brings its own."
+  type        = string
+  default     = ""
+}
+
+variable "packages_node" {
+  description = "The node image is svidproof's own: it carries its resolver's file, and runs where cgroups are version 1."
+  type        = bool
+  default     = true
+}
+
+variable "wait" {
+  description = "How long kind waits for the control plane, as Go writes durations. 0s: svidproof waits itself, by events."
+  type        = string
+  default     = "0s"
+}

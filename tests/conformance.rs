@@ -1,0 +1,161 @@
+//! The conformance tier: the reference scenarios on a real cluster, a check a test and a planted fault a test.
+//!
+//! One cluster serves all. What was asked for is run first and taken down, also after a panic; then each result is told as a test of its own,
+//! so that names can be listed and filtered as with any test.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::process::ExitCode;
+
+use futures::FutureExt;
+use libtest_mimic::{Arguments, Failed, Trial};
+use svidproof::fault::{plant, unnoticed};
+use svidproof::images::Source;
+use svidproof::judge::Judged;
+use svidproof::lease::{self, Lease};
+use svidproof::progress::Progress;
+use svidproof::provider::{Provider, Wish};
+use svidproof::scenario::{self, Broken, Scenario, Stage};
+use svidproof::session::{self, Session, Setup};
+use svidproof::verdict::Verdict;
+use svidproof::{engine, stage};
+
+/// A test's name -> what is wrong.
+type Results = BTreeMap<String, Result<(), String>>;
+
+const TEARDOWN: &str = "teardown::nothing is left";
+
+fn main() -> ExitCode {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let arguments = Arguments::from_args();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let scenarios: Vec<Scenario> = ["front-proxy.yaml", "symbank.yaml"].iter().map(|file| scenario::load(&folder.join(file)).expect("it is valid")).collect();
+    let names: Vec<String> = scenarios.iter().flat_map(names).chain([TEARDOWN.into()]).collect();
+    let chosen: Vec<String> = names.iter().filter(|name| is_chosen(&arguments, name)).cloned().collect();
+    let results = if arguments.list || chosen.is_empty() {
+        Results::new()
+    } else {
+        tokio::runtime::Runtime::new().expect("a runtime").block_on(results(scenarios, &chosen))
+    };
+    let trial = |name: String| {
+        let result = results.get(&name).cloned().unwrap_or_else(|| Err("it was not come to: see the other failures".into()));
+        Trial::test(name, move || result.map_err(Failed::from))
+    };
+    libtest_mimic::run(&arguments, names.into_iter().map(trial).collect()).exit_code()
+}
+
+fn check_name(scenario: &Scenario, stage: &str, check: &str) -> String {
+    format!("{}::{stage}::{check}", scenario.name)
+}
+
+fn fault_name(scenario: &Scenario, fault: &Broken) -> String {
+    format!("{}::broken::{}", scenario.name, fault.name)
+}
+
+fn names(scenario: &Scenario) -> Vec<String> {
+    let checks = scenario.stages.iter().flat_map(|stage| stage.checks.iter().map(|check| check_name(scenario, &stage.name, &check.name)));
+    checks.chain(scenario.broken.iter().map(|fault| fault_name(scenario, fault))).collect()
+}
+
+/// The filters of libtest's command line.
+fn is_chosen(arguments: &Arguments, name: &str) -> bool {
+    let is = |filter: &String| if arguments.exact { name == filter } else { name.contains(filter.as_str()) };
+    arguments.filter.as_ref().is_none_or(is) && !arguments.skip.iter().any(is)
+}
+
+/// Brings the cluster up, runs what was chosen, and takes everything down.
+async fn results(scenarios: Vec<Scenario>, chosen: &[String]) -> Results {
+    let progress = Progress::new();
+    let kubeconfig = users_kubeconfig();
+    let lease = Lease::new().expect("a lease");
+    let mut results = Results::new();
+    let work = AssertUnwindSafe(work(&lease, scenarios, chosen, &mut results, &progress)).catch_unwind().await;
+    let gone = lease::teardown(&lease, &progress).await.map_err(|e| e.to_string());
+    let problem = match work {
+        Ok(Ok(())) => None,
+        Ok(Err(problem)) => Some(problem),
+        Err(_) => Some("it panicked: see above".to_owned()),
+    };
+    if let Some(problem) = problem {
+        for name in chosen {
+            results.entry(name.clone()).or_insert_with(|| Err(problem.clone()));
+        }
+    }
+    let left = match gone {
+        Ok(()) => left(&lease, &kubeconfig).await,
+        Err(problem) => Err(problem),
+    };
+    results.insert(TEARDOWN.into(), left);
+    results
+}
+
+async fn work(lease: &Lease, scenarios: Vec<Scenario>, chosen: &[String], results: &mut Results, progress: &Progress) -> Result<(), String> {
+    let wish = Wish::default();
+    let setup = Setup { scenarios, provider: Provider::Kind, wish: &wish, source: Source::Auto, progress };
+    let session = session::up(lease, setup).await.map_err(|e| e.to_string())?;
+    for live in &session.live {
+        let scenario = &live.scenario;
+        let wanted = |stage: &Stage| stage.checks.iter().any(|check| chosen.contains(&check_name(scenario, &stage.name, &check.name)));
+        for stage in scenario.stages.iter().filter(|stage| wanted(stage)) {
+            let judged = stage::run(&session.site, live, stage, &BTreeMap::new(), &|_| true).await.map_err(|e| e.to_string())?;
+            for check in &stage.checks {
+                results.insert(check_name(scenario, &stage.name, &check.name), passed(&judged, &check.name));
+            }
+        }
+    }
+    faults(&session, chosen, results).await
+}
+
+async fn faults(session: &Session, chosen: &[String], results: &mut Results) -> Result<(), String> {
+    for live in &session.live {
+        let faults = live.scenario.broken.iter().map(|fault| (fault, fault_name(&live.scenario, fault)));
+        for (fault, name) in faults.filter(|(_, name)| chosen.contains(name)) {
+            let judged = plant(&session.site, live, fault).await.map_err(|e| e.to_string())?;
+            let problems = unnoticed(fault, &judged);
+            results.insert(name, if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) });
+        }
+    }
+    Ok(())
+}
+
+/// All of a check's cells, each from both sides.
+fn passed(judged: &[Judged], check: &str) -> Result<(), String> {
+    let cells: Vec<_> = judged.iter().filter(|one| one.cell.check == check).collect();
+    let say = |one: &&Judged| format!("{:?}: {} {} {}: {}", one.verdict, one.cell.client, one.cell.method, one.cell.target, one.reason);
+    let red: Vec<_> = cells.iter().filter(|one| one.verdict != Verdict::Passed).map(|one| say(one)).collect();
+    match (cells.is_empty(), red.is_empty()) {
+        (true, _) => Err("no cell was dialled for it".into()),
+        (false, true) => Ok(()),
+        (false, false) => Err(red.join("\n")),
+    }
+}
+
+/// What the run may have left: containers, folders, a line in the user's kubeconfig, processes.
+async fn left(lease: &Lease, kubeconfig: &Option<Vec<u8>>) -> Result<(), String> {
+    let mut found = vec![];
+    let engine = engine::ensure(&Progress::new()).await.map_err(|e| e.to_string())?;
+    let cluster = format!("svidproof-{}", lease.id);
+    let filter = format!("label=io.x-k8s.kind.cluster={cluster}");
+    let listed = engine.docker().args(["ps", "--all", "--quiet", "--filter", &filter]).run().await.map_err(|e| e.to_string())?;
+    if !listed.stdout.trim().is_empty() {
+        found.push(format!("containers: {}", listed.stdout.trim()));
+    }
+    let node = svidproof::dirs::cache().join("nodes").join(&lease.id);
+    found.extend([&lease.dir, &node].iter().filter(|path| path.exists()).map(|path| format!("folder {}", path.display())));
+    if users_kubeconfig() != *kubeconfig {
+        found.push("a change in the user's kubeconfig".into());
+    }
+    found.extend(processes(&cluster).map(|line| format!("process {line}")));
+    if found.is_empty() { Ok(()) } else { Err(found.join("\n")) }
+}
+
+fn users_kubeconfig() -> Option<Vec<u8>> {
+    std::fs::read(std::env::home_dir()?.join(".kube/config")).ok()
+}
+
+/// Processes whose command line names the cluster.
+fn processes(cluster: &str) -> impl Iterator<Item = String> {
+    let lines = std::fs::read_dir("/proc").into_iter().flatten().filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok());
+    lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " ")).filter(move |line| line.contains(cluster))
+}

@@ -1,0 +1,1 @@
+//! The conformance tier: see `conformance.rs`.
