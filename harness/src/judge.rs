@@ -143,7 +143,7 @@ impl<'a> Window<'a> {
     }
 
     fn has_admin(&self, name: &str) -> bool {
-        self.endpoint(name).is_some_and(|endpoint| endpoint.admin.is_some())
+        self.endpoint(name).is_some_and(Endpoint::gives_evidence)
     }
 
     fn has_app_log(&self, name: &str) -> bool {

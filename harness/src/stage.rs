@@ -146,11 +146,11 @@ impl<'a> Window<'a> {
     }
 
     fn is_page(&self, cell: &Cell) -> bool {
-        self.endpoints[&cell.endpoint].declared.identity.is_none()
+        self.endpoints[&cell.endpoint].declared.is_plain()
     }
 
     async fn counters(&self) -> Result<BTreeMap<String, Counted>, StageError> {
-        let read = self.endpoints.iter().filter(|(_, target)| !target.admins.is_empty()).map(async |(name, target)| {
+        let read = self.endpoints.iter().filter(|(_, target)| target.declared.gives_evidence()).map(async |(name, target)| {
             let counted = try_join_all(target.admins.iter().map(|admin| admin.counters(&target.declared.app_cluster))).await;
             let counted = counted.map_err(|source| StageError::Envoy { endpoint: name.clone(), source })?;
             Ok::<_, StageError>((name.clone(), counted.iter().fold(Counted::default(), plus)))

@@ -6,11 +6,13 @@ locals {
       # RSA keys take kubeadm 1.6 s longer.
       encryptionAlgorithm = "ECDSA-P256"
     },
-    merge({
+    {
       kind = "KubeletConfiguration"
       # SPIRE's agent verifies the kubelet's certificate, so it must be one of the cluster's CA; svidproof approves the request.
       serverTLSBootstrap = true
-      }, var.packages_node ? {
+    },
+    ], [for own in [var.packages_node] : {
+      kind = "KubeletConfiguration"
       # Kubernetes 1.35 and later refuse cgroup v1 unless told otherwise.
       failCgroupV1 = false
       cgroupDriver = "cgroupfs"
@@ -19,15 +21,12 @@ locals {
       # A machine without CAP_SYS_RESOURCE cannot lower scores or raise limits.
       oomScoreAdj  = 0
       maxOpenFiles = 20000
-    } : {}),
-    ], var.packages_node ? [
-    {
+      } if own], [for own in [var.packages_node] : {
       kind        = "KubeProxyConfiguration"
       oomScoreAdj = 0
       # 0 leaves the machine's connection tracking table as it is.
       conntrack = { maxPerCore = 0 }
-    },
-  ] : [])
+  } if own])
 
   config = {
     kind       = "Cluster"

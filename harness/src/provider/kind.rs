@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::{Cluster, Provider, ProviderError, Site, host_ports};
 use crate::engine::Engine;
+use crate::helm::{Workload, WorkloadKind};
 use crate::images::{self, Images, Source};
 use crate::kube::{Kube, KubeError};
 use crate::lease::Thing;
@@ -57,7 +58,7 @@ pub(super) async fn create(site: &Site<'_>, engine: &Engine, images: &Images) ->
         let kind = crate::tool::Tool::new("kind").envs(engine.env()).args(["load", "image-archive", "--name", &cluster.name]);
         kind.arg(archive).run().await?;
     }
-    tokio::try_join!(serving_certificate(&kube), quick_dns(&kube))?;
+    tokio::try_join!(serving_certificate(&kube), quick_dns(&kube), services(&kube, &cluster.name))?;
     Ok((cluster, kube))
 }
 
@@ -102,4 +103,23 @@ async fn quick_dns(kube: &Kube) -> Result<(), ProviderError> {
     let patch = json!({ "spec": { "replicas": 1, "template": { "spec": { "containers": [container] } } } });
     let patched = deployments.patch("coredns", &PatchParams::default(), &Patch::Strategic(patch)).await;
     patched.map(drop).map_err(|source| KubeError::Api { what: "shorten CoreDNS's readiness period".into(), source: Box::new(source) }.into())
+}
+
+/// Waits until kube-proxy has programmed the Services once. Before that, a server that cannot reach the API server's Service gives up for
+/// half a minute (SPIRE's bundle publisher).
+async fn services(kube: &Kube, cluster: &str) -> Result<(), ProviderError> {
+    let proxy = Workload { kind: WorkloadKind::DaemonSet, namespace: "kube-system".into(), name: "kube-proxy".into() };
+    kube.rolled_out(&proxy, Duration::from_mins(1)).await?;
+    let healthz = format!("/api/v1/nodes/{cluster}-control-plane:10256/proxy/healthz");
+    // It answers 200 once its first sync is done; that is no event of the API.
+    let waited = wait::poll("kube-proxy to program the Services", Duration::from_secs(30), Duration::from_millis(50), async || {
+        match http::Request::get(healthz.as_str()).body(vec![]) {
+            Err(e) => Look::Fatal(e.to_string()),
+            Ok(request) => match kube.client().request_text(request).await {
+                Ok(_) => Look::Ready(()),
+                Err(e) => Look::NotYet(e.to_string()),
+            },
+        }
+    });
+    waited.await.map_err(|e| ProviderError::Wait(e.to_string()))
 }

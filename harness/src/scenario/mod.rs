@@ -108,7 +108,8 @@ pub struct Endpoint {
     /// How clients from outside the cluster come in.
     #[serde(default)]
     pub published: Option<Published>,
-    /// The port of Envoy's admin interface on the pod's loopback. Absent: no evidence can be had there.
+    /// The port of Envoy's admin interface on the pod's loopback. Absent: no evidence can be had there. At a page, it is only asked
+    /// whether Envoy has found the upstream's pods.
     #[serde(default)]
     pub admin: Option<u16>,
     /// The name of Envoy's cluster that leads to the application: what it forwarded is counted there.
@@ -139,6 +140,11 @@ impl Endpoint {
     /// Plain HTTP: no identity is proved, no client certificate is asked for.
     pub fn is_plain(&self) -> bool {
         self.identity.is_none()
+    }
+
+    /// Whether its Envoy's counters are read and judged.
+    pub fn gives_evidence(&self) -> bool {
+        self.admin.is_some() && !self.is_plain()
     }
 }
 
