@@ -30,7 +30,8 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let arguments = Arguments::from_args();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-    let scenarios: Vec<Scenario> = ["front-proxy.yaml", "symbank.yaml"].iter().map(|file| scenario::load(&folder.join(file)).expect("it is valid")).collect();
+    let scenarios: Vec<Scenario> =
+        ["front-proxy.yaml", "symbank.yaml"].iter().map(|file| scenario::load(&folder.join(file)).expect("it is valid")).collect();
     let names: Vec<String> = scenarios.iter().flat_map(names).chain([TEARDOWN.into()]).collect();
     let chosen: Vec<String> = names.iter().filter(|name| is_chosen(&arguments, name)).cloned().collect();
     let results = if arguments.list || chosen.is_empty() {
@@ -90,7 +91,13 @@ async fn results(scenarios: Vec<Scenario>, chosen: &[String]) -> Results {
     results
 }
 
-async fn work(lease: &Lease, scenarios: Vec<Scenario>, chosen: &[String], results: &mut Results, progress: &Progress) -> Result<(), String> {
+async fn work(
+    lease: &Lease,
+    scenarios: Vec<Scenario>,
+    chosen: &[String],
+    results: &mut Results,
+    progress: &Progress,
+) -> Result<(), String> {
     let wish = Wish::default();
     let setup = Setup { scenarios, provider: Provider::Kind, wish: &wish, source: Source::Auto, progress };
     let session = session::up(lease, setup).await.map_err(|e| e.to_string())?;
@@ -123,7 +130,7 @@ async fn faults(session: &Session, chosen: &[String], results: &mut Results) -> 
 fn passed(judged: &[Judged], check: &str) -> Result<(), String> {
     let cells: Vec<_> = judged.iter().filter(|one| one.cell.check == check).collect();
     let say = |one: &&Judged| format!("{:?}: {} {} {}: {}", one.verdict, one.cell.client, one.cell.method, one.cell.target, one.reason);
-    let red: Vec<_> = cells.iter().filter(|one| one.verdict != Verdict::Passed).map(|one| say(one)).collect();
+    let red: Vec<_> = cells.iter().filter(|one| one.verdict != Verdict::Passed).map(say).collect();
     match (cells.is_empty(), red.is_empty()) {
         (true, _) => Err("no cell was dialled for it".into()),
         (false, true) => Ok(()),

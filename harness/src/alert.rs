@@ -54,12 +54,7 @@ pub const ALERTS: &[Alert] = &[
     renamed(110, "unsupported_extension", "TLSV1_UNSUPPORTED_EXTENSION", "TLSV1_ALERT_UNSUPPORTED_EXTENSION"),
     renamed(111, "certificate_unobtainable", "TLSV1_CERTIFICATE_UNOBTAINABLE", "TLSV1_ALERT_CERTIFICATE_UNOBTAINABLE"),
     renamed(112, "unrecognized_name", "TLSV1_UNRECOGNIZED_NAME", "TLSV1_ALERT_UNRECOGNIZED_NAME"),
-    renamed(
-        113,
-        "bad_certificate_status_response",
-        "TLSV1_BAD_CERTIFICATE_STATUS_RESPONSE",
-        "TLSV1_ALERT_BAD_CERTIFICATE_STATUS_RESPONSE",
-    ),
+    renamed(113, "bad_certificate_status_response", "TLSV1_BAD_CERTIFICATE_STATUS_RESPONSE", "TLSV1_ALERT_BAD_CERTIFICATE_STATUS_RESPONSE"),
     renamed(114, "bad_certificate_hash_value", "TLSV1_BAD_CERTIFICATE_HASH_VALUE", "TLSV1_ALERT_BAD_CERTIFICATE_HASH_VALUE"),
     alert(115, "unknown_psk_identity", "TLSV1_ALERT_UNKNOWN_PSK_IDENTITY"),
     renamed(CERTIFICATE_REQUIRED, "certificate_required", "TLSV1_CERTIFICATE_REQUIRED", "TLSV1_ALERT_CERTIFICATE_REQUIRED"),

@@ -112,7 +112,9 @@ fn workloads(manifest: &str, namespace: &str) -> Result<Vec<Workload>, String> {
             continue;
         }
         let object: Object = serde_saphyr::from_str(document).map_err(|e| format!("{e} in the manifest {document:.200}"))?;
-        let (Some(WorkloadKindOrOther::Workload(kind)), Some(Metadata { name: Some(name), namespace: own })) = (object.kind, object.metadata) else {
+        let (Some(WorkloadKindOrOther::Workload(kind)), Some(Metadata { name: Some(name), namespace: own })) =
+            (object.kind, object.metadata)
+        else {
             continue;
         };
         found.push(Workload { kind, namespace: own.unwrap_or_else(|| namespace.into()), name });

@@ -105,7 +105,8 @@ fn failure_in_words(kind: Failure) -> &'static str {
 fn route<'a>(scenario: &'a Scenario, endpoint: &'a str) -> Vec<&'a str> {
     let mut route = vec![endpoint];
     // What a page's application asks of its upstream is its own request, not this one.
-    let forwards = |name: &str| scenario.endpoints.get(name).filter(|endpoint| !endpoint.is_plain()).and_then(|endpoint| endpoint.upstream.as_deref());
+    let forwards =
+        |name: &str| scenario.endpoints.get(name).filter(|endpoint| !endpoint.is_plain()).and_then(|endpoint| endpoint.upstream.as_deref());
     while let Some(next) = route.last().copied().and_then(forwards).filter(|next| !route.contains(next)) {
         route.push(next);
     }
@@ -227,7 +228,13 @@ impl<'a> Window<'a> {
     fn disagreement(&self, endpoint: &str, counted: Counted) -> Option<String> {
         let tallied = self.tallies.get(endpoint).copied().unwrap_or_default();
         let kinds = [
-            (tallied.no_cert, counted.no_cert, "refusal for want of a certificate", "refusals for want of a certificate", "fail_verify_no_cert"),
+            (
+                tallied.no_cert,
+                counted.no_cert,
+                "refusal for want of a certificate",
+                "refusals for want of a certificate",
+                "fail_verify_no_cert",
+            ),
             (tallied.san, counted.san, "SAN refusal", "SAN refusals", "fail_verify_san"),
             (tallied.chain, counted.chain, "chain refusal", "chain refusals", "fail_verify_error"),
             (tallied.denied, counted.denied, "RBAC denial", "RBAC denials", "rbac.denied"),
@@ -312,8 +319,12 @@ impl<'a> Window<'a> {
         if let Some(endpoint) = self.logging(cell) {
             match (self.reached(cell), cell.expect.is_refusal()) {
                 (None, _) if doubts.is_empty() => doubts.push(format!("nothing says what reached the application at {endpoint}")),
-                (Some(true), true) => doubts.push(format!("evidence disagrees at {endpoint}: refused, yet the request reached the application")),
-                (Some(false), false) => doubts.push(format!("evidence disagrees at {endpoint}: answered, yet the application did not log the request")),
+                (Some(true), true) => {
+                    doubts.push(format!("evidence disagrees at {endpoint}: refused, yet the request reached the application"));
+                }
+                (Some(false), false) => {
+                    doubts.push(format!("evidence disagrees at {endpoint}: answered, yet the application did not log the request"));
+                }
                 (Some(true), false) | (Some(false), true) | (None, _) => {}
             }
         }
@@ -391,7 +402,10 @@ fn differences(cell: &Cell, observation: &Observation) -> Vec<String> {
         Outcome::Alert { number } => {
             let wanted = expect.alert.as_ref().and_then(alert::number);
             let met = wanted == Some(*number)
-                || wanted == Some(alert::CERTIFICATE_REQUIRED) && *number == alert::HANDSHAKE_FAILURE && cell.nobody && is_tls12(cell, observation);
+                || wanted == Some(alert::CERTIFICATE_REQUIRED)
+                    && *number == alert::HANDSHAKE_FAILURE
+                    && cell.nobody
+                    && is_tls12(cell, observation);
             if met { vec![] } else { vec![format!("expected {expected}, saw {seen}")] }
         }
         Outcome::Response { .. } if expect.alert.is_some() => {
@@ -399,9 +413,13 @@ fn differences(cell: &Cell, observation: &Observation) -> Vec<String> {
             vec![format!("expected {expected}, saw {seen}: the endpoint let {who} in")]
         }
         Outcome::Response { status, headers, body, .. } if Some(*status) == expect.status => content(expect, headers, body),
-        Outcome::Response { body, .. } if body.is_empty() || is_rbac_denial(&observation.outcome) => vec![format!("expected {expected}, saw {seen}")],
+        Outcome::Response { body, .. } if body.is_empty() || is_rbac_denial(&observation.outcome) => {
+            vec![format!("expected {expected}, saw {seen}")]
+        }
         Outcome::Response { body, .. } => vec![format!("expected {expected}, saw {seen} with {}", excerpt(body))],
-        Outcome::ServerRefused { reason } => vec![format!("expected {expected}, but the client turned the server's certificate down: {reason}")],
+        Outcome::ServerRefused { reason } => {
+            vec![format!("expected {expected}, but the client turned the server's certificate down: {reason}")]
+        }
         Outcome::Failed { detail, .. } => vec![format!("expected {expected}, but the dial came to nothing: {seen} ({detail})")],
     }
 }
@@ -426,8 +444,11 @@ fn content(expect: &Expect, headers: &[(String, String)], body: &str) -> Vec<Str
     if let Some(whole) = expect.body.as_deref().filter(|whole| *whole != body) {
         differences.push(format!("expected the body {}, saw {}", excerpt(whole), excerpt(body)));
     }
-    differences.extend(expect.contains.iter().filter(|text| !body.contains(*text)).map(|text| format!("the body lacks {text:?}: {}", excerpt(body))));
-    differences.extend(expect.lacks.iter().filter(|text| body.contains(*text)).map(|text| format!("the body has {text:?}, which it must not")));
+    differences.extend(
+        expect.contains.iter().filter(|text| !body.contains(*text)).map(|text| format!("the body lacks {text:?}: {}", excerpt(body))),
+    );
+    differences
+        .extend(expect.lacks.iter().filter(|text| body.contains(*text)).map(|text| format!("the body has {text:?}, which it must not")));
     for (text, times) in &expect.count {
         let seen = if text.is_empty() { 0 } else { body.matches(text).count() };
         if seen != *times {

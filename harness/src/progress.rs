@@ -60,7 +60,9 @@ impl Progress {
     fn step(&self, name: String, phase: bool) -> Step {
         let spinner = self.0.spinners.as_ref().map(|all| {
             let spinner = all.add(ProgressBar::new_spinner());
-            spinner.set_style(ProgressStyle::with_template("{spinner} {prefix} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            spinner.set_style(
+                ProgressStyle::with_template("{spinner} {prefix} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
+            );
             spinner.set_prefix(name.clone());
             spinner.enable_steady_tick(Duration::from_millis(120));
             spinner

@@ -170,7 +170,8 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
         applied: BTreeMap::new(),
     };
     record.write(&lease.dir)?;
-    let ground = Ground { dir: lease.dir.clone(), run: lease.id.clone(), kube, helm, progress: progress.clone(), record: Mutex::new(record) };
+    let ground =
+        Ground { dir: lease.dir.clone(), run: lease.id.clone(), kube, helm, progress: progress.clone(), record: Mutex::new(record) };
     let ground = Arc::new(ground);
     let live = try_join_all(scenarios.into_iter().map(|scenario| bring_up(&ground, lease, scenario))).await?;
     Ok(Session { site: ground, live })
@@ -183,7 +184,8 @@ pub async fn reopen(lease: &Lease, scenarios: Vec<Scenario>, progress: &Progress
     let failed = |source| SessionError::Kube { scenario: "(all)".into(), source };
     let kube = Kube::connect(&cluster.kubeconfig, cluster.context.as_deref()).await.map_err(failed)?;
     let helm = Helm::new(record.helm.clone(), cluster.kubeconfig.clone(), cluster.context.clone(), lease.dir.join("values"));
-    let ground = Ground { dir: lease.dir.clone(), run: lease.id.clone(), kube, helm, progress: progress.clone(), record: Mutex::new(record) };
+    let ground =
+        Ground { dir: lease.dir.clone(), run: lease.id.clone(), kube, helm, progress: progress.clone(), record: Mutex::new(record) };
     let ground = Arc::new(ground);
     let open = async |scenario: Scenario| {
         let probe = open_probe(&ground, &scenario).await?;
@@ -332,7 +334,8 @@ async fn install_probe(ground: &Ground, lease: &Lease, scenario: &Scenario) -> R
 
 async fn open_probe(ground: &Ground, scenario: &Scenario) -> Result<Probe, SessionError> {
     let labels = [("app.kubernetes.io/name", "svidproof-probe"), ("svidproof.dev/scenario", scenario.name.as_str())];
-    let ready = ground.kube.ready_pods(PROBE, &labels).await.map_err(|source| SessionError::Kube { scenario: scenario.name.clone(), source })?;
+    let ready =
+        ground.kube.ready_pods(PROBE, &labels).await.map_err(|source| SessionError::Kube { scenario: scenario.name.clone(), source })?;
     let pod: &Backend = ready.first().ok_or_else(|| SessionError::NoProbe { scenario: scenario.name.clone() })?;
     let failed = |source| SessionError::Probe { scenario: scenario.name.clone(), source };
     let probe = Probe::open(&ground.kube, pod).await.map_err(failed)?;
@@ -340,4 +343,3 @@ async fn open_probe(ground: &Ground, scenario: &Scenario) -> Result<Probe, Sessi
     probe.hold(ids, u64::try_from(SYNC.as_millis()).unwrap_or(u64::MAX)).await.map_err(failed)?;
     Ok(probe)
 }
-

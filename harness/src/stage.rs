@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use futures::future::{join_all, try_join_all};
 use futures::StreamExt;
+use futures::future::{join_all, try_join_all};
 use serde_json::Value;
 use svidproof_probe::Identities;
-use svidproof_probe::protocol::{Bundle, Carried, Credential, Dial, Failure, Http, Observation, Outcome, Request, Server, ServerName, Timing};
+use svidproof_probe::protocol::{
+    Bundle, Carried, Credential, Dial, Failure, Http, Observation, Outcome, Request, Server, ServerName, Timing,
+};
 
 use crate::envoy::{Admin, EnvoyError};
 use crate::judge::{self, Evidence, Judged};
@@ -45,7 +47,13 @@ pub enum StageError {
 }
 
 /// Brings the scenario to `stage` (with `fault` over it) and makes the checks whose names `chosen` lets through.
-pub async fn run(ground: &Ground, live: &Live, stage: &Stage, fault: &BTreeMap<String, Value>, chosen: &dyn Fn(&str) -> bool) -> Result<Vec<Judged>, StageError> {
+pub async fn run(
+    ground: &Ground,
+    live: &Live,
+    stage: &Stage,
+    fault: &BTreeMap<String, Value>,
+    chosen: &dyn Fn(&str) -> bool,
+) -> Result<Vec<Judged>, StageError> {
     let scenario = &live.scenario;
     let step = ground.progress.phase(format!("{}: {}", scenario.name, stage.name));
     let releases = scenario.install.iter().flatten();
@@ -92,7 +100,8 @@ impl<'a> Window<'a> {
             let target = Target::open(ground, &name, &scenario.endpoints[&name]).await?;
             Ok::<_, StageError>((name, target))
         });
-        let mut window = Self { ground, live, cells, endpoints: try_join_all(targets).await?.into_iter().collect(), carried: BTreeMap::new() };
+        let mut window =
+            Self { ground, live, cells, endpoints: try_join_all(targets).await?.into_iter().collect(), carried: BTreeMap::new() };
         window.settle().await?;
         window.carry().await?;
         Ok(window)
@@ -129,7 +138,9 @@ impl<'a> Window<'a> {
     async fn run(self) -> Result<Vec<Judged>, StageError> {
         let before = self.counters().await?;
         let logs = self.follow_logs().await?;
-        let observed = join_all(self.cells.iter().enumerate().filter(|(_, cell)| !self.is_page(cell)).map(|(number, cell)| self.observe(number, cell)));
+        let observed = join_all(
+            self.cells.iter().enumerate().filter(|(_, cell)| !self.is_page(cell)).map(|(number, cell)| self.observe(number, cell)),
+        );
         let mut observations: BTreeMap<CellId, Observation> = observed.await.into_iter().collect::<Result<_, _>>()?;
         // Pages last and one by one: what an application asks of its own upstream is then this page's alone.
         for cell in self.cells.iter().filter(|cell| self.is_page(cell)) {
@@ -159,7 +170,8 @@ impl<'a> Window<'a> {
     }
 
     async fn follow_logs(&self) -> Result<BTreeMap<String, Lines>, StageError> {
-        let logs = self.endpoints.iter().filter_map(|(name, target)| target.declared.app_log.as_ref().map(|container| (name, target, container)));
+        let logs =
+            self.endpoints.iter().filter_map(|(name, target)| target.declared.app_log.as_ref().map(|container| (name, target, container)));
         let opened = logs.map(async |(name, target, container)| {
             let streams = try_join_all(target.resolved.pods.iter().map(|pod| self.ground.kube.follow_log(pod, container))).await;
             let streams = streams.map_err(|source| StageError::Resolve { endpoint: name.clone(), source })?;
@@ -169,11 +181,16 @@ impl<'a> Window<'a> {
     }
 
     /// Which cells' requests the applications saw. Waits for those that were answered: when they are there, what was refused would be there too.
-    async fn reached(&self, logs: BTreeMap<String, Lines>, observations: &BTreeMap<CellId, Observation>) -> BTreeMap<String, BTreeSet<CellId>> {
+    async fn reached(
+        &self,
+        logs: BTreeMap<String, Lines>,
+        observations: &BTreeMap<CellId, Observation>,
+    ) -> BTreeMap<String, BTreeSet<CellId>> {
         let read = logs.into_iter().map(async |(name, mut lines)| {
             let behind = |cell: &&Cell| judge::terminal(&self.live.scenario, &cell.endpoint) == name;
             let cells: BTreeSet<_> = self.cells.iter().filter(behind).map(|cell| cell.id.clone()).collect();
-            let mut missing: BTreeSet<_> = self.cells.iter().filter(behind).filter(|cell| answered(observations.get(&cell.id))).map(|cell| cell.id.clone()).collect();
+            let mut missing: BTreeSet<_> =
+                self.cells.iter().filter(behind).filter(|cell| answered(observations.get(&cell.id))).map(|cell| cell.id.clone()).collect();
             let mut seen = BTreeSet::new();
             let what = format!("the log of endpoint {name} to name the requests that were answered");
             if !missing.is_empty() {
@@ -217,11 +234,8 @@ impl<'a> Window<'a> {
         let address = if client.is_outside() { self.outside(&cell.endpoint, target)? } else { inside(&cell.endpoint, target, number)? };
         let timeout_ms = u64::try_from(DIAL.as_millis()).unwrap_or(u64::MAX);
         let dial = Dial { address, credential, server: Server { name, bundle }, tls: cell.tls, request, timeout_ms };
-        let observation = if client.is_outside() {
-            svidproof_probe::dial(&dial, &Identities::none()).await
-        } else {
-            self.live.probe.dial(dial).await?
-        };
+        let observation =
+            if client.is_outside() { svidproof_probe::dial(&dial, &Identities::none()).await } else { self.live.probe.dial(dial).await? };
         Ok((cell.id.clone(), observation))
     }
 
@@ -256,7 +270,8 @@ type Lines = futures::stream::BoxStream<'static, Result<String, KubeError>>;
 
 impl<'a> Target<'a> {
     async fn open(ground: &Ground, name: &str, declared: &'a Endpoint) -> Result<Self, StageError> {
-        let resolved = ground.kube.resolve(&declared.service).await.map_err(|source| StageError::Resolve { endpoint: name.into(), source })?;
+        let resolved =
+            ground.kube.resolve(&declared.service).await.map_err(|source| StageError::Resolve { endpoint: name.into(), source })?;
         if resolved.pods.is_empty() {
             return Err(StageError::NoPods { endpoint: name.into(), service: declared.service.clone() });
         }
@@ -274,13 +289,12 @@ impl<'a> Target<'a> {
 async fn carry(ground: &Ground, live: &Live, name: &str, client: &Client) -> Result<Carried, StageError> {
     let spiffe = |path: &str| format!("spiffe://{}{path}", live.scenario.trust_domain);
     let problem = |problem: String| StageError::Carry { client: name.into(), problem };
-    match client {
-        Client::Full(FullClient { id, from: Some(from), .. }) => carry_from(ground, live, from, &spiffe(id)).await.map_err(problem),
-        _ => {
-            let mut known = live.scenario.clients.values().filter_map(Client::identity);
-            let path = client.identity().or_else(|| known.next()).ok_or_else(|| problem("no client of the scenario has an identity".into()))?;
-            Ok(live.probe.fetch(spiffe(path)).await?)
-        }
+    if let Client::Full(FullClient { id, from: Some(from), .. }) = client {
+        carry_from(ground, live, from, &spiffe(id)).await.map_err(problem)
+    } else {
+        let mut known = live.scenario.clients.values().filter_map(Client::identity);
+        let path = client.identity().or_else(|| known.next()).ok_or_else(|| problem("no client of the scenario has an identity".into()))?;
+        Ok(live.probe.fetch(spiffe(path)).await?)
     }
 }
 
@@ -308,7 +322,11 @@ fn container_port(target: &Target) -> u16 {
 fn inside(name: &str, target: &Target, number: usize) -> Result<String, StageError> {
     let pods = &target.resolved.pods;
     let pod = pods.get(number % pods.len().max(1)).map_or_else(|| first_pod(name, target), Ok)?;
-    Ok(SocketAddr::new(pod.ip.parse().map_err(|_| StageError::NoPods { endpoint: name.into(), service: target.declared.service.clone() })?, container_port(target)).to_string())
+    Ok(SocketAddr::new(
+        pod.ip.parse().map_err(|_| StageError::NoPods { endpoint: name.into(), service: target.declared.service.clone() })?,
+        container_port(target),
+    )
+    .to_string())
 }
 
 async fn fetch(forward: &Forward, cell: &Cell) -> Result<Outcome, reqwest::Error> {

@@ -1,4 +1,4 @@
-//! Terraform (or OpenTofu, whichever is on PATH), driven as its user would: init, apply, output, destroy, in a copy of the root inside the run's folder.
+//! Terraform (or `OpenTofu`, whichever is on PATH), driven as its user would: init, apply, output, destroy, in a copy of the root inside the run's folder.
 
 use std::path::{Path, PathBuf};
 

@@ -147,7 +147,7 @@ impl Tool {
         let handle = handle.start().map_err(|source| missing_or(&self.program, source, start))?;
         let group = Group(Some(Arc::new(handle)));
         let waiting = group.0.clone().expect("set above");
-        let ended = tokio::task::spawn_blocking(move || waiting.wait().map(|output| output.clone())).await;
+        let ended = tokio::task::spawn_blocking(move || waiting.wait().cloned()).await;
         group.finished();
         let output = ended.map_err(|e| start(std::io::Error::other(e)))?.map_err(start)?;
         if output.status.success() {
@@ -157,7 +157,13 @@ impl Tool {
             Some(path) => read_from(path, written_from).map_err(start)?,
             None => format!("{}{}", lossy(output.stdout), lossy(output.stderr)),
         };
-        Err(ToolError::Failed { command, status: status_of(output.status), seconds: begun.elapsed().as_secs_f64(), tail: last_lines(&printed), log })
+        Err(ToolError::Failed {
+            command,
+            status: status_of(output.status),
+            seconds: begun.elapsed().as_secs_f64(),
+            tail: last_lines(&printed),
+            log,
+        })
     }
 
     /// Starts a daemon that outlives this process: own session, output to its log. Returns its process id.

@@ -185,9 +185,14 @@ pub struct Call {
 pub enum Ask {
     Dial(Box<Dial>),
     /// Answered once the Workload API has handed out an SVID for each of these SPIFFE IDs.
-    Await { ids: Vec<String>, timeout_ms: u64 },
+    Await {
+        ids: Vec<String>,
+        timeout_ms: u64,
+    },
     /// The SVID with this SPIFFE ID, to be carried out of the cluster.
-    Fetch { id: String },
+    Fetch {
+        id: String,
+    },
 }
 
 /// A line on the binary's standard output.
@@ -202,7 +207,9 @@ pub struct Reply {
 pub enum Answer {
     Observed(Observation),
     /// Every SPIFFE ID that the Workload API hands out now.
-    Held { ids: Vec<String> },
+    Held {
+        ids: Vec<String>,
+    },
     Svid(Carried),
     /// What was asked could not be done, and why; for `Await`, which IDs were missing.
     Error(String),

@@ -53,7 +53,8 @@ async fn carry_out(args: ImagesArgs, root: &std::path::Path, progress: &Progress
 }
 
 fn lines(cached: &[Cached]) -> String {
-    let line = |one: &Cached| format!("{:>8.1} MB  {:<8} {}\n", megabytes(one.bytes), if one.current { "current" } else { "old" }, one.name);
+    let line =
+        |one: &Cached| format!("{:>8.1} MB  {:<8} {}\n", megabytes(one.bytes), if one.current { "current" } else { "old" }, one.name);
     let total = megabytes(cached.iter().map(|one| one.bytes).sum());
     cached.iter().map(line).collect::<String>() + &format!("{total:>8.1} MB\n")
 }

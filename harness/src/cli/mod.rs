@@ -36,7 +36,8 @@ struct Cli {
     command: Command,
 }
 
-const EXIT: &str = "Exit status: 0 all passed, 1 a check failed, 2 the input is wrong, 3 something could not be judged or brought up, 130 interrupted.";
+const EXIT: &str =
+    "Exit status: 0 all passed, 1 a check failed, 2 the input is wrong, 3 something could not be judged or brought up, 130 interrupted.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -219,7 +220,10 @@ fn load(scenarios: &Scenarios) -> Result<Vec<Scenario>, Failure> {
         let scenario = scenario::load(&file)?;
         if let Some(other) = loaded.iter().find(|other| other.name == scenario.name) {
             let names = (other.file.display(), file.display());
-            return Err(Failure::input(format!("{} and {} are both scenario `{}`\nhint: name one of them otherwise", names.0, names.1, scenario.name)));
+            return Err(Failure::input(format!(
+                "{} and {} are both scenario `{}`\nhint: name one of them otherwise",
+                names.0, names.1, scenario.name
+            )));
         }
         loaded.push(scenario);
     }
@@ -230,7 +234,8 @@ fn reference_scenarios() -> Result<Vec<PathBuf>, Failure> {
     let root = project()?;
     let folder = root.join("tests/scenarios");
     let entries = std::fs::read_dir(&folder).map_err(|e| Failure::input(format!("{}: {e}", folder.display())))?;
-    let mut files: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
+    let mut files: Vec<_> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
     files.sort();
     Ok(files)
 }
@@ -240,7 +245,8 @@ fn project() -> Result<PathBuf, Failure> {
     let here = std::env::current_dir()?;
     let root = here.ancestors().find(|folder| folder.join("helm").is_dir() && folder.join("tests/scenarios").is_dir());
     let hint = "hint: run svidproof inside the project, or name a scenario by --scenario FILE";
-    root.map(Path::to_owned).ok_or_else(|| Failure::input(format!("no folder from {} upwards holds helm/ and tests/scenarios/\n{hint}", here.display())))
+    root.map(Path::to_owned)
+        .ok_or_else(|| Failure::input(format!("no folder from {} upwards holds helm/ and tests/scenarios/\n{hint}", here.display())))
 }
 
 /// The newest run that was kept, taken over.

@@ -80,7 +80,14 @@ pub(super) async fn test_all(session: &Session, only: Option<&str>, chosen: &dyn
 }
 
 /// Writes report.json, prints the table, and returns the exit status.
-pub(super) fn report(tested: &Tested, run: &str, started: jiff::Timestamp, begun: Instant, out: &Path, progress: &Progress) -> Result<u8, Failure> {
+pub(super) fn report(
+    tested: &Tested,
+    run: &str,
+    started: jiff::Timestamp,
+    begun: Instant,
+    out: &Path,
+    progress: &Progress,
+) -> Result<u8, Failure> {
     let provider = tested.record.cluster.provider.to_string();
     let report = Report::new(run, &provider, &tested.record.images, started, progress.phases(), &tested.judged);
     let path = out.join("report.json");
@@ -95,7 +102,12 @@ pub(super) fn report(tested: &Tested, run: &str, started: jiff::Timestamp, begun
     let terminal = std::io::stdout().is_terminal();
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     print(&console::table(&report, colour, begun.elapsed()))?;
-    written.map_err(|e| Failure::broken(format!("could not write {}: {e}\nhint: is there room, and may it be written? --out names another folder", path.display())))?;
+    written.map_err(|e| {
+        Failure::broken(format!(
+            "could not write {}: {e}\nhint: is there room, and may it be written? --out names another folder",
+            path.display()
+        ))
+    })?;
     Ok(exit_code(&report.totals))
 }
 

@@ -33,7 +33,12 @@ async fn verify_all(lease: &Lease, args: &VerifyArgs, progress: &Progress) -> Re
             planted += 1;
             let problems = unnoticed(fault, &plant(&session.site, live, fault).await?);
             let mark = if problems.is_empty() { "noticed" } else { "MISSED " };
-            print(&format!("{mark}  {}: {}\n{}", live.scenario.name, fault.name, problems.iter().map(|line| format!("         {line}\n")).collect::<String>()))?;
+            print(&format!(
+                "{mark}  {}: {}\n{}",
+                live.scenario.name,
+                fault.name,
+                problems.iter().map(|line| format!("         {line}\n")).collect::<String>()
+            ))?;
             missed += usize::from(!problems.is_empty());
         }
     }

@@ -119,9 +119,15 @@ pub enum Status {
 impl fmt::Display for Status {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Users { version, data_root } => write!(out, "your own docker {version} answers and is used; data root {}", data_root.display()),
+            Self::Users { version, data_root } => {
+                write!(out, "your own docker {version} answers and is used; data root {}", data_root.display())
+            }
             Self::Private { version, pid, containers, host, log } => {
-                write!(out, "private engine, docker {version}, process {pid}, {containers} running containers\nDOCKER_HOST={host}\nlog {}", log.display())
+                write!(
+                    out,
+                    "private engine, docker {version}, process {pid}, {containers} running containers\nDOCKER_HOST={host}\nlog {}",
+                    log.display()
+                )
             }
             Self::Stopped { dir } => write!(out, "no docker answers; the next run starts a private engine under {}", dir.display()),
         }
@@ -139,7 +145,9 @@ impl fmt::Display for Stopped {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotRunning => write!(out, "no private engine runs"),
-            Self::Ended { pid, containers } => write!(out, "the private engine (process {pid}) ended; {containers} containers were removed from it"),
+            Self::Ended { pid, containers } => {
+                write!(out, "the private engine (process {pid}) ended; {containers} containers were removed from it")
+            }
         }
     }
 }
@@ -149,10 +157,18 @@ pub async fn ensure(progress: &Progress) -> Result<Engine, EngineError> {
     let private = Private::new();
     let _lock = private.lock().await?;
     let engine = match users(&private).await? {
-        Ok(info) => Engine { private: false, version: info.server_version, data_root: info.docker_root_dir, network: NETWORK.into(), host: None },
+        Ok(info) => {
+            Engine { private: false, version: info.server_version, data_root: info.docker_root_dir, network: NETWORK.into(), host: None }
+        }
         Err(cause) => {
             let info = private.ensure(progress, cause).await?;
-            Engine { private: true, version: info.server_version, data_root: info.docker_root_dir, network: NETWORK.into(), host: Some(private.host()) }
+            Engine {
+                private: true,
+                version: info.server_version,
+                data_root: info.docker_root_dir,
+                network: NETWORK.into(),
+                host: Some(private.host()),
+            }
         }
     };
     if !has_network(&engine.docker()).await? {
@@ -256,7 +272,10 @@ mod tests {
     #[test]
     fn an_engine_says_who_it_is() {
         let info = parse(r#"{"ID":"x","ServerVersion":"20.10.24","DockerRootDir":"/data","ContainersRunning":2}"#).unwrap();
-        assert_eq!((info.server_version.as_str(), info.docker_root_dir.as_path(), info.containers_running), ("20.10.24", Path::new("/data"), 2));
+        assert_eq!(
+            (info.server_version.as_str(), info.docker_root_dir.as_path(), info.containers_running),
+            ("20.10.24", Path::new("/data"), 2)
+        );
     }
 
     #[test]

@@ -57,8 +57,22 @@ const NAMES: [&str; 41] = [
 ];
 
 /// runc's options that take no value. Every other one takes the next argument, unless written `--option=value`.
-const FLAGS: [&str; 14] =
-    ["debug", "systemd-cgroup", "help", "h", "version", "v", "tty", "t", "detach", "d", "no-new-privs", "ignore-paused", "no-pivot", "no-new-keyring"];
+const FLAGS: [&str; 14] = [
+    "debug",
+    "systemd-cgroup",
+    "help",
+    "h",
+    "version",
+    "v",
+    "tty",
+    "t",
+    "detach",
+    "d",
+    "no-new-privs",
+    "ignore-paused",
+    "no-pivot",
+    "no-new-keyring",
+];
 
 const STATUS: &str = "/proc/self/status";
 

@@ -19,8 +19,8 @@ use crate::wait::{self, Look};
 const SOCKET_PATH: usize = 107;
 /// The longest socket that containerd makes under the exec root.
 const LONGEST_SOCKET: &str = "containerd/containerd.sock.ttrpc";
-const START: Duration = Duration::from_secs(60);
-const STOP: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
+const STOP: Duration = Duration::from_mins(1);
 
 /// No masquerading either: what would get past the firewall would leave with an address to which nothing comes back.
 pub(super) const BRIDGE_OPTIONS: [&str; 4] =
@@ -172,7 +172,11 @@ impl Private {
         };
         if let Some(problem) = problem {
             remove(&fresh)?;
-            return Err(EngineError::Wrapper { program: running.canonicalize().unwrap_or_default(), withheld: withheld.join(", "), problem });
+            return Err(EngineError::Wrapper {
+                program: running.canonicalize().unwrap_or_default(),
+                withheld: withheld.join(", "),
+                problem,
+            });
         }
         let dated = meta.modified().and_then(|time| File::options().write(true).open(&fresh)?.set_modified(time));
         dated.map_err(EngineError::file("date", &fresh))?;

@@ -107,7 +107,7 @@ async fn serve(
         .log(log)
         .run();
     let worked = async {
-        poll("containerd in the node image", Duration::from_secs(60), Duration::from_millis(100), async || {
+        poll("containerd in the node image", Duration::from_mins(1), Duration::from_millis(100), async || {
             match in_filler(engine, ["ctr", "version"]).run().await {
                 Ok(_) => Look::Ready(()),
                 Err(e) => Look::<_, Infallible>::NotYet(e.to_string()),

@@ -95,7 +95,8 @@ struct Scene {
 impl Scene {
     /// With a control at each endpoint with TLS, which is served; the evidence fits.
     fn new(cases: Vec<(Cell, Observation)>) -> Self {
-        let controls = ["backend", "proxy"].map(|endpoint| (cell(&format!("control {endpoint}"), "friend", endpoint, status(200)), answered(200, "ok")));
+        let controls = ["backend", "proxy"]
+            .map(|endpoint| (cell(&format!("control {endpoint}"), "friend", endpoint, status(200)), answered(200, "ok")));
         let all: Vec<_> = controls.into_iter().chain(cases).collect();
         let cells = all.iter().map(|(cell, _)| cell.clone()).collect();
         let observations = all.into_iter().map(|(cell, observation)| (cell.id, observation)).collect();
@@ -111,7 +112,8 @@ impl Scene {
         let from_application = |cell: &&Cell| self.observations.get(&cell.id).is_some_and(is_from_application);
         let reached: BTreeSet<CellId> = self.cells.iter().filter(behind).filter(from_application).map(|cell| cell.id.clone()).collect();
         let logs = BTreeMap::from([("backend".to_owned(), Ok(Evidence { counted: Counted::default(), reached: Some(reached.clone()) }))]);
-        let mut window = Window { scenario: &world, cells: &self.cells, observations: &self.observations, evidence: &logs, tallies: BTreeMap::new() };
+        let mut window =
+            Window { scenario: &world, cells: &self.cells, observations: &self.observations, evidence: &logs, tallies: BTreeMap::new() };
         window.tally();
         let counted = |endpoint: &str| window.tallies.get(endpoint).copied().unwrap_or_default();
         BTreeMap::from([
@@ -148,7 +150,12 @@ impl Scene {
 #[case::denied_behind_the_proxy("friend", "proxy", status(403), answered(403, RBAC_DENIED))]
 #[case::denied_by_the_proxy("friend", "proxy", status(403), local(403, RBAC_DENIED))]
 #[case::hardened_path("friend", "backend", status(400), local(400, ""))]
-fn what_is_expected_and_agreed_passes(#[case] client: &str, #[case] endpoint: &str, #[case] expect: Expect, #[case] observation: Observation) {
+fn what_is_expected_and_agreed_passes(
+    #[case] client: &str,
+    #[case] endpoint: &str,
+    #[case] expect: Expect,
+    #[case] observation: Observation,
+) {
     let scene = Scene::new(vec![(cell("it", client, endpoint, expect), observation)]);
     for judged in scene.judge() {
         assert_eq!((judged.verdict, judged.reason.as_str()), (Verdict::Passed, ""), "{}", judged.cell.check);
@@ -156,10 +163,30 @@ fn what_is_expected_and_agreed_passes(#[case] client: &str, #[case] endpoint: &s
 }
 
 #[rstest]
-#[case::let_in("nobody", alert_named("certificate_required"), answered(200, "ok"), "expected alert 116 certificate_required, saw 200: the endpoint let nobody in")]
-#[case::let_in_by_name("stranger", alert_named("certificate_unknown"), answered(200, ""), "expected alert 46 certificate_unknown, saw 200: the endpoint let stranger in")]
-#[case::another_alert("nobody", alert_named("certificate_required"), alerted(46), "expected alert 116 certificate_required, saw alert 46 certificate_unknown")]
-#[case::forty_is_not_it_in_tls_1_3("nobody", alert_named("certificate_required"), alerted(40), "expected alert 116 certificate_required, saw alert 40 handshake_failure")]
+#[case::let_in(
+    "nobody",
+    alert_named("certificate_required"),
+    answered(200, "ok"),
+    "expected alert 116 certificate_required, saw 200: the endpoint let nobody in"
+)]
+#[case::let_in_by_name(
+    "stranger",
+    alert_named("certificate_unknown"),
+    answered(200, ""),
+    "expected alert 46 certificate_unknown, saw 200: the endpoint let stranger in"
+)]
+#[case::another_alert(
+    "nobody",
+    alert_named("certificate_required"),
+    alerted(46),
+    "expected alert 116 certificate_required, saw alert 46 certificate_unknown"
+)]
+#[case::forty_is_not_it_in_tls_1_3(
+    "nobody",
+    alert_named("certificate_required"),
+    alerted(40),
+    "expected alert 116 certificate_required, saw alert 40 handshake_failure"
+)]
 #[case::shut_out("friend", status(200), alerted(46), "expected 200, saw alert 46 certificate_unknown")]
 #[case::denied("friend", status(200), local(403, RBAC_DENIED), "expected 200, saw 403 RBAC: access denied")]
 #[case::not_denied("friend", status(403), answered(200, "secret"), "expected 403, saw 200 with \"secret\"")]
@@ -198,11 +225,16 @@ fn a_missing_observation_errs() {
 #[case::by_the_handshake(TlsVersions::Any, Some("1.2"), Verdict::Passed)]
 #[case::unknown(TlsVersions::Any, None, Verdict::Failed)]
 #[case::in_tls_1_3(TlsVersions::Any, Some("1.3"), Verdict::Failed)]
-fn in_tls_1_2_forty_is_the_word_for_certificate_required(#[case] tls: TlsVersions, #[case] version: Option<&str>, #[case] verdict: Verdict) {
+fn in_tls_1_2_forty_is_the_word_for_certificate_required(
+    #[case] tls: TlsVersions,
+    #[case] version: Option<&str>,
+    #[case] verdict: Verdict,
+) {
     let mut it = cell("it", "nobody", "backend", alert_named("certificate_required"));
     it.tls = tls;
     let mut observation = alerted(40);
-    observation.tls = version.map(|version| Tls { version: version.into(), alpn: None, peer_id: None, peer_dns: vec![], peer_chain: vec![] });
+    observation.tls =
+        version.map(|version| Tls { version: version.into(), alpn: None, peer_id: None, peer_dns: vec![], peer_chain: vec![] });
     assert_eq!(Scene::new(vec![(it, observation)]).last().0, verdict);
 }
 
@@ -275,7 +307,8 @@ fn a_refusal_without_a_control_or_with_one_that_was_not_made_errs() {
 
 #[test]
 fn a_page_says_what_its_upstream_counted() {
-    let expect = Expect { upstream: Some(Counted { san: 3, ..Counted::default() }), contains: vec!["could not be read".into()], ..status(200) };
+    let expect =
+        Expect { upstream: Some(Counted { san: 3, ..Counted::default() }), contains: vec!["could not be read".into()], ..status(200) };
     let page = respond(200, &[], "the balance could not be read");
     let mut scene = Scene::new(vec![(cell("page", "nobody", "page", expect), page)]);
     assert_eq!(scene.backend().counted, Counted { san: 3, forwarded: 2, ..Counted::default() });
@@ -441,4 +474,3 @@ proptest! {
         }
     }
 }
-

@@ -125,7 +125,8 @@ impl Kube {
             let ip = pod.status.as_ref()?.pod_ip.clone()?;
             Some(Backend { namespace: namespace.into(), pod: pod.metadata.name.clone()?, ip })
         });
-        let ingress = service.status.and_then(|status| status.load_balancer?.ingress?.into_iter().next()).and_then(|one| one.ip.or(one.hostname));
+        let ingress =
+            service.status.and_then(|status| status.load_balancer?.ingress?.into_iter().next()).and_then(|one| one.ip.or(one.hostname));
         let cluster_ip = spec.cluster_ip.filter(|ip| ip != "None");
         Ok(Resolved { pods: backends.collect(), cluster_ip, ingress, target_ports })
     }
@@ -135,7 +136,9 @@ impl Kube {
         let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let pods = self.pods(namespace, &labels).await?;
         let ready = pods.into_iter().filter(is_ready);
-        Ok(ready.filter_map(|pod| Some(Backend { namespace: namespace.into(), pod: pod.metadata.name?, ip: pod.status?.pod_ip? })).collect())
+        Ok(ready
+            .filter_map(|pod| Some(Backend { namespace: namespace.into(), pod: pod.metadata.name?, ip: pod.status?.pod_ip? }))
+            .collect())
     }
 
     async fn pods(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Result<Vec<Pod>, KubeError> {
@@ -146,7 +149,11 @@ impl Kube {
     }
 
     /// The container's log from its last seconds on, line by line, as it grows.
-    pub async fn follow_log(&self, backend: &Backend, container: &str) -> Result<impl Stream<Item = Result<String, KubeError>> + Unpin + use<>, KubeError> {
+    pub async fn follow_log(
+        &self,
+        backend: &Backend,
+        container: &str,
+    ) -> Result<impl Stream<Item = Result<String, KubeError>> + Unpin + use<>, KubeError> {
         let what = format!("follow the log of container {container} in pod {}/{}", backend.namespace, backend.pod);
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &backend.namespace);
         let params = LogParams { container: Some(container.into()), follow: true, since_seconds: Some(2), ..Default::default() };
@@ -158,10 +165,14 @@ impl Kube {
 /// Ready by its condition, and not being deleted.
 fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-    pod.metadata.deletion_timestamp.is_none() && conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
 }
 
 fn named_port(pods: &[Pod], name: &str) -> Option<i32> {
     let containers = pods.first()?.spec.as_ref()?.containers.iter();
-    containers.flat_map(|container| container.ports.iter().flatten()).find(|port| port.name.as_deref() == Some(name)).map(|port| port.container_port)
+    containers
+        .flat_map(|container| container.ports.iter().flatten())
+        .find(|port| port.name.as_deref() == Some(name))
+        .map(|port| port.container_port)
 }

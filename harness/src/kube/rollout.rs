@@ -60,9 +60,21 @@ impl Kube {
         waited.map_err(|e| KubeError::Wait(e.to_string()))
     }
 
-    async fn watched<K, T>(&self, namespace: &str, name: &str, what: &str, limit: Duration, look: impl FnMut(K) -> Look<T, String>) -> Result<T, KubeError>
+    async fn watched<K, T>(
+        &self,
+        namespace: &str,
+        name: &str,
+        what: &str,
+        limit: Duration,
+        look: impl FnMut(K) -> Look<T, String>,
+    ) -> Result<T, KubeError>
     where
-        K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + Send + DeserializeOwned + 'static,
+        K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + Send
+            + DeserializeOwned
+            + 'static,
     {
         let api: Api<K> = Api::namespaced(self.client(), namespace);
         let mut objects = pin!(named(api, name));
@@ -74,7 +86,13 @@ impl Kube {
     async fn pods_in_words(&self, namespace: &str) -> String {
         let pods: Api<Pod> = Api::namespaced(self.client(), namespace);
         match pods.list(&kube::api::ListParams::default()).await {
-            Ok(list) => list.items.iter().filter(|pod| !super::is_ready(pod)).map(|pod| format!("  {}", in_words(pod))).collect::<Vec<_>>().join("\n"),
+            Ok(list) => list
+                .items
+                .iter()
+                .filter(|pod| !super::is_ready(pod))
+                .map(|pod| format!("  {}", in_words(pod)))
+                .collect::<Vec<_>>()
+                .join("\n"),
             Err(e) => format!("  (and the pods of {namespace} could not be listed: {e})"),
         }
     }
@@ -93,7 +111,8 @@ fn deployment(object: Deployment) -> Look<(), String> {
     let generation = object.metadata.generation;
     let wanted = object.spec.and_then(|spec| spec.replicas).unwrap_or(1);
     let status = object.status.unwrap_or_default();
-    let (updated, available, all) = (status.updated_replicas.unwrap_or(0), status.available_replicas.unwrap_or(0), status.replicas.unwrap_or(0));
+    let (updated, available, all) =
+        (status.updated_replicas.unwrap_or(0), status.available_replicas.unwrap_or(0), status.replicas.unwrap_or(0));
     if status.observed_generation >= generation && updated == wanted && available == wanted && all == wanted {
         return Look::Ready(());
     }
@@ -144,5 +163,9 @@ fn in_words(pod: &Pod) -> String {
     let waiting = waiting.collect::<Vec<_>>().join("; ");
     let conditions = status.conditions.iter().flatten().filter(|one| one.status == "False" && one.message.is_some());
     let conditions = conditions.filter_map(|one| one.message.as_deref()).collect::<Vec<_>>().join("; ");
-    format!("pod {name} is {}: {waiting}{}{conditions}", status.phase.as_deref().unwrap_or("unknown"), if waiting.is_empty() { "" } else { "; " })
+    format!(
+        "pod {name} is {}: {waiting}{}{conditions}",
+        status.phase.as_deref().unwrap_or("unknown"),
+        if waiting.is_empty() { "" } else { "; " }
+    )
 }

@@ -21,14 +21,30 @@ use sha2::{Digest, Sha256};
 #[serde(rename_all = "kebab-case", tag = "thing")]
 pub enum Thing {
     /// A cluster that Terraform made, from the root and with the state in this folder of the run.
-    Cluster { provider: String, terraform: PathBuf, env: Vec<(String, String)> },
+    Cluster {
+        provider: String,
+        terraform: PathBuf,
+        env: Vec<(String, String)>,
+    },
     /// A folder outside the run's own.
-    Folder { path: PathBuf },
+    Folder {
+        path: PathBuf,
+    },
     /// Registration entries whose IDs begin with this prefix.
-    Entries { namespace: String, server: String, container: String, prefix: String },
-    Release { name: String, namespace: String },
+    Entries {
+        namespace: String,
+        server: String,
+        container: String,
+        prefix: String,
+    },
+    Release {
+        name: String,
+        namespace: String,
+    },
     /// A namespace that was not there before.
-    Namespace { name: String },
+    Namespace {
+        name: String,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +58,11 @@ pub struct LeaseError {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Line {
-    Run { id: String, pid: u32, started: jiff::Timestamp },
+    Run {
+        id: String,
+        pid: u32,
+        started: jiff::Timestamp,
+    },
     Making(Thing),
     Gone(Thing),
     /// The run's owner left it standing on purpose.

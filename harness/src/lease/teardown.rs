@@ -59,7 +59,11 @@ pub async fn teardown(lease: &Lease, progress: &Progress) -> Result<(), Teardown
     }
     if let Err(source) = std::fs::remove_dir_all(&lease.dir) {
         let problem = Problem::Folder { path: lease.dir.clone(), source };
-        return Err(TeardownError::Left { run: lease.id.clone(), problems: vec![format!("  {problem}")], journal: lease.dir.join("lease.jsonl") });
+        return Err(TeardownError::Left {
+            run: lease.id.clone(),
+            problems: vec![format!("  {problem}")],
+            journal: lease.dir.join("lease.jsonl"),
+        });
     }
     step.done();
     Ok(())

@@ -92,7 +92,8 @@ async fn serving_certificate(kube: &Kube) -> Result<(), ProviderError> {
 
 async fn approve(requests: &Api<CertificateSigningRequest>, name: &str, request: &CertificateSigningRequest) -> Result<(), kube::Error> {
     let mut approved = serde_json::to_value(request).map_err(kube::Error::SerdeError)?;
-    approved["status"]["conditions"] = json!([{ "type": "Approved", "status": "True", "reason": "svidproof", "message": "the run's own node" }]);
+    approved["status"]["conditions"] =
+        json!([{ "type": "Approved", "status": "True", "reason": "svidproof", "message": "the run's own node" }]);
     requests.replace_subresource("approval", name, &PostParams::default(), &approved).await.map(drop)
 }
 
@@ -102,7 +103,9 @@ async fn quick_dns(kube: &Kube) -> Result<(), ProviderError> {
     let container = json!({ "name": "coredns", "readinessProbe": { "periodSeconds": 1 } });
     let patch = json!({ "spec": { "replicas": 1, "template": { "spec": { "containers": [container] } } } });
     let patched = deployments.patch("coredns", &PatchParams::default(), &Patch::Strategic(patch)).await;
-    patched.map(drop).map_err(|source| KubeError::Api { what: "shorten CoreDNS's readiness period".into(), source: Box::new(source) }.into())
+    patched
+        .map(drop)
+        .map_err(|source| KubeError::Api { what: "shorten CoreDNS's readiness period".into(), source: Box::new(source) }.into())
 }
 
 /// Waits until kube-proxy has programmed the Services once. Before that, a server that cannot reach the API server's Service gives up for

@@ -77,7 +77,9 @@ pub enum ProviderError {
     Kube(#[from] KubeError),
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    #[error("port {port} of 127.0.0.1, which the scenario publishes node port {node_port} on, is taken: {source}\nhint: name another `host-port` in the scenario, or leave it out to get a free one")]
+    #[error(
+        "port {port} of 127.0.0.1, which the scenario publishes node port {node_port} on, is taken: {source}\nhint: name another `host-port` in the scenario, or leave it out to get a free one"
+    )]
     PortTaken { port: u16, node_port: u16, source: std::io::Error },
     #[error("no cluster is reached by context {context} of {}: {source}\nhint: `kubectl --context {context} version` should answer", kubeconfig.display())]
     Unreachable { context: String, kubeconfig: PathBuf, source: KubeError },
@@ -142,7 +144,8 @@ fn host_ports(published: &[Published]) -> Result<BTreeMap<u16, SocketAddr>, Prov
     let mut ports = BTreeMap::new();
     for (node_port, wanted) in node_ports(published) {
         let port = wanted.unwrap_or(0);
-        let listener = std::net::TcpListener::bind(("127.0.0.1", port)).map_err(|source| ProviderError::PortTaken { port, node_port, source })?;
+        let listener =
+            std::net::TcpListener::bind(("127.0.0.1", port)).map_err(|source| ProviderError::PortTaken { port, node_port, source })?;
         let address = listener.local_addr().map_err(|source| ProviderError::Io { what: "find a free port".into(), source })?;
         given.insert(address.port());
         // All are held until the last is found, so that none is found twice.

@@ -7,7 +7,13 @@ use crate::plan::Cell;
 use crate::scenario::{AlertName, Counted};
 
 fn judged(stage: &str, check: &str, client: &str, expect: Expect, outcome: Option<Outcome>, verdict: Verdict, reason: &str) -> Judged {
-    let tls = Tls { version: "1.3".into(), alpn: None, peer_id: Some("spiffe://example.org/backend".into()), peer_dns: vec![], peer_chain: vec![] };
+    let tls = Tls {
+        version: "1.3".into(),
+        alpn: None,
+        peer_id: Some("spiffe://example.org/backend".into()),
+        peer_dns: vec![],
+        peer_chain: vec![],
+    };
     Judged {
         cell: Cell {
             id: check.into(),
@@ -38,13 +44,30 @@ fn report() -> Report {
     let alert = Expect { alert: Some(AlertName::Name("certificate_required".into())), ..Expect::default() };
     let response = |status, body: &str| Some(Outcome::Response { status, http: Http::Http1, headers: vec![], body: body.into() });
     let served = judged("both-frontends", "frontend reads its balance", "frontend", status(200), response(200, "{}"), Verdict::Passed, "");
-    let mut refused = judged("both-frontends", "nobody is refused", "nobody", alert, Some(Outcome::Alert { number: 116 }), Verdict::Passed, "");
+    let mut refused =
+        judged("both-frontends", "nobody is refused", "nobody", alert, Some(Outcome::Alert { number: 116 }), Verdict::Passed, "");
     refused.control = Some(Control { check: "frontend reads its balance".into(), held: true });
     let counted = Counted { no_cert: 1, forwarded: 1, ..Counted::default() };
     refused.evidence = vec![Account { endpoint: "backend".into(), counted: Some(counted), tallied: counted, reached: Some(false) }];
-    let failed = judged("profiles-only", "frontend-2 reads nothing", "frontend-2", status(403), response(200, "{}"), Verdict::Failed, "expected 403, saw 200 with \"{}\"");
+    let failed = judged(
+        "profiles-only",
+        "frontend-2 reads nothing",
+        "frontend-2",
+        status(403),
+        response(200, "{}"),
+        Verdict::Failed,
+        "expected 403, saw 200 with \"{}\"",
+    );
     let timed_out = Some(Outcome::Failed { kind: Failure::TimedOut, detail: "10 s".into() });
-    let errored = judged("profiles-only", "frontend reads its profile", "frontend", status(200), timed_out, Verdict::Errored, "neither an answer nor a refusal: timed out: 10 s");
+    let errored = judged(
+        "profiles-only",
+        "frontend reads its profile",
+        "frontend",
+        status(200),
+        timed_out,
+        Verdict::Errored,
+        "neither an answer nor a refusal: timed out: 10 s",
+    );
     let skipped = judged("profiles-only", "frontend does not post", "frontend", status(403), None, Verdict::Skipped, "not asked for");
     let phases = vec![Phase { name: "cluster".into(), seconds: 12.5 }];
     let mut report = Report::new("r1", "kind", "packages", Timestamp::UNIX_EPOCH, phases, &[served, refused, failed, errored, skipped]);

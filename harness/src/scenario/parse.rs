@@ -70,7 +70,9 @@ fn in_words(error: &Error) -> String {
         Error::AliasError { error, .. } => in_words(error.without_snippet()),
         Error::SerdeUnknownField { field, expected, .. } => format!("unknown key `{field}`{}", instead(field, expected.iter().copied())),
         Error::SerdeMissingField { field, .. } => format!("the key `{field}` is missing here"),
-        Error::SerdeUnknownVariant { variant, expected, .. } => format!("unknown value `{variant}`{}", instead(variant, expected.iter().copied())),
+        Error::SerdeUnknownVariant { variant, expected, .. } => {
+            format!("unknown value `{variant}`{}", instead(variant, expected.iter().copied()))
+        }
         Error::InvalidScalar { ty: "u8" | "u16" | "u64" | "usize", .. } => "expected a whole number, not negative and not too large".into(),
         Error::DuplicateMappingKey { key: Some(key), .. } => format!("the key `{key}` stands here twice"),
         Error::Eof { .. } => "the file is empty or ends too early".into(),
@@ -82,7 +84,8 @@ fn in_words(error: &Error) -> String {
 pub(super) fn instead<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     // A slip is a letter or two; more in a long name.
-    let near = known.iter().map(|name| (distance(wrong, name), *name)).min().filter(|(far, name)| *far <= (name.chars().count() / 3).max(1));
+    let near =
+        known.iter().map(|name| (distance(wrong, name), *name)).min().filter(|(far, name)| *far <= (name.chars().count() / 3).max(1));
     match near {
         Some((_, name)) => format!(": did you mean `{name}`?"),
         None if known.is_empty() => ": there is none".into(),

@@ -28,7 +28,8 @@ pub(super) fn mistakes(scenario: &Scenario, places: &Node) -> Vec<Mistake> {
     broken(scenario, places.at("broken"), &mut found);
 
     found.0.sort_by_key(|(place, _)| *place);
-    let mistake = |(place, message): (Place, String)| Mistake { file: scenario.file.clone(), line: place.line, column: place.column, message };
+    let mistake =
+        |(place, message): (Place, String)| Mistake { file: scenario.file.clone(), line: place.line, column: place.column, message };
     found.0.into_iter().map(mistake).collect()
 }
 
@@ -193,11 +194,16 @@ fn check(scenario: &Scenario, stage: &Stage, check: &Check, place: &Node, found:
     found.check(check.send.iter().next().is_some(), place.at("send").place(), || format!("check `{}` sends nothing", check.name));
     for (number, send) in check.send.iter().enumerate() {
         if let Err(why) = request(send) {
-            found.add(place.at("send").nth(number).place(), format!("`{send}` is not a request: {why}; write `METHOD TARGET`, such as `GET /`"));
+            found.add(
+                place.at("send").nth(number).place(),
+                format!("`{send}` is not a request: {why}; write `METHOD TARGET`, such as `GET /`"),
+            );
         }
     }
     for name in check.headers.keys() {
-        found.check(!name.eq_ignore_ascii_case(CELL_HEADER), place.at("headers").key(name), || format!("`{CELL_HEADER}` is svidproof's own header"));
+        found.check(!name.eq_ignore_ascii_case(CELL_HEADER), place.at("headers").key(name), || {
+            format!("`{CELL_HEADER}` is svidproof's own header")
+        });
     }
     let endpoint = scenario.endpoints.get(&check.to);
     found.known("endpoint", &check.to, scenario.endpoints.keys().map(String::as_str), place.at("to").place());
@@ -223,8 +229,12 @@ fn reach(scenario: &Scenario, check: &Check, endpoint: &Endpoint, place: &Node, 
         found.check(check.expect.alert.is_none(), place.at("expect").key("alert"), || {
             format!("endpoint `{to}` is plain HTTP (it has no `identity`), so it sends no alert")
         });
-        found.check(check.http == Http::Http1, place.at("http").place(), || format!("endpoint `{to}` is plain HTTP, which is HTTP/1.1 here"));
-        found.check(check.tls == TlsVersions::Any, place.at("tls").place(), || format!("endpoint `{to}` is plain HTTP: it has no TLS version"));
+        found.check(check.http == Http::Http1, place.at("http").place(), || {
+            format!("endpoint `{to}` is plain HTTP, which is HTTP/1.1 here")
+        });
+        found.check(check.tls == TlsVersions::Any, place.at("tls").place(), || {
+            format!("endpoint `{to}` is plain HTTP: it has no TLS version")
+        });
     }
     found.check(check.expect.upstream.is_none() || endpoint.upstream.is_some(), place.at("expect").key("upstream"), || {
         format!("endpoint `{to}` has no `upstream` that could have counted this")
@@ -252,7 +262,9 @@ fn control(stage: &Stage, check: &Check, place: &Node, found: &mut Found) {
         return;
     };
     found.check(!control.expect.is_refusal(), at, || format!("control `{name}` is itself a refusal: a control must succeed"));
-    found.check(control.to == check.to, at, || format!("control `{name}` goes to `{}`, not to `{}`: it says nothing about this refusal", control.to, check.to));
+    found.check(control.to == check.to, at, || {
+        format!("control `{name}` goes to `{}`, not to `{}`: it says nothing about this refusal", control.to, check.to)
+    });
 }
 
 fn expect(expect: &Expect, place: &Node, found: &mut Found) {
@@ -285,7 +297,9 @@ fn expect(expect: &Expect, place: &Node, found: &mut Found) {
 
 fn alert(name: &AlertName, place: Place, found: &mut Found) {
     match name {
-        AlertName::Number(number) => found.check(alert::by_number(*number).is_some(), place, || format!("no TLS alert has the number {number}")),
+        AlertName::Number(number) => {
+            found.check(alert::by_number(*number).is_some(), place, || format!("no TLS alert has the number {number}"));
+        }
         AlertName::Name(name) => match alert::by_boringssl(name) {
             Some(alert) => found.add(place, format!("alerts go by their RFC name: did you mean `{}`?", alert.name)),
             None => drop(found.known("TLS alert", name, alert::ALERTS.iter().map(|alert| alert.name), place)),
@@ -374,5 +388,7 @@ fn is_label(name: &str) -> bool {
 }
 
 fn label_wanted(what: &str, name: &str) -> String {
-    format!("`{name}` cannot name a {what}: it goes into files, headers and logs; lower-case letters, digits and `-` are fit for all of them")
+    format!(
+        "`{name}` cannot name a {what}: it goes into files, headers and logs; lower-case letters, digits and `-` are fit for all of them"
+    )
 }

@@ -55,7 +55,14 @@ impl Server {
             match result.status.code {
                 OK => created.new += 1,
                 ALREADY_EXISTS => created.kept += 1,
-                code => return Err(SpireError::Refused { server: self.name(), id: entry.id.clone(), message: result.status.message.clone(), code }),
+                code => {
+                    return Err(SpireError::Refused {
+                        server: self.name(),
+                        id: entry.id.clone(),
+                        message: result.status.message.clone(),
+                        code,
+                    });
+                }
             }
         }
         Ok(created)
@@ -163,7 +170,11 @@ pub fn carried(printed: &str, id: &str) -> Result<Carried, String> {
     let svid = fetched.svids.into_iter().find(|svid| svid.spiffe_id == id);
     let svid = svid.ok_or(format!("the workload holds no SVID {id}, but {}", held.join(", ")))?;
     let certificates = |base64: &str| pem::certificates(base64).map_err(|problem| format!("the SVID {id} is not understood: {problem}"));
-    Ok(Carried { chain: certificates(&svid.x509_svid)?, key: pem::block("PRIVATE KEY", &svid.x509_svid_key), bundle: certificates(&svid.bundle)? })
+    Ok(Carried {
+        chain: certificates(&svid.x509_svid)?,
+        key: pem::block("PRIVATE KEY", &svid.x509_svid_key),
+        bundle: certificates(&svid.bundle)?,
+    })
 }
 
 #[derive(Deserialize)]

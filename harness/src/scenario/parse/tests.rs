@@ -43,43 +43,115 @@ fn what_is_right_is_read() {
 #[rstest]
 #[case("    checks:", "    chekcs:", "x.yaml:17:5: unknown key `chekcs`: did you mean `checks`?")]
 #[case("outside: true", "outsid: true", "x.yaml:14:27: unknown key `outsid`: did you mean `outside`?")]
-#[case("expect: {status: 200}}\n      - {check: refused", "expect: {sttaus: 200}}\n      - {check: refused", "x.yaml:18:72: unknown key `sttaus`: did you mean `status`?")]
+#[case(
+    "expect: {status: 200}}\n      - {check: refused",
+    "expect: {sttaus: 200}}\n      - {check: refused",
+    "x.yaml:18:72: unknown key `sttaus`: did you mean `status`?"
+)]
 #[case("port: 80}", "port: many}", "x.yaml:10:39: expected a whole number, not negative and not too large")]
 #[case("install: []\n", "install: []\ninstall: []\n", "x.yaml:5:1: the key `install` stands here twice")]
 #[case("example.org", "spiffe://example.org", "x.yaml:2:15: `spiffe://example.org` is not a trust domain: write it without `spiffe://`")]
-#[case("example.org", "Example.org", "x.yaml:2:15: `Example.org` is not a trust domain: only lower-case letters, digits, `.`, `-` and `_` may stand in it")]
-#[case("small", "Very Small", "x.yaml:1:11: `Very Small` cannot name a scenario: it goes into files, headers and logs; lower-case letters, digits and `-` are fit for all of them")]
-#[case("install: []", "install: [[{release: a, chart: helm/a, namespace: n}]]", "x.yaml:4:32: chart `helm/a` is not there, seen from /nowhere: there is none")]
-#[case("{id: /backend, select", "{id: backend, select", "x.yaml:6:10: `backend` is not the path of a SPIFFE ID: it does not start with `/`")]
+#[case(
+    "example.org",
+    "Example.org",
+    "x.yaml:2:15: `Example.org` is not a trust domain: only lower-case letters, digits, `.`, `-` and `_` may stand in it"
+)]
+#[case(
+    "small",
+    "Very Small",
+    "x.yaml:1:11: `Very Small` cannot name a scenario: it goes into files, headers and logs; lower-case letters, digits and `-` are fit for all of them"
+)]
+#[case(
+    "install: []",
+    "install: [[{release: a, chart: helm/a, namespace: n}]]",
+    "x.yaml:4:32: chart `helm/a` is not there, seen from /nowhere: there is none"
+)]
+#[case(
+    "{id: /backend, select",
+    "{id: backend, select",
+    "x.yaml:6:10: `backend` is not the path of a SPIFFE ID: it does not start with `/`"
+)]
 #[case("friend: /friend", "friend: /friend/", "x.yaml:12:11: `/friend/` is not the path of a SPIFFE ID: it has an empty segment")]
 #[case("friend: /friend", "friend: /a/../b", "x.yaml:12:11: `/a/../b` is not the path of a SPIFFE ID: it has a segment `.` or `..`")]
-#[case("friend: /friend", "friend: /a b", "x.yaml:12:11: `/a b` is not the path of a SPIFFE ID: only letters, digits, `.`, `-` and `_` may stand between the `/`")]
+#[case(
+    "friend: /friend",
+    "friend: /a b",
+    "x.yaml:12:11: `/a b` is not the path of a SPIFFE ID: only letters, digits, `.`, `-` and `_` may stand between the `/`"
+)]
 #[case("\"k8s:ns:default\"", "default", "x.yaml:6:29: selector `default` has no type: write `type:value`, such as `k8s:ns:default`")]
 #[case("default/page", "page", "x.yaml:10:19: `page` does not name a Service: write `namespace/name`")]
-#[case("port: 80}", "port: 80, dns: a.b}", "x.yaml:10:43: endpoint `page` has `dns` but no `identity`: without an identity it is plain HTTP")]
-#[case("port: 80}", "port: 80, app-log: app}", "x.yaml:10:43: endpoint `page` has `app-log` but no `admin`: the two are read together as evidence")]
+#[case(
+    "port: 80}",
+    "port: 80, dns: a.b}",
+    "x.yaml:10:43: endpoint `page` has `dns` but no `identity`: without an identity it is plain HTTP"
+)]
+#[case(
+    "port: 80}",
+    "port: 80, app-log: app}",
+    "x.yaml:10:43: endpoint `page` has `app-log` but no `admin`: the two are read together as evidence"
+)]
 #[case("upstream: backend", "upstream: backnd", "x.yaml:9:87: endpoint `backnd` is not defined: did you mean `backend`?")]
 #[case("upstream: backend", "upstream: proxy", "x.yaml:9:87: `upstream` runs in a circle: proxy -> proxy")]
 #[case("{check: served, as: friend", "{check: served, as: freind", "x.yaml:18:29: client `freind` is not defined: did you mean `friend`?")]
-#[case("{check: served, as: friend", "{check: served, as: outsider", "x.yaml:18:29: client `outsider` dials from outside the cluster, and endpoint `backend` is not `published`")]
+#[case(
+    "{check: served, as: friend",
+    "{check: served, as: outsider",
+    "x.yaml:18:29: client `outsider` dials from outside the cluster, and endpoint `backend` is not `published`"
+)]
 #[case("{check: served, as: friend", "{check: served, as: []", "x.yaml:18:29: check `served` has no client")]
 #[case("to: page", "to: pages", "x.yaml:20:39: endpoint `pages` is not defined: did you mean `page`?")]
 #[case("control: served", "control: serves", "x.yaml:19:116: control `serves` is not a check of stage `one`: did you mean `served`?")]
 #[case("control: served", "control: refused", "x.yaml:19:116: control `refused` is itself a refusal: a control must succeed")]
-#[case("control: served", "control: page", "x.yaml:19:116: control `page` goes to `page`, not to `backend`: it says nothing about this refusal")]
-#[case(", control: served", "", "x.yaml:19:17: `refused` expects a refusal and has no `control`: name a check of this stage that succeeds at `backend`")]
-#[case("identity: /backend, admin: 9901}", "identity: /backend}", "x.yaml:19:44: a refusal needs evidence, and none can be had at `backend`: give the endpoint that refuses the port of its Envoy's `admin`")]
+#[case(
+    "control: served",
+    "control: page",
+    "x.yaml:19:116: control `page` goes to `page`, not to `backend`: it says nothing about this refusal"
+)]
+#[case(
+    ", control: served",
+    "",
+    "x.yaml:19:17: `refused` expects a refusal and has no `control`: name a check of this stage that succeeds at `backend`"
+)]
+#[case(
+    "identity: /backend, admin: 9901}",
+    "identity: /backend}",
+    "x.yaml:19:44: a refusal needs evidence, and none can be had at `backend`: give the endpoint that refuses the port of its Envoy's `admin`"
+)]
 #[case("check: page", "check: served", "x.yaml:20:17: stage `one` has two checks `served`: controls and reports go by the name")]
 #[case("send: [GET /]", "send: [GET]", "x.yaml:19:60: `GET` is not a request: it has no target; write `METHOD TARGET`, such as `GET /`")]
-#[case("send: [GET /]", "send: [get /]", "x.yaml:19:60: `get /` is not a request: its method is not in upper case; write `METHOD TARGET`, such as `GET /`")]
-#[case("certificate_required", "certificate_requierd", "x.yaml:19:84: TLS alert `certificate_requierd` is not defined: did you mean `certificate_required`?")]
-#[case("certificate_required", "TLSV1_CERTIFICATE_REQUIRED", "x.yaml:19:84: alerts go by their RFC name: did you mean `certificate_required`?")]
+#[case(
+    "send: [GET /]",
+    "send: [get /]",
+    "x.yaml:19:60: `get /` is not a request: its method is not in upper case; write `METHOD TARGET`, such as `GET /`"
+)]
+#[case(
+    "certificate_required",
+    "certificate_requierd",
+    "x.yaml:19:84: TLS alert `certificate_requierd` is not defined: did you mean `certificate_required`?"
+)]
+#[case(
+    "certificate_required",
+    "TLSV1_CERTIFICATE_REQUIRED",
+    "x.yaml:19:84: alerts go by their RFC name: did you mean `certificate_required`?"
+)]
 #[case("certificate_required", "3", "x.yaml:19:84: no TLS alert has the number 3")]
 #[case("alert: certificate_required", "alert: 116, body: x", "x.yaml:19:89: `body` needs `status`: after an alert there is no answer")]
-#[case("alert: certificate_required", "alert: 116, status: 403", "x.yaml:19:77: `status` and `alert` exclude each other: after an alert there is no answer")]
+#[case(
+    "alert: certificate_required",
+    "alert: 116, status: 403",
+    "x.yaml:19:77: `status` and `alert` exclude each other: after an alert there is no answer"
+)]
 #[case("{alert: certificate_required}", "{}", "x.yaml:19:76: nothing is expected: give `status` or `alert`")]
-#[case("to: page, send: GET /,", "to: page, send: GET /, http: \"2\",", "x.yaml:20:64: endpoint `page` is plain HTTP, which is HTTP/1.1 here")]
-#[case("to: page, send: GET /, expect: {status: 200}", "to: page, send: GET /, expect: {status: 200, upstream: {san: 1}}", "x.yaml:20:80: endpoint `page` has no `upstream` that could have counted this")]
+#[case(
+    "to: page, send: GET /,",
+    "to: page, send: GET /, http: \"2\",",
+    "x.yaml:20:64: endpoint `page` is plain HTTP, which is HTTP/1.1 here"
+)]
+#[case(
+    "to: page, send: GET /, expect: {status: 200}",
+    "to: page, send: GET /, expect: {status: 200, upstream: {san: 1}}",
+    "x.yaml:20:80: endpoint `page` has no `upstream` that could have counted this"
+)]
 #[case("stage: one, values: {}", "stage: two, values: {}", "x.yaml:22:27: stage `two` is not defined: expected one of `one`")]
 #[case("values: {}", "values: {backend: 1}", "x.yaml:22:41: release `backend` is not defined: there is none")]
 #[case("red: [refused]", "red: [refuse]", "x.yaml:22:50: `refuse` is not a check of stage `one`: did you mean `refused`?")]
