@@ -84,7 +84,7 @@ async fn results(scenarios: Vec<Scenario>, chosen: &[String]) -> Results {
         }
     }
     let left = match gone {
-        Ok(()) => left(&lease, &kubeconfig).await,
+        Ok(()) => left(&lease, kubeconfig.as_deref()).await,
         Err(problem) => Err(problem),
     };
     results.insert(TEARDOWN.into(), left);
@@ -139,7 +139,7 @@ fn passed(judged: &[Judged], check: &str) -> Result<(), String> {
 }
 
 /// What the run may have left: containers, folders, a line in the user's kubeconfig, processes.
-async fn left(lease: &Lease, kubeconfig: &Option<Vec<u8>>) -> Result<(), String> {
+async fn left(lease: &Lease, kubeconfig: Option<&[u8]>) -> Result<(), String> {
     let mut found = vec![];
     let engine = engine::ensure(&Progress::new()).await.map_err(|e| e.to_string())?;
     let cluster = format!("svidproof-{}", lease.id);
@@ -150,7 +150,7 @@ async fn left(lease: &Lease, kubeconfig: &Option<Vec<u8>>) -> Result<(), String>
     }
     let node = svidproof::dirs::cache().join("nodes").join(&lease.id);
     found.extend([&lease.dir, &node].iter().filter(|path| path.exists()).map(|path| format!("folder {}", path.display())));
-    if users_kubeconfig() != *kubeconfig {
+    if users_kubeconfig().as_deref() != kubeconfig {
         found.push("a change in the user's kubeconfig".into());
     }
     found.extend(processes(&cluster).map(|line| format!("process {line}")));

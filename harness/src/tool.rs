@@ -145,8 +145,8 @@ impl Tool {
             Ok(())
         });
         let handle = handle.start().map_err(|source| missing_or(&self.program, source, start))?;
-        let group = Group(Some(Arc::new(handle)));
-        let waiting = group.0.clone().expect("set above");
+        let waiting = Arc::new(handle);
+        let group = Group(Some(Arc::clone(&waiting)));
         let ended = tokio::task::spawn_blocking(move || waiting.wait().cloned()).await;
         group.finished();
         let output = ended.map_err(|e| start(std::io::Error::other(e)))?.map_err(start)?;

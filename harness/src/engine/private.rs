@@ -162,6 +162,11 @@ impl Private {
         if fs::metadata(&copy).is_ok_and(|copy| same(&copy)) {
             return Ok(copy);
         }
+        // Another program that has this library in it (a test) makes do with the copy that svidproof left.
+        let name = fs::read_link(running).map_err(EngineError::file("read", running))?;
+        if copy.exists() && name.file_stem() != Some("svidproof".as_ref()) {
+            return Ok(copy);
+        }
         let fresh = self.dir.join("svidproof.new");
         fs::copy(running, &fresh).map_err(EngineError::file("write", &fresh))?;
         let tried = Tool::new(&fresh).args(["oci-runtime", "--version"]).run().await;
