@@ -105,7 +105,7 @@ async fn work(
         let scenario = &live.scenario;
         let wanted = |stage: &Stage| stage.checks.iter().any(|check| chosen.contains(&check_name(scenario, &stage.name, &check.name)));
         for stage in scenario.stages.iter().filter(|stage| wanted(stage)) {
-            let judged = stage::run(&session.site, live, stage, &BTreeMap::new(), &|_| true).await.map_err(|e| e.to_string())?;
+            let judged = stage::run(&session.ground, live, stage, &BTreeMap::new(), &|_| true).await.map_err(|e| e.to_string())?;
             for check in &stage.checks {
                 results.insert(check_name(scenario, &stage.name, &check.name), passed(&judged, &check.name));
             }
@@ -118,7 +118,7 @@ async fn faults(session: &Session, chosen: &[String], results: &mut Results) -> 
     for live in &session.live {
         let faults = live.scenario.broken.iter().map(|fault| (fault, fault_name(&live.scenario, fault)));
         for (fault, name) in faults.filter(|(_, name)| chosen.contains(name)) {
-            let judged = plant(&session.site, live, fault).await.map_err(|e| e.to_string())?;
+            let judged = plant(&session.ground, live, fault).await.map_err(|e| e.to_string())?;
             let problems = unnoticed(fault, &judged);
             results.insert(name, if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) });
         }

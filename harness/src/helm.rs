@@ -66,7 +66,15 @@ impl Helm {
 
     /// Uninstalls; a release that is not there is as good as gone.
     pub async fn uninstall(&self, release: &str, namespace: &str) -> Result<(), HelmError> {
-        let tool = self.tool().args(["uninstall", release, "--namespace", namespace, "--ignore-not-found", "--wait=watcher"]);
+        let tool = self.tool().args([
+            "uninstall",
+            release,
+            "--namespace",
+            namespace,
+            "--ignore-not-found",
+            "--cascade=foreground",
+            "--wait=watcher",
+        ]);
         let failed = |source| HelmError::Uninstall { release: release.into(), namespace: namespace.into(), source };
         tool.run().await.map(drop).map_err(failed)
     }

@@ -1,6 +1,7 @@
 //! The probe in the cluster, talked to over one exec stream: dials asked for, observations handed back.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use svidproof_probe::protocol::{Answer, Ask, Call, Carried, Dial, Observation, Reply};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -96,32 +97,35 @@ impl Drop for Probe {
 }
 
 /// Carries asks out and answers in until either side ends; says why it ended.
+///
+/// The two ways go side by side: a probe whose answers nobody takes stops taking asks.
 async fn serve(mut process: kube::api::AttachedProcess, mut queue: mpsc::Receiver<Asked>) -> String {
     let (Some(mut stdin), Some(stdout), Some(mut stderr)) = (process.stdin(), process.stdout(), process.stderr()) else {
         return "its standard streams are missing".into();
     };
-    let mut lines = BufReader::new(stdout).lines();
-    let mut waiting = BTreeMap::<u64, oneshot::Sender<Answer>>::new();
-    let mut next = 0;
-    loop {
-        tokio::select! {
-            asked = queue.recv() => {
-                let Some((ask, reply)) = asked else { return "nobody needs it any more".into() };
-                next += 1;
-                waiting.insert(next, reply);
-                let Ok(mut line) = serde_json::to_vec(&Call { id: next, ask }) else { return "an ask could not be written".into() };
-                line.push(b'\n');
-                if let Err(e) = stdin.write_all(&line).await {
-                    return e.to_string();
-                }
+    let waiting = Mutex::new(BTreeMap::<u64, oneshot::Sender<Answer>>::new());
+    let waiting = || waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    let out = async {
+        for id in 1.. {
+            let Some((ask, reply)) = queue.recv().await else { break };
+            waiting().insert(id, reply);
+            let Ok(mut line) = serde_json::to_vec(&Call { id, ask }) else { return "an ask could not be written".into() };
+            line.push(b'\n');
+            if let Err(e) = stdin.write_all(&line).await {
+                return e.to_string();
             }
-            line = lines.next_line() => match line {
+        }
+        "nobody needs it any more".into()
+    };
+    let back = async {
+        let mut lines = BufReader::new(stdout).lines();
+        loop {
+            match lines.next_line().await {
                 Ok(Some(line)) => match serde_json::from_str::<Reply>(&line) {
                     Ok(reply) => {
-                        if let Some(asker) = waiting.remove(&reply.id) {
-                            // An asker that was dropped needs no answer.
-                            let _ = asker.send(reply.answer);
-                        }
+                        let asker = waiting().remove(&reply.id);
+                        // An asker that was dropped needs no answer.
+                        drop(asker.map(|asker| asker.send(reply.answer)));
                     }
                     Err(e) => return format!("it answered what is not understood: {e} in {line:.200}"),
                 },
@@ -131,7 +135,11 @@ async fn serve(mut process: kube::api::AttachedProcess, mut queue: mpsc::Receive
                     return format!("its output came to an end\n{}", crate::tool::last_lines(&complaint));
                 }
                 Err(e) => return e.to_string(),
-            },
+            }
         }
+    };
+    tokio::select! {
+        problem = out => problem,
+        problem = back => problem,
     }
 }

@@ -19,7 +19,7 @@ use crate::kube::{Backend, Kube, KubeError};
 use crate::lease::{Lease, LeaseError, Thing};
 use crate::probe::{Probe, ProbeError};
 use crate::progress::Progress;
-use crate::provider::{Cluster, Provider, ProviderError, Site, Wish};
+use crate::provider::{Cluster, Provider, ProviderError, Site, Wish, host_ports};
 use crate::scenario::{Entry, Release, Scenario};
 use crate::spire::{Server, SpireError};
 use crate::tool;
@@ -41,6 +41,8 @@ pub enum SessionError {
     Provider(#[from] ProviderError),
     #[error(transparent)]
     Lease(#[from] LeaseError),
+    #[error("{}:{line}: {source}", file.display())]
+    Port { file: PathBuf, line: u64, source: ProviderError },
     #[error("scenario {scenario}: {source}")]
     Helm { scenario: String, source: HelmError },
     #[error("scenario {scenario}: {source}")]
@@ -60,7 +62,7 @@ pub enum SessionError {
 impl SessionError {
     /// Whether the user's own input is the cause.
     pub fn is_input(&self) -> bool {
-        matches!(self, Self::Provider(error) if error.is_input())
+        matches!(self, Self::Provider(error) | Self::Port { source: error, .. } if error.is_input())
     }
 }
 
@@ -102,7 +104,7 @@ pub struct Setup<'a> {
 
 /// A cluster that is up.
 pub struct Session {
-    pub site: Arc<Ground>,
+    pub ground: Arc<Ground>,
     pub live: Vec<Live>,
 }
 
@@ -144,8 +146,12 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     let root = scenarios.first().map(|scenario| scenario.root.clone()).unwrap_or_default();
     let published = scenarios.iter().flat_map(|scenario| scenario.endpoints.values().filter_map(|endpoint| endpoint.published)).collect();
     let local = if provider == Provider::Kind {
+        ports_are_free(&scenarios)?;
         let step = progress.phase("container engine");
         let engine = engine::ensure(progress).await?;
+        if !engine.private {
+            lease.making(Thing::Network)?;
+        }
         step.done();
         let step = progress.phase("images");
         let images = images::build(&root, &engine, source, progress).await?;
@@ -159,7 +165,7 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     let (cluster, kube) = provider.create(&site, local.as_ref().map(|(engine, images)| (engine, images))).await?;
     step.done();
     let built = local.as_ref().map(|(_, images)| images.bin.join("helm"));
-    let program = tool::find("helm").or(built).or_else(|| Some(crate::dirs::cache().join("bin/helm")).filter(|path| path.exists()));
+    let program = tool::find("helm").or(built).or_else(|| images::tool("helm"));
     let program = program.ok_or(SessionError::NoHelm)?;
     let helm = Helm::new(program.clone(), cluster.kubeconfig.clone(), cluster.context.clone(), lease.dir.join("values"));
     let record = Record {
@@ -174,7 +180,18 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
         Ground { dir: lease.dir.clone(), run: lease.id.clone(), kube, helm, progress: progress.clone(), record: Mutex::new(record) };
     let ground = Arc::new(ground);
     let live = try_join_all(scenarios.into_iter().map(|scenario| bring_up(&ground, lease, scenario))).await?;
-    Ok(Session { site: ground, live })
+    Ok(Session { ground, live })
+}
+
+/// Before anything is made: images that take minutes must not end at a port.
+fn ports_are_free(scenarios: &[Scenario]) -> Result<(), SessionError> {
+    for scenario in scenarios {
+        for published in scenario.endpoints.values().filter_map(|endpoint| endpoint.published) {
+            let taken = |source| SessionError::Port { file: scenario.file.clone(), line: published.line, source };
+            host_ports(&[published]).map_err(taken)?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes up a session that was kept. The scenarios may be a part of those that it was brought up with.
@@ -192,7 +209,7 @@ pub async fn reopen(lease: &Lease, scenarios: Vec<Scenario>, progress: &Progress
         Ok::<_, SessionError>(Live { scenario, probe })
     };
     let live = try_join_all(scenarios.into_iter().map(open)).await?;
-    Ok(Session { site: ground, live })
+    Ok(Session { ground, live })
 }
 
 async fn bring_up(ground: &Ground, lease: &Lease, scenario: Scenario) -> Result<Live, SessionError> {

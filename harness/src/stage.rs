@@ -65,6 +65,17 @@ pub async fn run(
     judged
 }
 
+/// Makes the in-cluster dials of a stage over and over, as many at once as the probe takes; returns the seconds that `count` of them took.
+/// For a benchmark: nothing is judged.
+pub async fn time_dials(ground: &Ground, live: &Live, stage: &Stage, count: usize) -> Result<f64, StageError> {
+    let window = Window::open(ground, live, stage, &|_| true).await?;
+    let outside = |cell: &Cell| live.scenario.clients[&cell.client].is_outside();
+    let cells: Vec<_> = window.cells.iter().filter(|cell| !window.is_page(cell) && !outside(cell)).collect();
+    let begun = Instant::now();
+    try_join_all(cells.iter().cycle().take(count).enumerate().map(|(number, cell)| window.observe(number, cell))).await?;
+    Ok(begun.elapsed().as_secs_f64())
+}
+
 /// Everything that a stage's cells need, looked up once.
 struct Window<'a> {
     ground: &'a Ground,

@@ -70,7 +70,9 @@ impl Terraform {
         if !self.dir.join("terraform.tfstate").exists() {
             return Ok(());
         }
-        self.step("destroy", &["destroy", "-auto-approve", "-input=false", "-no-color", "-refresh=false"]).await.map(drop)
+        // The apply of a run that was interrupted or killed may still be on its way to its end; it holds the state's lock until then.
+        let args = ["destroy", "-auto-approve", "-input=false", "-no-color", "-refresh=false", "-lock-timeout=3m"];
+        self.step("destroy", &args).await.map(drop)
     }
 
     async fn step(&self, step: &'static str, args: &[&str]) -> Result<String, TerraformError> {

@@ -13,7 +13,7 @@ use crate::identities::Identities;
 use crate::protocol::{Answer, Ask, Call, Reply};
 
 /// Dials under way at once. Enough to keep the round trips of two cores' worth of handshakes busy, and few enough that a dial's time is its own.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 128;
 
 /// Answers calls until the input ends and every answer is written.
 pub async fn serve(input: impl AsyncBufRead + Unpin, output: impl AsyncWrite + Unpin, identities: Identities) -> io::Result<()> {

@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::Failure;
-use super::run::take_down;
+use super::run::{interrupted_down, take_down};
+use super::{Failure, interrupted};
 use crate::lease::{self, Lease};
 use crate::progress::Progress;
 
@@ -38,8 +38,16 @@ pub(super) async fn down(args: DownArgs, progress: &Progress) -> Result<u8, Fail
     }
 }
 
+/// Takes down what runs that were killed left behind; a signal leaves the rest to the next.
+pub(super) async fn clear(progress: &Progress) -> Result<Vec<String>, Failure> {
+    tokio::select! {
+        gone = lease::gc(progress) => Ok(gone?),
+        () = interrupted() => Err(interrupted_down()),
+    }
+}
+
 pub(super) async fn gc(progress: &Progress) -> Result<u8, Failure> {
-    let gone = lease::gc(progress).await?;
+    let gone = clear(progress).await?;
     progress.note(&format!("{} left-over run(s) taken down", gone.len()));
     Ok(0)
 }

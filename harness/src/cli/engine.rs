@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::{Failure, print};
+use crate::progress::Progress;
 
 #[derive(Debug, Args)]
 pub(super) struct EngineArgs {
@@ -14,15 +15,34 @@ pub(super) struct EngineArgs {
 enum EngineCommand {
     /// Which engine is used, and where it is
     Status,
+    /// Make sure that there is an engine, and print the shell commands that point other programs at it
+    Env,
     /// Stop the private engine; a user's own engine is left alone
     Stop,
 }
 
-pub(super) async fn engine(args: EngineArgs) -> Result<u8, Failure> {
+pub(super) async fn engine(args: EngineArgs, progress: &Progress) -> Result<u8, Failure> {
     let said = match args.command {
-        EngineCommand::Status => crate::engine::status().await?.to_string(),
-        EngineCommand::Stop => crate::engine::stop().await?.to_string(),
+        EngineCommand::Status => format!("{}\n", crate::engine::status().await?),
+        EngineCommand::Env => exports(&crate::engine::ensure(progress).await?.env()),
+        EngineCommand::Stop => format!("{}\n", crate::engine::stop().await?),
     };
-    print(&format!("{said}\n"))?;
+    print(&said)?;
     Ok(0)
+}
+
+/// For `eval` in a POSIX shell.
+fn exports(env: &[(String, String)]) -> String {
+    env.iter().map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', r"'\''"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_one_word_for_a_shell() {
+        let env = [("DOCKER_HOST".to_owned(), "unix:///a b/it's.sock".to_owned())];
+        assert_eq!(exports(&env), "export DOCKER_HOST='unix:///a b/it'\\''s.sock'\n");
+    }
 }

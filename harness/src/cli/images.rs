@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::{Failure, interrupted, print, project};
 use crate::engine;
-use crate::images::{self, Cached, Source};
+use crate::images::{self, Cached, ImagesError, Source};
 use crate::progress::Progress;
 
 #[derive(Debug, Args)]
@@ -17,6 +17,15 @@ pub(super) struct ImagesArgs {
 enum ImagesCommand {
     /// Build what is not in the cache yet
     Build {
+        /// Where images come from
+        #[arg(long, value_enum, default_value_t = Source::Auto)]
+        images: Source,
+    },
+    /// Give the container engine images, for containers beside any cluster
+    Load {
+        /// As `images.yaml` declares them, such as `nginx:1.22`
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
         /// Where images come from
         #[arg(long, value_enum, default_value_t = Source::Auto)]
         images: Source,
@@ -41,6 +50,15 @@ async fn carry_out(args: ImagesArgs, root: &std::path::Path, progress: &Progress
             let step = progress.phase("images");
             let engine = engine::ensure(progress).await?;
             images::build(root, &engine, images, progress).await?;
+            step.done();
+        }
+        ImagesCommand::Load { names, images } => {
+            let step = progress.phase("images for the engine");
+            let engine = engine::ensure(progress).await?;
+            images::load(root, &engine, &names, images, progress).await.map_err(|error| match error {
+                ImagesError::NotDeclared { .. } => Failure::input(error),
+                _ => Failure::broken(error),
+            })?;
             step.done();
         }
         ImagesCommand::List => print(&lines(&images::list(root).await?))?,

@@ -2,6 +2,7 @@
 //!
 //! Exit status: 0 all passed, 1 a check failed, 2 the user's input is wrong, 3 something could not be judged or brought up, 130 interrupted.
 
+mod dials;
 mod doctor;
 mod down;
 mod engine;
@@ -55,12 +56,14 @@ enum Command {
     Gc,
     /// Carry SVIDs out of the cluster that `up` keeps
     Svid(svid::SvidArgs),
-    /// Build, list or prune the container images
+    /// Build, load, list or prune the container images
     Images(images::ImagesArgs),
-    /// Look at the private container engine, or stop it
+    /// Look at the container engine, point other programs at it, or stop the private one
     Engine(engine::EngineArgs),
     /// Name what this machine lacks
     Doctor(doctor::DoctorArgs),
+    /// Measure how many dials a second are made in the cluster that `up` keeps
+    Dials(dials::DialsArgs),
     /// The OCI runtime that the private engine calls where a capability is missing
     #[command(hide = true)]
     OciRuntime {
@@ -174,8 +177,9 @@ pub fn main() -> ExitCode {
             Command::Gc => down::gc(&progress).await,
             Command::Svid(args) => svid::svid(args, &progress).await,
             Command::Images(args) => images::images(args, &progress).await,
-            Command::Engine(args) => engine::engine(args).await,
+            Command::Engine(args) => engine::engine(args, &progress).await,
             Command::Doctor(args) => doctor::doctor(args).await,
+            Command::Dials(args) => dials::dials(args, &progress).await,
             Command::OciRuntime { .. } => Ok(0),
         }
     });

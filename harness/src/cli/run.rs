@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::down::clear;
 use super::test::{Tested, report, test_all};
 use super::{Failure, Scenarios, Where, interrupted, load};
 use crate::lease::{self, Lease};
@@ -29,19 +30,20 @@ pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<u8, Failur
     let scenarios = load(&args.scenarios)?;
     let begun = std::time::Instant::now();
     let started = jiff::Timestamp::now();
-    lease::gc(progress).await?;
+    clear(progress).await?;
     let lease = Lease::new()?;
     let tested = tokio::select! {
         tested = work(&lease, scenarios, &args, progress) => tested,
         () = interrupted() => Err(Failure::interrupted()),
     };
     // What could not even be brought up is of no use to keep.
-    if args.keep && tested.is_ok() {
+    let tested = if args.keep && tested.is_ok() {
         lease.keep()?;
         progress.note(&format!("run {} is kept: `svidproof test` uses it, `svidproof down` takes it down", lease.id));
+        tested
     } else {
-        take_down(&lease, progress).await?;
-    }
+        and_down(tested, &lease, progress).await
+    };
     let tested = tested?;
     report(&tested, &lease.id, started, begun, &args.out, progress)
 }
@@ -53,10 +55,23 @@ async fn work(lease: &Lease, scenarios: Vec<Scenario>, args: &RunArgs, progress:
     test_all(&session, None, &|_| true).await
 }
 
+/// Takes the run down, whatever came of it. What went wrong first is told first, and gives the exit status.
+pub(super) async fn and_down<T>(came: Result<T, Failure>, lease: &Lease, progress: &Progress) -> Result<T, Failure> {
+    match (came, take_down(lease, progress).await) {
+        (came, Ok(())) => came,
+        (Ok(_), Err(left)) => Err(left),
+        (Err(first), Err(left)) => Err(Failure { status: first.status, message: format!("{}\n{}", first.message, left.message) }),
+    }
+}
+
 /// Takes the run down; a second signal leaves the rest to `gc`.
 pub(super) async fn take_down(lease: &Lease, progress: &Progress) -> Result<(), Failure> {
     tokio::select! {
         gone = lease::teardown(lease, progress) => Ok(gone?),
-        () = interrupted() => Err(Failure { status: 130, message: "interrupted while taking down\nhint: `svidproof gc` takes the rest down".into() }),
+        () = interrupted() => Err(interrupted_down()),
     }
+}
+
+pub(super) fn interrupted_down() -> Failure {
+    Failure { status: 130, message: "interrupted while taking down\nhint: `svidproof gc` takes the rest down".into() }
 }

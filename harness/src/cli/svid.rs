@@ -55,7 +55,7 @@ pub(super) async fn svid(args: SvidArgs, progress: &Progress) -> Result<u8, Fail
     let live = &session.live[0];
     let carried = match client {
         Client::Full(FullClient { from: Some(from), .. }) => {
-            carry_from(&session.site, live, &from, &spiffe).await.map_err(Failure::broken)?
+            carry_from(&session.ground, live, &from, &spiffe).await.map_err(Failure::broken)?
         }
         _ => live.probe.fetch(spiffe.clone()).await.map_err(Failure::broken)?,
     };

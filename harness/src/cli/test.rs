@@ -71,12 +71,12 @@ pub(super) async fn test_all(session: &Session, only: Option<&str>, chosen: &dyn
     let each = session.live.iter().map(async |live| {
         let mut judged = vec![];
         for stage in live.scenario.stages.iter().filter(|stage| only.is_none_or(|only| stage.name == only)) {
-            judged.extend(stage::run(&session.site, live, stage, &std::collections::BTreeMap::new(), chosen).await?);
+            judged.extend(stage::run(&session.ground, live, stage, &std::collections::BTreeMap::new(), chosen).await?);
         }
         Ok::<_, Failure>(judged)
     });
     let judged = try_join_all(each).await?.into_iter().flatten().collect();
-    Ok(Tested { record: session.site.record(), judged })
+    Ok(Tested { record: session.ground.record(), judged })
 }
 
 /// Writes report.json, prints the table, and returns the exit status.

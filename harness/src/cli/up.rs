@@ -2,9 +2,10 @@
 
 use clap::Args;
 
-use super::run::take_down;
+use super::down::clear;
+use super::run::and_down;
 use super::{Failure, Scenarios, Where, interrupted, load};
-use crate::lease::{self, Lease};
+use crate::lease::Lease;
 use crate::progress::Progress;
 use crate::session::{self, Setup};
 
@@ -18,7 +19,7 @@ pub(super) struct UpArgs {
 
 pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<u8, Failure> {
     let scenarios = load(&args.scenarios)?;
-    lease::gc(progress).await?;
+    clear(progress).await?;
     let lease = Lease::new()?;
     let wish = args.place.wish();
     let setup = Setup { scenarios, provider: args.place.provider, wish: &wish, source: args.place.images, progress };
@@ -29,14 +30,11 @@ pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<u8, Failure>
     match session {
         Ok(session) => {
             lease.keep()?;
-            let kubeconfig = session.site.record().cluster.kubeconfig;
+            let kubeconfig = session.ground.record().cluster.kubeconfig;
             progress.note(&format!("run {} is up: `svidproof test` makes its checks, `svidproof down` takes it down", lease.id));
             super::print(&format!("export KUBECONFIG={}\n", kubeconfig.display()))?;
             Ok(0)
         }
-        Err(failure) => {
-            take_down(&lease, progress).await?;
-            Err(failure)
-        }
+        Err(failure) => and_down(Err(failure), &lease, progress).await,
     }
 }

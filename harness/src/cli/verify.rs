@@ -31,7 +31,7 @@ async fn verify_all(lease: &Lease, args: &VerifyArgs, progress: &Progress) -> Re
     for live in &session.live {
         for fault in live.scenario.broken.iter().filter(|fault| args.fault.as_ref().is_none_or(|name| *name == fault.name)) {
             planted += 1;
-            let problems = unnoticed(fault, &plant(&session.site, live, fault).await?);
+            let problems = unnoticed(fault, &plant(&session.ground, live, fault).await?);
             let mark = if problems.is_empty() { "noticed" } else { "MISSED " };
             print(&format!(
                 "{mark}  {}: {}\n{}",

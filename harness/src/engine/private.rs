@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::io::unix::AsyncFd;
 
 use super::firewall::{self, BRIDGE};
-use super::{EngineError, Info, NETWORK, Stopped, answer, docker, has_network, oci};
+use super::{ANSWER, EngineError, Info, NETWORK, Stopped, answer, docker, has_network, oci};
 use crate::progress::Progress;
 use crate::tool::{self, Tool};
 use crate::wait::{self, Look};
@@ -51,6 +51,10 @@ impl Private {
         self.run().join("docker.pid")
     }
 
+    fn exec(&self) -> PathBuf {
+        self.run().join("exec")
+    }
+
     fn config(&self) -> PathBuf {
         self.dir.join("daemon.json")
     }
@@ -78,11 +82,9 @@ impl Private {
         Ok(file)
     }
 
-    /// The daemon's process, if it runs: what the pidfile names counts only if its command line is ours.
+    /// The daemon's process, if it runs.
     pub(super) fn running(&self) -> Option<Pid> {
-        let number = fs::read_to_string(self.pidfile()).ok()?.trim().parse().ok()?;
-        let cmdline = fs::read(format!("/proc/{number}/cmdline")).ok()?;
-        is_ours(&cmdline, &self.config()).then(|| Pid::from_raw(number)).flatten()
+        process(&self.pidfile(), "dockerd", "--config-file", &self.config())
     }
 
     /// The private engine's answer; started if it does not run. `cause` says why no other docker is used.
@@ -98,7 +100,7 @@ impl Private {
         let withheld = oci::missing()?;
         let wrapper = if withheld.is_empty() { None } else { Some(self.refresh_wrapper(&withheld).await?) };
         if self.running().is_some() {
-            return answer(docker(Some(&self.host()))).await;
+            return answer(docker(Some(&self.host())), ANSWER).await;
         }
         let step = progress.part("start a private container engine");
         let info = self.start(wrapper.as_deref()).await?;
@@ -107,7 +109,7 @@ impl Private {
     }
 
     async fn start(&self, wrapper: Option<&Path>) -> Result<Info, EngineError> {
-        let exec = self.run().join("exec");
+        let exec = self.exec();
         let longest = exec.join(LONGEST_SOCKET);
         if longest.as_os_str().len() > SOCKET_PATH {
             return Err(EngineError::LongPath { socket: longest, limit: SOCKET_PATH });
@@ -133,8 +135,9 @@ impl Private {
         let hint = format!("its log is {}", self.log().display());
         let up = wait::poll("the private dockerd's socket", START, Duration::from_millis(10), look).await;
         up.map_err(|e| EngineError::of_wait(e, hint))?;
-        // The socket is there before the daemon has its containers in order; the answer comes after.
-        let answered = answer(docker(Some(&self.host()))).await;
+        // The socket is there before the daemon has its containers in order; the answer comes after. After a crash it first ends those that
+        // outlived it, which takes as long as they take to stop.
+        let answered = answer(docker(Some(&self.host())), START).await;
         answered.map_err(|error| died(end_of(child)).unwrap_or(error))
     }
 
@@ -149,6 +152,12 @@ impl Private {
         fs::create_dir_all(&run).map_err(EngineError::file("make the directory", &run))?;
         remove(&self.pidfile())?;
         remove(&self.socket())?;
+        // dockerd takes whatever process has this number for its containerd, a zombie too, and waits for it in vain.
+        let containerd = self.exec().join("containerd");
+        let pidfile = containerd.join("containerd.pid");
+        if process(&pidfile, "containerd", "--config", &containerd.join("containerd.toml")).is_none() {
+            remove(&pidfile)?;
+        }
         write(&noted, &boot)
     }
 
@@ -205,6 +214,7 @@ impl Private {
         kill_process(pid, Signal::TERM).map_err(signal)?;
         self.ended(end).await?;
         firewall::lower().await.map_err(EngineError::Firewall)?;
+        self.unmount().await?;
         remove(&self.socket())?;
         remove(&self.pidfile())?;
         Ok(Stopped::Ended { pid: number, containers })
@@ -214,7 +224,7 @@ impl Private {
     async fn empty(&self) -> Result<usize, EngineError> {
         let host = self.host();
         let docker = || docker(Some(&host));
-        answer(docker()).await?;
+        answer(docker(), ANSWER).await?;
         let all = docker().args(["ps", "--all", "--quiet"]).run().await?.stdout;
         let all: Vec<_> = all.split_whitespace().collect();
         if !all.is_empty() {
@@ -224,6 +234,16 @@ impl Private {
             docker().args(["network", "rm", NETWORK]).run().await?;
         }
         Ok(all.len())
+    }
+
+    /// dockerd forgets a mount of the daemon before it, if that one crashed.
+    async fn unmount(&self) -> Result<(), EngineError> {
+        let table = Path::new("/proc/self/mountinfo");
+        let mounts = fs::read_to_string(table).map_err(EngineError::file("read", table))?;
+        for path in mounts_under(&mounts, &self.dir).into_iter().rev() {
+            Tool::new("umount").arg(path).run().await?;
+        }
+        Ok(())
     }
 
     async fn ended(&self, process: OwnedFd) -> Result<(), EngineError> {
@@ -286,11 +306,23 @@ fn daemon_json(data: &Path, exec: &Path, pidfile: &Path, host: &str, wrapper: Op
     config
 }
 
-/// Whether this is the command line of a dockerd with our configuration.
-fn is_ours(cmdline: &[u8], config: &Path) -> bool {
+/// The process that a pidfile names, if it is still the one that wrote it: this program with this configuration.
+fn process(pidfile: &Path, program: &str, flag: &str, config: &Path) -> Option<Pid> {
+    let number = fs::read_to_string(pidfile).ok()?.trim().parse().ok()?;
+    let cmdline = fs::read(format!("/proc/{number}/cmdline")).ok()?;
+    is_it(&cmdline, program, flag, config).then(|| Pid::from_raw(number)).flatten()
+}
+
+fn is_it(cmdline: &[u8], program: &str, flag: &str, config: &Path) -> bool {
     let words: Vec<_> = cmdline.split(|byte| *byte == 0).collect();
-    let dockerd = words.first().is_some_and(|program| program.ends_with(b"dockerd"));
-    dockerd && words.windows(2).any(|pair| pair[0] == b"--config-file" && pair[1] == config.as_os_str().as_encoded_bytes())
+    let named = words.first().is_some_and(|word| word.ends_with(program.as_bytes()));
+    named && words.windows(2).any(|pair| pair == [flag.as_bytes(), config.as_os_str().as_encoded_bytes()])
+}
+
+/// The mount points under `dir` in the text of /proc/<pid>/mountinfo, in the order in which they were mounted.
+fn mounts_under(mountinfo: &str, dir: &Path) -> Vec<PathBuf> {
+    let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
+    points.map(|point| PathBuf::from(point.replace(r"\040", " "))).filter(|point| point.starts_with(dir)).collect()
 }
 
 /// How a child of this process ended, if it did.
@@ -331,11 +363,11 @@ mod tests {
 
     #[test]
     fn only_a_dockerd_with_our_configuration_is_ours() {
-        let config = Path::new("/c/daemon.json");
-        assert!(is_ours(b"/usr/sbin/dockerd\0--config-file\0/c/daemon.json\0", config));
-        assert!(!is_ours(b"/usr/sbin/dockerd\0--config-file\0/etc/docker/daemon.json\0", config));
-        assert!(!is_ours(b"vi\0--config-file\0/c/daemon.json\0", config), "a process that got the old number");
-        assert!(!is_ours(b"", config), "a zombie");
+        let ours = |cmdline: &[u8]| is_it(cmdline, "dockerd", "--config-file", Path::new("/c/daemon.json"));
+        assert!(ours(b"/usr/sbin/dockerd\0--config-file\0/c/daemon.json\0"));
+        assert!(!ours(b"/usr/sbin/dockerd\0--config-file\0/etc/docker/daemon.json\0"));
+        assert!(!ours(b"vi\0--config-file\0/c/daemon.json\0"), "a process that got the old number");
+        assert!(!ours(b""), "a zombie");
     }
 
     #[test]
@@ -353,16 +385,26 @@ mod tests {
     }
 
     #[test]
+    fn mounts_of_others_are_not_ours() {
+        let mountinfo = "21 1 254:0 / / rw - ext4 /dev/vda rw\n30 21 254:0 /c /my\\040cache/engine/data rw shared:1 - ext4 /dev/vda rw\n\
+            31 30 0:40 / /my\\040cache/engine/data/overlay2/x/merged rw - overlay overlay rw\n32 21 0:41 / /my\\040cache/engine-2 rw - tmpfs t rw\n";
+        let expected: Vec<_> = ["data", "data/overlay2/x/merged"].map(|end| Path::new("/my cache/engine").join(end)).into();
+        assert_eq!(mounts_under(mountinfo, Path::new("/my cache/engine")), expected);
+    }
+
+    #[test]
     fn what_a_crash_left_is_cleared() {
         let dir = tempfile::tempdir().unwrap();
         let private = Private { dir: dir.path().to_owned() };
         private.clear_stale().unwrap();
-        let kept = private.run().join("exec");
-        for path in [private.socket(), private.pidfile(), kept.clone()] {
-            fs::write(path, "1").unwrap();
+        let kept = private.exec().join("containerd");
+        let stale = [private.socket(), private.pidfile(), kept.join("containerd.pid")];
+        fs::create_dir_all(&kept).unwrap();
+        for path in &stale {
+            fs::write(path, std::process::id().to_string()).unwrap();
         }
         private.clear_stale().unwrap();
-        assert_eq!((private.socket().exists(), private.pidfile().exists(), kept.exists()), (false, false, true));
+        assert!(kept.exists() && !stale.iter().any(|path| path.exists()));
         fs::write(private.run().join("boot"), "another").unwrap();
         private.clear_stale().unwrap();
         assert!(!kept.exists(), "after a reboot nothing of the runtime state is true");

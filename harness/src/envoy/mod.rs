@@ -65,8 +65,8 @@ impl Admin {
     }
 }
 
-/// Lines of `name: value` (Envoy's admin interface, `/stats`).
-fn counted(stats: &str, app_cluster: &str) -> Counted {
+/// What these lines of `name: value` say (Envoy's admin interface, `/stats`). All listeners that they speak of are summed.
+pub fn counted(stats: &str, app_cluster: &str) -> Counted {
     let mut sum = Counted::default();
     for (name, value) in stats.lines().filter_map(|line| line.rsplit_once(": ")) {
         let Ok(value) = value.parse::<u64>() else { continue };

@@ -18,6 +18,9 @@ use crate::tool::Tool;
 /// The label on every image that this module hands to an engine; `prune` touches no other.
 pub(super) const LABEL: &str = "svidproof.images";
 
+/// The label with the key of what an image is made of.
+pub(super) const KEY_LABEL: &str = "svidproof.key";
+
 const PATH: &str = "PATH=/opt/spire/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The parts of one build, by name.
@@ -56,7 +59,8 @@ impl<'a> Made<'a> {
         if image.shared_libraries {
             self.add_libraries(&mut tree).await?;
         }
-        let mut config = Map::from_iter([("Env".to_owned(), json!([PATH])), ("Labels".to_owned(), json!({LABEL: "image"}))]);
+        let labels = json!({LABEL: "image", KEY_LABEL: self.image_key(image)?});
+        let mut config = Map::from_iter([("Env".to_owned(), json!([PATH])), ("Labels".to_owned(), labels)]);
         let mut set = |name: &str, value: Value, given: bool| given.then(|| config.insert(name.to_owned(), value));
         set("Entrypoint", json!(image.entrypoint), !image.entrypoint.is_empty());
         set("Cmd", json!(image.command), !image.command.is_empty());

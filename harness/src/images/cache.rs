@@ -94,6 +94,23 @@ impl Cache {
         self.root.join("bin").join(key)
     }
 
+    /// A link to the programs of the last build.
+    pub(super) fn tools(&self) -> PathBuf {
+        self.root.join("tools")
+    }
+
+    /// In one step: who looks meanwhile sees the old programs or the new ones.
+    pub(super) fn point_tools_at(&self, bin: &Path) -> Result<(), ImagesError> {
+        let tools = self.tools();
+        if fs::read_link(&tools).is_ok_and(|target| target == bin) {
+            return Ok(());
+        }
+        let fresh = self.scratch("tools")?.join("link");
+        let failed = |source| ImagesError::File { what: "link", path: tools.clone(), source };
+        std::os::unix::fs::symlink(bin, &fresh).map_err(failed)?;
+        fs::rename(&fresh, &tools).map_err(failed)
+    }
+
     pub(super) fn log(&self, part: &str) -> PathBuf {
         self.root.join("logs").join(format!("{part}.log"))
     }

@@ -140,6 +140,12 @@ impl Declaration {
         image.files.values().all(|source| part_of(source) == Some(self.cargo.part.as_str()))
     }
 
+    /// The parts that an image is made of.
+    pub(super) fn parts_of<'a>(&'a self, image: &'a Image) -> impl Iterator<Item = &'a str> {
+        let libraries = image.shared_libraries.then_some(self.debian.part.as_str());
+        image.files.values().filter_map(|source| part_of(source)).chain(libraries)
+    }
+
     fn versions(&self, folder: &Path) -> Result<BTreeMap<String, String>, ImagesError> {
         let mut versions = BTreeMap::new();
         for go in &self.go {

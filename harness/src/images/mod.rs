@@ -53,6 +53,8 @@ pub enum ImagesError {
     File { what: &'static str, path: PathBuf, source: io::Error },
     #[error("could not link the store {} to {}: {source}\nhint: both must lie on one file system, and only root may link them", .from.display(), .to.display())]
     Link { from: PathBuf, to: PathBuf, source: io::Error },
+    #[error("no image `{name}` is declared\nhint: declared are {declared}")]
+    NotDeclared { name: String, declared: String },
     #[error("this build does not make the part `{part}`")]
     NoPart { part: String },
     #[error(
@@ -137,6 +139,57 @@ pub async fn build(root: &Path, engine: &Engine, source: Source, progress: &Prog
     }
     let node = build.filled_node(&keys, &node).await?;
     Ok(Images { source, node, store: None, load: vec![], bin, versions })
+}
+
+/// Gives the engine itself declared images, for containers beside any cluster. One that it has already, made of the same, stays.
+pub async fn load(root: &Path, engine: &Engine, names: &[String], source: Source, progress: &Progress) -> Result<(), ImagesError> {
+    let declaration = Declaration::load(root)?;
+    let image = |name: &String| {
+        let found = declaration.images.iter().find(|image| image.name == *name);
+        let declared = || declaration.images.iter().map(|image| image.name.as_str()).collect::<Vec<_>>().join(", ");
+        found.ok_or_else(|| ImagesError::NotDeclared { name: name.clone(), declared: declared() })
+    };
+    let images: Vec<_> = names.iter().map(image).collect::<Result<_, _>>()?;
+    let source = if source == Source::Auto { choose(progress).await } else { source };
+    let cache = Cache::at(crate::dirs::cache());
+    let _lock = cache.lock(progress).await?;
+    let log = cache.log("images-load");
+    remove(&log)?;
+    let (pulled, built): (Vec<_>, Vec<_>) = images.into_iter().partition(|image| source == Source::Upstream && !declaration.is_app(image));
+    for image in pulled {
+        if !store::has(engine, &image.name).await {
+            let step = progress.part(format!("pull {}", image.name));
+            store::pull(engine, &image.name, &log).await?;
+            step.done();
+        }
+    }
+    if built.is_empty() {
+        return Ok(());
+    }
+    let compilers = Compilers::find().await?;
+    let parts = parts::plan(&declaration, &compilers, &cache, true)?;
+    let jobs = Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from));
+    let needed = parts.iter().filter(|part| built.iter().any(|image| declaration.parts_of(image).any(|name| name == part.name)));
+    try_join_all(needed.map(|part| part.build(&declaration, &cache, &jobs, progress))).await?;
+    let made = Made::new(&declaration, &parts);
+    for image in built {
+        if store::key(engine, &image.name).await.as_ref() == Some(&made.image_key(image)?) {
+            continue;
+        }
+        let step = progress.part(format!("load {}", image.name));
+        let scratch = cache.scratch("load")?;
+        let archive = scratch.join("image.tar");
+        made.write_image(image, &scratch, &archive).await?;
+        store::load(engine, &archive, &log).await?;
+        remove(&scratch)?;
+        step.done();
+    }
+    Ok(())
+}
+
+/// A program that the last build made, at a path that stays: for who builds no images (another provider's cluster, a script).
+pub fn tool(name: &str) -> Option<PathBuf> {
+    Some(Cache::at(crate::dirs::cache()).tools().join(name)).filter(|path| path.exists())
 }
 
 /// The names of all images that charts may use.
@@ -280,6 +333,7 @@ impl Build<'_> {
             }
             Cache::keep(&made, &bin)?;
         }
+        self.cache.point_tools_at(&bin)?;
         Ok(bin)
     }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::ImagesError;
-use super::assemble::LABEL;
+use super::assemble::{KEY_LABEL, LABEL};
 use super::cache::remove;
 use crate::engine::Engine;
 use crate::tool::Tool;
@@ -49,6 +49,18 @@ fn link(from: &Path, to: &Path) -> io::Result<()> {
 /// Whether the engine has the image.
 pub(super) async fn has(engine: &Engine, image: &str) -> bool {
     engine.docker().args(["image", "inspect", "--format", "{{.Id}}", image]).run().await.is_ok()
+}
+
+/// What the engine's image of that name is made of; `None` where the engine has none, or one that is not of this module's making.
+pub(super) async fn key(engine: &Engine, image: &str) -> Option<String> {
+    let format = format!("{{{{index .Config.Labels \"{KEY_LABEL}\"}}}}");
+    let inspected = engine.docker().args(["image", "inspect", "--format", &format, image]).run().await.ok()?;
+    Some(inspected.stdout.trim().to_owned())
+}
+
+pub(super) async fn pull(engine: &Engine, image: &str, log: &Path) -> Result<(), ImagesError> {
+    engine.docker().args(["pull", image]).log(log).run().await?;
+    Ok(())
 }
 
 pub(super) async fn load(engine: &Engine, archive: &Path, log: &Path) -> Result<(), ImagesError> {

@@ -28,7 +28,9 @@ pub struct Kube {
 pub enum KubeError {
     #[error("the kubeconfig {} is of no use: {source}", path.display())]
     Kubeconfig { path: PathBuf, source: Box<kube::config::KubeconfigError> },
-    #[error("could not {what}: {source}")]
+    #[error("the kubeconfig {} has no context `{context}`: it has {}", path.display(), known.join(", "))]
+    NoContext { path: PathBuf, context: String, known: Vec<String> },
+    #[error("could not {what}: {}", causes(source.as_ref()))]
     Api { what: String, source: Box<kube::Error> },
     #[error("could not {what}: {problem}")]
     Other { what: String, problem: String },
@@ -44,6 +46,13 @@ impl KubeError {
     fn other<'a>(what: impl Display + 'a) -> impl Fn(String) -> Self + 'a {
         move |problem| Self::Other { what: what.to_string(), problem }
     }
+}
+
+/// An error and what is behind it: hyper, for one, keeps why it could not connect to itself.
+fn causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |cause| cause.source())
+        .map(ToString::to_string)
+        .fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
 }
 
 /// A ready pod of a Service.
@@ -71,7 +80,12 @@ impl Kube {
     pub async fn connect(kubeconfig: &Path, context: Option<&str>) -> Result<Self, KubeError> {
         let failed = |source| KubeError::Kubeconfig { path: kubeconfig.into(), source: Box::new(source) };
         let options = KubeConfigOptions { context: context.map(Into::into), ..Default::default() };
-        let config = Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig).map_err(failed)?, &options).await.map_err(failed)?;
+        let read = Kubeconfig::read_from(kubeconfig).map_err(failed)?;
+        if let Some(context) = context.filter(|context| read.contexts.iter().all(|one| one.name != *context)) {
+            let known = read.contexts.into_iter().map(|one| one.name).collect();
+            return Err(KubeError::NoContext { path: kubeconfig.into(), context: context.into(), known });
+        }
+        let config = Config::from_custom_kubeconfig(read, &options).await.map_err(failed)?;
         let client = Client::try_from(config).map_err(KubeError::api("make a client from the kubeconfig"))?;
         Ok(Self { client })
     }

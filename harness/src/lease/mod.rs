@@ -45,6 +45,8 @@ pub enum Thing {
     Namespace {
         name: String,
     },
+    /// The clusters' network in a user's engine. The private engine keeps its own.
+    Network,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -85,9 +87,15 @@ impl Lease {
         let id = hex(&Sha256::digest(format!("{pid} {started}")))[..8].to_owned();
         let dir = runs().join(&id);
         std::fs::create_dir_all(&dir).map_err(failed("make the run's folder", &dir))?;
-        let lease = Self::open(dir)?;
-        lease.write(&Line::Run { id, pid, started })?;
-        Ok(lease)
+        let begun = Self::open(dir.clone()).and_then(|lease| {
+            lease.write(&Line::Run { id, pid, started })?;
+            Ok(lease)
+        });
+        if begun.is_err() {
+            // It holds nothing yet; that it could not be begun is what counts.
+            let _ = std::fs::remove_dir_all(&dir);
+        }
+        begun
     }
 
     /// Takes over the run in this folder; waits for nobody.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Lease, LeaseError, Thing};
+use crate::engine::{self, EngineError};
 use crate::helm::{Helm, HelmError};
 use crate::kube::{Kube, KubeError};
 use crate::progress::Progress;
@@ -31,7 +32,7 @@ enum Problem {
     #[error("{} could not be removed: {source}", path.display())]
     Folder { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
-    Lease(#[from] LeaseError),
+    Engine(#[from] EngineError),
     #[error("the cluster is not known, so this could not be taken out of it: {0:?}")]
     Unknown(Thing),
 }
@@ -49,8 +50,9 @@ pub async fn teardown(lease: &Lease, progress: &Progress) -> Result<(), Teardown
             Thing::Entries { .. } | Thing::Release { .. } | Thing::Namespace { .. } if disposable => Ok(()),
             other => remove(other, reached.as_ref()).await,
         };
-        match gone.and_then(|()| lease.gone(thing.clone()).map_err(Problem::from)) {
-            Ok(()) => {}
+        match gone {
+            // On a full disk it cannot be noted. Where all is gone the journal goes too; where not, trying again does no harm.
+            Ok(()) => drop(lease.gone(thing)),
             Err(problem) => problems.push(format!("  {problem}")),
         }
     }
@@ -113,6 +115,7 @@ async fn remove(thing: &Thing, reached: Option<&Reached>) -> Result<(), Problem>
         }
         Thing::Release { name, namespace } => reached()?.helm.uninstall(name, namespace).await?,
         Thing::Namespace { name } => reached()?.kube.delete_namespace(name).await?,
+        Thing::Network => engine::remove_network().await?,
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ pub(super) async fn create(site: &Site<'_>) -> Result<(Cluster, Kube), ProviderE
     let context = site.wish.context.clone();
     let named = context.clone().unwrap_or_else(|| "(the current one)".into());
     let unreachable = |source| ProviderError::Unreachable { context: named.clone(), kubeconfig: kubeconfig.clone(), source };
-    let kube = Kube::connect(&kubeconfig, context.as_deref()).await.map_err(unreachable)?;
+    let kube = Kube::connect(&kubeconfig, context.as_deref()).await.map_err(ProviderError::Kubeconfig)?;
     kube.version().await.map_err(unreachable)?;
     let cluster = Cluster { provider: Provider::Existing, name: named, kubeconfig, context, published: BTreeMap::new() };
     Ok((cluster, kube))

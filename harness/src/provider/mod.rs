@@ -81,7 +81,9 @@ pub enum ProviderError {
         "port {port} of 127.0.0.1, which the scenario publishes node port {node_port} on, is taken: {source}\nhint: name another `host-port` in the scenario, or leave it out to get a free one"
     )]
     PortTaken { port: u16, node_port: u16, source: std::io::Error },
-    #[error("no cluster is reached by context {context} of {}: {source}\nhint: `kubectl --context {context} version` should answer", kubeconfig.display())]
+    #[error("{0}\nhint: --kubeconfig and --context name the cluster")]
+    Kubeconfig(KubeError),
+    #[error("no cluster is reached by context {context} of {}: {source}\nhint: `kubectl version` should answer there", kubeconfig.display())]
     Unreachable { context: String, kubeconfig: PathBuf, source: KubeError },
     #[error("no kubeconfig was found\nhint: name one by --kubeconfig or KUBECONFIG")]
     NoKubeconfig,
@@ -96,7 +98,7 @@ pub enum ProviderError {
 impl ProviderError {
     /// Whether the user's own input is the cause.
     pub fn is_input(&self) -> bool {
-        matches!(self, Self::PortTaken { .. } | Self::Unreachable { .. } | Self::NoKubeconfig)
+        matches!(self, Self::PortTaken { .. } | Self::Kubeconfig(_) | Self::Unreachable { .. } | Self::NoKubeconfig)
     }
 }
 
@@ -138,7 +140,7 @@ fn node_ports(published: &[Published]) -> BTreeMap<u16, Option<u16>> {
 }
 
 /// Finds a free port of the loopback for each, or proves that the named one is free.
-fn host_ports(published: &[Published]) -> Result<BTreeMap<u16, SocketAddr>, ProviderError> {
+pub(crate) fn host_ports(published: &[Published]) -> Result<BTreeMap<u16, SocketAddr>, ProviderError> {
     let mut held = vec![];
     let mut given = BTreeSet::new();
     let mut ports = BTreeMap::new();
@@ -163,13 +165,13 @@ mod tests {
     fn a_taken_port_is_the_users_to_change() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        let error = host_ports(&[Published { node_port: 30443, host_port: Some(port) }]).unwrap_err();
+        let error = host_ports(&[Published { node_port: 30443, host_port: Some(port), line: 1 }]).unwrap_err();
         assert!(error.is_input() && error.to_string().starts_with(&format!("port {port} of 127.0.0.1")), "{error}");
     }
 
     #[test]
     fn free_ports_differ() {
-        let ports = host_ports(&[30443, 30444].map(|node_port| Published { node_port, host_port: None })).unwrap();
+        let ports = host_ports(&[30443, 30444].map(|node_port| Published { node_port, host_port: None, line: 1 })).unwrap();
         assert_ne!(ports[&30443], ports[&30444]);
     }
 }

@@ -134,6 +134,9 @@ pub struct Published {
     /// On 127.0.0.1, where the provider is `kind`; a free one where it is absent.
     #[serde(default)]
     pub host_port: Option<u16>,
+    /// Where that stands in the scenario's file. Set by `load`.
+    #[serde(skip)]
+    pub line: u64,
 }
 
 impl Endpoint {

@@ -55,6 +55,11 @@ pub(super) fn read(text: &str, file: &Path, root: &Path) -> Result<Scenario, Sce
     let places: Node = serde_saphyr::from_str_with_options(text, options()).map_err(|error| wrong(&error))?;
     scenario.file = file.into();
     scenario.root = root.into();
+    for (name, endpoint) in &mut scenario.endpoints {
+        if let Some(published) = &mut endpoint.published {
+            published.line = places.at("endpoints").at(name).at("published").at("host-port").place().line;
+        }
+    }
     let mistakes = validate::mistakes(&scenario, &places);
     if mistakes.is_empty() { Ok(scenario) } else { Err(ScenarioError::Invalid { mistakes }) }
 }

@@ -1,0 +1,31 @@
+//! `svidproof dials`: how many dials a second the probe makes in the cluster. A figure for docs/performance.md, not a test.
+
+use clap::Args;
+
+use super::{Failure, kept, print};
+use crate::progress::Progress;
+use crate::scenario;
+use crate::session::{self, Record};
+use crate::stage;
+
+#[derive(Debug, Args)]
+pub(super) struct DialsArgs {
+    /// How many dials to make for each scenario
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    count: u32,
+}
+
+pub(super) async fn dials(args: DialsArgs, progress: &Progress) -> Result<u8, Failure> {
+    let lease = kept()?;
+    let scenarios = Record::read(&lease.dir)?.scenarios.iter().map(|file| scenario::load(file)).collect::<Result<Vec<_>, _>>()?;
+    let session = session::reopen(&lease, scenarios, progress).await?;
+    let mut rates = serde_json::Map::new();
+    for live in &session.live {
+        let Some(stage) = live.scenario.stages.first() else { continue };
+        let seconds = stage::time_dials(&session.ground, live, stage, args.count as usize).await?;
+        let rate = (f64::from(args.count) / seconds).round();
+        rates.insert(live.scenario.name.clone(), serde_json::json!({ "dials": args.count, "seconds": seconds, "dials_a_second": rate }));
+    }
+    print(&format!("{}\n", serde_json::Value::Object(rates)))?;
+    Ok(0)
+}

@@ -1,0 +1,126 @@
+//! A run that is interrupted takes down what it has made; a run that is killed leaves that to `svidproof gc`.
+
+mod common;
+
+use common::{Block, TERRAFORM, World, said};
+use rstest::rstest;
+use rustix::process::Signal;
+
+const RUN: [&str; 3] = ["run", "--images", "upstream"];
+
+#[rstest]
+#[case(Signal::INT)]
+#[case(Signal::TERM)]
+fn an_interrupt_ends_what_runs_and_takes_down_what_there_is(#[case] signal: Signal, #[values("run", "up")] command: &str) {
+    let world = World::with_images();
+    let block = Block::new(&world, "apply");
+    world.fake("terraform", &format!("{TERRAFORM}\n[ \"$1\" = apply ] || exit 0\n{}", block.script()));
+    let running = world.start(&[command, "--images", "upstream"], &[&block]);
+    let apply = block.reached();
+    running.signal(signal);
+    apply.gone();
+    let output = running.end();
+    assert_eq!(output.status.code(), Some(130), "{}", said(&output));
+    assert!(said(&output).ends_with("svidproof: interrupted\n"), "{}", said(&output));
+    assert!(world.called("terraform destroy "), "{:#?}", world.calls());
+    world.assert_nothing_is_left();
+}
+
+/// With the machine's own Terraform: it is on its way to its end, and holds its lock, when its state is to be destroyed.
+#[test]
+fn a_cluster_that_was_half_made_is_deleted() {
+    let world = World::with_images();
+    world.real_terraform();
+    let block = Block::new(&world, "apply");
+    world.fake("kind", &format!("[ \"$1\" = create ] || exit 0\n{}", block.script()));
+    let running = world.start(&RUN, &[&block]);
+    let create = block.reached();
+    running.signal(Signal::INT);
+    create.gone();
+    let output = running.end();
+    assert_eq!(output.status.code(), Some(130), "{}", said(&output));
+    assert!(world.called("kind delete cluster --name svidproof-"), "{:#?}", world.calls());
+    world.assert_nothing_is_left();
+}
+
+/// Terraform outlives svidproof and goes on; `gc` waits for its lock, then destroys what it has made.
+#[test]
+fn gc_takes_down_what_a_killed_run_left() {
+    let world = World::with_images();
+    world.real_terraform();
+    let block = Block::new(&world, "apply");
+    world.fake("kind", &format!("[ \"$1\" = create ] || exit 0\n{}", block.script()));
+    let running = world.start(&RUN, &[&block]);
+    let create = block.reached();
+    running.signal(Signal::KILL);
+    assert_eq!(running.end().status.code(), None);
+    assert_eq!(world.runs().len(), 1);
+
+    let gc = world.start(&["gc"], &[]);
+    create.release();
+    create.gone();
+    let output = gc.end();
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).ends_with("1 left-over run(s) taken down\n"), "{}", said(&output));
+    assert!(world.called("kind delete cluster --name svidproof-"), "{:#?}", world.calls());
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn gc_leaves_a_kept_run_alone() {
+    let world = World::new();
+    world.kept_run();
+    world.svidproof(&["gc"]).success();
+    assert_eq!(world.runs().len(), 1);
+}
+
+#[test]
+fn gc_and_down_leave_a_run_under_way_alone() {
+    let world = World::with_images();
+    let block = Block::new(&world, "apply");
+    world.fake("terraform", &format!("{TERRAFORM}\n[ \"$1\" = apply ] || exit 0\n{}", block.script()));
+    let running = world.start(&RUN, &[&block]);
+    let apply = block.reached();
+    world.svidproof(&["gc"]).success();
+    let output = world.svidproof(&["down"]).success().get_output().clone();
+    assert!(said(&output).contains("is under way in another svidproof: left alone"), "{}", said(&output));
+    assert!(!world.called("terraform destroy "), "{:#?}", world.calls());
+    running.signal(Signal::INT);
+    apply.gone();
+    assert_eq!(running.end().status.code(), Some(130));
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_second_interrupt_leaves_the_rest_to_gc() {
+    let world = World::with_images();
+    let (apply, destroy) = (Block::new(&world, "apply"), Block::new(&world, "destroy"));
+    let blocking = format!("if [ \"$1\" = apply ]; then\n{}\nelif [ \"$1\" = destroy ]; then\n{}\nfi", apply.script(), destroy.script());
+    world.fake("terraform", &format!("{TERRAFORM}\n{blocking}"));
+    let interrupted = "interrupted while taking down\nhint: `svidproof gc` takes the rest down\n";
+
+    let running = world.start(&RUN, &[&apply, &destroy]);
+    let applies = apply.reached();
+    running.signal(Signal::INT);
+    applies.gone();
+    let destroys = destroy.reached();
+    running.signal(Signal::INT);
+    destroys.gone();
+    let output = running.end();
+    assert_eq!(output.status.code(), Some(130), "{}", said(&output));
+    assert!(said(&output).ends_with(&format!("svidproof: interrupted\n{interrupted}")), "{}", said(&output));
+
+    destroy.again();
+    let gc = world.start(&["gc"], &[&destroy]);
+    let destroys = destroy.reached();
+    gc.signal(Signal::INT);
+    destroys.gone();
+    let output = gc.end();
+    assert_eq!(output.status.code(), Some(130), "{}", said(&output));
+    assert!(said(&output).ends_with(&format!("svidproof: {interrupted}")), "{}", said(&output));
+    assert_eq!(world.runs().len(), 1);
+
+    world.fake("terraform", TERRAFORM);
+    world.svidproof(&["gc"]).success();
+    world.assert_nothing_is_left();
+}
