@@ -212,11 +212,16 @@ impl Drop for Group {
     }
 }
 
-/// The program's place on PATH, as a shell would find it.
+/// Where system programs are, also for a user whose PATH leaves these out.
+pub(crate) const SBIN: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// The program's place on PATH, as a shell would find it; else in the system's own folders.
 pub fn find(program: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
     let runs = |path: &Path| path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(program)).find(|path| runs(path))
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(SBIN.map(PathBuf::from));
+    folders.map(|dir| dir.join(program)).find(|path| runs(path))
 }
 
 /// The last lines of what a command printed.

@@ -84,7 +84,7 @@ pub enum OciError {
     NotJson { path: PathBuf, source: serde_json::Error },
     #[error("{STATUS} has no line CapBnd")]
     NoCapBnd,
-    #[error("runc is neither on PATH nor in /usr/sbin\nhint: ./scripts/setup installs it")]
+    #[error("runc is neither on PATH nor in the system's folders\nhint: ./scripts/setup installs it")]
     NoRunc,
     #[error(transparent)]
     Exec(#[from] ToolError),
@@ -104,8 +104,7 @@ fn prepare(args: &[OsString]) -> Result<PathBuf, OciError> {
         Some(Specification::Process(path)) => edit(&path, "/capabilities")?,
         None => {}
     }
-    let sbin = Path::new("/usr/sbin/runc");
-    tool::find("runc").or_else(|| sbin.exists().then(|| sbin.to_owned())).ok_or(OciError::NoRunc)
+    tool::find("runc").ok_or(OciError::NoRunc)
 }
 
 fn edit(path: &Path, pointer: &str) -> Result<(), OciError> {

@@ -114,7 +114,7 @@ impl Private {
         if longest.as_os_str().len() > SOCKET_PATH {
             return Err(EngineError::LongPath { socket: longest, limit: SOCKET_PATH });
         }
-        let dockerd = system("dockerd").ok_or(EngineError::NoDockerd)?;
+        let dockerd = tool::find("dockerd").ok_or(EngineError::NoDockerd)?;
         self.clear_stale()?;
         let config = daemon_json(&self.dir.join("data"), &exec, &self.pidfile(), &self.host(), wrapper);
         write(&self.config(), &config.to_string())?;
@@ -200,7 +200,7 @@ impl Private {
 
     pub(super) async fn stop(&self) -> Result<Stopped, EngineError> {
         let Some(pid) = self.running() else {
-            if geteuid().is_root() && system("iptables").is_some() {
+            if geteuid().is_root() && tool::find("iptables").is_some() {
                 firewall::lower().await.map_err(EngineError::Firewall)?;
             }
             return Ok(Stopped::NotRunning);
@@ -332,17 +332,10 @@ fn end_of(child: Option<Pid>) -> Option<String> {
     Some(status.exit_status().map_or_else(signal, |code| format!("exit status {code}")))
 }
 
-const SBIN: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
-
-/// A system program, also where PATH is that of a user without the system's directories.
-fn system(program: &str) -> Option<PathBuf> {
-    tool::find(program).or_else(|| SBIN.iter().map(|dir| Path::new(dir).join(program)).find(|path| path.exists()))
-}
-
 /// dockerd looks for containerd, docker-proxy and iptables on its PATH.
 fn path_with_sbin() -> std::ffi::OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let all = std::env::split_paths(&path).chain(SBIN.iter().map(PathBuf::from));
+    let all = std::env::split_paths(&path).chain(tool::SBIN.map(PathBuf::from));
     std::env::join_paths(all).unwrap_or(path)
 }
 
