@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::run::{interrupted_down, take_down};
-use super::{Failure, interrupted};
+use super::{Failure, or_interrupted};
 use crate::lease::{self, Lease};
 use crate::progress::Progress;
 
@@ -40,10 +40,7 @@ pub(super) async fn down(args: DownArgs, progress: &Progress) -> Result<u8, Fail
 
 /// Takes down what runs that were killed left behind; a signal leaves the rest to the next.
 pub(super) async fn clear(progress: &Progress) -> Result<Vec<String>, Failure> {
-    tokio::select! {
-        gone = lease::gc(progress) => Ok(gone?),
-        () = interrupted() => Err(interrupted_down()),
-    }
+    or_interrupted(interrupted_down, async { Ok(lease::gc(progress).await?) }).await
 }
 
 pub(super) async fn gc(progress: &Progress) -> Result<u8, Failure> {

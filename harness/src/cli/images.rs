@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Failure, interrupted, print, project};
+use super::{Failure, or_interrupted, print, project};
 use crate::engine;
 use crate::images::{self, Cached, ImagesError, Source};
 use crate::progress::Progress;
@@ -38,10 +38,8 @@ enum ImagesCommand {
 
 pub(super) async fn images(args: ImagesArgs, progress: &Progress) -> Result<u8, Failure> {
     let root = project()?;
-    tokio::select! {
-        status = carry_out(args, &root, progress) => status,
-        () = interrupted() => Err(Failure { status: 130, message: "interrupted; what is built is kept, and the next build goes on from there".into() }),
-    }
+    let kept = || Failure { status: 130, message: "interrupted; what is built is kept, and the next build goes on from there".into() };
+    or_interrupted(kept, carry_out(args, &root, progress)).await
 }
 
 async fn carry_out(args: ImagesArgs, root: &std::path::Path, progress: &Progress) -> Result<u8, Failure> {

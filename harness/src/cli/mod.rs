@@ -205,6 +205,15 @@ fn print(text: &str) -> Result<(), Failure> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::from)
 }
 
+/// What the work comes to, or `failure` at SIGINT or SIGTERM. They are listened for before the work begins: it starts what must not be left.
+async fn or_interrupted<T>(failure: impl FnOnce() -> Failure, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        () = interrupted() => Err(failure()),
+        done = work => done,
+    }
+}
+
 /// Resolves at SIGINT or SIGTERM.
 async fn interrupted() {
     let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {

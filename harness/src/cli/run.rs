@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::down::clear;
 use super::test::{Tested, report, test_all};
-use super::{Failure, Scenarios, Where, interrupted, load};
+use super::{Failure, Scenarios, Where, load, or_interrupted};
 use crate::lease::{self, Lease};
 use crate::progress::Progress;
 use crate::scenario::Scenario;
@@ -32,10 +32,7 @@ pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<u8, Failur
     let started = jiff::Timestamp::now();
     clear(progress).await?;
     let lease = Lease::new()?;
-    let tested = tokio::select! {
-        tested = work(&lease, scenarios, &args, progress) => tested,
-        () = interrupted() => Err(Failure::interrupted()),
-    };
+    let tested = or_interrupted(Failure::interrupted, Box::pin(work(&lease, scenarios, &args, progress))).await;
     // What could not even be brought up is of no use to keep.
     let tested = if args.keep && tested.is_ok() {
         lease.keep()?;
@@ -66,10 +63,7 @@ pub(super) async fn and_down<T>(came: Result<T, Failure>, lease: &Lease, progres
 
 /// Takes the run down; a second signal leaves the rest to `gc`.
 pub(super) async fn take_down(lease: &Lease, progress: &Progress) -> Result<(), Failure> {
-    tokio::select! {
-        gone = lease::teardown(lease, progress) => Ok(gone?),
-        () = interrupted() => Err(interrupted_down()),
-    }
+    or_interrupted(interrupted_down, async { Ok(lease::teardown(lease, progress).await?) }).await
 }
 
 pub(super) fn interrupted_down() -> Failure {

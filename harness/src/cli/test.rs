@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::Args;
 use futures::future::try_join_all;
 
-use super::{Failure, Scenarios, interrupted, kept, load, print};
+use super::{Failure, Scenarios, kept, load, or_interrupted, print};
 use crate::judge::Judged;
 use crate::progress::Progress;
 use crate::report::{Report, console};
@@ -56,10 +56,7 @@ pub(super) async fn test(args: TestArgs, progress: &Progress) -> Result<u8, Fail
         let session = session::reopen(&lease, scenarios, progress).await?;
         test_all(&session, args.stage.as_deref(), &chosen).await
     };
-    let tested = tokio::select! {
-        tested = work => tested?,
-        () = interrupted() => return Err(Failure::interrupted()),
-    };
+    let tested = or_interrupted(Failure::interrupted, work).await?;
     if tested.judged.is_empty() {
         return Err(Failure::input("no check has such a name\nhint: --check takes `*` for any text"));
     }

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::down::clear;
 use super::run::and_down;
-use super::{Failure, Scenarios, Where, interrupted, load};
+use super::{Failure, Scenarios, Where, load, or_interrupted};
 use crate::lease::Lease;
 use crate::progress::Progress;
 use crate::session::{self, Setup};
@@ -23,10 +23,7 @@ pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<u8, Failure>
     let lease = Lease::new()?;
     let wish = args.place.wish();
     let setup = Setup { scenarios, provider: args.place.provider, wish: &wish, source: args.place.images, progress };
-    let session = tokio::select! {
-        session = session::up(&lease, setup) => session.map_err(Failure::from),
-        () = interrupted() => Err(Failure::interrupted()),
-    };
+    let session = or_interrupted(Failure::interrupted, Box::pin(async { Ok(session::up(&lease, setup).await?) })).await;
     match session {
         Ok(session) => {
             lease.keep()?;

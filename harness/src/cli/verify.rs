@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Failure, interrupted, kept, print};
+use super::{Failure, kept, or_interrupted, print};
 use crate::fault::{plant, unnoticed};
 use crate::lease::Lease;
 use crate::progress::Progress;
@@ -18,10 +18,7 @@ pub(super) struct VerifyArgs {
 
 pub(super) async fn verify(args: VerifyArgs, progress: &Progress) -> Result<u8, Failure> {
     let lease = kept()?;
-    tokio::select! {
-        status = verify_all(&lease, &args, progress) => status,
-        () = interrupted() => Err(Failure::interrupted()),
-    }
+    or_interrupted(Failure::interrupted, verify_all(&lease, &args, progress)).await
 }
 
 async fn verify_all(lease: &Lease, args: &VerifyArgs, progress: &Progress) -> Result<u8, Failure> {

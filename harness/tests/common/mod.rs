@@ -13,6 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
@@ -359,7 +360,10 @@ impl Reached {
 
     /// Returns once the fake and its child are gone.
     pub(crate) fn gone(mut self) {
-        assert_eq!(self.pipe.read_to_end(&mut vec![]).unwrap(), 0);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(self.pipe.read_to_end(&mut vec![]).unwrap()));
+        let rest = receiver.recv_timeout(Duration::from_secs(30)).expect("the fake and its child end");
+        assert_eq!(rest, 0);
     }
 }
 
