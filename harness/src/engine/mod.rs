@@ -175,11 +175,11 @@ pub async fn ensure(progress: &Progress) -> Result<Engine, EngineError> {
     };
     if !has_network(&engine.docker()).await? {
         let create = engine.docker().args(["network", "create", "--driver", "bridge", "--ipv6=false"]);
-        let create = if engine.private { create.args(private::BRIDGE_OPTIONS) } else { create };
+        let create = if engine.private { create.args(private.bridge_options()) } else { create };
         create.arg(NETWORK).run().await?;
     }
     if engine.private {
-        private::forward_to_firewall()?;
+        private.forward_to_firewall()?;
     }
     Ok(engine)
 }

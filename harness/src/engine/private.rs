@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, geteuid, kill_process, pidfd_open, waitpid};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use tokio::io::unix::AsyncFd;
 
-use super::firewall::{self, BRIDGE};
+use super::firewall::Firewall;
 use super::{ANSWER, EngineError, Info, NETWORK, Stopped, answer, docker, has_network, oci};
 use crate::progress::Progress;
 use crate::tool::{self, Tool};
@@ -22,10 +23,6 @@ const LONGEST_SOCKET: &str = "containerd/containerd.sock.ttrpc";
 const START: Duration = Duration::from_mins(1);
 const STOP: Duration = Duration::from_mins(1);
 
-/// No masquerading either: what would get past the firewall would leave with an address to which nothing comes back.
-pub(super) const BRIDGE_OPTIONS: [&str; 4] =
-    ["--opt", "com.docker.network.bridge.name=svidproof0", "--opt", "com.docker.network.bridge.enable_ip_masquerade=false"];
-
 /// Kernel limits that a Kubernetes node outgrows (each container's runtime and each kubelet watch takes of them), and what suffices.
 const LIMITS: [(&str, u64); 2] = [("/proc/sys/fs/inotify/max_user_instances", 1024), ("/proc/sys/fs/inotify/max_user_watches", 524_288)];
 
@@ -36,6 +33,30 @@ pub(super) struct Private {
 impl Private {
     pub(super) fn new() -> Self {
         Self { dir: crate::dirs::cache().join("engine") }
+    }
+
+    /// The cluster's bridge: each cache's engine has its own, so that two engines on one machine keep apart.
+    pub(super) fn bridge(&self) -> String {
+        let hash = Sha256::digest(self.dir.as_os_str().as_encoded_bytes());
+        format!("svp-{}", hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect::<String>())
+    }
+
+    fn firewall(&self) -> Firewall {
+        Firewall::of(&self.bridge())
+    }
+
+    /// Options of `docker network create`. No masquerading either: what would get past the firewall would leave with an address to which
+    /// nothing comes back.
+    pub(super) fn bridge_options(&self) -> [String; 4] {
+        let name = format!("com.docker.network.bridge.name={}", self.bridge());
+        ["--opt".into(), name, "--opt".into(), "com.docker.network.bridge.enable_ip_masquerade=false".into()]
+    }
+
+    /// Whatever is sent out of the bridge goes through FORWARD, where it is rejected. Without forwarding on that one interface the kernel would
+    /// drop it silently; and for the whole machine (what dockerd would do) it must not be switched on.
+    pub(super) fn forward_to_firewall(&self) -> Result<(), EngineError> {
+        let path = PathBuf::from(format!("/proc/sys/net/ipv4/conf/{}/forwarding", self.bridge()));
+        fs::write(&path, "1").map_err(EngineError::file("write 1 to", &path))
     }
 
     /// What lives as long as the daemon: socket, pidfile, exec root.
@@ -96,7 +117,7 @@ impl Private {
             return Err(EngineError::NotHere { cause: Box::new(cause), needs: "root" });
         }
         raise_limits(progress);
-        firewall::raise().await.map_err(EngineError::Firewall)?;
+        self.firewall().raise().await.map_err(EngineError::Firewall)?;
         let withheld = oci::missing()?;
         let wrapper = if withheld.is_empty() { None } else { Some(self.refresh_wrapper(&withheld).await?) };
         if self.running().is_some() {
@@ -201,7 +222,7 @@ impl Private {
     pub(super) async fn stop(&self) -> Result<Stopped, EngineError> {
         let Some(pid) = self.running() else {
             if geteuid().is_root() && tool::find("iptables").is_some() {
-                firewall::lower().await.map_err(EngineError::Firewall)?;
+                self.firewall().lower().await.map_err(EngineError::Firewall)?;
             }
             return Ok(Stopped::NotRunning);
         };
@@ -213,7 +234,7 @@ impl Private {
         let containers = self.empty().await.unwrap_or_default();
         kill_process(pid, Signal::TERM).map_err(signal)?;
         self.ended(end).await?;
-        firewall::lower().await.map_err(EngineError::Firewall)?;
+        self.firewall().lower().await.map_err(EngineError::Firewall)?;
         self.unmount().await?;
         remove(&self.socket())?;
         remove(&self.pidfile())?;
@@ -254,13 +275,6 @@ impl Private {
         let ended = wait::events("the private dockerd to end", STOP, next, Look::Ready).await;
         ended.map_err(|e| EngineError::of_wait(e, format!("its log is {}", self.log().display())))
     }
-}
-
-/// Whatever is sent out of the bridge goes through FORWARD, where it is rejected. Without forwarding on that one interface the kernel would
-/// drop it silently; and for the whole machine (what dockerd would do) it must not be switched on.
-pub(super) fn forward_to_firewall() -> Result<(), EngineError> {
-    let path = PathBuf::from(format!("/proc/sys/net/ipv4/conf/{BRIDGE}/forwarding"));
-    fs::write(&path, "1").map_err(EngineError::file("write 1 to", &path))
 }
 
 fn raise_limits(progress: &Progress) {
