@@ -388,3 +388,7 @@ impl Build<'_> {
 fn in_part(part: &str, cause: ImagesError) -> ImagesError {
     ImagesError::Part { part: part.into(), cause: Box::new(cause) }
 }
+/// A program that was built for the user's side.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    Some(crate::dirs::cache().join("bin").join(name)).filter(|path| path.exists())
+}

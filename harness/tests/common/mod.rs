@@ -1,0 +1,413 @@
+//! A world of its own for each test of the command line: a small project, folders in the places of the user's, and fakes in the place of every
+//! tool that svidproof starts. Nothing here stands for svidproof itself: that is the real program.
+
+#![allow(clippy::unwrap_used, reason = "allow-unwrap-in-tests covers test functions alone")]
+#![allow(dead_code, unused_macros, unused_imports, reason = "each test file uses its part")]
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The scenario of the project: nothing is wrong with it.
+pub(crate) const SCENARIO: &str = r#"scenario: web
+trust-domain: example.org
+spire: {namespace: spire, server: spire-server, socket-dir: /run/spire}
+install:
+  - - {release: web, chart: helm/web, namespace: web}
+registration:
+  - id: /ns/web/sa/web
+    select: ["k8s:ns:web"]
+endpoints:
+  web:
+    service: web/web
+    port: 443
+    identity: /ns/web/sa/web
+    published: {node-port: 30443}
+    admin: 9901
+clients: {friend: /ns/web/sa/friend, nobody: none}
+stages:
+  - stage: open
+    checks:
+      - {check: friend gets in, as: friend, to: web, send: GET /, expect: {status: 200}}
+      - {check: nobody is refused, as: nobody, to: web, send: GET /, expect: {alert: certificate_required}, control: friend gets in}
+"#;
+
+/// Where [`World::new`] puts it, as a person in the project would name it.
+pub(crate) const FILE: &str = "tests/scenarios/web.yaml";
+
+const IMAGES: &str = r#"go:
+  - {part: tools, module: example.test/tools, programs: {helm: example.test/tools/helm, kind: example.test/tools/kind}}
+tools: [tools/helm, tools/kind]
+debian: {part: debian, version: "12", suite: bookworm, packages: [], remove: []}
+pip: []
+c: []
+cargo: {part: apps, programs: {}}
+images: []
+node: {upstream: "kindest/node:v1", files: {}, text: {}, links: {}, folders: [], environment: {}, entrypoint: [/init], stop-signal: TERM}
+"#;
+
+/// All that svidproof may start. A test that wants one to be called says what it does; the others fail, and say so.
+const TOOLS: [&str; 14] = [
+    "cargo",
+    "cc",
+    "debootstrap",
+    "docker",
+    "dockerd",
+    "go",
+    "helm",
+    "iptables",
+    "kind",
+    "kubectl",
+    "python3",
+    "runc",
+    "terraform",
+    "tofu",
+];
+
+/// A docker that answers, and has the clusters' network.
+pub(crate) const DOCKER: &str = r#"case "$1 $2" in
+"info --format") echo '{"ServerVersion": "1.2.3", "DockerRootDir": "/fake", "ContainersRunning": 0}' ;;
+"network ls") echo 0123456789ab ;;
+esac"#;
+
+/// A terraform that makes nothing but a state.
+pub(crate) const TERRAFORM: &str = r#"case "$1" in
+apply) echo '{}' > terraform.tfstate ;;
+esac"#;
+
+pub(crate) struct World {
+    _dir: tempfile::TempDir,
+    pub(crate) root: PathBuf,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let world = Self { root: dir.path().canonicalize().unwrap(), _dir: dir };
+        let project = world.project();
+        for folder in ["home", "cache", "state", "fakes"] {
+            fs::create_dir(world.root.join(folder)).unwrap();
+        }
+        let module = "module fake\n\nrequire example.test/tools v1.0.0\n";
+        let own = [
+            ("helm/web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.0.0\n"),
+            ("helm/probe/Chart.yaml", "apiVersion: v2\nname: probe\nversion: 1.0.0\n"),
+            (FILE, SCENARIO),
+            ("fixtures/images/images.yaml", IMAGES),
+            ("fixtures/images/tools/go.mod", module),
+            ("Cargo.toml", ""),
+            ("Cargo.lock", ""),
+        ];
+        for (path, text) in own {
+            fs::create_dir_all(project.join(path).parent().unwrap()).unwrap();
+            fs::write(project.join(path), text).unwrap();
+        }
+        // The real one: what it does when things go wrong is under test too.
+        let terraform = Path::new(env!("CARGO_MANIFEST_DIR")).join("../terraform/kind");
+        fs::create_dir_all(project.join("terraform/kind")).unwrap();
+        for entry in fs::read_dir(terraform).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
+            fs::copy(entry.path(), project.join("terraform/kind").join(entry.file_name())).unwrap();
+        }
+        for tool in TOOLS {
+            world.fake(tool, "echo \"fake-${0##*/}: no test wants me to be called\" >&2\nexit 97");
+        }
+        world
+    }
+
+    /// A world in which images are built and docker answers, so that a run gets as far as terraform.
+    pub(crate) fn with_images() -> Self {
+        let world = Self::new();
+        world.fake("docker", DOCKER);
+        world.fake("cargo", "");
+        // What it builds are the fakes of the same names.
+        let fakes = world.root.join("fakes");
+        let build =
+            format!("while [ \"$1\" != -o ]; do shift; done\ncp {0}/fake-helm \"$2/helm\"\ncp {0}/fake-kind \"$2/kind\"", fakes.display());
+        world.fake("go", &format!("[ \"$1\" = version ] && exec echo go version fake\n{build}"));
+        world
+    }
+
+    pub(crate) fn project(&self) -> PathBuf {
+        self.root.join("project")
+    }
+
+    /// Replaces text of the project's scenario.
+    pub(crate) fn edit(&self, from: &str, to: &str) {
+        assert!(SCENARIO.contains(from), "{from:?} is not in the scenario");
+        fs::write(self.project().join(FILE), SCENARIO.replace(from, to)).unwrap();
+    }
+
+    /// Puts a fake onto PATH in the place of `tool`: a shell script that first records its arguments.
+    pub(crate) fn fake(&self, tool: &str, script: &str) {
+        let (fake, place) = (self.root.join(format!("fakes/fake-{tool}")), self.root.join("fakes").join(tool));
+        let record = format!("echo \"{tool} $*\" >> '{}'", self.calls_file().display());
+        fs::write(&fake, format!("#!/bin/sh\n# A fake, in the place of {tool}.\n{record}\n{script}\n")).unwrap();
+        fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
+        // Again for a test that changes a fake.
+        let _ = fs::remove_file(&place);
+        symlink(fake.file_name().unwrap(), place).unwrap();
+    }
+
+    /// Lets the machine's own terraform through, in the place of its fake.
+    pub(crate) fn real_terraform(&self) {
+        let path = std::env::var_os("PATH").unwrap();
+        let mut places = std::env::split_paths(&path).flat_map(|dir| ["terraform", "tofu"].map(|name| dir.join(name)));
+        let real = places.find(|path| path.is_file()).expect("terraform or tofu is on PATH: ./scripts/setup installs one");
+        let place = self.root.join("fakes/terraform");
+        fs::remove_file(&place).unwrap();
+        symlink(real, place).unwrap();
+    }
+
+    pub(crate) fn path(&self) -> String {
+        format!("{}:/usr/bin:/bin", self.root.join("fakes").display())
+    }
+
+    /// The real program in this world, and nothing else of the machine's environment.
+    #[allow(clippy::disallowed_methods, reason = "tool.rs starts what svidproof starts; this starts svidproof")]
+    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.project()).env_clear().env("PATH", self.path()).env("HOME", self.root.join("home"));
+        command.env("XDG_CACHE_HOME", self.root.join("cache")).env("XDG_STATE_HOME", self.root.join("state"));
+        command
+    }
+
+    pub(crate) fn svidproof(&self, args: &[&str]) -> assert_cmd::assert::Assert {
+        let mut command = self.command(assert_cmd::cargo::cargo_bin!("svidproof"));
+        command.args(args);
+        assert_cmd::Command::from_std(command).assert()
+    }
+
+    /// The same, under way, with fakes that block.
+    pub(crate) fn start(&self, args: &[&str], blocks: &[&Block]) -> Running {
+        let mut command = self.command(assert_cmd::cargo::cargo_bin!("svidproof"));
+        let mut child = command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let blocks: Vec<_> = blocks.iter().map(|block| (block.alive.clone(), Arc::clone(&block.reached))).collect();
+        let said = std::thread::spawn(move || {
+            let mut said = vec![];
+            stderr.read_to_end(&mut said).unwrap();
+            // svidproof has ended. A test that still waits for a fake is told, for it would wait for ever.
+            for (pipe, _) in blocks.iter().filter(|(_, reached)| !reached.load(Ordering::SeqCst)) {
+                let mut pipe = File::options().read(true).write(true).open(pipe).unwrap();
+                writeln!(pipe, "never: svidproof ended; it said\n{}", String::from_utf8_lossy(&said)).unwrap();
+                std::mem::forget(pipe);
+            }
+            said
+        });
+        Running { child, said }
+    }
+
+    /// How the fakes were called, in order.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        fs::read_to_string(self.calls_file()).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
+    pub(crate) fn called(&self, with: &str) -> bool {
+        self.calls().iter().any(|call| call.starts_with(with))
+    }
+
+    /// Those of one tool.
+    pub(crate) fn calls_of(&self, tool: &str) -> String {
+        self.calls().into_iter().filter(|call| call.split(' ').next() == Some(tool)).collect::<Vec<_>>().join("\n")
+    }
+
+    fn calls_file(&self) -> PathBuf {
+        self.root.join("calls")
+    }
+
+    /// For snapshots: what differs from run to run goes by a name.
+    pub(crate) fn settings(&self) -> insta::Settings {
+        let mut settings = insta::Settings::clone_current();
+        let root = self.root.display().to_string().replace('.', r"\.");
+        for (pattern, name) in [
+            (root.as_str(), "[world]"),
+            (r"\b[0-9a-f]{8}\b", "[run]"),
+            (r"\b[0-9a-f]{16}\b", "[key]"),
+            (r" +\d+\.\d s", " [time]"),
+            (r"127\.0\.0\.1:\d+", "127.0.0.1:[port]"),
+            (r"\bport \d+", "port [port]"),
+            // Parts are made side by side.
+            (r"(?m)^  [✓✗] .*\n", ""),
+            // What of docker's answer is read is not the tests' business.
+            (r"--format '\{[^']*'", "--format [format]"),
+        ] {
+            settings.add_filter(pattern, name);
+        }
+        settings
+    }
+
+    /// No run's folder, no node's folder, nothing in the user's home.
+    #[track_caller]
+    pub(crate) fn assert_nothing_is_left(&self) {
+        for folder in ["state/svidproof/runs", "cache/svidproof/nodes", "home"] {
+            assert_eq!(below(&self.root.join(folder)), Vec::<PathBuf>::new(), "left in {folder}");
+        }
+    }
+
+    /// The folders of the runs that are there.
+    pub(crate) fn runs(&self) -> Vec<PathBuf> {
+        below(&self.root.join("state/svidproof/runs"))
+    }
+
+    /// A run that was kept, as `up` leaves one on a cluster that is not svidproof's own.
+    pub(crate) fn kept_run(&self) {
+        let dir = self.root.join("state/svidproof/runs/0a1b2c3d");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("lease.jsonl"), "\"kept\"\n").unwrap();
+        let kubeconfig = self.root.join("kubeconfig");
+        let record = serde_json::json!({
+            "cluster": {"provider": "existing", "name": "stub", "kubeconfig": kubeconfig, "context": null, "published": {}},
+            "helm": "helm", "images": "those of the cluster", "scenarios": [self.project().join(FILE)], "applied": {},
+        });
+        fs::write(dir.join("session.json"), record.to_string()).unwrap();
+    }
+
+    /// A kubeconfig whose one context, `stub`, leads to this port of the loopback.
+    pub(crate) fn kubeconfig(&self, port: u16) -> String {
+        let path = self.root.join("kubeconfig");
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: stub\nclusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{port}'}}}}]\n\
+             users: [{{name: u, user: {{}}}}]\ncontexts: [{{name: stub, context: {{cluster: c, user: u}}}}]\n"
+        );
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    pub(crate) fn fifo(&self, name: &str) -> PathBuf {
+        let path = self.root.join(name);
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        path
+    }
+}
+
+fn below(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).map(|entries| entries.map(|entry| entry.unwrap().path()).collect()).unwrap_or_default()
+}
+
+/// A svidproof under way.
+pub(crate) struct Running {
+    child: Child,
+    said: JoinHandle<Vec<u8>>,
+}
+
+impl Running {
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub(crate) fn end(self) -> Output {
+        let output = self.child.wait_with_output().unwrap();
+        Output { stderr: self.said.join().unwrap(), ..output }
+    }
+}
+
+/// A place in a fake's script where it stops until the test says, or until it is ended.
+pub(crate) struct Block {
+    alive: PathBuf,
+    hold: PathBuf,
+    reached: Arc<AtomicBool>,
+}
+
+impl Block {
+    pub(crate) fn new(world: &World, name: &str) -> Self {
+        Self { alive: world.fifo(&format!("{name}-alive")), hold: world.fifo(&format!("{name}-hold")), reached: Arc::default() }
+    }
+
+    /// The fake holds the one pipe open as long as it or its child lives; its child reads from the other.
+    pub(crate) fn script(&self) -> String {
+        format!("exec 3> '{}'\necho up >&3\nsh -c \"read go < '{}'\"", self.alive.display(), self.hold.display())
+    }
+
+    /// For another svidproof.
+    pub(crate) fn again(&self) {
+        self.reached.store(false, Ordering::SeqCst);
+    }
+
+    /// Returns once the fake is there.
+    pub(crate) fn reached(&self) -> Reached {
+        let mut pipe = BufReader::new(File::open(&self.alive).unwrap());
+        let mut line = String::new();
+        pipe.read_line(&mut line).unwrap();
+        if line != "up\n" {
+            pipe.read_line(&mut line).unwrap();
+            panic!("the fake was {line}");
+        }
+        self.reached.store(true, Ordering::SeqCst);
+        Reached { pipe, hold: self.hold.clone() }
+    }
+}
+
+pub(crate) struct Reached {
+    pipe: BufReader<File>,
+    hold: PathBuf,
+}
+
+impl Reached {
+    /// Lets the fake go on.
+    pub(crate) fn release(&self) {
+        File::options().write(true).open(&self.hold).unwrap().write_all(b"on\n").unwrap();
+    }
+
+    /// Returns once the fake and its child are gone.
+    pub(crate) fn gone(mut self) {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(self.pipe.read_to_end(&mut vec![]).unwrap()));
+        let rest = receiver.recv_timeout(Duration::from_secs(30)).expect("the fake and its child end");
+        assert_eq!(rest, 0);
+    }
+}
+
+/// A stub of an API server: it says its version, knows no namespace, and takes every deletion. Returns its port.
+pub(crate) fn stub_api() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map(Result::unwrap) {
+            let mut head = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+            let request = head.next().unwrap_or_default();
+            head.take_while(|line| !line.is_empty()).for_each(drop);
+            let (status, body) = if request.starts_with("GET /version") {
+                let version = serde_json::json!({
+                    "major": "1", "minor": "36", "gitVersion": "v1.36.0-stub", "gitCommit": "", "gitTreeState": "", "buildDate": "",
+                    "goVersion": "", "compiler": "", "platform": "",
+                });
+                ("200 OK", version)
+            } else {
+                let status = serde_json::json!({
+                    "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "stub: not found",
+                    "reason": "NotFound", "code": 404,
+                });
+                ("404 Not Found", status)
+            };
+            let body = body.to_string();
+            let head =
+                format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}", body.len());
+            // The client may have gone meanwhile.
+            let _ = write!(stream, "{head}\r\n\r\n{body}");
+        }
+    });
+    port
+}
+
+/// What svidproof said.
+pub(crate) fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Compares with an inline snapshot, in the world's names.
+macro_rules! snapshot {
+    ($world:expr, $text:expr, @$expected:literal) => {
+        $world.settings().bind(|| insta::assert_snapshot!($text, @$expected))
+    };
+}
+pub(crate) use snapshot;
