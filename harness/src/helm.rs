@@ -11,6 +11,8 @@ use crate::tool::{Tool, ToolError};
 pub enum HelmError {
     #[error("release {release} (chart {}, namespace {namespace}): {source}", chart.display())]
     Upgrade { release: String, chart: PathBuf, namespace: String, source: ToolError },
+    #[error("release {release} (chart {}, namespace {namespace}) could not be rendered: {source}", chart.display())]
+    Render { release: String, chart: PathBuf, namespace: String, source: ToolError },
     #[error("release {release} (namespace {namespace}) could not be uninstalled: {source}")]
     Uninstall { release: String, namespace: String, source: ToolError },
     #[error("could not write the values of release {release} to {}: {source}", path.display())]
@@ -64,6 +66,11 @@ impl Helm {
         workloads(&answer.manifest, namespace).map_err(|problem| HelmError::Answer { release: release.into(), problem })
     }
 
+    /// The manifests that `upgrade` would send, without a look at the cluster.
+    pub async fn rendered(&self, release: &str, chart: &Path, namespace: &str, values: &Value) -> Result<String, HelmError> {
+        render(self.tool(), release, chart, namespace, values).await
+    }
+
     /// Uninstalls; a release that is not there is as good as gone.
     pub async fn uninstall(&self, release: &str, namespace: &str) -> Result<(), HelmError> {
         let tool = self.tool().args([
@@ -86,6 +93,18 @@ impl Helm {
             None => tool,
         }
     }
+}
+
+/// The manifests of a chart, with `program` as Helm, for no cluster in particular.
+pub async fn template(program: &Path, release: &str, chart: &Path, namespace: &str, values: &Value) -> Result<String, HelmError> {
+    render(Tool::new(program), release, chart, namespace, values).await
+}
+
+async fn render(tool: Tool, release: &str, chart: &Path, namespace: &str, values: &Value) -> Result<String, HelmError> {
+    let tool = tool.args(["template", release]).arg(chart).args(["--namespace", namespace, "--include-crds", "--values", "-"]);
+    let values = if values.is_null() { "{}".into() } else { values.to_string() };
+    let failed = |source| HelmError::Render { release: release.into(), chart: chart.into(), namespace: namespace.into(), source };
+    tool.stdin(values).run().await.map(|output| output.stdout).map_err(failed)
 }
 
 #[derive(Deserialize)]
@@ -112,13 +131,15 @@ struct Metadata {
     namespace: Option<String>,
 }
 
+/// The documents of a manifest, without those that hold nothing. Helm puts each after a line of its own.
+pub fn documents(manifest: &str) -> impl Iterator<Item = &str> {
+    let holds = |document: &&str| !document.lines().all(|line| line.trim().is_empty() || line.starts_with('#'));
+    manifest.split("\n---").map(|text| text.trim_start_matches("---")).filter(holds)
+}
+
 fn workloads(manifest: &str, namespace: &str) -> Result<Vec<Workload>, String> {
     let mut found = vec![];
-    // Helm puts each document after a line of its own.
-    for document in manifest.split("\n---").map(|text| text.trim_start_matches("---")) {
-        if document.lines().all(|line| line.trim().is_empty() || line.starts_with('#')) {
-            continue;
-        }
+    for document in documents(manifest) {
         let object: Object = serde_saphyr::from_str(document).map_err(|e| format!("{e} in the manifest {document:.200}"))?;
         let (Some(WorkloadKindOrOther::Workload(kind)), Some(Metadata { name: Some(name), namespace: own })) =
             (object.kind, object.metadata)

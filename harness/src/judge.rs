@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use svidproof_probe::protocol::{Failure, Observation, Outcome, TlsVersions};
 
 use crate::alert;
 use crate::plan::{Cell, CellId};
-use crate::scenario::{Counted, Endpoint, Expect, Scenario};
+use crate::scenario::{Counted, Endpoint, Expect, Kind, Scenario};
 use crate::verdict::Verdict;
 
 /// What Envoy's RBAC filter answers with a 403.
@@ -22,6 +23,8 @@ const RBAC_DENIED: &str = "RBAC: access denied";
 pub struct Evidence {
     /// What Envoy counted during the window, over all of the endpoint's pods.
     pub counted: Counted,
+    /// Whether an RBAC filter is there, which counts what it allows too.
+    pub rbac: bool,
     /// The cells whose request the application logged; `None` where the log was not read.
     pub reached: Option<BTreeSet<CellId>>,
 }
@@ -39,7 +42,7 @@ pub struct Judged {
 }
 
 /// One endpoint's two accounts of the window, side by side.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Account {
     pub endpoint: String,
     /// By Envoy; absent where it could not be read.
@@ -50,7 +53,7 @@ pub struct Account {
     pub reached: Option<bool>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Control {
     pub check: String,
     pub held: bool,
@@ -186,7 +189,12 @@ impl<'a> Window<'a> {
         let caused: Vec<_> = self.cells.iter().flat_map(|cell| self.caused(cell)).collect();
         for (endpoint, counted) in caused {
             let tally = self.tallies.entry(endpoint).or_default();
-            *tally = plus(*tally, counted);
+            *tally = *tally + counted;
+        }
+        for (endpoint, tally) in &mut self.tallies {
+            if matches!(self.evidence.get(*endpoint), Some(Ok(Evidence { rbac: true, .. }))) {
+                tally.allowed = tally.forwarded;
+            }
         }
     }
 
@@ -194,9 +202,10 @@ impl<'a> Window<'a> {
     fn caused(&self, cell: &'a Cell) -> Vec<(&'a str, Counted)> {
         let outcome = self.observed(cell).map(|observation| &observation.outcome);
         let mut caused = match outcome {
-            Some(Outcome::Alert { number }) => vec![(cell.endpoint.as_str(), refusal(*number, cell.nobody))],
+            Some(Outcome::Alert { number }) => vec![(cell.endpoint.as_str(), refusal(cell, *number).once())],
             Some(Outcome::Response { headers, .. }) => self.passage(cell, outcome.is_some_and(is_rbac_denial), is_local_reply(headers)),
-            Some(Outcome::ServerRefused { .. } | Outcome::Failed { .. }) | None => return vec![],
+            Some(Outcome::ServerRefused { .. }) => return vec![(cell.endpoint.as_str(), Kind::Broken.once())],
+            Some(Outcome::Failed { .. }) | None => return vec![],
         };
         let upstream = self.endpoint(&cell.endpoint).and_then(|endpoint| endpoint.upstream.as_deref());
         caused.extend(upstream.zip(cell.expect.upstream));
@@ -239,6 +248,8 @@ impl<'a> Window<'a> {
             (tallied.chain, counted.chain, "chain refusal", "chain refusals", "fail_verify_error"),
             (tallied.denied, counted.denied, "RBAC denial", "RBAC denials", "rbac.denied"),
             (tallied.forwarded, counted.forwarded, "forwarded request", "forwarded requests", "upstream_rq_total"),
+            (tallied.broken, counted.broken, "broken handshake", "broken handshakes", "connection_error"),
+            (tallied.allowed, counted.allowed, "request that the policy allowed", "requests that the policy allowed", "rbac.allowed"),
         ];
         let differing = kinds.iter().filter(|(tallied, counted, ..)| tallied != counted);
         let differences: Vec<_> = differing
@@ -276,6 +287,9 @@ impl<'a> Window<'a> {
             Some(Observation { outcome: Outcome::Failed { kind, detail }, .. }) => {
                 let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
                 (Verdict::Errored, format!("neither an answer nor a refusal: {}{detail}", failure_in_words(*kind)))
+            }
+            Some(Observation { outcome: Outcome::ServerRefused { reason }, .. }) if !cell.expect.is_stated() => {
+                (Verdict::Errored, format!("the client turned the server's certificate down: {reason}"))
             }
             Some(observation) => {
                 let differences = differences(cell, observation);
@@ -317,7 +331,7 @@ impl<'a> Window<'a> {
             }
         }
         if let Some(endpoint) = self.logging(cell) {
-            match (self.reached(cell), cell.expect.is_refusal()) {
+            match (self.reached(cell), self.is_refused(cell)) {
                 (None, _) if doubts.is_empty() => doubts.push(format!("nothing says what reached the application at {endpoint}")),
                 (Some(true), true) => {
                     doubts.push(format!("evidence disagrees at {endpoint}: refused, yet the request reached the application"));
@@ -341,6 +355,18 @@ impl<'a> Window<'a> {
         doubts
     }
 
+    /// Whether the request must not have reached the application: by what is expected, or else by what was seen.
+    fn is_refused(&self, cell: &'a Cell) -> bool {
+        if cell.expect.is_stated() {
+            return cell.expect.is_refusal();
+        }
+        self.observed(cell).is_none_or(|seen| match &seen.outcome {
+            // An answer of an Envoy further on has passed the first, and shows no sign of who gave it: the log tells.
+            Outcome::Response { status, .. } if *status >= 400 && self.route(cell).len() > 1 => self.reached(cell) != Some(true),
+            _ => !is_from_application(seen),
+        })
+    }
+
     /// Whether every cell of a control was answered as it expects, by the application where its log can tell.
     fn control(&self, check: &str) -> Result<(), String> {
         let mut cells = self.cells.iter().filter(|cell| cell.check == check).peekable();
@@ -361,31 +387,24 @@ impl<'a> Window<'a> {
     }
 }
 
-/// What an alert says that Envoy counted.
-fn refusal(number: u8, nobody: bool) -> Counted {
-    let none = Counted::default();
+/// What an alert says that Envoy counted. Where it is the expected one, the scenario may know better: one alert can stand for several.
+fn refusal(cell: &Cell, number: u8) -> Kind {
+    let expected = cell.expect.alert.as_ref().and_then(alert::number) == Some(number);
+    if let Some(kind) = cell.expect.counts.filter(|_| expected) {
+        return kind;
+    }
     match number {
-        alert::CERTIFICATE_REQUIRED => Counted { no_cert: 1, ..none },
+        alert::CERTIFICATE_REQUIRED => Kind::NoCert,
         // TLS 1.2 has no word of its own for it.
-        alert::HANDSHAKE_FAILURE if nobody => Counted { no_cert: 1, ..none },
-        alert::CERTIFICATE_UNKNOWN => Counted { san: 1, ..none },
+        alert::HANDSHAKE_FAILURE if cell.nobody => Kind::NoCert,
+        alert::CERTIFICATE_UNKNOWN => Kind::San,
         alert::BAD_CERTIFICATE
         | alert::UNSUPPORTED_CERTIFICATE
         | alert::CERTIFICATE_REVOKED
         | alert::CERTIFICATE_EXPIRED
         | alert::UNKNOWN_CA
-        | alert::ACCESS_DENIED => Counted { chain: 1, ..none },
-        _ => none,
-    }
-}
-
-fn plus(a: Counted, b: Counted) -> Counted {
-    Counted {
-        no_cert: a.no_cert + b.no_cert,
-        san: a.san + b.san,
-        chain: a.chain + b.chain,
-        denied: a.denied + b.denied,
-        forwarded: a.forwarded + b.forwarded,
+        | alert::ACCESS_DENIED => Kind::Chain,
+        _ => Kind::Broken,
     }
 }
 
@@ -395,7 +414,7 @@ fn differences(cell: &Cell, observation: &Observation) -> Vec<String> {
     let expected = match (&expect.alert, expect.status) {
         (Some(name), _) => alert::number(name).map_or_else(|| format!("an alert {name:?}"), alert::in_words),
         (None, Some(status)) => status.to_string(),
-        (None, None) => return vec!["nothing is expected".into()],
+        (None, None) => return vec![],
     };
     let seen = in_words(&observation.outcome);
     match &observation.outcome {

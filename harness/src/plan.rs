@@ -2,7 +2,7 @@
 
 use svidproof_probe::protocol::{Http, TlsVersions};
 
-use crate::scenario::{Expect, Scenario, Stage};
+use crate::scenario::{Client, Expect, Scenario, Stage};
 
 /// The request header that carries a cell's id, by which the application's log tells whose request came through.
 pub const CELL_HEADER: &str = "x-svidproof-cell";
@@ -22,6 +22,7 @@ pub struct Cell {
     pub nobody: bool,
     pub endpoint: String,
     pub method: String,
+    /// As the scenario writes it: see [`written_out`].
     pub target: String,
     pub http: Http,
     pub tls: TlsVersions,
@@ -30,6 +31,18 @@ pub struct Cell {
     pub expect: Expect,
     /// The check of the same stage that must hold for this cell to count.
     pub control: Option<String>,
+    pub finding: Option<String>,
+}
+
+/// A target as it goes out: `{x*8192}` in it stands for that many `x`.
+pub fn written_out(target: &str) -> String {
+    let times = || {
+        let (before, rest) = target.split_once('{')?;
+        let (token, after) = rest.split_once('}')?;
+        let (text, times) = token.split_once('*')?;
+        Some(format!("{before}{}{after}", text.repeat(times.parse().ok()?)))
+    };
+    times().unwrap_or_else(|| target.into())
 }
 
 /// The cells of a stage, in the order of the file. A control is a check of the stage, so its cells are among them: nothing is dialled twice.
@@ -49,7 +62,7 @@ pub fn plan(scenario: &Scenario, stage: &Stage, run: &str) -> Vec<Cell> {
             stage: stage.name.clone(),
             check: check.name.clone(),
             client: client.into(),
-            nobody: scenario.clients.get(client).is_some_and(|client| client.identity().is_none()),
+            nobody: scenario.clients.get(client).is_some_and(Client::is_nobody),
             endpoint: check.to.clone(),
             method: method.into(),
             target: target.into(),
@@ -58,8 +71,23 @@ pub fn plan(scenario: &Scenario, stage: &Stage, run: &str) -> Vec<Cell> {
             headers: own.chain([(CELL_HEADER.into(), id.clone())]).collect(),
             expect: check.expect.clone(),
             control: check.control.clone(),
+            finding: check.finding.clone(),
             id,
         }
     };
     dials.enumerate().map(cell).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::written_out;
+
+    #[test]
+    fn a_long_target_is_written_out() {
+        assert_eq!(written_out("/a/{x*3}/b"), "/a/xxx/b");
+        assert_eq!(written_out("/a/{xy*2}"), "/a/xyxy");
+        for plain in ["/a", "/{a}", "/{a*b}", "/a*3}"] {
+            assert_eq!(written_out(plain), plain);
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use svidproof_probe::protocol::{Answer, Ask, Call, Carried, Dial, Observation, Reply};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -98,48 +98,92 @@ impl Drop for Probe {
 
 /// Carries asks out and answers in until either side ends; says why it ended.
 ///
-/// The two ways go side by side: a probe whose answers nobody takes stops taking asks.
-async fn serve(mut process: kube::api::AttachedProcess, mut queue: mpsc::Receiver<Asked>) -> String {
-    let (Some(mut stdin), Some(stdout), Some(mut stderr)) = (process.stdin(), process.stdout(), process.stderr()) else {
+/// The two ways go side by side: both run over one connection, which takes no ask while an answer waits to be read.
+async fn serve(mut process: kube::api::AttachedProcess, queue: mpsc::Receiver<Asked>) -> String {
+    let (Some(stdin), Some(stdout), Some(mut stderr)) = (process.stdin(), process.stdout(), process.stderr()) else {
         return "its standard streams are missing".into();
     };
-    let waiting = Mutex::new(BTreeMap::<u64, oneshot::Sender<Answer>>::new());
-    let waiting = || waiting.lock().unwrap_or_else(PoisonError::into_inner);
-    let out = async {
-        for id in 1.. {
-            let Some((ask, reply)) = queue.recv().await else { break };
-            waiting().insert(id, reply);
-            let Ok(mut line) = serde_json::to_vec(&Call { id, ask }) else { return "an ask could not be written".into() };
-            line.push(b'\n');
-            if let Err(e) = stdin.write_all(&line).await {
-                return e.to_string();
-            }
-        }
-        "nobody needs it any more".into()
-    };
-    let back = async {
-        let mut lines = BufReader::new(stdout).lines();
-        loop {
-            match lines.next_line().await {
-                Ok(Some(line)) => match serde_json::from_str::<Reply>(&line) {
-                    Ok(reply) => {
-                        let asker = waiting().remove(&reply.id);
-                        // An asker that was dropped needs no answer.
-                        drop(asker.map(|asker| asker.send(reply.answer)));
-                    }
-                    Err(e) => return format!("it answered what is not understood: {e} in {line:.200}"),
-                },
-                Ok(None) => {
-                    let mut complaint = String::new();
-                    let _ = stderr.read_to_string(&mut complaint).await;
-                    return format!("its output came to an end\n{}", crate::tool::last_lines(&complaint));
-                }
-                Err(e) => return e.to_string(),
-            }
-        }
-    };
+    let waiting = Waiting::default();
     tokio::select! {
-        problem = out => problem,
-        problem = back => problem,
+        ended = carry_out(stdin, queue, &waiting) => ended,
+        ended = carry_in(stdout, &waiting) => {
+            if let Some(problem) = ended {
+                return problem;
+            }
+            let mut complaint = String::new();
+            let _ = stderr.read_to_string(&mut complaint).await;
+            format!("its output came to an end\n{}", crate::tool::last_lines(&complaint))
+        }
+    }
+}
+
+/// Who waits for which answer.
+type Waiting = Mutex<BTreeMap<u64, oneshot::Sender<Answer>>>;
+
+async fn carry_out(mut stdin: impl AsyncWrite + Unpin, mut queue: mpsc::Receiver<Asked>, waiting: &Waiting) -> String {
+    for id in 1.. {
+        let Some((ask, reply)) = queue.recv().await else { break };
+        waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, reply);
+        let Ok(mut line) = serde_json::to_vec(&Call { id, ask }) else { return "an ask could not be written".into() };
+        line.push(b'\n');
+        if let Err(e) = stdin.write_all(&line).await {
+            return e.to_string();
+        }
+    }
+    "nobody needs it any more".into()
+}
+
+/// `None` where the output ended.
+async fn carry_in(stdout: impl AsyncRead + Unpin, waiting: &Waiting) -> Option<String> {
+    let mut lines = BufReader::new(stdout).lines();
+    loop {
+        let line = match lines.next_line().await {
+            Ok(line) => line?,
+            Err(e) => return Some(e.to_string()),
+        };
+        match serde_json::from_str::<Reply>(&line) {
+            Ok(reply) => {
+                let asker = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&reply.id);
+                // An asker that was dropped needs no answer.
+                let _ = asker.map(|asker| asker.send(reply.answer));
+            }
+            Err(e) => return Some(format!("it answered what is not understood: {e} in {line:.200}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection that takes little in either direction, as that of an exec does, with a probe that answers at once and at length.
+    #[tokio::test]
+    async fn many_long_asks_and_answers_do_not_wait_for_each_other() {
+        const ASKS: usize = 200;
+        let (ours, theirs) = tokio::io::duplex(512);
+        let (stdout, stdin) = tokio::io::split(ours);
+        let (their_reading, mut their_writing) = tokio::io::split(theirs);
+        let probe = async {
+            let mut lines = BufReader::new(their_reading).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                let call: Call = serde_json::from_str(&line).unwrap();
+                let reply = serde_json::to_string(&Reply { id: call.id, answer: Answer::Error("x".repeat(2000)) }).unwrap();
+                their_writing.write_all(format!("{reply}\n").as_bytes()).await.unwrap();
+            }
+        };
+        let (asks, queue) = mpsc::channel(64);
+        let waiting = Waiting::default();
+        let asked = futures::future::join_all((0..ASKS).map(async |_| {
+            let (reply, answer) = oneshot::channel();
+            asks.send((Ask::Fetch { id: "y".repeat(2000) }, reply)).await.unwrap();
+            answer.await.unwrap()
+        }));
+        let answers = tokio::select! {
+            answers = asked => answers,
+            ended = carry_out(stdin, queue, &waiting) => panic!("{ended}"),
+            ended = carry_in(stdout, &waiting) => panic!("{ended:?}"),
+            () = probe => panic!("the probe ended"),
+        };
+        assert_eq!(answers.len(), ASKS);
     }
 }

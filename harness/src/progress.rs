@@ -9,9 +9,12 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// A finished phase.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct Phase {
     pub name: String,
+    /// When it began, in seconds since the command did: phases of two scenarios run side by side.
+    pub started: f64,
+    /// How long it took.
     pub seconds: f64,
 }
 
@@ -20,6 +23,7 @@ pub struct Phase {
 pub struct Progress(Arc<Inner>);
 
 struct Inner {
+    begun: Instant,
     spinners: Option<MultiProgress>,
     colour: bool,
     phases: Mutex<Vec<Phase>>,
@@ -30,7 +34,7 @@ impl Progress {
     pub fn new() -> Self {
         let terminal = std::io::stderr().is_terminal();
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self(Arc::new(Inner { spinners: terminal.then(MultiProgress::new), colour, phases: Mutex::default() }))
+        Self(Arc::new(Inner { begun: Instant::now(), spinners: terminal.then(MultiProgress::new), colour, phases: Mutex::default() }))
     }
 
     /// A phase of the run.
@@ -104,8 +108,10 @@ impl Step {
     pub fn done(mut self) {
         self.finish("✓", "\x1b[32m");
         if self.phase {
-            let phase = Phase { name: self.name.clone(), seconds: (self.begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0 };
-            self.progress.0.phases.lock().unwrap_or_else(PoisonError::into_inner).push(phase);
+            let inner = &self.progress.0;
+            let started = seconds(self.begun.duration_since(inner.begun));
+            let phase = Phase { name: self.name.clone(), started, seconds: seconds(self.begun.elapsed()) };
+            inner.phases.lock().unwrap_or_else(PoisonError::into_inner).push(phase);
         }
     }
 
@@ -116,6 +122,11 @@ impl Step {
         }
         self.progress.ended(self, mark, colour);
     }
+}
+
+/// To the millisecond.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 impl Drop for Step {

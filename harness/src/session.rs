@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::engine::{self, EngineError};
+use crate::forge::{Authority, ForgeError, authorities};
 use crate::helm::{Helm, HelmError, merged};
 use crate::images::{self, ImagesError, Source};
 use crate::kube::{Backend, Kube, KubeError};
@@ -50,6 +51,8 @@ pub enum SessionError {
     #[error("scenario {scenario}: {source}")]
     Spire { scenario: String, source: SpireError },
     #[error("scenario {scenario}: {source}")]
+    Forge { scenario: String, source: ForgeError },
+    #[error("scenario {scenario}: {source}")]
     Probe { scenario: String, source: ProbeError },
     #[error("scenario {scenario}: no probe is ready in namespace {PROBE}\nhint: `svidproof up` installs it")]
     NoProbe { scenario: String },
@@ -73,8 +76,11 @@ pub struct Record {
     pub helm: PathBuf,
     /// Where the images came from.
     pub images: String,
+    /// What is in the images: part -> version. Empty where the cluster brought its own.
+    #[serde(default)]
+    pub versions: BTreeMap<String, String>,
     pub scenarios: Vec<PathBuf>,
-    /// Scenario and release -> what was last installed, as a fingerprint.
+    /// Scenario and release -> a digest of the manifests that were last installed.
     pub applied: BTreeMap<String, String>,
 }
 
@@ -127,9 +133,13 @@ impl Ground {
         self.record.lock().unwrap_or_else(PoisonError::into_inner).applied.get(key).cloned()
     }
 
-    fn note_applied(&self, key: String, fingerprint: String) -> Result<(), SessionError> {
+    /// `None`: nobody knows any more.
+    fn note_applied(&self, key: &str, fingerprint: Option<String>) -> Result<(), SessionError> {
         let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
-        record.applied.insert(key, fingerprint);
+        match fingerprint {
+            Some(fingerprint) => drop(record.applied.insert(key.into(), fingerprint)),
+            None => drop(record.applied.remove(key)),
+        }
         record.write(&self.dir)
     }
 }
@@ -171,6 +181,7 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     let record = Record {
         cluster,
         helm: program,
+        versions: local.as_ref().map(|(_, images)| images.versions.clone()).unwrap_or_default(),
         images: local.map_or_else(|| "those of the cluster".into(), |(_, images)| images.source.to_string()),
         scenarios: scenarios.iter().map(|scenario| std::path::absolute(&scenario.file).unwrap_or_else(|_| scenario.file.clone())).collect(),
         applied: BTreeMap::new(),
@@ -217,6 +228,7 @@ async fn bring_up(ground: &Ground, lease: &Lease, scenario: Scenario) -> Result<
     let phase = |what: &str| ground.progress.phase(format!("{name}: {what}"));
     let mut waves = scenario.install.iter();
     let step = phase("SPIRE server, bundle and entries");
+    give_authority(ground, lease, &scenario).await?;
     if let Some(first) = waves.next() {
         wave(ground, lease, &scenario, first).await?;
     }
@@ -239,6 +251,21 @@ async fn bring_up(ground: &Ground, lease: &Lease, scenario: Scenario) -> Result<
     Ok(Live { scenario, probe })
 }
 
+/// Makes the CA that the scenario's SPIRE server takes its own from, and puts it where the server looks for it.
+async fn give_authority(ground: &Ground, lease: &Lease, scenario: &Scenario) -> Result<(), SessionError> {
+    let Some(name) = &scenario.spire.authority_secret else { return Ok(()) };
+    let namespace = &scenario.spire.namespace;
+    note_namespace(ground, lease, scenario, namespace).await?;
+    if !ground.record().cluster.provider.is_disposable() {
+        lease.making(Thing::Secret { name: name.clone(), namespace: namespace.clone() })?;
+    }
+    let authority = Authority::kept(&authorities(&ground.dir), &scenario.trust_domain);
+    let Authority { certificate, key } = authority.map_err(|source| SessionError::Forge { scenario: scenario.name.clone(), source })?;
+    let data = [("tls.crt", certificate.as_str()), ("tls.key", key.as_str())];
+    let made = ground.kube.apply_secret(namespace, name, "kubernetes.io/tls", &data).await;
+    made.map_err(|source| SessionError::Kube { scenario: scenario.name.clone(), source })
+}
+
 async fn wave(ground: &Ground, lease: &Lease, scenario: &Scenario, releases: &[Release]) -> Result<(), SessionError> {
     let install = async |release: &Release| {
         note_release(ground, lease, scenario, &release.name, &release.namespace).await?;
@@ -249,12 +276,17 @@ async fn wave(ground: &Ground, lease: &Lease, scenario: &Scenario, releases: &[R
 
 /// Writes the release, and its namespace if it makes one, into the lease.
 async fn note_release(ground: &Ground, lease: &Lease, scenario: &Scenario, name: &str, namespace: &str) -> Result<(), SessionError> {
+    note_namespace(ground, lease, scenario, namespace).await?;
     if !ground.record().cluster.provider.is_disposable() {
-        let failed = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
-        if !ground.kube.namespace_exists(namespace).await.map_err(failed)? {
-            lease.making(Thing::Namespace { name: namespace.into() })?;
-        }
         lease.making(Thing::Release { name: name.into(), namespace: namespace.into() })?;
+    }
+    Ok(())
+}
+
+async fn note_namespace(ground: &Ground, lease: &Lease, scenario: &Scenario, namespace: &str) -> Result<(), SessionError> {
+    let failed = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
+    if !ground.record().cluster.provider.is_disposable() && !ground.kube.namespace_exists(namespace).await.map_err(failed)? {
+        lease.making(Thing::Namespace { name: namespace.into() })?;
     }
     Ok(())
 }
@@ -263,43 +295,27 @@ async fn note_release(ground: &Ground, lease: &Lease, scenario: &Scenario, name:
 pub async fn apply(ground: &Ground, scenario: &Scenario, release: &Release, values: &Value) -> Result<bool, SessionError> {
     let chart = scenario.root.join(&release.chart);
     let key = format!("{}/{}", scenario.name, release.name);
-    let fingerprint = fingerprint(&chart, values)?;
+    let helm = |source| SessionError::Helm { scenario: scenario.name.clone(), source };
+    // What a chart makes, not what it is made of: a file that changes nothing, or a value that nothing reads, upgrades nothing.
+    let rendered = ground.helm.rendered(&release.name, &chart, &release.namespace, values).await.map_err(helm)?;
+    let fingerprint: String = Sha256::digest(rendered).iter().map(|byte| format!("{byte:02x}")).collect();
     if ground.applied(&key).as_ref() == Some(&fingerprint) {
         return Ok(false);
     }
-    let helm = |source| SessionError::Helm { scenario: scenario.name.clone(), source };
     let kube = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
+    let step = ground.progress.part(format!("{}: release {}", scenario.name, release.name));
+    // An upgrade that fails half-way leaves neither the old nor the new: going back to the old has to be an upgrade too.
+    ground.note_applied(&key, None)?;
     let workloads = ground.helm.upgrade(&release.name, &chart, &release.namespace, values).await.map_err(helm)?;
     try_join_all(workloads.iter().map(|workload| ground.kube.rolled_out(workload, ROLL_OUT))).await.map_err(kube)?;
-    ground.note_applied(key, fingerprint)?;
+    ground.note_applied(&key, Some(fingerprint))?;
+    step.done();
     Ok(true)
 }
 
 /// The values of a release in a stage: its own, with the stage's and then a planted fault's over them.
 pub fn stage_values(release: &Release, over: &[&BTreeMap<String, Value>]) -> Value {
     over.iter().filter_map(|values| values.get(&release.name)).fold(release.values.clone(), |values, over| merged(&values, over))
-}
-
-/// Everything that a release is made of: its values, and its chart's files behind whatever links.
-fn fingerprint(chart: &Path, values: &Value) -> Result<String, SessionError> {
-    let mut hash = Sha256::new();
-    hash.update(values.to_string());
-    let mut folders = vec![chart.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let failed = |source| SessionError::File { what: "read", path: folder.clone(), source };
-        let entries = std::fs::read_dir(&folder).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        let mut paths: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
-        paths.sort();
-        for path in paths {
-            hash.update(path.as_os_str().as_encoded_bytes());
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                hash.update(std::fs::read(&path).map_err(|source| SessionError::File { what: "read", path: path.clone(), source })?);
-            }
-        }
-    }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Creates the scenario's entries and the probe's, and waits until the bundle is published.

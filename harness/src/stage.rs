@@ -12,13 +12,16 @@ use svidproof_probe::protocol::{
     Bundle, Carried, Credential, Dial, Failure, Http, Observation, Outcome, Request, Server, ServerName, Timing,
 };
 
-use crate::envoy::{Admin, EnvoyError};
+use crate::envoy::{Admin, Counters, EnvoyError};
+use crate::forge::{self, Authority, ForgeError, Forged, Signer, authorities};
 use crate::judge::{self, Evidence, Judged};
 use crate::kube::{Backend, Exec, Forward, KubeError, Resolved};
-use crate::plan::{CELL_HEADER, Cell, CellId, plan};
+use crate::plan::{CELL_HEADER, Cell, CellId, plan, written_out};
 use crate::probe::ProbeError;
-use crate::scenario::{Client, Counted, Endpoint, FullClient, Stage};
+use crate::scenario::{self, Client, Endpoint, FullClient, Stage};
 use crate::session::{Ground, Live, SessionError, apply, stage_values};
+use crate::spire::Server as SpireServer;
+use crate::verdict::Verdict;
 use crate::wait::{self, Look};
 
 /// A whole dial's bound: a refusal takes milliseconds, and Envoy's own upstream bound is 15 s.
@@ -42,6 +45,8 @@ pub enum StageError {
     Envoy { endpoint: String, source: EnvoyError },
     #[error(transparent)]
     Probe(#[from] ProbeError),
+    #[error(transparent)]
+    Forge(#[from] ForgeError),
     #[error("client {client}: its SVID could not be carried out of the cluster: {problem}")]
     Carry { client: String, problem: String },
 }
@@ -83,6 +88,8 @@ struct Window<'a> {
     cells: Vec<Cell>,
     endpoints: BTreeMap<String, Target<'a>>,
     carried: BTreeMap<String, Carried>,
+    /// By client; the reason where it could not be had.
+    forged: BTreeMap<String, Result<Credential, String>>,
 }
 
 struct Target<'a> {
@@ -111,10 +118,17 @@ impl<'a> Window<'a> {
             let target = Target::open(ground, &name, &scenario.endpoints[&name]).await?;
             Ok::<_, StageError>((name, target))
         });
-        let mut window =
-            Self { ground, live, cells, endpoints: try_join_all(targets).await?.into_iter().collect(), carried: BTreeMap::new() };
+        let mut window = Self {
+            ground,
+            live,
+            cells,
+            endpoints: try_join_all(targets).await?.into_iter().collect(),
+            carried: BTreeMap::new(),
+            forged: BTreeMap::new(),
+        };
         window.settle().await?;
         window.carry().await?;
+        window.forge().await?;
         Ok(window)
     }
 
@@ -146,7 +160,47 @@ impl<'a> Window<'a> {
         Ok(())
     }
 
-    async fn run(self) -> Result<Vec<Judged>, StageError> {
+    /// Makes what the forged clients present. What only another trust domain can make is left out where there is none.
+    async fn forge(&mut self) -> Result<(), StageError> {
+        let scenario = &self.live.scenario;
+        let names: BTreeSet<_> = self.cells.iter().map(|cell| cell.client.clone()).collect();
+        let clients = names.into_iter().filter_map(|name| match &scenario.clients[&name] {
+            Client::Forged { credential, like } => Some((name, forge::RECIPES.get(credential)?, like)),
+            Client::Short(_) | Client::Full(_) => None,
+        });
+        let clients: Vec<_> = clients.collect();
+        if clients.is_empty() {
+            return Ok(());
+        }
+        let authority = Authority::kept(&authorities(&self.ground.dir), &scenario.trust_domain)?;
+        for (name, recipe, like) in clients {
+            let credential = match recipe.signer {
+                Signer::None => Ok(Credential::Nobody),
+                Signer::Neighbour => neighbours(self.ground, &scenario.trust_domain, like).await,
+                Signer::Authority | Signer::Rogue | Signer::Itself => forge::forge(recipe, &scenario.trust_domain, like, &authority)?
+                    .map(|Forged { chain, key }| Credential::Pem { chain, key })
+                    .ok_or_else(|| "there is no way to make it".to_owned()),
+            };
+            self.forged.insert(name, credential);
+        }
+        Ok(())
+    }
+
+    /// Takes the cells out that cannot be tried, as skipped.
+    fn skipped(&mut self) -> Vec<Judged> {
+        let (skipped, cells) =
+            std::mem::take(&mut self.cells).into_iter().partition(|cell| matches!(self.forged.get(&cell.client), Some(Err(_))));
+        self.cells = cells;
+        let reason = |cell: &Cell| self.forged.get(&cell.client).and_then(|forged| forged.as_ref().err().cloned()).unwrap_or_default();
+        let skip = |cell: Cell| {
+            let reason = reason(&cell);
+            Judged { cell, observed: None, verdict: Verdict::Skipped, reason, evidence: vec![], control: None }
+        };
+        Vec::into_iter(skipped).map(skip).collect()
+    }
+
+    async fn run(mut self) -> Result<Vec<Judged>, StageError> {
+        let skipped = self.skipped();
         let before = self.counters().await?;
         let logs = self.follow_logs().await?;
         let observed = join_all(
@@ -161,21 +215,24 @@ impl<'a> Window<'a> {
         let reached = self.reached(logs, &observations).await;
         let after = self.counters().await?;
         let evidence = self.endpoints.keys().filter_map(|name| {
-            let counted = minus(after.get(name)?, before.get(name)?);
-            Some((name.clone(), Ok(Evidence { counted, reached: reached.get(name).cloned() })))
+            let Counters { counted, rbac } = *after.get(name)?;
+            let counted = counted.since(before.get(name)?.counted);
+            Some((name.clone(), Ok(Evidence { counted, rbac, reached: reached.get(name).cloned() })))
         });
-        Ok(judge::judge(&self.live.scenario, &self.cells, &observations, &evidence.collect()))
+        let judged = judge::judge(&self.live.scenario, &self.cells, &observations, &evidence.collect());
+        Ok(judged.into_iter().chain(skipped).collect())
     }
 
     fn is_page(&self, cell: &Cell) -> bool {
         self.endpoints[&cell.endpoint].declared.is_plain()
     }
 
-    async fn counters(&self) -> Result<BTreeMap<String, Counted>, StageError> {
+    async fn counters(&self) -> Result<BTreeMap<String, Counters>, StageError> {
         let read = self.endpoints.iter().filter(|(_, target)| target.declared.gives_evidence()).map(async |(name, target)| {
             let counted = try_join_all(target.admins.iter().map(|admin| admin.counters(&target.declared.app_cluster))).await;
             let counted = counted.map_err(|source| StageError::Envoy { endpoint: name.clone(), source })?;
-            Ok::<_, StageError>((name.clone(), counted.iter().fold(Counted::default(), plus)))
+            let sum = |sum: Counters, one: &Counters| Counters { counted: sum.counted + one.counted, rbac: sum.rbac || one.rbac };
+            Ok::<_, StageError>((name.clone(), counted.iter().fold(Counters::default(), sum)))
         });
         Ok(try_join_all(read).await?.into_iter().collect())
     }
@@ -226,7 +283,7 @@ impl<'a> Window<'a> {
         let target = &self.endpoints[&cell.endpoint];
         let request = Request {
             method: cell.method.clone(),
-            target: cell.target.clone(),
+            target: written_out(&cell.target),
             authority: target.declared.dns.clone().unwrap_or_else(|| target.declared.service.rsplit('/').next().unwrap_or_default().into()),
             http: cell.http,
             headers: cell.headers.clone(),
@@ -236,8 +293,9 @@ impl<'a> Window<'a> {
         let identity = target.declared.identity.as_deref().unwrap_or_default();
         let name = target.declared.dns.clone().map_or_else(|| ServerName::Spiffe(format!("spiffe://{domain}{identity}")), ServerName::Dns);
         let carried = self.carried.get(&cell.client);
+        let forged = self.forged.get(&cell.client).and_then(|forged| forged.as_ref().ok());
         let credential = match (client.identity(), carried) {
-            (None, _) => Credential::Nobody,
+            (None, _) => forged.cloned().unwrap_or(Credential::Nobody),
             (Some(_), Some(carried)) => Credential::Pem { chain: carried.chain.clone(), key: carried.key.clone() },
             (Some(path), None) => Credential::Svid(format!("spiffe://{domain}{path}")),
         };
@@ -294,6 +352,17 @@ impl<'a> Target<'a> {
         let admins = admins.map_err(|source| StageError::Envoy { endpoint: name.into(), source })?;
         Ok(Self { declared, resolved, admins })
     }
+}
+
+/// An SVID with this path from the first other trust domain of the run, by its own SPIRE server.
+async fn neighbours(ground: &Ground, trust_domain: &str, path: &str) -> Result<Credential, String> {
+    let scenarios = ground.record().scenarios;
+    let other = scenarios.iter().filter_map(|file| scenario::load(file).ok()).find(|other| other.trust_domain != trust_domain);
+    let other = other.ok_or("there is no other trust domain in this run: bring a scenario with one up too")?;
+    let spire = &other.spire;
+    let server = SpireServer::new(ground.kube.clone(), &spire.namespace, &spire.server, &spire.container);
+    let minted = server.mint(&format!("spiffe://{}{path}", other.trust_domain)).await.map_err(|e| e.to_string())?;
+    Ok(Credential::Pem { chain: minted.chain, key: minted.key })
 }
 
 /// The SVID that the client presents outside; for nobody, any of the scenario's, for its bundle.
@@ -363,28 +432,6 @@ fn cell_in(line: &str) -> Option<&str> {
 /// An answer that an application may have given, so that its log should name the request.
 fn answered(observation: Option<&Observation>) -> bool {
     observation.is_some_and(judge::is_from_application)
-}
-
-fn plus(sum: Counted, one: &Counted) -> Counted {
-    let Counted { no_cert, san, chain, denied, forwarded } = *one;
-    Counted {
-        no_cert: sum.no_cert + no_cert,
-        san: sum.san + san,
-        chain: sum.chain + chain,
-        denied: sum.denied + denied,
-        forwarded: sum.forwarded + forwarded,
-    }
-}
-
-/// What was counted in between. An Envoy that was restarted meanwhile counts from 0 again: its account then does not agree, which is right.
-fn minus(after: &Counted, before: &Counted) -> Counted {
-    Counted {
-        no_cert: after.no_cert.saturating_sub(before.no_cert),
-        san: after.san.saturating_sub(before.san),
-        chain: after.chain.saturating_sub(before.chain),
-        denied: after.denied.saturating_sub(before.denied),
-        forwarded: after.forwarded.saturating_sub(before.forwarded),
-    }
 }
 
 #[cfg(test)]

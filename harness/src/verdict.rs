@@ -1,8 +1,9 @@
 //! What became of a check, the totals of a run, and the exit code they make. How a verdict is reached is `judge`'s.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// As expected, from both sides.
@@ -15,7 +16,7 @@ pub enum Verdict {
     Skipped,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Totals {
     pub passed: usize,
     pub failed: usize,

@@ -67,6 +67,16 @@ pub async fn events<V, T, E: Display>(
     }
 }
 
+/// What follows `first` until there was nothing for `quiet`, or until `limit` has passed. Also ends where `next` has no more.
+pub async fn burst<V>(first: V, quiet: Duration, limit: Duration, mut next: impl AsyncFnMut() -> Option<V>) -> Vec<V> {
+    let begun = Instant::now();
+    let mut all = vec![first];
+    while let Ok(Some(event)) = tokio::time::timeout(quiet.min(limit.saturating_sub(begun.elapsed())), next()).await {
+        all.push(event);
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,5 +111,20 @@ mod tests {
         let next = async || std::future::pending::<Result<(), String>>().await;
         let error = events("rain", Duration::from_secs(2), next, |()| Look::<(), _>::Ready(())).await.unwrap_err();
         assert_eq!(error.to_string(), "gave up waiting for rain after 2 s; last status: nothing was seen");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_ends_with_the_first_pause() {
+        let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
+        send.send(2).unwrap();
+        let all = burst(1, Duration::from_millis(100), Duration::from_secs(2), async || receive.recv().await).await;
+        assert_eq!(all, [1, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_without_a_pause_ends_with_its_limit() {
+        let mut ticks = tokio::time::interval(Duration::from_millis(60));
+        let all = burst((), Duration::from_millis(100), Duration::from_secs(2), async || Some(drop(ticks.tick().await))).await;
+        assert!((30..40).contains(&all.len()), "{}", all.len());
     }
 }

@@ -12,7 +12,8 @@ use crate::dial;
 use crate::identities::Identities;
 use crate::protocol::{Answer, Ask, Call, Reply};
 
-/// Dials under way at once. Enough to keep the round trips of two cores' worth of handshakes busy, and few enough that a dial's time is its own.
+/// Dials under way at once. A dial that TLS 1.3 lets in mostly waits, for a refusal that does not come; and few enough that a refusal is not
+/// late for want of a processor.
 const AT_ONCE: usize = 128;
 
 /// Answers calls until the input ends and every answer is written.

@@ -3,15 +3,18 @@
 //! Exit status: 0 all passed, 1 a check failed, 2 the user's input is wrong, 3 something could not be judged or brought up, 130 interrupted.
 
 mod dials;
+mod diff;
 mod doctor;
 mod down;
 mod engine;
 mod images;
+mod new;
 mod run;
 mod svid;
 mod test;
 mod up;
 mod verify;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -48,8 +51,14 @@ enum Command {
     Up(up::UpArgs),
     /// Make the checks on the cluster that `up` keeps; charts and values that changed are upgraded first
     Test(test::TestArgs),
+    /// Make the checks again whenever a chart, its values or a scenario changes, on the cluster that `up` keeps
+    Watch(watch::WatchArgs),
+    /// Draft a scenario for a chart
+    New(new::NewArgs),
     /// Plant each fault that a scenario lists, and prove that its checks turn red
     Verify(verify::VerifyArgs),
+    /// Say in words what changed between two surfaces, or two report.json
+    Diff(diff::DiffArgs),
     /// Take down what `up` keeps
     Down(down::DownArgs),
     /// Take down what runs that were killed left behind
@@ -154,7 +163,16 @@ macro_rules! broken {
     };
 }
 
-broken!(LeaseError, TeardownError, StageError, ImagesError, crate::engine::EngineError, std::io::Error);
+broken!(
+    crate::surface::SurfaceError,
+    crate::watch::WatchError,
+    LeaseError,
+    TeardownError,
+    StageError,
+    ImagesError,
+    crate::engine::EngineError,
+    std::io::Error
+);
 
 /// Runs the command that this process was started with.
 pub fn main() -> ExitCode {
@@ -172,7 +190,10 @@ pub fn main() -> ExitCode {
             Command::Run(args) => run::run(args, &progress).await,
             Command::Up(args) => up::up(args, &progress).await,
             Command::Test(args) => test::test(args, &progress).await,
+            Command::Watch(args) => watch::watch(args, &progress).await,
+            Command::New(args) => new::new(args, &progress).await,
             Command::Verify(args) => verify::verify(args, &progress).await,
+            Command::Diff(args) => diff::diff(&args),
             Command::Down(args) => down::down(args, &progress).await,
             Command::Gc => down::gc(&progress).await,
             Command::Svid(args) => svid::svid(args, &progress).await,

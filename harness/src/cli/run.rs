@@ -21,7 +21,7 @@ pub(super) struct RunArgs {
     /// Leave the cluster standing, for `svidproof test`
     #[arg(long)]
     keep: bool,
-    /// Where report.json goes
+    /// Where report.json, junit.xml and report.html go
     #[arg(long, value_name = "DIR", default_value = ".svidproof")]
     out: PathBuf,
 }

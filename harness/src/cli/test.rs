@@ -9,12 +9,14 @@ use futures::future::try_join_all;
 
 use super::{Failure, Scenarios, kept, load, or_interrupted, print};
 use crate::judge::Judged;
+use crate::lease::Lease;
 use crate::progress::Progress;
-use crate::report::{Report, console};
-use crate::scenario;
+use crate::report::{Report, console, html, junit};
+use crate::scenario::{self, Scenario};
 use crate::session::{self, Record, Session};
 use crate::stage;
-use crate::verdict::exit_code;
+use crate::surface;
+use crate::verdict::{Verdict, exit_code};
 
 #[derive(Debug, Args)]
 pub(super) struct TestArgs {
@@ -26,7 +28,10 @@ pub(super) struct TestArgs {
     /// Only checks whose name this matches; `*` stands for any text
     #[arg(long, value_name = "GLOB")]
     check: Option<String>,
-    /// Where report.json goes
+    /// Keep what every client got, in tests/snapshots, to be compared with from then on
+    #[arg(long, conflicts_with = "check")]
+    accept: bool,
+    /// Where report.json, junit.xml and report.html go
     #[arg(long, value_name = "DIR", default_value = ".svidproof")]
     out: PathBuf,
 }
@@ -40,17 +45,9 @@ pub(super) struct Tested {
 pub(super) async fn test(args: TestArgs, progress: &Progress) -> Result<u8, Failure> {
     let lease = kept()?;
     let (begun, started) = (Instant::now(), jiff::Timestamp::now());
-    let scenarios = if args.scenarios.files.is_empty() {
-        Record::read(&lease.dir)?.scenarios.iter().map(|file| scenario::load(file)).collect::<Result<Vec<_>, _>>()?
-    } else {
-        load(&args.scenarios)?
-    };
-    if let Some(stage) = &args.stage
-        && !scenarios.iter().any(|scenario| scenario.stages.iter().any(|one| one.name == *stage))
-    {
-        let known: Vec<_> = scenarios.iter().flat_map(|scenario| scenario.stages.iter().map(|one| one.name.as_str())).collect();
-        return Err(Failure::input(format!("there is no stage `{stage}`\nhint: there are {}", known.join(", "))));
-    }
+    let scenarios = scenarios(&lease, &args.scenarios)?;
+    stage_is_there(args.stage.as_deref(), &scenarios)?;
+    let baselines: Vec<_> = scenarios.iter().map(Baseline::of).collect();
     let chosen = |name: &str| args.check.as_deref().is_none_or(|glob| matches(glob, name));
     let work = async {
         let session = session::reopen(&lease, scenarios, progress).await?;
@@ -60,7 +57,86 @@ pub(super) async fn test(args: TestArgs, progress: &Progress) -> Result<u8, Fail
     if tested.judged.is_empty() {
         return Err(Failure::input("no check has such a name\nhint: --check takes `*` for any text"));
     }
-    report(&tested, &lease.id, started, begun, &args.out, progress)
+    let status = report(&tested, &lease.id, started, begun, &args.out, progress)?;
+    if args.accept {
+        accept(&tested, &baselines, progress)?;
+        return Ok(status);
+    }
+    // A part of a stage's cells is not a surface.
+    let opened = args.check.is_none() && compare(&tested, &baselines, args.stage.as_deref(), progress)?;
+    Ok(if opened { 1 } else { status })
+}
+
+/// Those that the user names, or else those that the cluster was brought up with.
+pub(super) fn scenarios(lease: &Lease, named: &Scenarios) -> Result<Vec<Scenario>, Failure> {
+    if named.files.is_empty() {
+        return Ok(Record::read(&lease.dir)?.scenarios.iter().map(|file| scenario::load(file)).collect::<Result<Vec<_>, _>>()?);
+    }
+    load(named)
+}
+
+pub(super) fn stage_is_there(stage: Option<&str>, scenarios: &[Scenario]) -> Result<(), Failure> {
+    let mut known = scenarios.iter().flat_map(|scenario| scenario.stages.iter().map(|one| one.name.as_str()));
+    match stage {
+        Some(stage) if !known.clone().any(|name| name == stage) => {
+            let known: Vec<_> = known.by_ref().collect();
+            Err(Failure::input(format!("there is no stage `{stage}`\nhint: there are {}", known.join(", "))))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where a scenario's surfaces are kept, and of which stages.
+struct Baseline {
+    scenario: String,
+    folder: PathBuf,
+    stages: Vec<String>,
+}
+
+impl Baseline {
+    fn of(scenario: &Scenario) -> Self {
+        let stages = scenario.stages.iter().map(|stage| stage.name.clone()).collect();
+        Self { scenario: scenario.name.clone(), folder: surface::folder(&scenario.root), stages }
+    }
+}
+
+/// Keeps the surfaces. What failed is kept as it is: the checks say what should be, the surface what is.
+fn accept(tested: &Tested, baselines: &[Baseline], progress: &Progress) -> Result<(), Failure> {
+    let errored = tested.judged.iter().filter(|one| one.verdict == Verdict::Errored).count();
+    if errored > 0 {
+        return Err(Failure::broken(format!(
+            "nothing is accepted: {errored} cell(s) errored, so nobody knows what is open there\nhint: the table says why; mend that, and accept again"
+        )));
+    }
+    let surfaces = surface::surfaces(&tested.judged);
+    for Baseline { scenario, folder, stages } in baselines {
+        for path in surface::store(folder, scenario, stages.iter().map(String::as_str), &surfaces)? {
+            let did = if path.exists() { "wrote" } else { "removed" };
+            progress.note(&format!("{did} {}", path.display()));
+        }
+    }
+    Ok(())
+}
+
+/// Prints what changed against the surfaces that are kept; whether something opened up.
+fn compare(tested: &Tested, baselines: &[Baseline], only: Option<&str>, progress: &Progress) -> Result<bool, Failure> {
+    let surfaces = surface::surfaces(&tested.judged);
+    let mut opened = false;
+    for Baseline { scenario, folder, .. } in baselines {
+        let mut old = surface::load(folder, scenario)?;
+        old.retain(|surface| only.is_none_or(|only| surface.stage == only));
+        let new: Vec<_> = surfaces.iter().filter(|surface| surface.scenario == *scenario).cloned().collect();
+        if old.is_empty() {
+            if !new.is_empty() {
+                progress.note(&format!("no surface of {scenario} is kept to compare with: `svidproof test --accept` keeps this one"));
+            }
+            continue;
+        }
+        let changes = surface::diff(&old, &new);
+        opened |= surface::opened(&changes);
+        print(&format!("\n{scenario}, against the surface that is kept:\n{}", surface::in_words(&changes)))?;
+    }
+    Ok(opened)
 }
 
 /// Every stage of every scenario: scenarios side by side, a scenario's stages in order.
@@ -76,7 +152,7 @@ pub(super) async fn test_all(session: &Session, only: Option<&str>, chosen: &dyn
     Ok(Tested { record: session.ground.record(), judged })
 }
 
-/// Writes report.json, prints the table, and returns the exit status.
+/// Writes the reports, prints the table, and returns the exit status.
 pub(super) fn report(
     tested: &Tested,
     run: &str,
@@ -86,26 +162,33 @@ pub(super) fn report(
     progress: &Progress,
 ) -> Result<u8, Failure> {
     let provider = tested.record.cluster.provider.to_string();
-    let report = Report::new(run, &provider, &tested.record.images, started, progress.phases(), &tested.judged);
-    let path = out.join("report.json");
-    let write = || {
-        std::fs::create_dir_all(out)?;
-        let mut file = tempfile::NamedTempFile::new_in(out)?;
-        std::io::Write::write_all(&mut file, report.to_json().as_bytes())?;
-        file.persist(&path).map_err(|e| e.error)?;
-        Ok(())
-    };
-    let written: Result<(), std::io::Error> = write();
+    let Record { images, versions, .. } = &tested.record;
+    let report = Report::new(run, &provider, images, versions, started, progress.phases(), &tested.judged);
+    let files = [("report.json", report.to_json()), ("junit.xml", junit::text(&report)), ("report.html", html::page(&report))];
+    let written = files.into_iter().try_for_each(|(name, text)| write(out, name, &text));
     let terminal = std::io::stdout().is_terminal();
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     print(&console::table(&report, colour, begun.elapsed()))?;
-    written.map_err(|e| {
+    written?;
+    Ok(exit_code(&report.totals))
+}
+
+/// Whole or not at all.
+fn write(out: &Path, name: &str, text: &str) -> Result<(), Failure> {
+    let path = out.join(name);
+    let write = || {
+        std::fs::create_dir_all(out)?;
+        let mut file = tempfile::NamedTempFile::new_in(out)?;
+        std::io::Write::write_all(&mut file, text.as_bytes())?;
+        file.persist(&path).map_err(|e| e.error)?;
+        Ok(())
+    };
+    write().map_err(|e: std::io::Error| {
         Failure::broken(format!(
             "could not write {}: {e}\nhint: is there room, and may it be written? --out names another folder",
             path.display()
         ))
-    })?;
-    Ok(exit_code(&report.totals))
+    })
 }
 
 /// `*` stands for any text, everything else for itself.

@@ -20,6 +20,14 @@ pub enum EnvoyError {
     Wait(String),
 }
 
+/// What an Envoy has counted since its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub counted: Counted,
+    /// Whether there is an RBAC filter.
+    pub rbac: bool,
+}
+
 /// The admin interface of one pod's Envoy.
 pub struct Admin {
     pod: String,
@@ -27,7 +35,7 @@ pub struct Admin {
     http: reqwest::Client,
 }
 
-const COUNTERS: &str = "/stats?filter=(fail_verify|rbac\\.denied|upstream_rq_total)";
+const COUNTERS: &str = "/stats?filter=(fail_verify|connection_error|rbac\\.(allowed|denied)|upstream_rq_total)";
 
 impl Admin {
     pub async fn open(kube: &Kube, backend: &Backend, port: u16) -> Result<Self, EnvoyError> {
@@ -37,7 +45,7 @@ impl Admin {
     }
 
     /// The counters since Envoy's start; `app_cluster` is the cluster that leads to the application.
-    pub async fn counters(&self, app_cluster: &str) -> Result<Counted, EnvoyError> {
+    pub async fn counters(&self, app_cluster: &str) -> Result<Counters, EnvoyError> {
         Ok(counted(&self.get(COUNTERS).await?, app_cluster))
     }
 
@@ -66,8 +74,9 @@ impl Admin {
 }
 
 /// What these lines of `name: value` say (Envoy's admin interface, `/stats`). All listeners that they speak of are summed.
-pub fn counted(stats: &str, app_cluster: &str) -> Counted {
+pub fn counted(stats: &str, app_cluster: &str) -> Counters {
     let mut sum = Counted::default();
+    let mut rbac = false;
     for (name, value) in stats.lines().filter_map(|line| line.rsplit_once(": ")) {
         let Ok(value) = value.parse::<u64>() else { continue };
         let listener = name.starts_with("listener.");
@@ -77,13 +86,18 @@ pub fn counted(stats: &str, app_cluster: &str) -> Counted {
             sum.san += value;
         } else if listener && name.ends_with(".ssl.fail_verify_error") {
             sum.chain += value;
+        } else if listener && name.ends_with(".ssl.connection_error") {
+            sum.broken += value;
         } else if name.starts_with("http.") && name.ends_with(".rbac.denied") {
             sum.denied += value;
+        } else if name.starts_with("http.") && name.ends_with(".rbac.allowed") {
+            rbac = true;
+            sum.allowed += value;
         } else if name.strip_prefix("cluster.").and_then(|rest| rest.strip_suffix(".upstream_rq_total")) == Some(app_cluster) {
             sum.forwarded += value;
         }
     }
-    sum
+    Counters { counted: sum, rbac }
 }
 
 #[derive(Deserialize)]
@@ -128,9 +142,11 @@ mod tests {
     #[test]
     fn the_right_counters_are_summed_and_no_other() {
         let stats = "cluster.backend.ssl.fail_verify_san: 90\ncluster.local_service.upstream_rq_total: 4\ncluster.admin.upstream_rq_total: 50\n\
-                     http.ingress_http.rbac.denied: 3\nlistener.0.0.0.0_9001.ssl.fail_verify_error: 5\nlistener.0.0.0.0_9001.ssl.fail_verify_no_cert: 1\n\
+                     http.ingress_http.rbac.denied: 3\nhttp.ingress_http.rbac.allowed: 7\nlistener.0.0.0.0_9001.ssl.connection_error: 9\nlistener.0.0.0.0_9001.ssl.fail_verify_error: 5\nlistener.0.0.0.0_9001.ssl.fail_verify_no_cert: 1\n\
                      listener.0.0.0.0_9001.ssl.fail_verify_san: 2\nlistener.0.0.0.0_9003.ssl.fail_verify_san: 6\nhttp.x.rbac.denied_rq_time: No recorded values\n";
-        assert_eq!(counted(stats, "local_service"), Counted { no_cert: 1, san: 8, chain: 5, denied: 3, forwarded: 4 });
+        let sum = Counted { no_cert: 1, san: 8, chain: 5, denied: 3, forwarded: 4, broken: 9, allowed: 7 };
+        assert_eq!(counted(stats, "local_service"), Counters { counted: sum, rbac: true });
+        assert!(!counted("http.x.rbac_other: 1\n", "local_service").rbac);
     }
 
     #[test]

@@ -42,6 +42,7 @@ fn cell(check: &str, client: &str, endpoint: &str, expect: Expect) -> Cell {
         tls: TlsVersions::Any,
         headers: vec![],
         control: expect.is_refusal().then(|| format!("control {endpoint}")),
+        finding: None,
         expect,
     }
 }
@@ -111,14 +112,17 @@ impl Scene {
         let behind = |cell: &&Cell| terminal(&world, &cell.endpoint) == "backend";
         let from_application = |cell: &&Cell| self.observations.get(&cell.id).is_some_and(is_from_application);
         let reached: BTreeSet<CellId> = self.cells.iter().filter(behind).filter(from_application).map(|cell| cell.id.clone()).collect();
-        let logs = BTreeMap::from([("backend".to_owned(), Ok(Evidence { counted: Counted::default(), reached: Some(reached.clone()) }))]);
+        let logs = BTreeMap::from([(
+            "backend".to_owned(),
+            Ok(Evidence { counted: Counted::default(), rbac: true, reached: Some(reached.clone()) }),
+        )]);
         let mut window =
             Window { scenario: &world, cells: &self.cells, observations: &self.observations, evidence: &logs, tallies: BTreeMap::new() };
         window.tally();
         let counted = |endpoint: &str| window.tallies.get(endpoint).copied().unwrap_or_default();
         BTreeMap::from([
-            ("proxy".into(), Ok(Evidence { counted: counted("proxy"), reached: None })),
-            ("backend".into(), Ok(Evidence { counted: counted("backend"), reached: Some(reached) })),
+            ("proxy".into(), Ok(Evidence { counted: counted("proxy"), rbac: false, reached: None })),
+            ("backend".into(), Ok(Evidence { counted: counted("backend"), rbac: true, reached: Some(reached) })),
         ])
     }
 
@@ -254,6 +258,8 @@ fn counters_that_moved_otherwise_err_every_cell_there() {
 #[case(|evidence: &mut Evidence| evidence.counted.no_cert += 1, "Envoy counted 1 (fail_verify_no_cert)")]
 #[case(|evidence: &mut Evidence| evidence.counted.chain += 1, "Envoy counted 1 (fail_verify_error)")]
 #[case(|evidence: &mut Evidence| evidence.counted.denied += 1, "Envoy counted 1 (rbac.denied)")]
+#[case(|evidence: &mut Evidence| evidence.counted.broken += 1, "Envoy counted 1 (connection_error)")]
+#[case(|evidence: &mut Evidence| evidence.counted.allowed += 1, "clients saw 2 requests that the policy allowed, Envoy counted 3 (rbac.allowed)")]
 #[case(|evidence: &mut Evidence| evidence.counted.forwarded += 1, "clients saw 2 forwarded requests, Envoy counted 3 (upstream_rq_total)")]
 #[case(|evidence: &mut Evidence| evidence.counted.san = 0, "clients saw 1 SAN refusal, Envoy counted 0")]
 #[case(|evidence: &mut Evidence| evidence.reached = None, "the application's log at backend was not read")]
@@ -311,7 +317,7 @@ fn a_page_says_what_its_upstream_counted() {
         Expect { upstream: Some(Counted { san: 3, ..Counted::default() }), contains: vec!["could not be read".into()], ..status(200) };
     let page = respond(200, &[], "the balance could not be read");
     let mut scene = Scene::new(vec![(cell("page", "nobody", "page", expect), page)]);
-    assert_eq!(scene.backend().counted, Counted { san: 3, forwarded: 2, ..Counted::default() });
+    assert_eq!(scene.backend().counted, Counted { san: 3, forwarded: 2, allowed: 2, ..Counted::default() });
     assert_eq!(scene.last().0, Verdict::Passed);
     scene.observations.insert("page".into(), respond(200, &[], "Your current balance is 10.95"));
     scene.backend().counted.san = 0;
@@ -325,7 +331,7 @@ fn a_relayed_denial_is_counted_where_it_was_made() {
     let scene = Scene::new(vec![(cell("it", "friend", "proxy", status(403)), answered(403, RBAC_DENIED))]);
     let counted = |endpoint: &str| scene.evidence[endpoint].as_ref().unwrap().counted;
     assert_eq!(counted("proxy"), Counted { forwarded: 2, ..Counted::default() });
-    assert_eq!(counted("backend"), Counted { forwarded: 2, denied: 1, ..Counted::default() });
+    assert_eq!(counted("backend"), Counted { forwarded: 2, allowed: 2, denied: 1, ..Counted::default() });
 }
 
 #[rstest]
@@ -342,6 +348,64 @@ fn the_content_counts_too(#[case] expect: Expect, #[case] body: &str, #[case] di
     assert_eq!(differences(&it, &answered(200, body)).join("; "), difference);
 }
 
+fn forged(alert: &str, counts: Option<Kind>) -> Expect {
+    Expect { counts, ..alert_named(alert) }
+}
+
+/// One alert, several counters: the scenario says which, and only that one will do.
+#[rstest]
+#[case::the_chain("certificate_unknown", Some(Kind::Chain), 46, Counted { chain: 1, ..Counted::default() })]
+#[case::the_san("certificate_unknown", None, 46, Counted { san: 1, ..Counted::default() })]
+#[case::the_signature("decrypt_error", None, 51, Counted { broken: 1, ..Counted::default() })]
+#[case::no_certificate("handshake_failure", Some(Kind::NoCert), 40, Counted { no_cert: 1, ..Counted::default() })]
+fn a_forged_credential_moves_its_counter_and_no_other(
+    #[case] alert: &str,
+    #[case] counts: Option<Kind>,
+    #[case] number: u8,
+    #[case] moved: Counted,
+) {
+    let mut scene = Scene::new(vec![(cell("it", "stranger", "backend", forged(alert, counts)), alerted(number))]);
+    let served = Counted { forwarded: 2, allowed: 2, ..Counted::default() };
+    assert_eq!((scene.backend().counted, scene.last().0), (served + moved, Verdict::Passed));
+    for other in [Kind::NoCert, Kind::San, Kind::Chain, Kind::Broken].map(Kind::once).into_iter().filter(|other| *other != moved) {
+        scene.backend().counted = served + other;
+        assert_eq!(scene.last().0, Verdict::Errored, "{other:?}");
+    }
+}
+
+#[test]
+fn what_the_scenario_says_is_counted_holds_for_the_expected_alert_alone() {
+    let mut scene = Scene::new(vec![(cell("it", "stranger", "backend", forged("unknown_ca", Some(Kind::Broken))), alerted(46))]);
+    assert_eq!(scene.backend().counted.san, 1);
+    assert_eq!(scene.last().0, Verdict::Failed);
+}
+
+#[rstest]
+#[case::served(answered(200, "ok"), Verdict::Passed)]
+#[case::refused(alerted(46), Verdict::Passed)]
+#[case::denied(local(403, RBAC_DENIED), Verdict::Passed)]
+#[case::rejected(local(400, ""), Verdict::Passed)]
+#[case::timed_out(failed(Failure::TimedOut), Verdict::Errored)]
+#[case::impostor(seen(Outcome::ServerRefused { reason: "wrong ID".into() }), Verdict::Errored)]
+fn where_nothing_is_stated_all_that_can_be_judged_passes(#[case] observation: Observation, #[case] verdict: Verdict) {
+    for endpoint in ["backend", "proxy"] {
+        let mut scene = Scene::new(vec![(cell("it", "stranger", endpoint, Expect::default()), observation.clone())]);
+        assert_eq!(scene.last().0, verdict, "{endpoint}: {}", scene.last().1);
+        scene.backend().counted.denied += 1;
+        assert_eq!(scene.last().0, Verdict::Errored, "the two sides must agree all the same");
+    }
+}
+
+#[test]
+fn where_nothing_is_stated_the_log_must_still_tell_the_same() {
+    let mut refused = Scene::new(vec![(cell("it", "stranger", "backend", Expect::default()), alerted(46))]);
+    refused.backend().reached.as_mut().unwrap().insert("it".into());
+    assert!(refused.last().1.contains("refused, yet the request reached the application"), "{}", refused.last().1);
+    let mut served = Scene::new(vec![(cell("it", "stranger", "backend", Expect::default()), answered(200, "ok"))]);
+    served.backend().reached.as_mut().unwrap().remove("it");
+    assert!(served.last().1.contains("answered, yet the application did not log the request"), "{}", served.last().1);
+}
+
 fn any_cell() -> impl Strategy<Value = (&'static str, &'static str, Expect)> {
     let client = prop::sample::select(vec!["nobody", "friend", "stranger"]);
     let expect = prop_oneof![
@@ -350,6 +414,10 @@ fn any_cell() -> impl Strategy<Value = (&'static str, &'static str, Expect)> {
         Just(alert_named("certificate_required")),
         Just(alert_named("certificate_unknown")),
         Just(alert_named("unknown_ca")),
+        Just(forged("certificate_unknown", Some(Kind::Chain))),
+        Just(forged("unknown_ca", Some(Kind::Broken))),
+        Just(forged("decrypt_error", None)),
+        Just(Expect::default()),
         Just(Expect { upstream: Some(Counted { san: 1, ..Counted::default() }), ..status(200) }),
     ];
     (client, prop::sample::select(vec!["backend", "proxy", "page"]), expect)
@@ -361,7 +429,7 @@ fn any_observation() -> impl Strategy<Value = Option<Observation>> {
         2 => Just(Some(answered(403, RBAC_DENIED))),
         2 => Just(Some(local(403, RBAC_DENIED))),
         1 => Just(Some(local(503, "upstream connect error"))),
-        4 => prop::sample::select(vec![40_u8, 46, 48, 116]).prop_map(|number| Some(alerted(number))),
+        4 => prop::sample::select(vec![40_u8, 46, 48, 51, 116]).prop_map(|number| Some(alerted(number))),
         1 => prop::sample::select(vec![Failure::Reset, Failure::TimedOut, Failure::Refused]).prop_map(|kind| Some(failed(kind))),
         1 => Just(Some(seen(Outcome::ServerRefused { reason: String::new() }))),
         1 => Just(None),
@@ -381,7 +449,7 @@ fn any_scene() -> impl Strategy<Value = Scene> {
     });
     let lie = prop_oneof![
         4 => Just(None),
-        1 => (0..7_usize, prop::sample::select(vec!["backend", "proxy"])).prop_map(Some),
+        1 => (0..9_usize, prop::sample::select(vec!["backend", "proxy"])).prop_map(Some),
     ];
     (prop::collection::vec(met, 1..6), lie).prop_map(|(cases, lie)| {
         let mut missing = vec![];
@@ -405,7 +473,9 @@ fn any_scene() -> impl Strategy<Value = Scene> {
                 2 => evidence.counted.chain += 1,
                 3 => evidence.counted.denied += 1,
                 4 => evidence.counted.forwarded += 1,
-                5 => drop(evidence.reached.as_mut().map(BTreeSet::pop_first)),
+                5 => evidence.counted.broken += 1,
+                6 => evidence.counted.allowed += 1,
+                7 => drop(evidence.reached.as_mut().map(BTreeSet::pop_first)),
                 _ => evidence.reached.iter_mut().for_each(|reached| reached.extend(["it 0".into()])),
             }
         }
@@ -438,6 +508,19 @@ proptest! {
             let control = one.cell.control.as_ref().unwrap();
             let served = matches!(scene.observations[control].outcome, Outcome::Response { status: 200, .. });
             prop_assert!(served && reached.contains(control));
+        }
+    }
+
+    #[test]
+    fn an_alert_that_is_expected_is_the_only_way_to_pass(scene in any_scene()) {
+        for one in scene.judge().into_iter().filter(|one| one.verdict == Verdict::Passed) {
+            let Some(expected) = one.cell.expect.alert.as_ref().and_then(alert::number) else { continue };
+            let seen = one.observed.map(|observation| observation.outcome);
+            prop_assert!(matches!(seen, Some(Outcome::Alert { number }) if number == expected), "{seen:?}");
+            let kind = refusal(&one.cell, expected);
+            let account = one.evidence.iter().find(|account| account.endpoint == one.cell.endpoint);
+            let counted = account.and_then(|account| account.counted).unwrap();
+            prop_assert_eq!(counted.since(kind.once()) + kind.once(), counted, "the server counted at least this one");
         }
     }
 

@@ -13,10 +13,11 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use futures::{AsyncBufReadExt, Stream, TryStreamExt};
-use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
-use kube::api::{ListParams, LogParams};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, Service};
+use kube::api::{ListParams, LogParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
+use serde_json::json;
 
 /// A client of one cluster.
 #[derive(Clone)]
@@ -102,6 +103,29 @@ impl Kube {
     pub async fn namespace_exists(&self, name: &str) -> Result<bool, KubeError> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         namespaces.get_opt(name).await.map(|found| found.is_some()).map_err(KubeError::api(format!("read namespace {name}")))
+    }
+
+    /// Makes the Secret, or changes it to this. Its namespace is made where it is not there.
+    pub async fn apply_secret(&self, namespace: &str, name: &str, kind: &str, data: &[(&str, &str)]) -> Result<(), KubeError> {
+        let what = format!("apply secret {namespace}/{name}");
+        let own = PatchParams::apply("svidproof");
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let made = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
+        namespaces.patch(namespace, &own, &Patch::Apply(made)).await.map_err(KubeError::api(&what))?;
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let data: BTreeMap<_, _> = data.iter().copied().collect();
+        let made = json!({ "apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": { "name": name }, "stringData": data });
+        secrets.patch(name, &own, &Patch::Apply(made)).await.map(drop).map_err(KubeError::api(&what))
+    }
+
+    /// Deletes a Secret; one that is not there is as good as deleted.
+    pub async fn delete_secret(&self, namespace: &str, name: &str) -> Result<(), KubeError> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        match secrets.delete(name, &kube::api::DeleteParams::default()).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(e) => Err(KubeError::api(format!("delete secret {namespace}/{name}"))(e)),
+        }
     }
 
     /// Deletes a namespace and waits until it is gone.

@@ -41,6 +41,10 @@ pub enum Thing {
         name: String,
         namespace: String,
     },
+    Secret {
+        name: String,
+        namespace: String,
+    },
     /// A namespace that was not there before.
     Namespace {
         name: String,

@@ -47,7 +47,7 @@ pub async fn teardown(lease: &Lease, progress: &Progress) -> Result<(), Teardown
     let mut problems = vec![];
     for thing in standing.into_iter().rev() {
         let gone = match &thing {
-            Thing::Entries { .. } | Thing::Release { .. } | Thing::Namespace { .. } if disposable => Ok(()),
+            Thing::Entries { .. } | Thing::Release { .. } | Thing::Secret { .. } | Thing::Namespace { .. } if disposable => Ok(()),
             other => remove(other, reached.as_ref()).await,
         };
         match gone {
@@ -114,6 +114,7 @@ async fn remove(thing: &Thing, reached: Option<&Reached>) -> Result<(), Problem>
             Server::new(reached()?.kube.clone(), namespace, server, container).delete(prefix).await?;
         }
         Thing::Release { name, namespace } => reached()?.helm.uninstall(name, namespace).await?,
+        Thing::Secret { name, namespace } => reached()?.kube.delete_secret(namespace, name).await?,
         Thing::Namespace { name } => reached()?.kube.delete_namespace(name).await?,
         Thing::Network => engine::remove_network().await?,
     }

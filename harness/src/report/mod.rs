@@ -1,11 +1,16 @@
-//! What a run tells its reader: one [`Report`], written as JSON and as a table. Not for judging, and not for writing files.
+//! What a run tells its reader: one [`Report`], written as JSON, as JUnit, as a page and as a table. Not for judging, and not for writing files.
 
 pub mod console;
+pub mod html;
 mod json;
+pub mod junit;
+pub mod schema;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use svidproof_probe::protocol::{Failure, Http, Observation, Outcome};
 
@@ -13,10 +18,11 @@ use crate::alert;
 use crate::judge::{self, Account, Control, Judged};
 use crate::progress::Phase;
 use crate::scenario::Expect;
+use crate::surface;
 use crate::verdict::{Totals, Verdict};
 
 /// `report.json`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Report {
     /// The version that made it.
     pub svidproof: &'static str,
@@ -24,14 +30,17 @@ pub struct Report {
     pub provider: String,
     /// Where the images came from.
     pub images: String,
+    /// What is in the images: part -> version. Empty where the cluster brought its own.
+    pub versions: BTreeMap<String, String>,
     pub started: Timestamp,
+    /// In the order in which they ended.
     pub phases: Vec<Phase>,
     pub checks: Vec<Row>,
     pub totals: Totals,
 }
 
 /// One cell.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Row {
     pub scenario: String,
     pub stage: String,
@@ -41,6 +50,9 @@ pub struct Row {
     pub to: String,
     /// `METHOD TARGET`.
     pub send: String,
+    /// The request and what came of it as the surface has them, which is what `svidproof diff` compares.
+    pub request: String,
+    pub got: String,
     pub expected: Expect,
     pub observed: Option<Observed>,
     pub control: Option<Control>,
@@ -49,10 +61,13 @@ pub struct Row {
     pub verdict: Verdict,
     /// Empty where it passed.
     pub reason: String,
+    /// Where what the system under test does surprises: in a few words, whatever the verdict.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finding: Option<String>,
     pub milliseconds: Option<f64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Observed {
     #[serde(flatten)]
     pub outcome: Seen,
@@ -66,11 +81,12 @@ pub struct Observed {
     words: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Seen {
     Response {
         status: u16,
+        #[serde(with = "schema::HttpVersion")]
         http: Http,
     },
     Alert {
@@ -84,18 +100,28 @@ pub enum Seen {
         reason: String,
     },
     Failed {
+        #[serde(with = "schema::FailureKind")]
         kind: Failure,
         detail: String,
     },
 }
 
 impl Report {
-    pub fn new(run: &str, provider: &str, images: &str, started: Timestamp, phases: Vec<Phase>, judged: &[Judged]) -> Self {
+    pub fn new(
+        run: &str,
+        provider: &str,
+        images: &str,
+        versions: &BTreeMap<String, String>,
+        started: Timestamp,
+        phases: Vec<Phase>,
+        judged: &[Judged],
+    ) -> Self {
         Self {
             svidproof: env!("CARGO_PKG_VERSION"),
             run: run.into(),
             provider: provider.into(),
             images: images.into(),
+            versions: versions.clone(),
             started,
             phases,
             checks: judged.iter().map(Row::new).collect(),
@@ -114,12 +140,15 @@ impl Row {
             client: cell.client.clone(),
             to: cell.endpoint.clone(),
             send: format!("{} {}", cell.method, cell.target),
+            request: surface::request(cell),
+            got: surface::Outcome::of(judged).as_str().into(),
             expected: cell.expect.clone(),
             observed: judged.observed.as_ref().map(Observed::new),
             control: judged.control.clone(),
             evidence: judged.evidence.clone(),
             verdict: judged.verdict,
             reason: judged.reason.clone(),
+            finding: cell.finding.clone(),
             milliseconds: judged.observed.as_ref().map(|observed| milliseconds(observed.timing.done_us)),
         }
     }

@@ -29,6 +29,7 @@ fn judged(stage: &str, check: &str, client: &str, expect: Expect, outcome: Optio
             tls: TlsVersions::Any,
             headers: vec![],
             control: None,
+            finding: None,
             expect,
         },
         observed: outcome.map(|outcome| Observation { outcome, tls: Some(tls), timing: Timing { done_us: 1_337, ..Timing::default() } }),
@@ -69,8 +70,10 @@ fn report() -> Report {
         "neither an answer nor a refusal: timed out: 10 s",
     );
     let skipped = judged("profiles-only", "frontend does not post", "frontend", status(403), None, Verdict::Skipped, "not asked for");
-    let phases = vec![Phase { name: "cluster".into(), seconds: 12.5 }];
-    let mut report = Report::new("r1", "kind", "packages", Timestamp::UNIX_EPOCH, phases, &[served, refused, failed, errored, skipped]);
+    let versions = BTreeMap::from([("envoy".to_owned(), "1.39.0".to_owned())]);
+    let phases = vec![Phase { name: "cluster".into(), started: 0.25, seconds: 12.5 }];
+    let mut report =
+        Report::new("r1", "kind", "packages", &versions, Timestamp::UNIX_EPOCH, phases, &[served, refused, failed, errored, skipped]);
     report.svidproof = "0.0.0";
     report
 }
@@ -122,6 +125,8 @@ fn the_json_of_a_refusal() {
       "evidence": [
         {
           "counted": {
+            "allowed": 0,
+            "broken": 0,
             "chain": 0,
             "denied": 0,
             "forwarded": 1,
@@ -131,6 +136,8 @@ fn the_json_of_a_refusal() {
           "endpoint": "backend",
           "reached": false,
           "tallied": {
+            "allowed": 0,
+            "broken": 0,
             "chain": 0,
             "denied": 0,
             "forwarded": 1,
@@ -142,6 +149,7 @@ fn the_json_of_a_refusal() {
       "expected": {
         "alert": "certificate_required"
       },
+      "got": "alert 116 certificate_required",
       "milliseconds": 1.337,
       "observed": {
         "alert": 116,
@@ -152,6 +160,7 @@ fn the_json_of_a_refusal() {
         "tls": "1.3"
       },
       "reason": "",
+      "request": "GET /balances/balance_1",
       "scenario": "symbank",
       "send": "GET /balances/balance_1",
       "stage": "both-frontends",
@@ -176,7 +185,8 @@ fn the_json_around_the_checks() {
       "phases": [
         {
           "name": "cluster",
-          "seconds": 12.5
+          "seconds": 12.5,
+          "started": 0.25
         }
       ],
       "provider": "kind",
@@ -188,6 +198,9 @@ fn the_json_around_the_checks() {
         "failed": 1,
         "passed": 2,
         "skipped": 1
+      },
+      "versions": {
+        "envoy": "1.39.0"
       }
     }
     "##);

@@ -2,6 +2,7 @@
 //!
 //! Every path in a scenario is relative to the project's root: the nearest folder, from the file upwards, that holds `helm/`.
 
+mod expand;
 mod parse;
 mod validate;
 
@@ -11,11 +12,14 @@ use std::collections::BTreeMap;
 use std::fmt::Formatter;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use svidproof_probe::protocol::{Http, TlsVersions};
+
+use crate::forge::{self, Signer};
 
 /// One system under test.
 #[derive(Debug, Clone, Deserialize)]
@@ -32,6 +36,9 @@ pub struct Scenario {
     pub registration: Vec<Entry>,
     pub endpoints: BTreeMap<String, Endpoint>,
     pub clients: BTreeMap<String, Client>,
+    /// What must come of each forged credential, wherever a stage dials with them; names as in `fixtures/credentials/forged.yaml`.
+    #[serde(default)]
+    pub forged: BTreeMap<String, Stated>,
     pub stages: Vec<Stage>,
     /// Faults that the scenario must notice; `svidproof verify` plants them.
     #[serde(default)]
@@ -55,6 +62,9 @@ pub struct Spire {
     /// The ConfigMap to which the server publishes its bundle under the key `bundle.crt`; waited for before the second wave.
     #[serde(default)]
     pub bundle: Option<String>,
+    /// The Secret from which the server takes its upstream CA. svidproof makes both, and keeps the CA to forge credentials with.
+    #[serde(default)]
+    pub authority_secret: Option<String>,
     /// The host directory in which the agent's `agent.sock` stands; the probe mounts it.
     pub socket_dir: String,
 }
@@ -157,13 +167,29 @@ pub enum Client {
     /// `none` for nobody, or the path of a SPIFFE ID, attested for the probe in the cluster.
     Short(String),
     Full(FullClient),
+    /// One that a scenario does not declare: it comes of a stage's `forged`.
+    Forged {
+        credential: String,
+        /// The path of the SPIFFE ID of the client that it is made like.
+        like: String,
+    },
 }
 
 impl Client {
-    /// The path of the SPIFFE ID that is presented; `None` for nobody.
+    /// The path of the SPIFFE ID that was attested for it; `None` for nobody and for a forged credential.
     pub fn identity(&self) -> Option<&str> {
-        let (Self::Short(id) | Self::Full(FullClient { id, .. })) = self;
-        (id != NOBODY).then_some(id)
+        match self {
+            Self::Short(id) | Self::Full(FullClient { id, .. }) => (id != NOBODY).then_some(id),
+            Self::Forged { .. } => None,
+        }
+    }
+
+    /// Whether no certificate is presented.
+    pub fn is_nobody(&self) -> bool {
+        match self {
+            Self::Forged { credential, .. } => forge::RECIPES.get(credential).is_some_and(|recipe| recipe.signer == Signer::None),
+            attested => attested.identity().is_none(),
+        }
     }
 
     pub fn is_outside(&self) -> bool {
@@ -220,6 +246,68 @@ pub struct Stage {
     #[serde(default)]
     pub values: BTreeMap<String, Value>,
     pub checks: Vec<Check>,
+    /// Where the forged credentials are tried. `load` makes checks of it.
+    #[serde(default)]
+    pub forged: Vec<Forging>,
+    /// What is dialled without a word about what must come of it. `load` makes checks of it.
+    #[serde(default)]
+    pub surface: Vec<Matrix>,
+}
+
+/// All forged credentials at one endpoint, with TLS 1.2 and 1.3 each, and with each the sound one as their control.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Forging {
+    pub to: String,
+    /// A client that the endpoint lets in.
+    pub like: String,
+    /// A request of that client's that is answered with 200.
+    pub send: String,
+    /// Where something else must come of a credential here than the scenario's `forged` says.
+    #[serde(default)]
+    pub but: BTreeMap<String, Stated>,
+}
+
+/// What must come of a forged credential. Exactly one of `status` and `alert` is there.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Stated {
+    #[serde(default)]
+    pub status: Option<u16>,
+    #[serde(default)]
+    pub alert: Option<AlertName>,
+    /// Where the alert does not tell it.
+    #[serde(default)]
+    pub counts: Option<Kind>,
+    #[serde(default)]
+    pub finding: Option<String>,
+}
+
+/// Every client with every request at every endpoint. What comes of it is for the snapshot to say; that it could be judged is checked.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Matrix {
+    #[serde(rename = "surface")]
+    pub name: String,
+    #[serde(rename = "as")]
+    pub clients: OneOrMany,
+    pub to: OneOrMany,
+    pub methods: OneOrMany,
+    /// Request targets, as in `send`.
+    pub paths: OneOrMany,
+    #[serde(default = "default_http")]
+    pub http: Vec<Http>,
+    /// Sets of request headers, one set a request.
+    #[serde(default = "default_headers")]
+    pub headers: Vec<BTreeMap<String, String>>,
+}
+
+fn default_http() -> Vec<Http> {
+    vec![Http::default()]
+}
+
+fn default_headers() -> Vec<BTreeMap<String, String>> {
+    vec![BTreeMap::new()]
 }
 
 /// A client, an endpoint, a request, what is expected and, for a refusal, the control.
@@ -244,6 +332,9 @@ pub struct Check {
     /// The name of a check of the same stage that must pass for this refusal to count.
     #[serde(default)]
     pub control: Option<String>,
+    /// What a reader should know about this: it is as expected, and yet not as it should be.
+    #[serde(default)]
+    pub finding: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -264,8 +355,8 @@ impl OneOrMany {
     }
 }
 
-/// What must be seen. Exactly one of `status` and `alert` is there; the rest narrows `status` down.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// What must be seen. At most one of `status` and `alert` is there, and in a check that a user writes exactly one; the rest narrows it down.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Expect {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -273,6 +364,9 @@ pub struct Expect {
     /// A TLS alert by its RFC 8446 name or its number. In TLS 1.2, `certificate_required` is `handshake_failure`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert: Option<AlertName>,
+    /// What the server counts with the alert, where the alert does not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Kind>,
     /// The body, parsed as JSON, equals this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub json: Option<Value>,
@@ -295,13 +389,18 @@ pub struct Expect {
 }
 
 impl Expect {
+    /// Whether anything is: a cell of a surface only has to be judged.
+    pub fn is_stated(&self) -> bool {
+        self.alert.is_some() || self.status.is_some()
+    }
+
     /// Whether the client must be turned away: by a TLS alert, or by an HTTP status of 400 or more.
     pub fn is_refusal(&self) -> bool {
         self.alert.is_some() || self.status.is_some_and(|status| status >= 400)
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected the name of a TLS alert, such as certificate_required, or its number")]
 pub enum AlertName {
     Number(u8),
@@ -309,7 +408,7 @@ pub enum AlertName {
 }
 
 /// Events at an enforcing Envoy.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Counted {
     /// Handshakes without a certificate: `ssl.fail_verify_no_cert`.
@@ -327,6 +426,62 @@ pub struct Counted {
     /// Requests that went on to the application: `cluster.*.upstream_rq_total`.
     #[serde(default)]
     pub forwarded: u64,
+    /// Handshakes that broke off for another reason than the client's certificate: `ssl.connection_error`.
+    #[serde(default)]
+    pub broken: u64,
+    /// Requests that the RBAC filter allowed: `http.*.rbac.allowed`. Nobody writes it down: it is what was forwarded, where there is a filter.
+    #[serde(default, skip_deserializing)]
+    pub allowed: u64,
+}
+
+/// The counter that a refused handshake moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    NoCert,
+    San,
+    Chain,
+    Broken,
+}
+
+impl Kind {
+    pub fn once(self) -> Counted {
+        let none = Counted::default();
+        match self {
+            Self::NoCert => Counted { no_cert: 1, ..none },
+            Self::San => Counted { san: 1, ..none },
+            Self::Chain => Counted { chain: 1, ..none },
+            Self::Broken => Counted { broken: 1, ..none },
+        }
+    }
+}
+
+impl std::ops::Add for Counted {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        self.with(other, |a, b| a + b)
+    }
+}
+
+impl Counted {
+    /// What was counted in between. An Envoy that was restarted meanwhile counts from 0 again: its account then does not agree, which is right.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        self.with(before, u64::saturating_sub)
+    }
+
+    fn with(self, other: Self, both: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            no_cert: both(self.no_cert, other.no_cert),
+            san: both(self.san, other.san),
+            chain: both(self.chain, other.chain),
+            denied: both(self.denied, other.denied),
+            forwarded: both(self.forwarded, other.forwarded),
+            broken: both(self.broken, other.broken),
+            allowed: both(self.allowed, other.allowed),
+        }
+    }
 }
 
 /// A planted fault, and the checks that must turn red.

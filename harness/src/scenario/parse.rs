@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Error, MessageFormatter, Spanned, UserMessageFormatter};
 
-use super::{Scenario, validate};
+use super::{Scenario, expand, validate};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
@@ -61,7 +61,11 @@ pub(super) fn read(text: &str, file: &Path, root: &Path) -> Result<Scenario, Sce
         }
     }
     let mistakes = validate::mistakes(&scenario, &places);
-    if mistakes.is_empty() { Ok(scenario) } else { Err(ScenarioError::Invalid { mistakes }) }
+    if !mistakes.is_empty() {
+        return Err(ScenarioError::Invalid { mistakes });
+    }
+    expand::expand(&mut scenario);
+    Ok(scenario)
 }
 
 fn mistake(file: &Path, error: &Error) -> Mistake {

@@ -8,8 +8,9 @@ use serde_json::Value;
 use svidproof_probe::protocol::{Http, TlsVersions};
 
 use super::parse::{Mistake, Node, Place, instead};
-use super::{AlertName, Check, Client, Endpoint, Entry, Expect, FullClient, Release, Scenario, Stage};
+use super::{AlertName, Check, Client, Endpoint, Entry, Expect, FullClient, Release, Scenario, Stage, Stated};
 use crate::alert;
+use crate::forge::{self, SOUND};
 use crate::plan::CELL_HEADER;
 
 /// In the order of the file; empty for a scenario that can be run.
@@ -24,6 +25,13 @@ pub(super) fn mistakes(scenario: &Scenario, places: &Node) -> Vec<Mistake> {
     for (name, client) in &scenario.clients {
         self::client(client, places.at("clients").at(name), &mut found);
     }
+    for (name, stated) in &scenario.forged {
+        forged(name, stated, places.at("forged"), &mut found);
+    }
+    found.check(scenario.forged.is_empty() || scenario.spire.authority_secret.is_some(), places.key("forged"), || {
+        "forged credentials take a CA that the trust domain's bundle holds: give `spire.authority-secret`, the Secret of the server's upstream CA"
+            .into()
+    });
     stages(scenario, places, &mut found);
     broken(scenario, places.at("broken"), &mut found);
 
@@ -179,6 +187,98 @@ fn stages(scenario: &Scenario, places: &Node, found: &mut Found) {
             });
             self::check(scenario, stage, check, place, found);
         }
+        forgings(scenario, stage, place.at("forged"), found);
+        surface(scenario, stage, place.at("surface"), found);
+    }
+}
+
+/// One statement of what must come of a forged credential.
+fn forged(name: &str, stated: &Stated, places: &Node, found: &mut Found) {
+    let place = places.at(name);
+    let known = forge::RECIPES.keys().map(String::as_str).filter(|name| *name != SOUND);
+    found.known("forged credential", name, known, places.key(name));
+    let Stated { status, alert, counts, finding: _ } = stated;
+    expect(&Expect { status: *status, alert: alert.clone(), counts: *counts, ..Expect::default() }, place, found);
+}
+
+fn forgings(scenario: &Scenario, stage: &Stage, places: &Node, found: &mut Found) {
+    let mut seen = BTreeSet::new();
+    for (number, forging) in stage.forged.iter().enumerate() {
+        let place = places.nth(number);
+        let (to, like) = (place.at("to").place(), place.at("like").place());
+        found.check(seen.insert(&forging.to), to, || format!("endpoint `{}` stands here twice: one `forged` is enough", forging.to));
+        if found.known("endpoint", &forging.to, scenario.endpoints.keys().map(String::as_str), to) {
+            found.check(scenario.endpoints[&forging.to].gives_evidence(), to, || {
+                format!("a refusal needs evidence, and none can be had at `{}`: give it `identity` and `admin`", forging.to)
+            });
+        }
+        if found.known("client", &forging.like, scenario.clients.keys().map(String::as_str), like) {
+            found.check(scenario.clients[&forging.like].identity().is_some(), like, || {
+                format!("client `{}` has no SPIFFE ID that a credential could be like", forging.like)
+            });
+        }
+        sent(&forging.send, Http::Http1, place.at("send").place(), found);
+        for (name, stated) in &forging.but {
+            forged(name, stated, place.at("but"), found);
+            found.check(scenario.forged.contains_key(name), place.at("but").key(name), || {
+                format!("the scenario's `forged` does not have `{name}`, so there is nothing to differ from")
+            });
+        }
+    }
+}
+
+fn surface(scenario: &Scenario, stage: &Stage, places: &Node, found: &mut Found) {
+    let mut seen = BTreeSet::new();
+    for (number, matrix) in stage.surface.iter().enumerate() {
+        let place = places.nth(number);
+        found.check(seen.insert(&matrix.name), place.at("surface").place(), || format!("there are two surfaces `{}`", matrix.name));
+        for (number, name) in matrix.to.iter().enumerate() {
+            let at = place.at("to").nth(number).place();
+            if found.known("endpoint", name, scenario.endpoints.keys().map(String::as_str), at) {
+                found.check(scenario.endpoints[name].gives_evidence(), at, || {
+                    format!("a surface needs evidence, and none can be had at `{name}`: give it `identity` and `admin`")
+                });
+            }
+        }
+        for (number, name) in matrix.clients.iter().enumerate() {
+            let at = place.at("as").nth(number).place();
+            found.known("client", name, scenario.clients.keys().map(String::as_str), at);
+            let outside = scenario.clients.get(name).is_some_and(Client::is_outside);
+            let published = |to| scenario.endpoints.get(to).is_none_or(|endpoint: &Endpoint| endpoint.published.is_some());
+            found.check(!outside || matrix.to.iter().all(published), at, || {
+                format!("client `{name}` dials from outside the cluster, and not every endpoint here is `published`")
+            });
+        }
+        for (key, many) in [("as", &matrix.clients), ("to", &matrix.to), ("methods", &matrix.methods), ("paths", &matrix.paths)] {
+            found.check(many.iter().next().is_some(), place.at(key).place(), || format!("`{key}` is empty, so nothing is dialled"));
+        }
+        found.check(!matrix.http.is_empty(), place.at("http").place(), || "`http` is empty, so nothing is dialled".into());
+        found.check(!matrix.headers.is_empty(), place.at("headers").place(), || {
+            "`headers` is empty, so nothing is dialled: `{}` stands for a request without any".into()
+        });
+        for (number, method) in matrix.methods.iter().enumerate() {
+            sent(&format!("{method} /"), Http::Http1, place.at("methods").nth(number).place(), found);
+        }
+        for (number, path) in matrix.paths.iter().enumerate() {
+            for http in &matrix.http {
+                sent(&format!("GET {path}"), *http, place.at("paths").nth(number).place(), found);
+            }
+        }
+        for (number, headers) in matrix.headers.iter().enumerate() {
+            self::headers(headers, place.at("headers").nth(number), found);
+        }
+    }
+}
+
+fn headers(headers: &BTreeMap<String, String>, place: &Node, found: &mut Found) {
+    for name in headers.keys() {
+        found.check(!name.eq_ignore_ascii_case(CELL_HEADER), place.key(name), || format!("`{CELL_HEADER}` is svidproof's own header"));
+    }
+}
+
+fn sent(send: &str, http: Http, place: Place, found: &mut Found) {
+    if let Err(why) = request(send, http) {
+        found.add(place, format!("`{send}` is not a request: {why}; write `METHOD TARGET`, such as `GET /`"));
     }
 }
 
@@ -193,18 +293,9 @@ fn check(scenario: &Scenario, stage: &Stage, check: &Check, place: &Node, found:
     found.check(check.clients.iter().next().is_some(), place.at("as").place(), || format!("check `{}` has no client", check.name));
     found.check(check.send.iter().next().is_some(), place.at("send").place(), || format!("check `{}` sends nothing", check.name));
     for (number, send) in check.send.iter().enumerate() {
-        if let Err(why) = request(send) {
-            found.add(
-                place.at("send").nth(number).place(),
-                format!("`{send}` is not a request: {why}; write `METHOD TARGET`, such as `GET /`"),
-            );
-        }
+        sent(send, check.http, place.at("send").nth(number).place(), found);
     }
-    for name in check.headers.keys() {
-        found.check(!name.eq_ignore_ascii_case(CELL_HEADER), place.at("headers").key(name), || {
-            format!("`{CELL_HEADER}` is svidproof's own header")
-        });
-    }
+    headers(&check.headers, place.at("headers"), found);
     let endpoint = scenario.endpoints.get(&check.to);
     found.known("endpoint", &check.to, scenario.endpoints.keys().map(String::as_str), place.at("to").place());
     for (number, name) in check.clients.iter().enumerate() {
@@ -271,9 +362,12 @@ fn expect(expect: &Expect, place: &Node, found: &mut Found) {
     match (expect.status, &expect.alert) {
         (None, None) => found.add(place.place(), "nothing is expected: give `status` or `alert`"),
         (Some(_), Some(_)) => found.add(place.key("alert"), "`status` and `alert` exclude each other: after an alert there is no answer"),
-        (Some(status), None) => found.check((200..=599).contains(&status), place.at("status").place(), || {
-            format!("{status} is not the status of a final answer: expected 200 to 599")
-        }),
+        (Some(status), None) => {
+            found.check((200..=599).contains(&status), place.at("status").place(), || {
+                format!("{status} is not the status of a final answer: expected 200 to 599")
+            });
+            found.check(expect.counts.is_none(), place.key("counts"), || "`counts` says what is counted with an `alert`".into());
+        }
         (None, Some(alert)) => {
             self::alert(alert, place.at("alert").place(), found);
             let needing = [
@@ -326,13 +420,17 @@ fn broken(scenario: &Scenario, places: &Node, found: &mut Found) {
 }
 
 /// `METHOD TARGET`. The target is checked no further than that a request line can carry it: odd ones are what some checks are about.
-fn request(send: &str) -> Result<(), &'static str> {
+fn request(send: &str, http: Http) -> Result<(), &'static str> {
     let (method, target) = send.split_once(' ').ok_or("it has no target")?;
     if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
         return Err("its method is not in upper case");
     }
-    if !target.starts_with('/') {
+    let absolute = target.starts_with("http://") || target.starts_with("https://");
+    if !target.starts_with('/') && !absolute {
         return Err("its target does not start with `/`");
+    }
+    if absolute && http == Http::Http2 {
+        return Err("its target is absolute, which HTTP/2 has no form for");
     }
     if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("its target has a character that a request line cannot carry");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use svidproof_probe::protocol::Carried;
 
 use crate::kube::{Exec, Kube, KubeError};
-use crate::scenario::Entry;
+use crate::scenario::{Entry, OneOrMany};
 
 /// gRPC's status codes (google.rpc.Code), as `entry create` reports them an entry.
 const OK: i32 = 0;
@@ -83,6 +83,12 @@ impl Server {
             }
         }
         Ok(ids.len())
+    }
+
+    /// An X.509-SVID with this SPIFFE ID, signed without any attestation.
+    pub async fn mint(&self, id: &str) -> Result<Carried, SpireError> {
+        let answer = self.run(&["x509", "mint", "-spiffeID", id, "-output", "json"], &Value::Null).await?;
+        minted(&answer).map_err(|problem| SpireError::Answer { server: self.name(), problem })
     }
 
     async fn run(&self, command: &[&str], stdin: &Value) -> Result<String, SpireError> {
@@ -175,6 +181,30 @@ pub fn carried(printed: &str, id: &str) -> Result<Carried, String> {
         key: pem::block("PRIVATE KEY", &svid.x509_svid_key),
         bundle: certificates(&svid.bundle)?,
     })
+}
+
+/// What `x509 mint -output json` printed: DER in base64, a certificate a text or all of them in one.
+fn minted(printed: &str) -> Result<Carried, String> {
+    let unread = |e: serde_json::Error| format!("the minted SVID is not understood: {e}");
+    let document: Value = serde_json::from_str(printed).map_err(unread)?;
+    let document = match document {
+        Value::Array(mut list) if !list.is_empty() => list.swap_remove(0),
+        other => other,
+    };
+    let minted: Minted = serde_json::from_value(document).map_err(unread)?;
+    let certificates = |texts: &OneOrMany| texts.iter().map(pem::certificates).collect::<Result<String, _>>();
+    Ok(Carried {
+        chain: certificates(&minted.x509_svid)?,
+        key: pem::block("PRIVATE KEY", &minted.private_key),
+        bundle: certificates(&minted.root_cas)?,
+    })
+}
+
+#[derive(Deserialize)]
+struct Minted {
+    x509_svid: OneOrMany,
+    private_key: String,
+    root_cas: OneOrMany,
 }
 
 #[derive(Deserialize)]

@@ -161,6 +161,74 @@ fn a_mistake_is_told_with_its_place_and_what_would_be_right(#[case] right: &str,
     assert!(all.lines().any(|line| line == expected), "{all}");
 }
 
+/// `RIGHT` with forged credentials and a surface.
+fn whole() -> String {
+    RIGHT
+        .replace("socket-dir: /run/spire}", "socket-dir: /run/spire, authority-secret: ca}")
+        .replace(
+            "stages:\n",
+            "forged:\n  wrong-id: {alert: certificate_unknown}\n  rogue-ca: {alert: 46, counts: chain, finding: odd}\nstages:\n",
+        )
+        .replace(
+            "broken:\n",
+            "    forged:\n      - {to: backend, like: friend, send: GET /, but: {wrong-id: {alert: 48}}}\n    surface:\n      \
+             - {surface: all, as: [friend, nobody], to: backend, methods: [GET, BREW], paths: [/, '/{x*8}'], http: ['1.1', '2'], \
+             headers: [{}, {a: b}]}\nbroken:\n",
+        )
+}
+
+#[test]
+fn forged_and_surface_are_written_out_as_checks() {
+    let scenario = read(&whole(), Path::new("x.yaml"), Path::new("/nowhere")).unwrap();
+    let stage = &scenario.stages[0];
+    let check = |name: &str| stage.checks.iter().find(|check| check.name == name).unwrap_or_else(|| panic!("{name}"));
+    let (rogue, wrong) = (check("backend: forged rogue-ca, TLS 1.3"), check("backend: forged wrong-id, TLS 1.2"));
+    assert_eq!((rogue.expect.counts, rogue.finding.as_deref()), (Some(crate::scenario::Kind::Chain), Some("odd")));
+    assert_eq!(rogue.control.as_deref(), Some("backend: forged sound, TLS 1.3"));
+    assert_eq!(check("backend: forged sound, TLS 1.3").expect.status, Some(200));
+    assert_eq!(wrong.expect.alert, Some(crate::scenario::AlertName::Number(48)), "what a stage says goes before what the scenario says");
+    let client = &scenario.clients["wrong-id like friend"];
+    assert!(client.identity().is_none() && !client.is_nobody());
+    let cells = crate::plan::plan(&scenario, stage, "run");
+    assert_eq!(cells.iter().filter(|cell| cell.check.starts_with("backend: surface of all")).count(), 2 * 2 * 2 * 2 * 2);
+    assert!(!check("backend: surface of all over HTTP/2 with a").expect.is_stated());
+}
+
+#[rstest]
+#[case("  wrong-id:", "  wrong-ip:", "x.yaml:16:3: forged credential `wrong-ip` is not defined: did you mean `wrong-id`?")]
+#[case(
+    "  wrong-id:",
+    "  sound:",
+    "x.yaml:16:3: forged credential `sound` is not defined: expected one of `another-key`, `ca-as-leaf`, `dns-only`, `expired`, `id-case`, `id-percent-encoded`, `id-prefix`, `id-slash`, `id-suffix`, `long-chain`, `no-client-auth`, `no-intermediate`, `no-uri`, `nobody`, `not-yet-valid`, `other-trust-domain`, `rogue-ca`, `self-signed`, `two-uris-allowed-first`, `two-uris-allowed-last`, `wrong-id`"
+)]
+#[case(
+    ", authority-secret: ca",
+    "",
+    "x.yaml:15:1: forged credentials take a CA that the trust domain's bundle holds: give `spire.authority-secret`, the Secret of the server's upstream CA"
+)]
+#[case("{alert: certificate_unknown}", "{}", "x.yaml:16:13: nothing is expected: give `status` or `alert`")]
+#[case("like: friend", "like: nobody", "x.yaml:25:29: client `nobody` has no SPIFFE ID that a credential could be like")]
+#[case(
+    "- {to: backend",
+    "- {to: page",
+    "x.yaml:25:14: a refusal needs evidence, and none can be had at `page`: give it `identity` and `admin`"
+)]
+#[case(
+    "but: {wrong-id",
+    "but: {expired",
+    "x.yaml:25:56: the scenario's `forged` does not have `expired`, so there is nothing to differ from"
+)]
+#[case(
+    "paths: [/,",
+    "paths: ['http://x/',",
+    "x.yaml:27:89: `GET http://x/` is not a request: its target is absolute, which HTTP/2 has no form for; write `METHOD TARGET`, such as `GET /`"
+)]
+fn a_mistake_in_forged_or_surface_is_told_with_its_place(#[case] right: &str, #[case] wrong: &str, #[case] expected: &str) {
+    assert!(whole().contains(right));
+    let all = mistakes(&whole().replacen(right, wrong, 1));
+    assert!(all.lines().any(|line| line == expected), "{all}");
+}
+
 #[test]
 fn all_mistakes_are_told_in_the_order_of_the_file() {
     let text = RIGHT.replace("friend: /friend", "friend: friend").replace("to: page", "to: pgae").replace("as: [nobody]", "as: [nobdy]");

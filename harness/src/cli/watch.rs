@@ -1,0 +1,108 @@
+//! `svidproof watch`: the loop of a chart's developer. A save, and what it opened and closed.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+
+use super::test::{scenarios, stage_is_there, test_all};
+use super::{Failure, Scenarios, kept, or_interrupted, print};
+use crate::lease::Lease;
+use crate::progress::Progress;
+use crate::report::{Report, console};
+use crate::scenario::{self, Scenario};
+use crate::session::{self, Record};
+use crate::surface::{self, Surface};
+use crate::verdict::Verdict;
+use crate::watch::{Followed, Watcher, needs_up};
+
+#[derive(Debug, Args)]
+#[command(after_help = "It works until it is interrupted, and then ends with 130, as every command does: that none of its rounds is \
+                        cut short is not known from outside.")]
+pub(super) struct WatchArgs {
+    #[command(flatten)]
+    scenarios: Scenarios,
+    /// Only this stage [default: all of a scenario that is touched, in order]
+    #[arg(long)]
+    stage: Option<String>,
+}
+
+/// A scenario, from round to round.
+struct Watched {
+    file: PathBuf,
+    /// As the cluster was brought up with it.
+    before: Scenario,
+    followed: Followed,
+    /// Of the last round that came to its end, or else those that are kept.
+    surfaces: Vec<Surface>,
+}
+
+pub(super) async fn watch(args: WatchArgs, progress: &Progress) -> Result<u8, Failure> {
+    let lease = kept()?;
+    let scenarios = scenarios(&lease, &args.scenarios)?;
+    stage_is_there(args.stage.as_deref(), &scenarios)?;
+    let only = args.stage.as_deref();
+    or_interrupted(Failure::interrupted, Box::pin(follow(&lease, scenarios, only, progress))).await
+}
+
+async fn follow(lease: &Lease, scenarios: Vec<Scenario>, only: Option<&str>, progress: &Progress) -> Result<u8, Failure> {
+    let mut watcher = Watcher::new()?;
+    let mut all = vec![];
+    for before in scenarios {
+        let mut surfaces = surface::load(&surface::folder(&before.root), &before.name)?;
+        surfaces.retain(|surface| only.is_none_or(|only| surface.stage == only));
+        let followed = Followed::scenario(&before)?;
+        watcher.follow(&followed)?;
+        all.push(Watched { file: before.file.clone(), before, followed, surfaces });
+    }
+    let mut due: Vec<&mut Watched> = all.iter_mut().collect();
+    loop {
+        // One after the other: they share the record of what stands in the cluster.
+        for watched in due {
+            if let Err(failure) = round(lease, watched, &mut watcher, only, progress).await {
+                progress.note(&format!("svidproof: {}", failure.message));
+            }
+        }
+        progress.note("waiting for a change …");
+        due = loop {
+            let changes = watcher.changed().await?;
+            let touched: Vec<_> = all.iter_mut().filter(|watched| watched.followed.is_touched(&changes)).collect();
+            if !touched.is_empty() {
+                break touched;
+            }
+        };
+    }
+}
+
+/// The scenario as it is now: read, brought to its stages, checked, told. What is wrong is the user's to mend: the next change makes a new round.
+async fn round(
+    lease: &Lease,
+    watched: &mut Watched,
+    watcher: &mut Watcher,
+    only: Option<&str>,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    let (begun, started) = (Instant::now(), jiff::Timestamp::now());
+    let scenario = scenario::load(&watched.file)?;
+    watched.followed = Followed::scenario(&scenario)?;
+    watcher.follow(&watched.followed)?;
+    if let Some(what) = needs_up(&watched.before, &scenario) {
+        return Err(Failure::input(format!(
+            "{}: {what} changed, and that is fixed once a cluster is up\nhint: `svidproof down`, then `svidproof up`",
+            watched.file.display()
+        )));
+    }
+    stage_is_there(only, std::slice::from_ref(&scenario))?;
+    let session = session::reopen(lease, vec![scenario], progress).await?;
+    let tested = test_all(&session, only, &|_| true).await?;
+    let Record { cluster, images, versions, .. } = &tested.record;
+    let mut report = Report::new(&lease.id, &cluster.provider.to_string(), images, versions, started, progress.phases(), &tested.judged);
+    // The totals say how many passed.
+    report.checks.retain(|row| row.verdict != Verdict::Passed);
+    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let surfaces = surface::surfaces(&tested.judged);
+    let changes = if watched.surfaces.is_empty() { String::new() } else { surface::in_words(&surface::diff(&watched.surfaces, &surfaces)) };
+    watched.surfaces = surfaces;
+    print(&format!("{changes}{}", console::table(&report, colour, begun.elapsed())))
+}

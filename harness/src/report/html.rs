@@ -1,0 +1,48 @@
+//! The report for a browser: one file that refers to nothing outside of itself, so it works from a folder or as a CI artefact.
+//!
+//! The report goes in as JSON and a small script lays it out. The page's policy runs no other script and fetches nothing: what a check
+//! saw cannot do anything in the reader's browser.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+
+use super::Report;
+use crate::verdict::Totals;
+
+const PAGE: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
+
+/// The file's text.
+pub fn page(report: &Report) -> String {
+    // The data are filled in last: what looks like a place to fill in them stays as it is.
+    [
+        ("@SCRIPT-HASH@", hash(SCRIPT)),
+        ("@STYLE-HASH@", hash(STYLE)),
+        ("@STYLE@", STYLE.into()),
+        ("@SCRIPT@", SCRIPT.into()),
+        ("@TITLE@", title(report)),
+        ("@DATA@", embedded(report)),
+    ]
+    .into_iter()
+    .fold(PAGE.to_owned(), |page, (place, text)| page.replacen(place, &text, 1))
+}
+
+fn title(report: &Report) -> String {
+    let Totals { passed, failed, errored, skipped } = report.totals;
+    let counts = [(failed, "failed"), (errored, "errored"), (skipped, "skipped"), (passed, "passed")];
+    let counts: Vec<_> = counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+    counts.join(", ")
+}
+
+/// JSON that no HTML parser can take for the end of its element, or for a comment's begin: a `<` only ever stands within a JSON text,
+/// and there it may as well be written as an escape.
+fn embedded(report: &Report) -> String {
+    serde_json::to_string(report).unwrap_or_default().replace('<', "\\u003c")
+}
+
+/// As a Content-Security-Policy names what it lets in.
+fn hash(text: &str) -> String {
+    STANDARD.encode(Sha256::digest(text))
+}

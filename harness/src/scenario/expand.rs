@@ -1,0 +1,75 @@
+//! What a stage says in a few lines, `forged` and `surface`, written out as the checks that it stands for. Only for a scenario that is valid.
+
+use std::collections::BTreeMap;
+
+use svidproof_probe::protocol::{Http, TlsVersions};
+
+use super::{Check, Client, Expect, Forging, Matrix, OneOrMany, Scenario, Stated};
+use crate::forge::SOUND;
+
+pub(super) fn expand(scenario: &mut Scenario) {
+    let Scenario { stages, forged, clients, .. } = scenario;
+    for stage in stages {
+        for forging in &stage.forged {
+            let like = clients.get(&forging.like).and_then(Client::identity).unwrap_or_default().to_owned();
+            let sound = Stated { status: Some(200), ..Stated::default() };
+            let stated = forged.iter().map(|(name, stated)| (name.as_str(), forging.but.get(name).unwrap_or(stated)));
+            for (credential, stated) in std::iter::once((SOUND, &sound)).chain(stated) {
+                let client = format!("{credential} like {}", forging.like);
+                stage.checks.extend([TlsVersions::Tls12, TlsVersions::Tls13].map(|tls| check(forging, &client, credential, stated, tls)));
+                clients.insert(client, Client::Forged { credential: credential.into(), like: like.clone() });
+            }
+        }
+        stage.checks.extend(stage.surface.iter().flat_map(cells));
+    }
+}
+
+fn check(forging: &Forging, client: &str, credential: &str, stated: &Stated, tls: TlsVersions) -> Check {
+    let version = if tls == TlsVersions::Tls12 { "1.2" } else { "1.3" };
+    let named = |credential: &str| format!("{}: forged {credential}, TLS {version}", forging.to);
+    let expect = Expect { status: stated.status, alert: stated.alert.clone(), counts: stated.counts, ..Expect::default() };
+    Check {
+        name: named(credential),
+        clients: OneOrMany::One(client.into()),
+        to: forging.to.clone(),
+        send: OneOrMany::One(forging.send.clone()),
+        http: Http::default(),
+        tls,
+        headers: BTreeMap::new(),
+        control: expect.is_refusal().then(|| named(SOUND)),
+        expect,
+        finding: stated.finding.clone(),
+    }
+}
+
+/// One check for each endpoint, HTTP version and set of headers.
+fn cells(matrix: &Matrix) -> Vec<Check> {
+    let sends: Vec<String> =
+        matrix.methods.iter().flat_map(|method| matrix.paths.iter().map(move |path| format!("{method} {path}"))).collect();
+    let mut checks = vec![];
+    for to in matrix.to.iter() {
+        for http in &matrix.http {
+            for headers in &matrix.headers {
+                let over = if *http == Http::Http2 { " over HTTP/2" } else { "" };
+                let with = if headers.is_empty() {
+                    String::new()
+                } else {
+                    format!(" with {}", headers.keys().cloned().collect::<Vec<_>>().join(", "))
+                };
+                checks.push(Check {
+                    name: format!("{to}: surface of {}{over}{with}", matrix.name),
+                    clients: matrix.clients.clone(),
+                    to: to.into(),
+                    send: OneOrMany::Many(sends.clone()),
+                    http: *http,
+                    tls: TlsVersions::Any,
+                    headers: headers.clone(),
+                    expect: Expect::default(),
+                    control: None,
+                    finding: None,
+                });
+            }
+        }
+    }
+    checks
+}

@@ -1,0 +1,170 @@
+//! The surface: what each client got from each endpoint for each request in one stage, without what differs from run to run.
+//!
+//! It says what was seen, not whether that is right: judging is `judge`'s. `body` says what of an answer counts, `change` compares two surfaces,
+//! and `file` alone reads and writes.
+
+mod body;
+mod change;
+mod file;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use svidproof_probe::protocol::{self, Http, TlsVersions};
+
+pub use change::{Change, Danger, diff, in_words, opened};
+pub use file::{SurfaceError, folder, load, read, store};
+
+use crate::judge::{self, Judged};
+use crate::plan::{CELL_HEADER, Cell};
+
+/// One stage of one scenario.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Surface {
+    pub scenario: String,
+    pub stage: String,
+    /// Endpoint -> client -> request -> outcome.
+    pub cells: BTreeMap<String, BTreeMap<String, BTreeMap<String, Outcome>>>,
+}
+
+/// What a client got, in a few exact words: `200 json 2f1d6ac0b3e4`, `403 RBAC: access denied`, `alert 116 certificate_required`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Outcome(String);
+
+/// How far a client came. The later, the more is open to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reach {
+    /// Its credential was turned down: a TLS alert.
+    Alert,
+    /// Its request was turned down: 401, 403, or an Envoy's own error.
+    Denied,
+    /// Neither an answer nor a refusal: nothing shows that it is kept out.
+    Unknown,
+    /// The application answered with an error of its own, so the request came through.
+    Application,
+    /// It was served.
+    Served,
+}
+
+const TURNED_DOWN: &str = "server turned down";
+const NOT_OBSERVED: &str = "not observed";
+/// Where an Envoy on the way answers for itself. Not followed by a digest: its errors name addresses and times.
+const BY_ENVOY: &str = " by Envoy";
+
+/// A cell as a surface has it. In report.json, a row of `checks`.
+#[derive(Debug, Deserialize)]
+struct Line {
+    scenario: String,
+    stage: String,
+    #[serde(rename = "to")]
+    endpoint: String,
+    #[serde(rename = "as")]
+    client: String,
+    request: String,
+    #[serde(rename = "got")]
+    outcome: Outcome,
+}
+
+/// The surfaces of all stages that were judged, by scenario and stage.
+pub fn surfaces(judged: &[Judged]) -> Vec<Surface> {
+    gather(judged.iter().map(|one| Line {
+        scenario: one.cell.scenario.clone(),
+        stage: one.cell.stage.clone(),
+        endpoint: one.cell.endpoint.clone(),
+        client: one.cell.client.clone(),
+        request: request(&one.cell),
+        outcome: Outcome::of(one),
+    }))
+}
+
+/// What sets a client's request to an endpoint apart from its others: `GET /tada (HTTP/2, TLS 1.3, x-forwarded-for: 10.0.0.1)`.
+pub fn request(cell: &Cell) -> String {
+    let http = match cell.http {
+        Http::Http1 => None,
+        Http::Http2 => Some("HTTP/2".to_owned()),
+    };
+    let tls = match cell.tls {
+        TlsVersions::Any => None,
+        TlsVersions::Tls12 => Some("TLS 1.2".to_owned()),
+        TlsVersions::Tls13 => Some("TLS 1.3".to_owned()),
+    };
+    let own = cell.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(CELL_HEADER));
+    let headers = own.map(|(name, value)| format!("{}: {}", name.to_ascii_lowercase(), shortened(value)));
+    let particulars: Vec<_> = http.into_iter().chain(tls).chain(headers).collect();
+    let line = format!("{} {}", cell.method, shortened(&cell.target));
+    if particulars.is_empty() { line } else { format!("{line} ({})", particulars.join(", ")) }
+}
+
+impl Outcome {
+    pub fn of(judged: &Judged) -> Self {
+        let Some(observation) = &judged.observed else { return Self(NOT_OBSERVED.into()) };
+        let words = judge::in_words(&observation.outcome);
+        // An Envoy's error that another Envoy passed on looks like the application's own; its log knows better.
+        let unreached = judged.evidence.iter().any(|account| account.reached == Some(false));
+        Self(match &observation.outcome {
+            protocol::Outcome::Response { status, body, .. }
+                if judge::is_from_application(observation) && !(unreached && *status >= 400) =>
+            {
+                format!("{words} {}", body::fingerprint(body, &judged.cell.id))
+            }
+            protocol::Outcome::Response { status, .. } if words == status.to_string() => words + BY_ENVOY,
+            _ => words,
+        })
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn reach(&self) -> Reach {
+        if self.0.starts_with("alert ") {
+            return Reach::Alert;
+        }
+        match self.0.split(' ').next().and_then(|status| status.parse::<u16>().ok()) {
+            None => Reach::Unknown,
+            Some(..=399) => Reach::Served,
+            Some(401 | 403) => Reach::Denied,
+            Some(_) if self.0.ends_with(BY_ENVOY) => Reach::Denied,
+            Some(_) => Reach::Application,
+        }
+    }
+
+    /// The client could not prove who the server is.
+    fn is_turned_down(&self) -> bool {
+        self.0 == TURNED_DOWN
+    }
+
+    /// The one of two that is more open, whichever comes first.
+    fn more_open<'a>(&'a self, other: &'a Self) -> &'a Self {
+        if (other.reach(), &other.0) > (self.reach(), &self.0) { other } else { self }
+    }
+}
+
+/// Where a request was made more than once, the most open outcome stands: a surface must not hide that something got through.
+fn gather(lines: impl IntoIterator<Item = Line>) -> Vec<Surface> {
+    let mut surfaces: BTreeMap<(String, String), Surface> = BTreeMap::new();
+    for Line { scenario, stage, endpoint, client, request, outcome } in lines {
+        let key = (scenario.clone(), stage.clone());
+        let surface = surfaces.entry(key).or_insert_with(|| Surface { scenario, stage, cells: BTreeMap::new() });
+        let requests = surface.cells.entry(endpoint).or_default().entry(client).or_default();
+        let stands = requests.entry(request).or_insert_with(|| outcome.clone());
+        *stands = stands.more_open(&outcome).clone();
+    }
+    surfaces.into_values().collect()
+}
+
+/// Longer than this, what is sent stands in a surface by its beginning, its length and a digest.
+const LONGEST: usize = 120;
+
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= LONGEST {
+        return text.into();
+    }
+    let beginning: String = text.chars().take(LONGEST / 2).collect();
+    format!("{beginning}… [{} bytes, {}]", text.len(), body::digest(text))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! Which files a scenario is made of, and when they change. Not for what is then done about it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::scenario::Scenario;
+use crate::wait;
+
+/// An editor saves in steps (a new file, a rename, the mode), and a checkout touches many files: after this long without another they are done.
+/// It is waited out after each save, so it is short.
+const QUIET: Duration = Duration::from_millis(100);
+/// Something that never ceases to write must not keep everyone waiting.
+const LONGEST: Duration = Duration::from_secs(2);
+
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    #[error("changes of files cannot be followed: {0}\nhint: is fs.inotify.max_user_instances used up?")]
+    Start(notify::Error),
+    #[error("changes in {} cannot be followed: {source}\nhint: is it there, and is fs.inotify.max_user_watches used up?", path.display())]
+    Follow { path: PathBuf, source: notify::Error },
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("changes of files are not told any more")]
+    Ended,
+}
+
+/// Everything that a scenario is made of, by its real place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Followed {
+    files: BTreeSet<PathBuf>,
+    /// With all below.
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Followed {
+    /// A scenario's file alone: nobody knows what else it is made of.
+    pub fn file(file: &Path) -> Result<Self, WatchError> {
+        // Its folder's place, and not the file's own: an editor may put another in its place just now.
+        let read = |source| WatchError::Read { path: file.into(), source };
+        let name = file.file_name().unwrap_or_default();
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok(Self { files: [folder.canonicalize().map_err(read)?.join(name)].into(), folders: BTreeSet::new() })
+    }
+
+    /// The scenario's file and its charts, with what links in them lead to.
+    pub fn scenario(scenario: &Scenario) -> Result<Self, WatchError> {
+        let mut followed = Self::file(&scenario.file)?;
+        for release in scenario.install.iter().flatten() {
+            followed.add(&scenario.root.join(&release.chart))?;
+        }
+        Ok(followed)
+    }
+
+    fn add(&mut self, path: &Path) -> Result<(), WatchError> {
+        let read = |source| WatchError::Read { path: path.into(), source };
+        let real = path.canonicalize().map_err(read)?;
+        if self.folders.iter().any(|folder| real.starts_with(folder)) {
+            return Ok(());
+        }
+        if !real.is_dir() {
+            self.files.insert(real);
+            return Ok(());
+        }
+        self.folders.insert(real.clone());
+        self.add_links(&real)
+    }
+
+    fn add_links(&mut self, folder: &Path) -> Result<(), WatchError> {
+        let read = |source| WatchError::Read { path: folder.into(), source };
+        for entry in std::fs::read_dir(folder).map_err(read)? {
+            let entry = entry.map_err(read)?;
+            let kind = entry.file_type().map_err(read)?;
+            if kind.is_symlink() {
+                self.add(&entry.path())?;
+            } else if kind.is_dir() {
+                self.add_links(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether any of the changes concerns it.
+    pub fn is_touched(&self, changes: &Changes) -> bool {
+        let touches =
+            |path: &PathBuf| self.files.contains(path) || (counts(path) && self.folders.iter().any(|folder| path.starts_with(folder)));
+        changes.all || changes.paths.iter().any(touches)
+    }
+}
+
+/// Editors put their own files beside the one that is edited.
+fn counts(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name == ".helmignore" || !(name.starts_with('.') || name.ends_with('~'))
+}
+
+/// What changed in one go.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    paths: BTreeSet<PathBuf>,
+    /// Some changes were lost, so anything may have changed.
+    all: bool,
+}
+
+impl FromIterator<notify::Result<Event>> for Changes {
+    fn from_iter<I: IntoIterator<Item = notify::Result<Event>>>(events: I) -> Self {
+        let mut changes = Self::default();
+        for event in events {
+            match event {
+                Ok(event) if event.need_rescan() => changes.all = true,
+                // Reading a chart is not changing it: helm does that in each round.
+                Ok(event) if event.kind.is_access() => {}
+                Ok(event) => changes.paths.extend(event.paths),
+                Err(_) => changes.all = true,
+            }
+        }
+        changes
+    }
+}
+
+/// Tells of changes, also of those that came while nobody asked.
+pub struct Watcher {
+    inner: RecommendedWatcher,
+    events: UnboundedReceiver<notify::Result<Event>>,
+}
+
+impl Watcher {
+    pub fn new() -> Result<Self, WatchError> {
+        let (send, events) = unbounded_channel();
+        // The other end may be gone at the very end.
+        let inner = notify::recommended_watcher(move |event| drop(send.send(event))).map_err(WatchError::Start)?;
+        Ok(Self { inner, events })
+    }
+
+    /// From now on these as well. Again for those that are followed already: a folder may be a new one of the old name.
+    pub fn follow(&mut self, followed: &Followed) -> Result<(), WatchError> {
+        // A file by its folder: most editors put a new file in the old one's place.
+        let parents = followed.files.iter().filter_map(|file| Some((file.parent()?, RecursiveMode::NonRecursive)));
+        let folders = followed.folders.iter().map(|folder| (folder.as_path(), RecursiveMode::Recursive));
+        for (path, mode) in parents.chain(folders) {
+            self.inner.watch(path, mode).map_err(|source| WatchError::Follow { path: path.into(), source })?;
+        }
+        Ok(())
+    }
+
+    /// The next changes, all of one save or of one checkout.
+    pub async fn changed(&mut self) -> Result<Changes, WatchError> {
+        let first = self.events.recv().await.ok_or(WatchError::Ended)?;
+        Ok(wait::burst(first, QUIET, LONGEST, async || self.events.recv().await).await.into_iter().collect())
+    }
+}
+
+/// What of a scenario is fixed once its cluster is up; in words, where `now` wants it otherwise.
+pub fn needs_up(before: &Scenario, now: &Scenario) -> Option<&'static str> {
+    let identities =
+        |scenario: &Scenario| scenario.clients.values().filter_map(|client| client.identity().map(ToOwned::to_owned)).collect();
+    let (were, are): (BTreeSet<_>, BTreeSet<_>) = (identities(before), identities(now));
+    let releases = |scenario: &Scenario| {
+        let all = scenario.install.iter().flatten();
+        all.map(|release| (release.namespace.clone(), release.name.clone())).collect()
+    };
+    let (stood, stand): (BTreeSet<_>, BTreeSet<_>) = (releases(before), releases(now));
+    if before.name != now.name {
+        Some("the scenario's name")
+    } else if before.trust_domain != now.trust_domain {
+        Some("the trust domain")
+    } else if before.registration != now.registration {
+        Some("the registration")
+    } else if !are.is_subset(&were) {
+        Some("the clients' SPIFFE IDs")
+    } else if !stand.is_subset(&stood) {
+        Some("the releases")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;
