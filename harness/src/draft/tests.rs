@@ -99,7 +99,8 @@ fn a_listener_that_lets_anyone_in() {
 fn matchers_and_ids_that_no_client_can_be_made_of_are_told() {
     let san = "{exact: \"spiffe://example.com/ns/proxy/sa/default\"}}\n";
     let indent = " ".repeat(26);
-    let more = ["{prefix: \"spiffe://example.com/\"}", "{exact: \"spiffe://other.org/a\"}"].map(|san| format!("{indent}- {{matcher: {san}}}\n"));
+    let more =
+        ["{prefix: \"spiffe://example.com/\"}", "{exact: \"spiffe://other.org/a\"}"].map(|san| format!("{indent}- {{matcher: {san}}}\n"));
     let text = drafted(&ECHO.replacen(san, &format!("{san}{}", more.concat()), 1)).unwrap();
     assert!(text.contains("# 1 matcher(s) of its SAN list name no single SPIFFE ID"), "{text}");
     assert!(text.contains("# spiffe://other.org/a is named too"), "{text}");
