@@ -133,9 +133,9 @@ fn listener(map: &str, key: &str, config: &Value, listener: &Value, chain: &Valu
     let place = format!("listener{named} on port {port} (ConfigMap {map}, {key})");
     let tls = &chain["transport_socket"]["typed_config"];
     let common = &tls["common_tls_context"];
-    let certificates = list(&common["tls_certificate_sds_secret_configs"]);
-    let mut names = certificates.filter_map(|certificate| certificate["name"].as_str());
-    let identity = names.find(|name| split(name).is_some()).ok_or_else(|| DraftError::NoIdentity { listener: place.clone() })?.to_owned();
+    let secrets = list(&common["tls_certificate_sds_secret_configs"]);
+    let mut ids = secrets.filter_map(|secret| secret["name"].as_str());
+    let identity = ids.find(|id| split(id).is_some()).ok_or_else(|| DraftError::NoIdentity { listener: place.clone() })?.to_owned();
     let contexts = [&common["validation_context"], &common["combined_validation_context"]["default_validation_context"]];
     let matchers: Vec<_> = contexts
         .into_iter()
@@ -402,12 +402,10 @@ fn endpoint_text(endpoint: &Endpoint) -> String {
         quoted(path(&listener.identity))
     );
     text.extend(listener.domain.iter().map(|domain| format!("    dns: {}\n", quoted(domain))));
-    match listener.admin {
-        Some(admin) => text += &format!("    admin: {admin}\n"),
-        None => {
-            text += "    # admin: Envoy's admin interface is not configured; without it no refusal can be proved from the server's side.\n"
-        }
-    }
+    text += &listener.admin.map_or_else(
+        || "    # admin: Envoy's admin interface is not configured; without it no refusal can be proved from the server's side.\n".into(),
+        |admin| format!("    admin: {admin}\n"),
+    );
     if let Some(cluster) = listener.cluster.as_ref().filter(|cluster| *cluster != "local_service") {
         text += &format!("    app-cluster: {}\n", quoted(cluster));
         text += "    # upstream: the endpoint that it forwards to, if that is an Envoy with an identity too.\n";

@@ -124,7 +124,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_burst_without_a_pause_ends_with_its_limit() {
         let mut ticks = tokio::time::interval(Duration::from_millis(60));
-        let all = burst((), Duration::from_millis(100), Duration::from_secs(2), async || Some(drop(ticks.tick().await))).await;
+        let first = ticks.tick().await;
+        let all = burst(first, Duration::from_millis(100), Duration::from_secs(2), async || Some(ticks.tick().await)).await;
         assert!((30..40).contains(&all.len()), "{}", all.len());
     }
 }

@@ -57,16 +57,16 @@ impl Followed {
 
     fn add(&mut self, path: &Path) -> Result<(), WatchError> {
         let read = |source| WatchError::Read { path: path.into(), source };
-        let real = path.canonicalize().map_err(read)?;
-        if self.folders.iter().any(|folder| real.starts_with(folder)) {
+        let place = path.canonicalize().map_err(read)?;
+        if self.folders.iter().any(|folder| place.starts_with(folder)) {
             return Ok(());
         }
-        if !real.is_dir() {
-            self.files.insert(real);
+        if !place.is_dir() {
+            self.files.insert(place);
             return Ok(());
         }
-        self.folders.insert(real.clone());
-        self.add_links(&real)
+        self.folders.insert(place.clone());
+        self.add_links(&place)
     }
 
     fn add_links(&mut self, folder: &Path) -> Result<(), WatchError> {

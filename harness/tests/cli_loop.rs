@@ -1,12 +1,16 @@
 //! `new`, `watch` and `test --accept`, as a user calls them wrongly, or with a helm that fails. What they do on a cluster is the conformance tier's.
 
+#![allow(clippy::unwrap_used, reason = "allow-unwrap-in-tests covers test functions alone")]
+
 mod common;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 use common::{FILE, World, snapshot};
 use rstest::rstest;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// What `helm template` makes of the chart `nginx`.
 const RENDERED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/draft/nginx.yaml");
@@ -31,15 +35,21 @@ fn new_writes_a_scenario_and_does_not_overwrite_it() {
     fs::write(&values, "envoy: {alpn: [h2]}\n").unwrap();
     let args = ["new", "shop", "--chart", "helm/web", "--namespace", "store", "--values", "mine.yaml"];
     let assert = world.svidproof(&args).success();
-    snapshot!(world, stderr(&assert), @"");
-    snapshot!(world, world.calls_of("helm"), @"");
+    snapshot!(world, stderr(&assert), @r"
+    wrote [world]/project/tests/scenarios/shop.yaml
+    hint: fill in what its comments name, then `svidproof up --scenario [world]/project/tests/scenarios/shop.yaml`
+    ");
+    snapshot!(world, world.calls_of("helm"), @r"helm template shop [world]/project/helm/web --namespace store --include-crds --values -");
     let path = world.project().join("tests/scenarios/shop.yaml");
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.contains("{release: shop, chart: helm/web, namespace: store, values: {\"envoy\":{\"alpn\":[\"h2\"]}}}"), "{text}");
 
     fs::write(&path, "mine").unwrap();
     let assert = world.svidproof(&args).code(2);
-    snapshot!(world, stderr(&assert), @"");
+    snapshot!(world, stderr(&assert), @r"
+    svidproof: [world]/project/tests/scenarios/shop.yaml is there already, and is not overwritten
+    hint: take another name, or move it away
+    ");
     assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
 }
 
@@ -48,7 +58,12 @@ fn new_for_a_chart_without_envoy() {
     let world = world();
     world.fake("helm", "cat > /dev/null\nprintf 'kind: Service\\nmetadata: {name: web}\\n'");
     let assert = world.svidproof(&["new", "shop", "--chart", "helm/web"]).code(2);
-    snapshot!(world, stderr(&assert), @"");
+    snapshot!(world, stderr(&assert), @r"
+    svidproof: helm/web: the chart has no Envoy listener with mTLS: it makes no ConfigMap
+    looked for: a ConfigMap with a YAML text that has `static_resources.listeners`, and in one of them a filter chain whose
+    `transport_socket` is a DownstreamTlsContext
+    hint: does a value switch it on? --values FILE gives the chart its values
+    ");
     assert!(!world.project().join("tests/scenarios/shop.yaml").exists());
 }
 
@@ -57,7 +72,10 @@ fn new_for_a_chart_that_helm_does_not_render() {
     let world = world();
     world.fake("helm", "cat > /dev/null\necho 'Error: values do not meet the schema' >&2\nexit 1");
     let assert = world.svidproof(&["new", "shop", "--chart", "helm/web"]).code(2);
-    snapshot!(world, stderr(&assert), @"");
+    snapshot!(world, stderr(&assert), @r"
+    svidproof: release shop (chart [world]/project/helm/web, namespace default) could not be rendered: `[world]/fakes/helm template shop [world]/project/helm/web --namespace default --include-crds --values -` ended with exit status 1 after [time]; its last lines:
+      Error: values do not meet the schema
+    ");
 }
 
 #[test]
@@ -89,7 +107,10 @@ fn watch_needs_a_stage_that_there_is() {
     let world = world();
     world.kept_run();
     let assert = world.svidproof(&["watch", "--stage", "shut"]).code(2);
-    snapshot!(world, stderr(&assert), @"");
+    snapshot!(world, stderr(&assert), @r"
+    svidproof: there is no stage `shut`
+    hint: there are open
+    ");
 }
 
 /// The cluster does not answer: that ends a round, and not the watch.
@@ -99,11 +120,18 @@ fn watch_goes_on_until_it_is_interrupted() {
     world.kept_run();
     let port = common::stub_api();
     world.kubeconfig(port);
-    let running = world.start(&["watch"], &[]);
-    running.told("waiting for a change");
+    let mut command = world.command(assert_cmd::cargo::cargo_bin!("svidproof"));
+    let mut child = command.arg("watch").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut told = |what: &str| lines.by_ref().take_while(|line| !line.contains(what)).collect::<Vec<_>>().join("\n");
+    let first = told("waiting for a change");
+    assert!(first.contains("scenario web: "), "{first}");
+    world.edit("clients: {", "clients: {new: /ns/web/sa/new, ");
+    assert!(told("waiting for a change").contains("the clients' SPIFFE IDs changed, and that is fixed once a cluster is up"));
     fs::write(world.project().join(FILE), "scenario: [").unwrap();
-    running.told("web.yaml:1");
-    running.signal(Signal::INT);
-    let output = running.end();
-    assert_eq!(output.status.code(), Some(130));
+    let broken = told("waiting for a change");
+    assert!(broken.contains("tests/scenarios/web.yaml:1:"), "{broken}");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(told("\0"), "svidproof: interrupted");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
 }

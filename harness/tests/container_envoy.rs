@@ -18,7 +18,7 @@ use tokio::sync::OnceCell;
 mod envoy;
 
 use envoy::config::{Listener, Policy};
-use envoy::{Rig, between, closed, scenario};
+use envoy::{Rig, closed, scenario};
 
 /// A listener, and what it opens: the scenario's clients or checks that go red.
 struct Variant {
@@ -187,7 +187,7 @@ fn counters_of_another_listener(shared: &Shared) -> Result<(), Failed> {
         let scenario = scenario("listener.yaml");
         let before = rig.counted(&other).await;
         let (dialled, evidence) = rig.window(&scenario, &listener).await;
-        let counted = between(before, rig.counted(&other).await);
+        let counted = rig.counted(&other).await.counted.since(before.counted);
         assert_eq!(counted, Counted::default());
         all_err(&dialled.judge(&scenario, Ok(Evidence { counted, ..evidence })))
     })
@@ -199,12 +199,13 @@ fn counters_off_by_one(shared: &Shared) -> Result<(), Failed> {
         let scenario = scenario("listener.yaml");
         let (dialled, honest) = rig.window(&scenario, &listener).await;
         expect(&dialled.judge(&scenario, Ok(honest.clone())), |_| Verdict::Passed)?;
-        let lies: [fn(&mut Counted); 8] = [
+        let lies: [fn(&mut Counted); 9] = [
             |counted| counted.no_cert -= 1,
             |counted| counted.no_cert += 1,
             |counted| counted.san -= 1,
             |counted| counted.san += 1,
             |counted| counted.chain -= 1,
+            |counted| counted.broken += 1,
             |counted| counted.denied += 1,
             |counted| counted.forwarded -= 1,
             |counted| counted.forwarded += 1,
@@ -227,7 +228,7 @@ fn a_dial_that_is_not_in_the_plan(shared: &Shared) -> Result<(), Failed> {
         let refused = dialled.cells.iter().find(|cell| cell.client == "a wrong ID").expect("it is in the scenario");
         let seen = rig.dial_one(refused, &rig.address(&listener).await).await;
         assert_eq!(seen.outcome, Outcome::Alert { number: 46 });
-        let counted = between(before, rig.counted(&listener).await);
+        let counted = rig.counted(&listener).await.counted.since(before.counted);
         let judged = dialled.judge(&scenario, Ok(Evidence { counted, ..evidence }));
         let reason = "clients saw 2 SAN refusals, Envoy counted 3 (fail_verify_san)";
         assert!(judged.iter().all(|one| one.reason.contains(reason)), "{}", judged[0].reason);

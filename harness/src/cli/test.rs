@@ -59,11 +59,11 @@ pub(super) async fn test(args: TestArgs, progress: &Progress) -> Result<u8, Fail
     }
     let status = report(&tested, &lease.id, started, begun, &args.out, progress)?;
     if args.accept {
-        accept(&tested, &baselines, progress)?;
+        accept(&tested.judged, &baselines, progress)?;
         return Ok(status);
     }
     // A part of a stage's cells is not a surface.
-    let opened = args.check.is_none() && compare(&tested, &baselines, args.stage.as_deref(), progress)?;
+    let opened = args.check.is_none() && compare(&tested.judged, &baselines, args.stage.as_deref(), progress)?;
     Ok(if opened { 1 } else { status })
 }
 
@@ -101,14 +101,14 @@ impl Baseline {
 }
 
 /// Keeps the surfaces. What failed is kept as it is: the checks say what should be, the surface what is.
-fn accept(tested: &Tested, baselines: &[Baseline], progress: &Progress) -> Result<(), Failure> {
-    let errored = tested.judged.iter().filter(|one| one.verdict == Verdict::Errored).count();
+fn accept(judged: &[Judged], baselines: &[Baseline], progress: &Progress) -> Result<(), Failure> {
+    let errored = judged.iter().filter(|one| one.verdict == Verdict::Errored).count();
     if errored > 0 {
         return Err(Failure::broken(format!(
             "nothing is accepted: {errored} cell(s) errored, so nobody knows what is open there\nhint: the table says why; mend that, and accept again"
         )));
     }
-    let surfaces = surface::surfaces(&tested.judged);
+    let surfaces = surface::surfaces(judged);
     for Baseline { scenario, folder, stages } in baselines {
         for path in surface::store(folder, scenario, stages.iter().map(String::as_str), &surfaces)? {
             let did = if path.exists() { "wrote" } else { "removed" };
@@ -119,8 +119,8 @@ fn accept(tested: &Tested, baselines: &[Baseline], progress: &Progress) -> Resul
 }
 
 /// Prints what changed against the surfaces that are kept; whether something opened up.
-fn compare(tested: &Tested, baselines: &[Baseline], only: Option<&str>, progress: &Progress) -> Result<bool, Failure> {
-    let surfaces = surface::surfaces(&tested.judged);
+fn compare(judged: &[Judged], baselines: &[Baseline], only: Option<&str>, progress: &Progress) -> Result<bool, Failure> {
+    let surfaces = surface::surfaces(judged);
     let mut opened = false;
     for Baseline { scenario, folder, .. } in baselines {
         let mut old = surface::load(folder, scenario)?;
@@ -207,9 +207,70 @@ fn matches(glob: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use rstest::rstest;
+    use std::collections::BTreeMap;
 
-    use super::matches;
+    use rstest::rstest;
+    use svidproof_probe::protocol::{Failure as Dial, Http, Observation, Outcome, Timing};
+
+    use super::*;
+    use crate::{judge, plan};
+
+    /// What one check comes to in a folder for its surfaces.
+    fn seen(outcome: Outcome, folder: &Path) -> (Vec<Judged>, Vec<Baseline>) {
+        let scenario = scenario::read_text(
+            "scenario: web
+trust-domain: example.org
+spire: {namespace: spire, server: server, socket-dir: /run}
+install: []
+registration: []
+endpoints: {web: {service: a/web, port: 443, identity: /web}}
+clients: {friend: /friend}
+stages:
+  - stage: open
+    checks:
+      - {check: friend gets in, as: friend, to: web, send: GET /, expect: {status: 200}}
+",
+        );
+        let cells = plan::plan(&scenario, &scenario.stages[0], "run");
+        let observation = Observation { outcome, tls: None, timing: Timing::default() };
+        let observed = [(cells[0].id.clone(), observation)].into();
+        let judged = judge::judge(&scenario, &cells, &observed, &BTreeMap::new());
+        let baseline = Baseline { folder: folder.into(), ..Baseline::of(&scenario) };
+        (judged, vec![baseline])
+    }
+
+    fn status(status: u16) -> Outcome {
+        Outcome::Response { status, http: Http::Http1, headers: vec![], body: String::new() }
+    }
+
+    #[test]
+    fn what_is_accepted_is_compared_with_from_then_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let progress = Progress::new();
+        let compared = |outcome, only| {
+            let (judged, baselines) = seen(outcome, dir.path());
+            compare(&judged, &baselines, only, &progress).unwrap()
+        };
+        assert!(!compared(status(200), None), "nothing is kept yet");
+        // A check that failed does not keep its surface from being kept.
+        let (judged, baselines) = seen(status(403), dir.path());
+        assert_eq!(judged[0].verdict, Verdict::Failed);
+        accept(&judged, &baselines, &progress).unwrap();
+        assert!(compared(status(200), None) && compared(status(200), Some("open")));
+        assert!(!compared(status(403), None));
+        assert!(!compared(status(200), Some("another")), "of that stage nothing is kept");
+    }
+
+    #[test]
+    fn what_errored_is_not_accepted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (judged, baselines) = seen(Outcome::Failed { kind: Dial::TimedOut, detail: String::new() }, dir.path());
+        assert_eq!(judged[0].verdict, Verdict::Errored);
+        let failure = accept(&judged, &baselines, &Progress::new()).unwrap_err();
+        assert_eq!(failure.status, 3);
+        assert!(failure.message.contains("1 cell(s) errored"), "{}", failure.message);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
 
     #[rstest]
     #[case("nobody*", "nobody is refused", true)]

@@ -18,8 +18,8 @@ use crate::verdict::Verdict;
 use crate::watch::{Followed, Watcher, needs_up};
 
 #[derive(Debug, Args)]
-#[command(after_help = "It works until it is interrupted, and then ends with 130, as every command does: that none of its rounds is \
-                        cut short is not known from outside.")]
+// 130 and not 0, as for every command: from outside it cannot be told whether a round was cut short.
+#[command(after_help = "It works until it is interrupted, and then ends with 130.")]
 pub(super) struct WatchArgs {
     #[command(flatten)]
     scenarios: Scenarios,
@@ -47,26 +47,26 @@ pub(super) async fn watch(args: WatchArgs, progress: &Progress) -> Result<u8, Fa
 }
 
 async fn follow(lease: &Lease, scenarios: Vec<Scenario>, only: Option<&str>, progress: &Progress) -> Result<u8, Failure> {
-    let mut watcher = Watcher::new()?;
+    let mut files = Watcher::new()?;
     let mut all = vec![];
     for before in scenarios {
         let mut surfaces = surface::load(&surface::folder(&before.root), &before.name)?;
         surfaces.retain(|surface| only.is_none_or(|only| surface.stage == only));
         let followed = Followed::scenario(&before)?;
-        watcher.follow(&followed)?;
+        files.follow(&followed)?;
         all.push(Watched { file: before.file.clone(), before, followed, surfaces });
     }
     let mut due: Vec<&mut Watched> = all.iter_mut().collect();
     loop {
         // One after the other: they share the record of what stands in the cluster.
         for watched in due {
-            if let Err(failure) = round(lease, watched, &mut watcher, only, progress).await {
+            if let Err(failure) = round(lease, watched, &mut files, only, progress).await {
                 progress.note(&format!("svidproof: {}", failure.message));
             }
         }
         progress.note("waiting for a change …");
         due = loop {
-            let changes = watcher.changed().await?;
+            let changes = files.changed().await?;
             let touched: Vec<_> = all.iter_mut().filter(|watched| watched.followed.is_touched(&changes)).collect();
             if !touched.is_empty() {
                 break touched;
@@ -76,17 +76,11 @@ async fn follow(lease: &Lease, scenarios: Vec<Scenario>, only: Option<&str>, pro
 }
 
 /// The scenario as it is now: read, brought to its stages, checked, told. What is wrong is the user's to mend: the next change makes a new round.
-async fn round(
-    lease: &Lease,
-    watched: &mut Watched,
-    watcher: &mut Watcher,
-    only: Option<&str>,
-    progress: &Progress,
-) -> Result<(), Failure> {
+async fn round(lease: &Lease, watched: &mut Watched, files: &mut Watcher, only: Option<&str>, progress: &Progress) -> Result<(), Failure> {
     let (begun, started) = (Instant::now(), jiff::Timestamp::now());
     let scenario = scenario::load(&watched.file)?;
     watched.followed = Followed::scenario(&scenario)?;
-    watcher.follow(&watched.followed)?;
+    files.follow(&watched.followed)?;
     if let Some(what) = needs_up(&watched.before, &scenario) {
         return Err(Failure::input(format!(
             "{}: {what} changed, and that is fixed once a cluster is up\nhint: `svidproof down`, then `svidproof up`",

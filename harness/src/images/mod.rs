@@ -438,3 +438,6 @@ impl Build<'_> {
         Ok(archives)
     }
 }
+fn in_part(part: &str, cause: ImagesError) -> ImagesError {
+    ImagesError::Part { part: part.into(), cause: Box::new(cause) }
+}

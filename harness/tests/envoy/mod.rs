@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use svidproof::engine::NETWORK;
-use svidproof::envoy::counted;
+use svidproof::envoy::{Counters, counted};
 use svidproof::judge::{self, Evidence, Judged};
 use svidproof::plan::{Cell, CellId, plan};
-use svidproof::scenario::{self, Counted, Scenario};
+use svidproof::scenario::{self, Scenario};
 use svidproof::wait::{self, Look};
 use svidproof_probe::protocol::{Bundle, Credential, Dial, Observation, Request, Server, ServerName};
 use svidproof_probe::{Identities, dial};
@@ -113,7 +113,7 @@ impl Rig {
     }
 
     /// What Envoy counted at a listener since its start.
-    pub(crate) async fn counted(&self, listener: &Listener) -> Counted {
+    pub(crate) async fn counted(&self, listener: &Listener) -> Counters {
         let stats = async { reqwest::get(format!("http://{}/stats", self.admin)).await?.error_for_status()?.text().await };
         let stats = stats.await.unwrap_or_else(|error| panic!("Envoy's admin interface at {}: {error}", self.admin));
         let own = listener.counters();
@@ -153,25 +153,14 @@ impl Rig {
         let before = self.counted(listener).await;
         let dialled = self.dial(scenario, &listener.cluster(), &self.address(listener).await).await;
         let reached = Some(self.reached(&dialled).await);
-        let counted = between(before, self.counted(listener).await);
-        (dialled, Evidence { counted, reached })
+        let after = self.counted(listener).await;
+        (dialled, Evidence { counted: after.counted.since(before.counted), rbac: after.rbac, reached })
     }
 }
 
 impl Dialled {
     pub(crate) fn judge(&self, scenario: &Scenario, evidence: Result<Evidence, String>) -> Vec<Judged> {
         judge::judge(scenario, &self.cells, &self.observations, &BTreeMap::from([("backend".into(), evidence)]))
-    }
-}
-
-/// What was counted from one reading to the other.
-pub(crate) fn between(before: Counted, after: Counted) -> Counted {
-    Counted {
-        no_cert: after.no_cert - before.no_cert,
-        san: after.san - before.san,
-        chain: after.chain - before.chain,
-        denied: after.denied - before.denied,
-        forwarded: after.forwarded - before.forwarded,
     }
 }
 
