@@ -18,11 +18,19 @@ use svidproof::progress::Progress;
 use svidproof::provider::{Provider, Wish};
 use svidproof::scenario::{self, Broken, Scenario, Stage};
 use svidproof::session::{self, Session, Setup};
+use svidproof::surface::{Surface, surfaces};
 use svidproof::verdict::Verdict;
 use svidproof::{engine, stage};
 
-/// A test's name -> what is wrong.
-type Results = BTreeMap<String, Result<(), String>>;
+/// A test's name -> what came of it.
+type Results = BTreeMap<String, Outcome>;
+
+#[derive(Clone)]
+enum Outcome {
+    Judged(Result<(), String>),
+    /// What was seen in a whole stage, to be compared with its snapshot (`cargo insta review`, `svidproof test --accept`).
+    Seen(Surface),
+}
 
 const TEARDOWN: &str = "teardown::nothing is left";
 
@@ -40,10 +48,28 @@ fn main() -> ExitCode {
         tokio::runtime::Runtime::new().expect("a runtime").block_on(results(scenarios, &chosen))
     };
     let trial = |name: String| {
-        let result = results.get(&name).cloned().unwrap_or_else(|| Err("it was not come to: see the other failures".into()));
-        Trial::test(name, move || result.map_err(Failed::from))
+        let outcome =
+            results.get(&name).cloned().unwrap_or_else(|| Outcome::Judged(Err("it was not come to: see the other failures".into())));
+        Trial::test(name, move || match outcome {
+            Outcome::Judged(result) => result.map_err(Failed::from),
+            Outcome::Seen(surface) => {
+                compare(&surface);
+                Ok(())
+            }
+        })
     };
     libtest_mimic::run(&arguments, names.into_iter().map(trial).collect()).exit_code()
+}
+
+/// Panics where it differs, as insta does.
+fn compare(surface: &Surface) {
+    insta::with_settings!({ snapshot_path => "snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!(surface.name(), surface.to_yaml());
+    });
+}
+
+fn surface_name(scenario: &Scenario, stage: &Stage) -> String {
+    format!("{}::{}::surface", scenario.name, stage.name)
 }
 
 fn check_name(scenario: &Scenario, stage: &str, check: &str) -> String {
@@ -55,7 +81,10 @@ fn fault_name(scenario: &Scenario, fault: &Broken) -> String {
 }
 
 fn names(scenario: &Scenario) -> Vec<String> {
-    let checks = scenario.stages.iter().flat_map(|stage| stage.checks.iter().map(|check| check_name(scenario, &stage.name, &check.name)));
+    let checks = scenario.stages.iter().flat_map(|stage| {
+        let checks = stage.checks.iter().map(|check| check_name(scenario, &stage.name, &check.name));
+        checks.chain([surface_name(scenario, stage)])
+    });
     checks.chain(scenario.broken.iter().map(|fault| fault_name(scenario, fault))).collect()
 }
 
@@ -80,14 +109,14 @@ async fn results(scenarios: Vec<Scenario>, chosen: &[String]) -> Results {
     };
     if let Some(problem) = problem {
         for name in chosen {
-            results.entry(name.clone()).or_insert_with(|| Err(problem.clone()));
+            results.entry(name.clone()).or_insert_with(|| Outcome::Judged(Err(problem.clone())));
         }
     }
     let left = match gone {
         Ok(()) => left(&lease, kubeconfig.as_deref()).await,
         Err(problem) => Err(problem),
     };
-    results.insert(TEARDOWN.into(), left);
+    results.insert(TEARDOWN.into(), Outcome::Judged(left));
     results
 }
 
@@ -103,12 +132,16 @@ async fn work(
     let session = session::up(lease, setup).await.map_err(|e| e.to_string())?;
     for live in &session.live {
         let scenario = &live.scenario;
-        let wanted = |stage: &Stage| stage.checks.iter().any(|check| chosen.contains(&check_name(scenario, &stage.name, &check.name)));
+        let wanted = |stage: &Stage| {
+            let checks = stage.checks.iter().map(|check| check_name(scenario, &stage.name, &check.name));
+            checks.chain([surface_name(scenario, stage)]).any(|name| chosen.contains(&name))
+        };
         for stage in scenario.stages.iter().filter(|stage| wanted(stage)) {
             let judged = stage::run(&session.ground, live, stage, &BTreeMap::new(), &|_| true).await.map_err(|e| e.to_string())?;
             for check in &stage.checks {
-                results.insert(check_name(scenario, &stage.name, &check.name), passed(&judged, &check.name));
+                results.insert(check_name(scenario, &stage.name, &check.name), Outcome::Judged(passed(&judged, &check.name)));
             }
+            results.extend(surfaces(&judged).into_iter().map(|seen| (surface_name(scenario, stage), Outcome::Seen(seen))));
         }
     }
     faults(&session, chosen, results).await
@@ -120,7 +153,7 @@ async fn faults(session: &Session, chosen: &[String], results: &mut Results) -> 
         for (fault, name) in faults.filter(|(_, name)| chosen.contains(name)) {
             let judged = plant(&session.ground, live, fault).await.map_err(|e| e.to_string())?;
             let problems = unnoticed(fault, &judged);
-            results.insert(name, if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) });
+            results.insert(name, Outcome::Judged(if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }));
         }
     }
     Ok(())

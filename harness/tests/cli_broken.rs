@@ -176,6 +176,7 @@ fn helm_fails() {
       Error: template: web/templates/web.yaml:3:5: it is a fake
     ");
     snapshot!(world, world.calls_of("helm"), @r"
+    helm template web [world]/project/helm/web --namespace web --include-crds --values -
     helm upgrade --install web [world]/project/helm/web --namespace web --create-namespace --values [world]/state/svidproof/runs/[run]/values/web-web.json --output json
     helm uninstall web --namespace web --ignore-not-found --cascade=foreground --wait=watcher
     ");

@@ -1,4 +1,6 @@
 //! The report for a person: a line a cell, reasons under what did not pass, one line of totals. Readable without colour too.
+//!
+//! A check of many cells that all passed takes one line, and a reason that several cells share stands once: the other reports have them all.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -15,18 +17,23 @@ const YELLOW: &str = "\x1b[33m";
 const FAINT: &str = "\x1b[2m";
 const PLAIN: &str = "\x1b[0m";
 
+/// A check of more cells than this takes one line where all of them passed.
+const FEW: usize = 8;
+
 /// The table, and the totals with the time that all of it took.
 pub fn table(report: &Report, colour: bool, elapsed: Duration) -> String {
-    let lines: Vec<_> = report.checks.iter().map(columns).collect();
-    let widths: [usize; 5] = std::array::from_fn(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0));
+    let checks = report.checks.chunk_by(|a, b| (&a.scenario, &a.stage, &a.check) == (&b.scenario, &b.stage, &b.check));
+    let lines: Vec<_> = checks.flat_map(|cells| if is_one_line(cells) { vec![(&cells[0], summary(cells))] } else { each(cells) }).collect();
+    let widths: [usize; 5] = std::array::from_fn(|column| lines.iter().map(|(_, line)| line[column].chars().count()).max().unwrap_or(0));
     let paint = |style: &'static str| if colour { (style, PLAIN) } else { ("", "") };
     let mut text = String::new();
-    let mut under = None;
-    for (row, [check, who, send, observed, time]) in report.checks.iter().zip(&lines) {
+    let (mut under, mut told) = (None, "");
+    for (row, [check, who, send, observed, time]) in &lines {
         if under != Some((&row.scenario, &row.stage)) {
             let gap = if under.is_some() { "\n" } else { "" };
             let (on, off) = paint("\x1b[1m");
             under = Some((&row.scenario, &row.stage));
+            told = "";
             put(&mut text, format_args!("{gap}{on}{} · {}{off}\n", row.scenario, row.stage));
         }
         let (mark, style) = mark(row.verdict);
@@ -36,9 +43,10 @@ pub fn table(report: &Report, colour: bool, elapsed: Duration) -> String {
             "  {on}{mark}{off} {check:check_width$}  {who:who_width$}  {send:send_width$}  {observed:observed_width$}  {time:>time_width$}"
         );
         put(&mut text, format_args!("{}\n", line.trim_end()));
-        if !row.reason.is_empty() {
+        if !row.reason.is_empty() && row.reason != told {
             put(&mut text, format_args!("      {on}{}{off}: {}\n", in_words(row.verdict), row.reason));
         }
+        told = &row.reason;
     }
     if !report.checks.is_empty() {
         text.push('\n');
@@ -58,10 +66,31 @@ fn put(text: &mut String, line: std::fmt::Arguments) {
     let _ = text.write_fmt(line);
 }
 
+fn is_one_line(cells: &[Row]) -> bool {
+    cells.len() > FEW && cells.iter().all(|row| row.verdict == Verdict::Passed)
+}
+
+fn each(cells: &[Row]) -> Vec<(&Row, [String; 5])> {
+    cells.iter().map(|row| (row, columns(row))).collect()
+}
+
+/// How many cells there were, and how many of them saw what.
+fn summary(cells: &[Row]) -> [String; 5] {
+    let mut seen = std::collections::BTreeMap::<&str, usize>::new();
+    for observed in cells.iter().filter_map(|row| row.observed.as_ref()) {
+        *seen.entry(&observed.words).or_default() += 1;
+    }
+    let seen = seen.into_iter().map(|(words, count)| format!("{count} × {words}")).collect::<Vec<_>>().join(", ");
+    fitted([cells[0].check.clone(), format!("-> {}", cells[0].to), format!("{} dials", cells.len()), seen, String::new()])
+}
+
 fn columns(row: &Row) -> [String; 5] {
     let observed = row.observed.as_ref().map_or_else(|| "nothing".into(), |observed| observed.words.clone());
     let time = row.milliseconds.map_or_else(String::new, |milliseconds| format!("{milliseconds:.1} ms"));
-    let columns = [row.check.clone(), format!("{} -> {}", row.client, row.to), row.send.clone(), observed, time];
+    fitted([row.check.clone(), format!("{} -> {}", row.client, row.to), row.send.clone(), observed, time])
+}
+
+fn fitted(columns: [String; 5]) -> [String; 5] {
     let mut widest = WIDEST.into_iter();
     columns.map(|text| cut(text, widest.next().unwrap_or(usize::MAX)))
 }
