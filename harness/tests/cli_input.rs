@@ -227,7 +227,11 @@ fn help() {
       up      Bring a cluster up with the scenarios' systems in it, and keep it
       test    Make the checks on the cluster that `up` keeps; charts and values that changed are
               upgraded first
+      watch   Make the checks again whenever a chart, its values or a scenario changes, on the cluster
+              that `up` keeps
+      new     Draft a scenario for a chart
       verify  Plant each fault that a scenario lists, and prove that its checks turn red
+      diff    Say in words what changed between two surfaces, or two report.json
       down    Take down what `up` keeps
       gc      Take down what runs that were killed left behind
       svid    Carry SVIDs out of the cluster that `up` keeps

@@ -40,8 +40,7 @@ impl Drop for Browser {
 
 impl Browser {
     pub(crate) async fn start() -> Self {
-        let found =
-            |program| tool::find(program).unwrap_or_else(|| panic!("{program} is not on PATH\nhint: scripts/setup --with chromium"));
+        let found = |program| tool::find(program).unwrap_or_else(|| panic!("{program} is not on PATH\nhint: scripts/setup --test"));
         let (chromium, chromedriver) = (found("chromium"), found("chromedriver"));
         // reqwest asks for a TLS provider though nothing here speaks TLS.
         let _ = rustls::crypto::ring::default_provider().install_default();
