@@ -3,6 +3,10 @@
 //! One cluster serves all. What was asked for is run first and taken down, also after a panic; then each result is told as a test of its own,
 //! so that names can be listed and filtered as with any test.
 
+#[allow(dead_code, clippy::unwrap_used, reason = "a browser for tests, of which this one needs a part")]
+#[path = "../harness/tests/webdriver/mod.rs"]
+mod webdriver;
+
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -21,6 +25,7 @@ use svidproof::session::{self, Session, Setup};
 use svidproof::surface::{Surface, surfaces};
 use svidproof::verdict::Verdict;
 use svidproof::{engine, stage};
+use webdriver::Browser;
 
 /// A test's name -> what came of it.
 type Results = BTreeMap<String, Outcome>;
@@ -32,6 +37,68 @@ enum Outcome {
     Seen(Surface),
 }
 
+/// What a person sees of Symbank: the stage, the Service and its port, what is on the screen, and what is not.
+struct Screen {
+    stage: &'static str,
+    service: &'static str,
+    port: u16,
+    shows: &'static [&'static str],
+    lacks: &'static [&'static str],
+}
+
+const SCREENS: [Screen; 4] = [
+    Screen {
+        stage: "both-frontends",
+        service: "default/frontend",
+        port: 3000,
+        shows: &["Jacob Marley", "Your current balance is 10.95"],
+        lacks: &["could not be read"],
+    },
+    Screen {
+        stage: "both-frontends",
+        service: "default/frontend-2",
+        port: 3002,
+        shows: &["Alex Fergus", "Your current balance is 310"],
+        lacks: &["could not be read"],
+    },
+    Screen {
+        stage: "only-frontend",
+        service: "default/frontend",
+        port: 3000,
+        shows: &["Jacob Marley", "Your current balance is 10.95"],
+        lacks: &["could not be read"],
+    },
+    Screen {
+        stage: "only-frontend",
+        service: "default/frontend-2",
+        port: 3002,
+        shows: &["CUSTOMER PORTAL", "could not be read: 503"],
+        lacks: &["Alex Fergus", "Your current balance"],
+    },
+];
+
+impl Screen {
+    fn name(&self) -> String {
+        format!("symbank::{}::on the screen of {}", self.stage, self.service)
+    }
+
+    /// Whether the browser shows what it should, once the page is loaded.
+    async fn look(&self, session: &Session) -> Result<(), String> {
+        let kube = &session.ground.kube;
+        let resolved = kube.resolve(self.service).await.map_err(|e| e.to_string())?;
+        let pod = resolved.pods.first().ok_or_else(|| format!("{} has no ready pod", self.service))?;
+        let forward = kube.forward(pod, self.port).await.map_err(|e| e.to_string())?;
+        let browser = Browser::start().await;
+        browser.open(&format!("http://{}/", forward.address)).await;
+        let seen = browser.text("body").await;
+        browser.quit().await;
+        let missing = self.shows.iter().filter(|text| !seen.contains(**text)).map(|text| format!("{text:?} is not on it"));
+        let surplus = self.lacks.iter().filter(|text| seen.contains(**text)).map(|text| format!("{text:?} is on it"));
+        let wrong: Vec<_> = missing.chain(surplus).collect();
+        if wrong.is_empty() { Ok(()) } else { Err(format!("{}; the screen:\n{seen}", wrong.join(", "))) }
+    }
+}
+
 const TEARDOWN: &str = "teardown::nothing is left";
 
 fn main() -> ExitCode {
@@ -40,7 +107,7 @@ fn main() -> ExitCode {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let scenarios: Vec<Scenario> =
         ["front-proxy.yaml", "symbank.yaml"].iter().map(|file| scenario::load(&folder.join(file)).expect("it is valid")).collect();
-    let names: Vec<String> = scenarios.iter().flat_map(names).chain([TEARDOWN.into()]).collect();
+    let names: Vec<String> = scenarios.iter().flat_map(names).chain(SCREENS.iter().map(Screen::name)).chain([TEARDOWN.into()]).collect();
     let chosen: Vec<String> = names.iter().filter(|name| is_chosen(&arguments, name)).cloned().collect();
     let results = if arguments.list || chosen.is_empty() {
         Results::new()
@@ -86,6 +153,11 @@ fn names(scenario: &Scenario) -> Vec<String> {
         checks.chain([surface_name(scenario, stage)])
     });
     checks.chain(scenario.broken.iter().map(|fault| fault_name(scenario, fault))).collect()
+}
+
+fn screens(scenario: &Scenario, stage: &Stage) -> impl Iterator<Item = &'static Screen> {
+    let here = scenario.name == "symbank";
+    SCREENS.iter().filter(move |screen| here && screen.stage == stage.name)
 }
 
 /// The filters of libtest's command line.
@@ -134,12 +206,16 @@ async fn work(
         let scenario = &live.scenario;
         let wanted = |stage: &Stage| {
             let checks = stage.checks.iter().map(|check| check_name(scenario, &stage.name, &check.name));
-            checks.chain([surface_name(scenario, stage)]).any(|name| chosen.contains(&name))
+            let screens = screens(scenario, stage).map(Screen::name);
+            checks.chain([surface_name(scenario, stage)]).chain(screens).any(|name| chosen.contains(&name))
         };
         for stage in scenario.stages.iter().filter(|stage| wanted(stage)) {
             let judged = stage::run(&session.ground, live, stage, &BTreeMap::new(), &|_| true).await.map_err(|e| e.to_string())?;
             for check in &stage.checks {
                 results.insert(check_name(scenario, &stage.name, &check.name), Outcome::Judged(passed(&judged, &check.name)));
+            }
+            for screen in screens(scenario, stage).filter(|screen| chosen.contains(&screen.name())) {
+                results.insert(screen.name(), Outcome::Judged(screen.look(&session).await));
             }
             results.extend(surfaces(&judged).into_iter().map(|seen| (surface_name(scenario, stage), Outcome::Seen(seen))));
         }

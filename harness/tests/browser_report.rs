@@ -25,7 +25,7 @@ async fn opened() -> Opened {
     let page = folder.path().join("report.html");
     std::fs::write(&page, html::page(&sample::report())).unwrap();
     let browser = Browser::start().await;
-    browser.open(&page).await;
+    browser.open(&format!("file://{}", page.display())).await;
     Opened { browser, _folder: folder }
 }
 

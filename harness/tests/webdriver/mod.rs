@@ -63,8 +63,8 @@ impl Browser {
         browser
     }
 
-    pub(crate) async fn open(&self, page: &Path) {
-        self.post("/url", json!({ "url": format!("file://{}", page.display()) })).await;
+    pub(crate) async fn open(&self, url: &str) {
+        self.post("/url", json!({ "url": url })).await;
     }
 
     /// A click of the mouse: it fails where something else is in the way.
