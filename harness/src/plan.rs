@@ -80,7 +80,69 @@ pub fn plan(scenario: &Scenario, stage: &Stage, run: &str) -> Vec<Cell> {
 
 #[cfg(test)]
 mod tests {
-    use super::written_out;
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::scenario::{self, Check, OneOrMany};
+
+    fn world() -> Scenario {
+        scenario::read_text(
+            "
+scenario: world
+trust-domain: example.org
+spire: {namespace: spire, server: server, socket-dir: /run}
+install: []
+registration: []
+endpoints:
+  backend: {service: a/backend, port: 443, identity: /backend, admin: 1}
+clients: {nobody: none, friend: /friend, stranger: /stranger}
+stages:
+  - stage: one
+    checks:
+      - {check: served, as: friend, to: backend, send: GET /, expect: {status: 200}}
+",
+        )
+    }
+
+    fn names(of: &'static [&'static str]) -> impl Strategy<Value = OneOrMany> {
+        let many = proptest::sample::subsequence(of, 1..=of.len()).prop_map(|names| names.into_iter().map(Into::into).collect());
+        prop_oneof![proptest::sample::select(of).prop_map(|name| OneOrMany::One(name.into())), many.prop_map(OneOrMany::Many)]
+    }
+
+    fn checks() -> impl Strategy<Value = Vec<Check>> {
+        let one = (names(&["nobody", "friend", "stranger"]), names(&["GET /a", "POST /a", "GET /a/../b"]));
+        let base = world().stages[0].checks[0].clone();
+        proptest::collection::vec(one, 0..8).prop_map(move |all| {
+            let check = |(number, (clients, send))| Check { name: format!("check {number}"), clients, send, ..base.clone() };
+            all.into_iter().enumerate().map(check).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_client_sends_every_request_of_its_check_once_in_order_under_an_id_of_its_own(checks in checks()) {
+            let mut scenario = world();
+            scenario.stages[0].checks = checks;
+            let stage = &scenario.stages[0];
+            let cells = plan(&scenario, stage, "run");
+            let wanted = stage.checks.iter().flat_map(|check| {
+                check.clients.iter().flat_map(move |client| check.send.iter().map(move |send| (check.name.as_str(), client, send.to_owned())))
+            });
+            let planned = cells.iter().map(|cell| (cell.check.as_str(), cell.client.as_str(), format!("{} {}", cell.method, cell.target)));
+            prop_assert_eq!(planned.collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
+            let ids: BTreeSet<_> = cells.iter().map(|cell| cell.id.as_str()).collect();
+            prop_assert_eq!(ids.len(), cells.len());
+            for cell in &cells {
+                prop_assert_eq!(cell.nobody, cell.client == "nobody");
+                prop_assert!(cell.headers.contains(&(CELL_HEADER.to_owned(), cell.id.clone())));
+            }
+            prop_assert_eq!(&plan(&scenario, stage, "run"), &cells);
+            let other: Vec<_> = plan(&scenario, stage, "other");
+            prop_assert!(other.iter().all(|cell| !ids.contains(cell.id.as_str())));
+        }
+    }
 
     #[test]
     fn a_long_target_is_written_out() {
