@@ -207,20 +207,35 @@ impl<'a> Window<'a> {
             self.cells.iter().enumerate().filter(|(_, cell)| !self.is_page(cell)).map(|(number, cell)| self.observe(number, cell)),
         );
         let mut observations: BTreeMap<CellId, Observation> = observed.await.into_iter().collect::<Result<_, _>>()?;
-        // Pages last and one by one: what an application asks of its own upstream is then this page's alone.
+        let reached = self.reached(logs, &observations).await;
+        let between = self.counters().await?;
+        // Pages after the dials, one by one and in a window of their own: what an application asks of its own upstream is known only where
+        // its page is as expected, and must not make the dials' account doubtful.
         for cell in self.cells.iter().filter(|cell| self.is_page(cell)) {
             let observation = self.page(cell).await?;
             observations.insert(cell.id.clone(), observation);
         }
-        let reached = self.reached(logs, &observations).await;
         let after = self.counters().await?;
+        let (pages, dials): (Vec<_>, Vec<_>) = self.cells.iter().cloned().partition(|cell| self.is_page(cell));
+        let scenario = &self.live.scenario;
+        let dials = judge::judge(scenario, &dials, &observations, &self.evidence(&before, &between, &reached));
+        let pages = judge::judge(scenario, &pages, &observations, &self.evidence(&between, &after, &reached));
+        Ok(dials.into_iter().chain(pages).chain(skipped).collect())
+    }
+
+    /// What each endpoint's Envoys counted from one reading to the other, and which requests its application saw.
+    fn evidence(
+        &self,
+        before: &BTreeMap<String, Counters>,
+        after: &BTreeMap<String, Counters>,
+        reached: &BTreeMap<String, BTreeSet<CellId>>,
+    ) -> BTreeMap<String, Result<Evidence, String>> {
         let evidence = self.endpoints.keys().filter_map(|name| {
             let Counters { counted, rbac } = *after.get(name)?;
             let counted = counted.since(before.get(name)?.counted);
             Some((name.clone(), Ok(Evidence { counted, rbac, reached: reached.get(name).cloned() })))
         });
-        let judged = judge::judge(&self.live.scenario, &self.cells, &observations, &evidence.collect());
-        Ok(judged.into_iter().chain(skipped).collect())
+        evidence.collect()
     }
 
     fn is_page(&self, cell: &Cell) -> bool {
