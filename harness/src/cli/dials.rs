@@ -2,10 +2,9 @@
 
 use clap::Args;
 
-use super::{Failure, kept, print};
+use super::{Failure, kept, kept_scenarios, print};
 use crate::progress::Progress;
-use crate::scenario;
-use crate::session::{self, Record};
+use crate::session;
 use crate::stage;
 
 #[derive(Debug, Args)]
@@ -17,7 +16,7 @@ pub(super) struct DialsArgs {
 
 pub(super) async fn dials(args: DialsArgs, progress: &Progress) -> Result<u8, Failure> {
     let lease = kept()?;
-    let scenarios = Record::read(&lease.dir)?.scenarios.iter().map(|file| scenario::load(file)).collect::<Result<Vec<_>, _>>()?;
+    let scenarios = kept_scenarios(&lease)?;
     let session = session::reopen(&lease, scenarios, progress).await?;
     let mut rates = serde_json::Map::new();
     for live in &session.live {

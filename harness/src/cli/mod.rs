@@ -29,7 +29,7 @@ use crate::lease::{Lease, LeaseError, TeardownError};
 use crate::progress::Progress;
 use crate::provider::{Provider, Wish};
 use crate::scenario::{self, Scenario, ScenarioError};
-use crate::session::SessionError;
+use crate::session::{Record, SessionError};
 use crate::stage::StageError;
 
 /// Proves who may talk to whom, over real mTLS, from both ends.
@@ -281,6 +281,12 @@ fn project() -> Result<PathBuf, Failure> {
     let hint = "hint: run svidproof inside the project, or name a scenario by --scenario FILE";
     root.map(Path::to_owned)
         .ok_or_else(|| Failure::input(format!("no folder from {} upwards holds helm/ and tests/scenarios/\n{hint}", here.display())))
+}
+
+/// The scenarios that the kept run was brought up with, read anew.
+fn kept_scenarios(lease: &Lease) -> Result<Vec<Scenario>, Failure> {
+    let files = Record::read(&lease.dir)?.scenarios;
+    Ok(files.iter().map(|file| scenario::load(file)).collect::<Result<_, _>>()?)
 }
 
 /// The newest run that was kept, taken over.

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use svidproof_probe::protocol::Carried;
 
-use super::{Failure, kept, print};
+use super::{Failure, kept, kept_scenarios, print};
 use crate::progress::Progress;
-use crate::scenario::{self, Client, FullClient};
-use crate::session::{self, Record};
+use crate::scenario::{Client, FullClient};
+use crate::session;
 use crate::stage::carry_from;
 
 #[derive(Debug, Args)]
@@ -34,7 +34,7 @@ enum SvidCommand {
 pub(super) async fn svid(args: SvidArgs, progress: &Progress) -> Result<u8, Failure> {
     let SvidCommand::Fetch { id, out } = args.command;
     let lease = kept()?;
-    let scenarios = Record::read(&lease.dir)?.scenarios.iter().map(|file| scenario::load(file)).collect::<Result<Vec<_>, _>>()?;
+    let scenarios = kept_scenarios(&lease)?;
     let mut known = vec![];
     let mut wanted = None;
     for scenario in scenarios {

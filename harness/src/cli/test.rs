@@ -7,12 +7,12 @@ use std::time::Instant;
 use clap::Args;
 use futures::future::try_join_all;
 
-use super::{Failure, Scenarios, kept, load, or_interrupted, print};
+use super::{Failure, Scenarios, kept, kept_scenarios, load, or_interrupted, print};
 use crate::judge::Judged;
 use crate::lease::Lease;
 use crate::progress::Progress;
 use crate::report::{Report, console, html, junit};
-use crate::scenario::{self, Scenario};
+use crate::scenario::Scenario;
 use crate::session::{self, Record, Session};
 use crate::stage;
 use crate::surface;
@@ -70,7 +70,7 @@ pub(super) async fn test(args: TestArgs, progress: &Progress) -> Result<u8, Fail
 /// Those that the user names, or else those that the cluster was brought up with.
 pub(super) fn scenarios(lease: &Lease, named: &Scenarios) -> Result<Vec<Scenario>, Failure> {
     if named.files.is_empty() {
-        return Ok(Record::read(&lease.dir)?.scenarios.iter().map(|file| scenario::load(file)).collect::<Result<Vec<_>, _>>()?);
+        return kept_scenarios(lease);
     }
     load(named)
 }
@@ -217,7 +217,7 @@ mod tests {
 
     /// What one check comes to in a folder for its surfaces.
     fn seen(outcome: Outcome, folder: &Path) -> (Vec<Judged>, Vec<Baseline>) {
-        let scenario = scenario::read_text(
+        let scenario = crate::scenario::read_text(
             "scenario: web
 trust-domain: example.org
 spire: {namespace: spire, server: server, socket-dir: /run}

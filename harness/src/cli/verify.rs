@@ -2,12 +2,11 @@
 
 use clap::Args;
 
-use super::{Failure, kept, or_interrupted, print};
+use super::{Failure, kept, kept_scenarios, or_interrupted, print};
 use crate::fault::{plant, unnoticed};
 use crate::lease::Lease;
 use crate::progress::Progress;
-use crate::scenario;
-use crate::session::{self, Record};
+use crate::session;
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
@@ -22,7 +21,7 @@ pub(super) async fn verify(args: VerifyArgs, progress: &Progress) -> Result<u8, 
 }
 
 async fn verify_all(lease: &Lease, args: &VerifyArgs, progress: &Progress) -> Result<u8, Failure> {
-    let scenarios = Record::read(&lease.dir)?.scenarios.iter().map(|file| scenario::load(file)).collect::<Result<Vec<_>, _>>()?;
+    let scenarios = kept_scenarios(lease)?;
     let session = session::reopen(lease, scenarios, progress).await?;
     let (mut planted, mut missed) = (0, 0);
     for live in &session.live {
