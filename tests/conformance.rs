@@ -14,16 +14,17 @@ use std::process::ExitCode;
 
 use futures::FutureExt;
 use libtest_mimic::{Arguments, Failed, Trial};
-use svidproof::fault::{plant, unnoticed};
 use svidproof::images::Source;
-use svidproof::judge::Judged;
-use svidproof::lease::{self, Lease};
-use svidproof::progress::Progress;
+use svidproof::lease::Lease;
+use svidproof::proof::judge::Judged;
+use svidproof::proof::verdict::Verdict;
 use svidproof::provider::{Provider, Wish};
 use svidproof::scenario::{self, Broken, Scenario, Stage};
+use svidproof::session::teardown;
 use svidproof::session::{self, Session, Setup};
+use svidproof::stage::fault::{plant, unnoticed};
 use svidproof::surface::{Surface, surfaces};
-use svidproof::verdict::Verdict;
+use svidproof::sys::progress::Progress;
 use svidproof::{engine, stage};
 use webdriver::Browser;
 
@@ -173,7 +174,7 @@ async fn results(scenarios: Vec<Scenario>, chosen: &[String]) -> Results {
     let lease = Lease::new().expect("a lease");
     let mut results = Results::new();
     let work = AssertUnwindSafe(work(&lease, scenarios, chosen, &mut results, &progress)).catch_unwind().await;
-    let gone = lease::teardown(&lease, &progress).await.map_err(|e| e.to_string());
+    let gone = teardown::teardown(&lease, &progress).await.map_err(|e| e.to_string());
     let problem = match work {
         Ok(Ok(())) => None,
         Ok(Err(problem)) => Some(problem),
@@ -257,7 +258,7 @@ async fn left(lease: &Lease, kubeconfig: Option<&[u8]>) -> Result<(), String> {
     if !listed.stdout.trim().is_empty() {
         found.push(format!("containers: {}", listed.stdout.trim()));
     }
-    let node = svidproof::dirs::cache().join("nodes").join(&lease.id);
+    let node = svidproof::sys::dirs::cache().join("nodes").join(&lease.id);
     found.extend([&lease.dir, &node].iter().filter(|path| path.exists()).map(|path| format!("folder {}", path.display())));
     if users_kubeconfig().as_deref() != kubeconfig {
         found.push("a change in the user's kubeconfig".into());

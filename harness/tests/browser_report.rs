@@ -7,8 +7,8 @@ mod webdriver;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use svidproof::proof::verdict::Verdict;
 use svidproof::report::{Row, html};
-use svidproof::verdict::Verdict;
 use webdriver::Browser;
 
 const ENTER: &str = "\u{e007}";

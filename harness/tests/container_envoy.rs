@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use svidproof::judge::{Evidence, Judged};
+use svidproof::proof::judge::{Evidence, Judged};
+use svidproof::proof::verdict::Verdict;
 use svidproof::scenario::Counted;
-use svidproof::verdict::Verdict;
 use svidproof_probe::protocol::{Failure, Outcome};
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;

@@ -6,8 +6,8 @@ mod sample;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use svidproof::proof::verdict::Totals;
 use svidproof::report::{html, junit, schema};
-use svidproof::verdict::Totals;
 
 #[test]
 fn the_sample_has_something_of_everything() {

@@ -3,9 +3,9 @@
 use clap::Args;
 
 use super::{Failure, kept, kept_scenarios, print};
-use crate::progress::Progress;
 use crate::session;
 use crate::stage;
+use crate::sys::progress::Progress;
 
 #[derive(Debug, Args)]
 pub(super) struct DialsArgs {

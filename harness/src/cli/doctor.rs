@@ -3,7 +3,8 @@
 use clap::Args;
 
 use super::{Failure, print};
-use crate::{engine, tool};
+use crate::engine;
+use crate::sys::tool;
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {}
@@ -40,7 +41,7 @@ pub(super) async fn doctor(_args: DoctorArgs) -> Result<u8, Failure> {
         Ok(status) => status.to_string(),
         Err(e) => e.to_string(),
     };
-    text += &format!("\n{engine}\ncache {}\nstate {}\n", crate::dirs::cache().display(), crate::dirs::state().display());
+    text += &format!("\n{engine}\ncache {}\nstate {}\n", crate::sys::dirs::cache().display(), crate::sys::dirs::state().display());
     if lacking > 0 {
         text += &format!("{lacking} missing\nhint: ./scripts/setup installs what this machine's package manager has\n");
     }

@@ -4,8 +4,9 @@ use clap::Args;
 
 use super::run::{interrupted_down, take_down};
 use super::{Failure, or_interrupted};
-use crate::lease::{self, Lease};
-use crate::progress::Progress;
+use crate::lease::Lease;
+use crate::session::teardown;
+use crate::sys::progress::Progress;
 
 #[derive(Debug, Args)]
 pub(super) struct DownArgs {
@@ -40,7 +41,7 @@ pub(super) async fn down(args: DownArgs, progress: &Progress) -> Result<u8, Fail
 
 /// Takes down what runs that were killed left behind; a signal leaves the rest to the next.
 pub(super) async fn clear(progress: &Progress) -> Result<Vec<String>, Failure> {
-    or_interrupted(interrupted_down, async { Ok(lease::gc(progress).await?) }).await
+    or_interrupted(interrupted_down, async { Ok(teardown::gc(progress).await?) }).await
 }
 
 pub(super) async fn gc(progress: &Progress) -> Result<u8, Failure> {

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::{Failure, print};
-use crate::progress::Progress;
+use crate::sys::progress::Progress;
 
 #[derive(Debug, Args)]
 pub(super) struct EngineArgs {

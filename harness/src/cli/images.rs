@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::{Failure, or_interrupted, print, project};
 use crate::engine;
 use crate::images::{self, Cached, ImagesError, Source};
-use crate::progress::Progress;
+use crate::sys::progress::Progress;
 
 #[derive(Debug, Args)]
 pub(super) struct ImagesArgs {

@@ -25,12 +25,13 @@ use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::images::{ImagesError, Source};
-use crate::lease::{Lease, LeaseError, TeardownError};
-use crate::progress::Progress;
+use crate::lease::{Lease, LeaseError};
 use crate::provider::{Provider, Wish};
 use crate::scenario::{self, Scenario, ScenarioError};
+use crate::session::teardown::TeardownError;
 use crate::session::{Record, SessionError};
 use crate::stage::StageError;
+use crate::sys::progress::Progress;
 
 /// Proves who may talk to whom, over real mTLS, from both ends.
 #[derive(Debug, Parser)]
@@ -165,7 +166,7 @@ macro_rules! broken {
 
 broken!(
     crate::surface::SurfaceError,
-    crate::watch::WatchError,
+    crate::suite::watch::WatchError,
     LeaseError,
     TeardownError,
     StageError,

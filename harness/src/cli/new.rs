@@ -7,10 +7,12 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{Failure, or_interrupted, project};
+use crate::cluster::helm;
 use crate::draft::{Wanted, draft};
-use crate::progress::Progress;
 use crate::session::SessionError;
-use crate::{helm, images, scenario, tool};
+use crate::sys::progress::Progress;
+use crate::sys::tool;
+use crate::{images, scenario};
 
 #[derive(Debug, Args)]
 pub(super) struct NewArgs {

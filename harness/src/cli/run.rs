@@ -7,10 +7,11 @@ use clap::Args;
 use super::down::clear;
 use super::test::{Tested, report, test_all};
 use super::{Failure, Scenarios, Where, load, or_interrupted};
-use crate::lease::{self, Lease};
-use crate::progress::Progress;
+use crate::lease::Lease;
 use crate::scenario::Scenario;
+use crate::session::teardown;
 use crate::session::{self, Setup};
+use crate::sys::progress::Progress;
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -63,7 +64,7 @@ pub(super) async fn and_down<T>(came: Result<T, Failure>, lease: &Lease, progres
 
 /// Takes the run down; a second signal leaves the rest to `gc`.
 pub(super) async fn take_down(lease: &Lease, progress: &Progress) -> Result<(), Failure> {
-    or_interrupted(interrupted_down, async { Ok(lease::teardown(lease, progress).await?) }).await
+    or_interrupted(interrupted_down, async { Ok(teardown::teardown(lease, progress).await?) }).await
 }
 
 pub(super) fn interrupted_down() -> Failure {

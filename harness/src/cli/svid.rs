@@ -8,10 +8,10 @@ use clap::{Args, Subcommand};
 use svidproof_probe::protocol::Carried;
 
 use super::{Failure, kept, kept_scenarios, print};
-use crate::progress::Progress;
 use crate::scenario::{Client, FullClient};
 use crate::session;
 use crate::stage::carry_from;
+use crate::sys::progress::Progress;
 
 #[derive(Debug, Args)]
 pub(super) struct SvidArgs {

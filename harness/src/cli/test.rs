@@ -8,15 +8,15 @@ use clap::Args;
 use futures::future::try_join_all;
 
 use super::{Failure, Scenarios, kept, kept_scenarios, load, or_interrupted, print};
-use crate::judge::Judged;
 use crate::lease::Lease;
-use crate::progress::Progress;
+use crate::proof::judge::Judged;
+use crate::proof::verdict::{Verdict, exit_code};
 use crate::report::{Report, console, html, junit};
 use crate::scenario::Scenario;
 use crate::session::{self, Record, Session};
 use crate::stage;
 use crate::surface;
-use crate::verdict::{Verdict, exit_code};
+use crate::sys::progress::Progress;
 
 #[derive(Debug, Args)]
 pub(super) struct TestArgs {
@@ -213,7 +213,7 @@ mod tests {
     use svidproof_probe::protocol::{Failure as Dial, Http, Observation, Outcome, Timing};
 
     use super::*;
-    use crate::{judge, plan};
+    use crate::proof::{judge, plan};
 
     /// What one check comes to in a folder for its surfaces.
     fn seen(outcome: Outcome, folder: &Path) -> (Vec<Judged>, Vec<Baseline>) {

@@ -6,8 +6,8 @@ use super::down::clear;
 use super::run::and_down;
 use super::{Failure, Scenarios, Where, load, or_interrupted};
 use crate::lease::Lease;
-use crate::progress::Progress;
 use crate::session::{self, Setup};
+use crate::sys::progress::Progress;
 
 #[derive(Debug, Args)]
 pub(super) struct UpArgs {

@@ -3,10 +3,10 @@
 use clap::Args;
 
 use super::{Failure, kept, kept_scenarios, or_interrupted, print};
-use crate::fault::{plant, unnoticed};
 use crate::lease::Lease;
-use crate::progress::Progress;
 use crate::session;
+use crate::stage::fault::{plant, unnoticed};
+use crate::sys::progress::Progress;
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {

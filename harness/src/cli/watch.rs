@@ -9,13 +9,13 @@ use clap::Args;
 use super::test::{scenarios, stage_is_there, test_all};
 use super::{Failure, Scenarios, kept, or_interrupted, print};
 use crate::lease::Lease;
-use crate::progress::Progress;
+use crate::proof::verdict::Verdict;
 use crate::report::{Report, console};
 use crate::scenario::{self, Scenario};
 use crate::session::{self, Record};
+use crate::suite::watch::{Followed, Watcher, needs_up};
 use crate::surface::{self, Surface};
-use crate::verdict::Verdict;
-use crate::watch::{Followed, Watcher, needs_up};
+use crate::sys::progress::Progress;
 
 #[derive(Debug, Args)]
 // 130 and not 0, as for every command: from outside it cannot be told whether a round was cut short.

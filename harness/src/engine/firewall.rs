@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use crate::tool::{Tool, ToolError};
+use crate::sys::tool::{Tool, ToolError};
 
 /// The rules of one bridge. Its name is settled before the bridge is there.
 #[derive(Debug, Clone)]

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::progress::Progress;
-use crate::tool::{Tool, ToolError};
-use crate::wait::{self, Look, WaitError};
+use crate::sys::progress::Progress;
+use crate::sys::tool::{Tool, ToolError};
+use crate::sys::wait::{self, Look, WaitError};
 
 mod firewall;
 mod oci;

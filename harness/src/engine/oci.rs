@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::tool::{self, Tool, ToolError};
+use crate::sys::tool::{self, Tool, ToolError};
 
 /// Capabilities by their bit (linux/capability.h).
 const NAMES: [&str; 41] = [

@@ -12,9 +12,9 @@ use tokio::io::unix::AsyncFd;
 
 use super::firewall::Firewall;
 use super::{ANSWER, EngineError, Info, NETWORK, Stopped, answer, docker, has_network, oci};
-use crate::progress::Progress;
-use crate::tool::{self, Tool};
-use crate::wait::{self, Look};
+use crate::sys::progress::Progress;
+use crate::sys::tool::{self, Tool};
+use crate::sys::wait::{self, Look};
 
 /// The longest path of a Unix socket (`sun_path`, less its final zero).
 const SOCKET_PATH: usize = 107;
@@ -32,7 +32,7 @@ pub(super) struct Private {
 
 impl Private {
     pub(super) fn new() -> Self {
-        Self { dir: crate::dirs::cache().join("engine") }
+        Self { dir: crate::sys::dirs::cache().join("engine") }
     }
 
     /// The cluster's bridge: each cache's engine has its own, so that two engines on one machine keep apart.

@@ -13,7 +13,7 @@ use super::archive::{Tree, write_image};
 use super::cache::Key;
 use super::declaration::{Declaration, Image, Node, fill, part_of};
 use super::parts::Part;
-use crate::tool::Tool;
+use crate::sys::tool::Tool;
 
 /// The label on every image that this module hands to an engine; `prune` touches no other.
 pub(super) const LABEL: &str = "svidproof.images";

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::ImagesError;
 use super::archive::hex;
-use crate::progress::Progress;
+use crate::sys::progress::Progress;
 
 /// Raised when the same inputs are to give something else than before, because this module changed.
 const GENERATION: &str = "1";

@@ -26,9 +26,9 @@ use declaration::{Declaration, Image};
 use parts::Compilers;
 
 use crate::engine::Engine;
-use crate::progress::Progress;
-use crate::tool::ToolError;
-use crate::wait::WaitError;
+use crate::sys::progress::Progress;
+use crate::sys::tool::ToolError;
+use crate::sys::wait::WaitError;
 
 pub use store::link_store;
 
@@ -117,7 +117,7 @@ pub struct Cached {
 pub async fn build(root: &Path, engine: &Engine, source: Source, progress: &Progress) -> Result<Images, ImagesError> {
     let declaration = Declaration::load(root)?;
     let source = if source == Source::Auto { choose(progress).await } else { source };
-    let cache = Cache::at(crate::dirs::cache());
+    let cache = Cache::at(crate::sys::dirs::cache());
     let _lock = cache.lock(progress).await?;
     let compilers = Compilers::find().await?;
     let parts = parts::plan(&declaration, &compilers, &cache, source == Source::Packages)?;
@@ -151,7 +151,7 @@ pub async fn load(root: &Path, engine: &Engine, names: &[String], source: Source
     };
     let images: Vec<_> = names.iter().map(image).collect::<Result<_, _>>()?;
     let source = if source == Source::Auto { choose(progress).await } else { source };
-    let cache = Cache::at(crate::dirs::cache());
+    let cache = Cache::at(crate::sys::dirs::cache());
     let _lock = cache.lock(progress).await?;
     let log = cache.log("images-load");
     remove(&log)?;
@@ -189,7 +189,7 @@ pub async fn load(root: &Path, engine: &Engine, names: &[String], source: Source
 
 /// A program that the last build made, at a path that stays: for who builds no images (another provider's cluster, a script).
 pub fn tool(name: &str) -> Option<PathBuf> {
-    Some(Cache::at(crate::dirs::cache()).tools().join(name)).filter(|path| path.exists())
+    Some(Cache::at(crate::sys::dirs::cache()).tools().join(name)).filter(|path| path.exists())
 }
 
 /// The names of all images that charts may use.
@@ -200,7 +200,7 @@ pub fn declared(root: &Path) -> Result<Vec<String>, ImagesError> {
 /// What the cache holds.
 pub async fn list(root: &Path) -> Result<Vec<Cached>, ImagesError> {
     let declaration = Declaration::load(root)?;
-    let cache = Cache::at(crate::dirs::cache());
+    let cache = Cache::at(crate::sys::dirs::cache());
     let needed = needed(&declaration, &cache).await?;
     let mut seen = BTreeSet::new();
     let entry = |path: PathBuf| {
@@ -214,7 +214,7 @@ pub async fn list(root: &Path) -> Result<Vec<Cached>, ImagesError> {
 /// Removes what the declaration does not need, from the cache and from the engine. Returns what was removed.
 pub async fn prune(root: &Path, engine: &Engine, progress: &Progress) -> Result<Vec<Cached>, ImagesError> {
     let declaration = Declaration::load(root)?;
-    let cache = Cache::at(crate::dirs::cache());
+    let cache = Cache::at(crate::sys::dirs::cache());
     let _lock = cache.lock(progress).await?;
     let old: Vec<_> = list(root).await?.into_iter().filter(|cached| !cached.current).collect();
     old.iter().try_for_each(|cached| remove(&cache.root.join(&cached.name)))?;

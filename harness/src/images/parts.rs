@@ -12,8 +12,8 @@ use super::ImagesError;
 use super::archive::hex;
 use super::cache::{Cache, Key, remove};
 use super::declaration::{C, Cargo, Debian, Declaration, Go, Pip};
-use crate::progress::Progress;
-use crate::tool::Tool;
+use crate::sys::progress::Progress;
+use crate::sys::tool::Tool;
 
 /// Beside a part whose content can be the same for other inputs: the digest of its content.
 const CONTENT: &str = ".content";

@@ -14,8 +14,8 @@ use super::ImagesError;
 use super::assemble::{KEY_LABEL, LABEL};
 use super::cache::remove;
 use crate::engine::Engine;
-use crate::tool::Tool;
-use crate::wait::{Look, poll};
+use crate::sys::tool::Tool;
+use crate::sys::wait::{Look, poll};
 
 /// The container that fills a store; one at a time, under the cache's lock.
 const FILLER: &str = "svidproof-images";

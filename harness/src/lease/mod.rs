@@ -3,10 +3,6 @@
 //! A run's folder is `<state>/runs/<id>/`: `lease.jsonl` beside what teardown needs (Terraform's state, the kubeconfig). While its owner lives, it holds
 //! a lock on the journal (flock), so that `gc` can tell a run under way from one that was killed, whatever became of the process id.
 
-mod teardown;
-
-pub use teardown::{TeardownError, gc, teardown};
-
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -175,7 +171,7 @@ impl Lease {
 }
 
 fn runs() -> PathBuf {
-    crate::dirs::state().join("runs")
+    crate::sys::dirs::state().join("runs")
 }
 
 fn failed<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> LeaseError + 'a {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{Cluster, Provider, ProviderError, Site};
-use crate::kube::Kube;
+use crate::cluster::kube::Kube;
 
 pub(super) async fn create(site: &Site<'_>) -> Result<(Cluster, Kube), ProviderError> {
     let from_env = || std::env::var_os("KUBECONFIG").and_then(|paths| std::env::split_paths(&paths).find(|path| path.exists()));

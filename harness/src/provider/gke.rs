@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::{Cluster, Provider, ProviderError, Site};
-use crate::kube::Kube;
+use crate::cluster::kube::Kube;
 use crate::lease::Thing;
-use crate::terraform::Terraform;
+use crate::provider::terraform::Terraform;
 
 pub(super) async fn create(site: &Site<'_>) -> Result<(Cluster, Kube), ProviderError> {
     let dir = site.lease.dir.join("terraform");

@@ -13,13 +13,13 @@ use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::json;
 
 use super::{Cluster, Provider, ProviderError, Site, host_ports};
+use crate::cluster::helm::{Workload, WorkloadKind};
+use crate::cluster::kube::{Kube, KubeError};
 use crate::engine::Engine;
-use crate::helm::{Workload, WorkloadKind};
 use crate::images::{self, Images, Source};
-use crate::kube::{Kube, KubeError};
 use crate::lease::Thing;
-use crate::terraform::Terraform;
-use crate::wait::{self, Look};
+use crate::provider::terraform::Terraform;
+use crate::sys::wait::{self, Look};
 
 pub(super) async fn create(site: &Site<'_>, engine: &Engine, images: &Images) -> Result<(Cluster, Kube), ProviderError> {
     let published = host_ports(&site.published)?;
@@ -27,7 +27,7 @@ pub(super) async fn create(site: &Site<'_>, engine: &Engine, images: &Images) ->
     let store = match &images.store {
         Some(store) => {
             // Hard links want one file system: beside the store.
-            let node = crate::dirs::cache().join("nodes").join(&site.lease.id);
+            let node = crate::sys::dirs::cache().join("nodes").join(&site.lease.id);
             site.lease.making(Thing::Folder { path: node.clone() })?;
             images::link_store(store, &node)?;
             Some(node)
@@ -55,7 +55,7 @@ pub(super) async fn create(site: &Site<'_>, engine: &Engine, images: &Images) ->
     let cluster = cluster(name, kubeconfig, published);
     let kube = Kube::connect(&cluster.kubeconfig, None).await?;
     for archive in &images.load {
-        let kind = crate::tool::Tool::new("kind").envs(engine.env()).args(["load", "image-archive", "--name", &cluster.name]);
+        let kind = crate::sys::tool::Tool::new("kind").envs(engine.env()).args(["load", "image-archive", "--name", &cluster.name]);
         kind.arg(archive).run().await?;
     }
     tokio::try_join!(serving_certificate(&kube), quick_dns(&kube), services(&kube, &cluster.name))?;

@@ -3,6 +3,7 @@
 mod existing;
 mod gke;
 mod kind;
+pub mod terraform;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,14 +12,14 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::cluster::kube::{Kube, KubeError};
 use crate::engine::{Engine, EngineError};
 use crate::images::{Images, ImagesError};
-use crate::kube::{Kube, KubeError};
 use crate::lease::{Lease, LeaseError};
-use crate::progress::Progress;
+use crate::provider::terraform::TerraformError;
 use crate::scenario::Published;
-use crate::terraform::TerraformError;
-use crate::tool::ToolError;
+use crate::sys::progress::Progress;
+use crate::sys::tool::ToolError;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::{Report, Row};
-use crate::verdict::{Totals, Verdict};
+use crate::proof::verdict::{Totals, Verdict};
 
 /// Longer cells of a column are cut, so that one of them does not push all the rest to the right.
 const WIDEST: [usize; 5] = [52, 34, 40, 32, 9];

@@ -6,8 +6,8 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestSuite};
 
 use super::{Report, Row};
+use crate::proof::verdict::Verdict;
 use crate::scenario::Counted;
-use crate::verdict::Verdict;
 
 /// The file's text.
 pub fn text(report: &Report) -> String {

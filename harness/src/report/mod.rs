@@ -15,11 +15,11 @@ use serde::Serialize;
 use svidproof_probe::protocol::{Failure, Http, Observation, Outcome};
 
 use crate::alert;
-use crate::judge::{self, Account, Control, Judged};
-use crate::progress::Phase;
+use crate::proof::judge::{self, Account, Control, Judged};
+use crate::proof::verdict::{Totals, Verdict};
 use crate::scenario::Expect;
 use crate::surface;
-use crate::verdict::{Totals, Verdict};
+use crate::sys::progress::Phase;
 
 /// `report.json`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]

@@ -3,7 +3,7 @@ use std::time::Duration;
 use svidproof_probe::protocol::{Timing, Tls, TlsVersions};
 
 use super::*;
-use crate::plan::Cell;
+use crate::proof::plan::Cell;
 use crate::scenario::{AlertName, Counted};
 
 fn judged(stage: &str, check: &str, client: &str, expect: Expect, outcome: Option<Outcome>, verdict: Verdict, reason: &str) -> Judged {

@@ -11,7 +11,7 @@ use super::parse::{Mistake, Node, Place, instead};
 use super::{AlertName, Check, Client, Endpoint, Entry, Expect, FullClient, Release, Scenario, Stage, Stated};
 use crate::alert;
 use crate::forge::{self, SOUND};
-use crate::plan::CELL_HEADER;
+use crate::proof::plan::CELL_HEADER;
 
 /// In the order of the file; empty for a scenario that can be run.
 pub(super) fn mistakes(scenario: &Scenario, places: &Node) -> Vec<Mistake> {

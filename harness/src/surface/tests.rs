@@ -7,7 +7,7 @@ use rstest::rstest;
 use svidproof_probe::protocol::{Failure, Observation, Timing};
 
 use super::*;
-use crate::plan::plan;
+use crate::proof::plan::plan;
 use crate::scenario::{self, Counted};
 
 /// One check a line: its client, what else is said of it, and what comes of it.

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::future::join_all;
+use svidproof::cluster::envoy::{Counters, counted};
 use svidproof::engine::NETWORK;
-use svidproof::envoy::{Counters, counted};
-use svidproof::judge::{self, Evidence, Judged};
-use svidproof::plan::{Cell, CellId, plan};
+use svidproof::proof::judge::{self, Evidence, Judged};
+use svidproof::proof::plan::{Cell, CellId, plan};
 use svidproof::scenario::{self, Scenario};
-use svidproof::wait::{self, Look};
+use svidproof::sys::wait::{self, Look};
 use svidproof_probe::protocol::{Bundle, Credential, Dial, Observation, Request, Server, ServerName};
 use svidproof_probe::{Identities, dial};
 use testcontainers::core::{IntoContainerPort, WaitFor};

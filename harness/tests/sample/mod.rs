@@ -5,12 +5,12 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use svidproof::alert;
-use svidproof::judge::{Account, Control, Judged};
-use svidproof::plan::{Cell, plan};
-use svidproof::progress::Phase;
+use svidproof::proof::judge::{Account, Control, Judged};
+use svidproof::proof::plan::{Cell, plan};
+use svidproof::proof::verdict::Verdict;
 use svidproof::report::Report;
 use svidproof::scenario::{self, Counted};
-use svidproof::verdict::Verdict;
+use svidproof::sys::progress::Phase;
 use svidproof_probe::protocol::{Failure, Http, Observation, Outcome, Timing, Tls};
 
 /// Ends the page's data, begins a comment in them, leaves the string and the attribute, and is no XML.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use svidproof::tool::{self, Tool};
-use svidproof::wait::{self, Look};
+use svidproof::sys::tool::{self, Tool};
+use svidproof::sys::wait::{self, Look};
 use tokio::task::JoinHandle;
 
 /// The key of an element's reference in WebDriver's JSON.

@@ -189,7 +189,7 @@ fn forged_and_surface_are_written_out_as_checks() {
     assert_eq!(wrong.expect.alert, Some(crate::scenario::AlertName::Number(48)), "what a stage says goes before what the scenario says");
     let client = &scenario.clients["wrong-id like friend"];
     assert!(client.identity().is_none() && !client.is_nobody());
-    let cells = crate::plan::plan(&scenario, stage, "run");
+    let cells = crate::proof::plan::plan(&scenario, stage, "run");
     assert_eq!(cells.iter().filter(|cell| cell.check.starts_with("backend: surface of all")).count(), 2 * 2 * 2 * 2 * 2);
     assert!(!check("backend: surface of all over HTTP/2 with a").expect.is_stated());
 }

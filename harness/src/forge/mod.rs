@@ -30,7 +30,7 @@ pub const SOUND: &str = "sound";
 
 /// The recipes, by name.
 pub static RECIPES: LazyLock<BTreeMap<String, Recipe>> =
-    LazyLock::new(|| serde_saphyr::from_str(include_str!("../../fixtures/credentials/forged.yaml")).unwrap_or_default());
+    LazyLock::new(|| serde_saphyr::from_str(include_str!("../../../fixtures/credentials/forged.yaml")).unwrap_or_default());
 
 /// How a credential differs from a true X.509-SVID; `fixtures/credentials/forged.yaml` says what each key means.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

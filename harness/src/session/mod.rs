@@ -2,6 +2,8 @@
 //!
 //! The order (SPIRE's own needs): server -> bundle published and entries created -> agent -> workloads, with the probe beside them.
 
+pub mod teardown;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,18 +14,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::cluster::helm::{Helm, HelmError, merged};
+use crate::cluster::kube::{Backend, Kube, KubeError};
+use crate::cluster::probe::{Probe, ProbeError};
+use crate::cluster::spire::{Server, SpireError};
 use crate::engine::{self, EngineError};
 use crate::forge::{Authority, ForgeError, authorities};
-use crate::helm::{Helm, HelmError, merged};
 use crate::images::{self, ImagesError, Source};
-use crate::kube::{Backend, Kube, KubeError};
 use crate::lease::{Lease, LeaseError, Thing};
-use crate::probe::{Probe, ProbeError};
-use crate::progress::Progress;
 use crate::provider::{Cluster, Provider, ProviderError, Site, Wish, host_ports};
 use crate::scenario::{Entry, Release, Scenario};
-use crate::spire::{Server, SpireError};
-use crate::tool;
+use crate::sys::progress::Progress;
+use crate::sys::tool;
 
 /// The probes' namespace.
 const PROBE: &str = "svidproof";

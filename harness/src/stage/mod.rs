@@ -1,5 +1,7 @@
 //! One stage of a scenario, run: the releases brought to the stage's values, every cell dialled in one window, both sides' accounts judged.
 
+pub mod fault;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -12,17 +14,17 @@ use svidproof_probe::protocol::{
     Bundle, Carried, Credential, Dial, Failure, Http, Observation, Outcome, Request, Server, ServerName, Timing,
 };
 
-use crate::envoy::{Admin, Counters, EnvoyError};
+use crate::cluster::envoy::{Admin, Counters, EnvoyError};
+use crate::cluster::kube::{Backend, Exec, Forward, KubeError, Resolved};
+use crate::cluster::probe::ProbeError;
+use crate::cluster::spire::Server as SpireServer;
 use crate::forge::{self, Authority, ForgeError, Forged, Signer, authorities};
-use crate::judge::{self, Evidence, Judged};
-use crate::kube::{Backend, Exec, Forward, KubeError, Resolved};
-use crate::plan::{CELL_HEADER, Cell, CellId, plan, written_out};
-use crate::probe::ProbeError;
+use crate::proof::judge::{self, Evidence, Judged};
+use crate::proof::plan::{CELL_HEADER, Cell, CellId, plan, written_out};
+use crate::proof::verdict::Verdict;
 use crate::scenario::{self, Client, Endpoint, FullClient, Stage};
 use crate::session::{Ground, Live, SessionError, apply, stage_values};
-use crate::spire::Server as SpireServer;
-use crate::verdict::Verdict;
-use crate::wait::{self, Look};
+use crate::sys::wait::{self, Look};
 
 /// A whole dial's bound: a refusal takes milliseconds, and Envoy's own upstream bound is 15 s.
 const DIAL: Duration = Duration::from_secs(10);
@@ -402,7 +404,7 @@ pub async fn carry_from(ground: &Ground, live: &Live, from: &str, id: &str) -> R
     let argv = ["/opt/spire/bin/spire-agent", "api", "fetch", "x509", "-socketPath", &socket, "-output", "json"].map(Into::into).to_vec();
     let exec = Exec { namespace: namespace.into(), pod: pod.pod.clone(), container: app.into(), argv };
     let printed = ground.kube.exec(&exec, &[]).await.map_err(|e| e.to_string())?;
-    crate::spire::carried(&printed, id)
+    crate::cluster::spire::carried(&printed, id)
 }
 
 fn first_pod<'a>(name: &str, target: &'a Target) -> Result<&'a Backend, StageError> {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::kube::{Backend, Forward, Kube, KubeError};
+use crate::cluster::kube::{Backend, Forward, Kube, KubeError};
 use crate::scenario::Counted;
-use crate::wait::{self, Look};
+use crate::sys::wait::{self, Look};
 
 #[derive(Debug, thiserror::Error)]
 pub enum EnvoyError {

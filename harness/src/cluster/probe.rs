@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWrite
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::kube::{Backend, Exec, Kube, KubeError};
+use crate::cluster::kube::{Backend, Exec, Kube, KubeError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
@@ -112,7 +112,7 @@ async fn serve(mut process: kube::api::AttachedProcess, queue: mpsc::Receiver<As
             }
             let mut complaint = String::new();
             let _ = stderr.read_to_string(&mut complaint).await;
-            format!("its output came to an end\n{}", crate::tool::last_lines(&complaint))
+            format!("its output came to an end\n{}", crate::sys::tool::last_lines(&complaint))
         }
     }
 }

@@ -15,8 +15,8 @@ use svidproof_probe::protocol::{self, Http, TlsVersions};
 pub use change::{Change, Danger, diff, in_words, opened};
 pub use file::{SurfaceError, folder, load, read, store};
 
-use crate::judge::{self, Judged};
-use crate::plan::{CELL_HEADER, Cell};
+use crate::proof::judge::{self, Judged};
+use crate::proof::plan::{CELL_HEADER, Cell};
 
 /// One stage of one scenario.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

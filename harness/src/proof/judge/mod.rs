@@ -11,9 +11,9 @@ use serde::Serialize;
 use svidproof_probe::protocol::{Failure, Observation, Outcome, TlsVersions};
 
 use crate::alert;
-use crate::plan::{Cell, CellId};
+use crate::proof::plan::{Cell, CellId};
+use crate::proof::verdict::Verdict;
 use crate::scenario::{Counted, Endpoint, Expect, Kind, Scenario};
-use crate::verdict::Verdict;
 
 /// What Envoy's RBAC filter answers with a 403.
 const RBAC_DENIED: &str = "RBAC: access denied";

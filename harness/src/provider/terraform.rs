@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::tool::{self, Tool, ToolError};
+use crate::sys::tool::{self, Tool, ToolError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum TerraformError {

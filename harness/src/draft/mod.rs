@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::helm::documents;
+use crate::cluster::helm::documents;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DraftError {

@@ -8,7 +8,7 @@ use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::scenario::Scenario;
-use crate::wait;
+use crate::sys::wait;
 
 /// An editor saves in steps (a new file, a rename, the mode), and a checkout touches many files: after this long without another they are done.
 /// It is waited out after each save, so it is short.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::tool::{Tool, ToolError};
+use crate::sys::tool::{Tool, ToolError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum HelmError {

@@ -63,7 +63,7 @@ impl Kube {
             Some(status) if status.status.as_deref() == Some("Success") => Ok(printed),
             Some(status) => {
                 let said = status.message.unwrap_or_default();
-                Err(failed(format!("{said}\n{}", crate::tool::last_lines(&format!("{printed}\n{complaint}")))))
+                Err(failed(format!("{said}\n{}", crate::sys::tool::last_lines(&format!("{printed}\n{complaint}")))))
             }
             None => Err(failed("its end was not reported".into())),
         }

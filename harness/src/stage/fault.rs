@@ -1,10 +1,10 @@
 //! Faults that a scenario must notice: planted on purpose, to prove that its checks can fail.
 
-use crate::judge::Judged;
+use crate::proof::judge::Judged;
+use crate::proof::verdict::{Totals, Verdict, exit_code};
 use crate::scenario::Broken;
 use crate::session::{Ground, Live};
 use crate::stage::{self, StageError};
-use crate::verdict::{Totals, Verdict, exit_code};
 
 /// Runs the fault's stage with the fault over it.
 pub async fn plant(ground: &Ground, live: &Live, fault: &Broken) -> Result<Vec<Judged>, StageError> {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use svidproof_probe::protocol::Carried;
 
-use crate::kube::{Exec, Kube, KubeError};
+use crate::cluster::kube::{Exec, Kube, KubeError};
 use crate::scenario::{Entry, OneOrMany};
 
 /// gRPC's status codes (google.rpc.Code), as `entry create` reports them an entry.

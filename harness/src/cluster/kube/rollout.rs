@@ -12,8 +12,8 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
 use super::{Kube, KubeError};
-use crate::helm::{Workload, WorkloadKind};
-use crate::wait::{self, Look};
+use crate::cluster::helm::{Workload, WorkloadKind};
+use crate::sys::wait::{self, Look};
 
 impl Kube {
     /// Waits until every pod of the workload is of its newest revision and available.

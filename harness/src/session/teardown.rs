@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use super::{Lease, LeaseError, Thing};
+use crate::cluster::helm::{Helm, HelmError};
+use crate::cluster::kube::{Kube, KubeError};
+use crate::cluster::spire::{Server, SpireError};
 use crate::engine::{self, EngineError};
-use crate::helm::{Helm, HelmError};
-use crate::kube::{Kube, KubeError};
-use crate::progress::Progress;
+use crate::lease::{Lease, LeaseError, Thing};
+use crate::provider::terraform::{Terraform, TerraformError};
 use crate::session::Record;
-use crate::spire::{Server, SpireError};
-use crate::terraform::{Terraform, TerraformError};
+use crate::sys::progress::Progress;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TeardownError {

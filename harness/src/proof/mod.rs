@@ -1,0 +1,5 @@
+//! Pure: from a scenario to the dials it takes, and from what both sides saw to verdicts.
+
+pub mod judge;
+pub mod plan;
+pub mod verdict;

@@ -1,0 +1,3 @@
+//! Every stage of every scenario, once or after each change.
+
+pub mod watch;
