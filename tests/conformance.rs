@@ -1,7 +1,8 @@
-//! The conformance tier: the reference scenarios on a real cluster, a check a test and a planted fault a test.
+//! The conformance tier: the reference scenarios on a real cluster, a check a test and a planted fault a
+//! test.
 //!
-//! One cluster serves all. What was asked for is run first and taken down, also after a panic; then each result is told as a test of its own,
-//! so that names can be listed and filtered as with any test.
+//! One cluster serves all. What was asked for is run first and taken down, also after a panic; then each
+//! result is told as a test of its own, so that names can be listed and filtered as with any test.
 
 #[allow(dead_code, clippy::unwrap_used, reason = "a browser for tests, of which this one needs a part")]
 #[path = "../harness/tests/webdriver/mod.rs"]
@@ -34,11 +35,13 @@ type Results = BTreeMap<String, Outcome>;
 #[derive(Clone)]
 enum Outcome {
     Judged(Result<(), String>),
-    /// What was seen in a whole stage, to be compared with its snapshot (`cargo insta review`, `svidproof test --accept`).
+    /// What was seen in a whole stage, to be compared with its snapshot (`cargo insta review`, `svidproof
+    /// test --accept`).
     Seen(Surface),
 }
 
-/// What a person sees of Symbank: the stage, the Service and its port, what is on the screen, and what is not.
+/// What a person sees of Symbank: the stage, the Service and its port, what is on the screen, and what is
+/// not.
 struct Screen {
     stage: &'static str,
     service: &'static str,
@@ -93,8 +96,13 @@ impl Screen {
         browser.open(&format!("http://{}/", forward.address)).await;
         let seen = browser.text("body").await;
         browser.quit().await;
-        let missing = self.shows.iter().filter(|text| !seen.contains(**text)).map(|text| format!("{text:?} is not on it"));
-        let surplus = self.lacks.iter().filter(|text| seen.contains(**text)).map(|text| format!("{text:?} is on it"));
+        let missing = self
+            .shows
+            .iter()
+            .filter(|text| !seen.contains(**text))
+            .map(|text| format!("{text:?} is not on it"));
+        let surplus =
+            self.lacks.iter().filter(|text| seen.contains(**text)).map(|text| format!("{text:?} is on it"));
         let wrong: Vec<_> = missing.chain(surplus).collect();
         if wrong.is_empty() { Ok(()) } else { Err(format!("{}; the screen:\n{seen}", wrong.join(", "))) }
     }
@@ -106,9 +114,16 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let arguments = Arguments::from_args();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-    let scenarios: Vec<Scenario> =
-        ["front-proxy.yaml", "symbank.yaml"].iter().map(|file| scenario::load(&folder.join(file)).expect("it is valid")).collect();
-    let names: Vec<String> = scenarios.iter().flat_map(names).chain(SCREENS.iter().map(Screen::name)).chain([TEARDOWN.into()]).collect();
+    let scenarios: Vec<Scenario> = ["front-proxy.yaml", "symbank.yaml"]
+        .iter()
+        .map(|file| scenario::load(&folder.join(file)).expect("it is valid"))
+        .collect();
+    let names: Vec<String> = scenarios
+        .iter()
+        .flat_map(names)
+        .chain(SCREENS.iter().map(Screen::name))
+        .chain([TEARDOWN.into()])
+        .collect();
     let chosen: Vec<String> = names.iter().filter(|name| is_chosen(&arguments, name)).cloned().collect();
     let results = if arguments.list || chosen.is_empty() {
         Results::new()
@@ -116,8 +131,10 @@ fn main() -> ExitCode {
         tokio::runtime::Runtime::new().expect("a runtime").block_on(results(scenarios, &chosen))
     };
     let trial = |name: String| {
-        let outcome =
-            results.get(&name).cloned().unwrap_or_else(|| Outcome::Judged(Err("it was not come to: see the other failures".into())));
+        let outcome = results
+            .get(&name)
+            .cloned()
+            .unwrap_or_else(|| Outcome::Judged(Err("it was not come to: see the other failures".into())));
         Trial::test(name, move || match outcome {
             Outcome::Judged(result) => result.map_err(Failed::from),
             Outcome::Seen(surface) => {
@@ -173,7 +190,8 @@ async fn results(scenarios: Vec<Scenario>, chosen: &[String]) -> Results {
     let kubeconfig = users_kubeconfig();
     let lease = Lease::new().expect("a lease");
     let mut results = Results::new();
-    let work = AssertUnwindSafe(work(&lease, scenarios, chosen, &mut results, &progress)).catch_unwind().await;
+    let work =
+        AssertUnwindSafe(work(&lease, scenarios, chosen, &mut results, &progress)).catch_unwind().await;
     let gone = teardown::teardown(&lease, &progress).await.map_err(|e| e.to_string());
     let problem = match work {
         Ok(Ok(())) => None,
@@ -211,14 +229,23 @@ async fn work(
             checks.chain([surface_name(scenario, stage)]).chain(screens).any(|name| chosen.contains(&name))
         };
         for stage in scenario.stages.iter().filter(|stage| wanted(stage)) {
-            let judged = stage::run(&session.ground, live, stage, &BTreeMap::new(), &|_| true).await.map_err(|e| e.to_string())?;
+            let judged = stage::run(&session.ground, live, stage, &BTreeMap::new(), &|_| true)
+                .await
+                .map_err(|e| e.to_string())?;
             for check in &stage.checks {
-                results.insert(check_name(scenario, &stage.name, &check.name), Outcome::Judged(passed(&judged, &check.name)));
+                results.insert(
+                    check_name(scenario, &stage.name, &check.name),
+                    Outcome::Judged(passed(&judged, &check.name)),
+                );
             }
             for screen in screens(scenario, stage).filter(|screen| chosen.contains(&screen.name())) {
                 results.insert(screen.name(), Outcome::Judged(screen.look(&session).await));
             }
-            results.extend(surfaces(&judged).into_iter().map(|seen| (surface_name(scenario, stage), Outcome::Seen(seen))));
+            results.extend(
+                surfaces(&judged)
+                    .into_iter()
+                    .map(|seen| (surface_name(scenario, stage), Outcome::Seen(seen))),
+            );
         }
     }
     faults(&session, chosen, results).await
@@ -230,7 +257,10 @@ async fn faults(session: &Session, chosen: &[String], results: &mut Results) -> 
         for (fault, name) in faults.filter(|(_, name)| chosen.contains(name)) {
             let judged = plant(&session.ground, live, fault).await.map_err(|e| e.to_string())?;
             let problems = unnoticed(fault, &judged);
-            results.insert(name, Outcome::Judged(if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }));
+            results.insert(
+                name,
+                Outcome::Judged(if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }),
+            );
         }
     }
     Ok(())
@@ -239,7 +269,12 @@ async fn faults(session: &Session, chosen: &[String], results: &mut Results) -> 
 /// All of a check's cells, each from both sides.
 fn passed(judged: &[Judged], check: &str) -> Result<(), String> {
     let cells: Vec<_> = judged.iter().filter(|one| one.cell.check == check).collect();
-    let say = |one: &&Judged| format!("{:?}: {} {} {}: {}", one.verdict, one.cell.client, one.cell.method, one.cell.target, one.reason);
+    let say = |one: &&Judged| {
+        format!(
+            "{:?}: {} {} {}: {}",
+            one.verdict, one.cell.client, one.cell.method, one.cell.target, one.reason
+        )
+    };
     let red: Vec<_> = cells.iter().filter(|one| one.verdict != Verdict::Passed).map(say).collect();
     match (cells.is_empty(), red.is_empty()) {
         (true, _) => Err("no cell was dialled for it".into()),
@@ -254,12 +289,22 @@ async fn left(lease: &Lease, kubeconfig: Option<&[u8]>) -> Result<(), String> {
     let engine = engine::ensure(&Progress::new()).await.map_err(|e| e.to_string())?;
     let cluster = format!("svidproof-{}", lease.id);
     let filter = format!("label=io.x-k8s.kind.cluster={cluster}");
-    let listed = engine.docker().args(["ps", "--all", "--quiet", "--filter", &filter]).run().await.map_err(|e| e.to_string())?;
+    let listed = engine
+        .docker()
+        .args(["ps", "--all", "--quiet", "--filter", &filter])
+        .run()
+        .await
+        .map_err(|e| e.to_string())?;
     if !listed.stdout.trim().is_empty() {
         found.push(format!("containers: {}", listed.stdout.trim()));
     }
     let node = svidproof::sys::dirs::cache().join("nodes").join(&lease.id);
-    found.extend([&lease.dir, &node].iter().filter(|path| path.exists()).map(|path| format!("folder {}", path.display())));
+    found.extend(
+        [&lease.dir, &node]
+            .iter()
+            .filter(|path| path.exists())
+            .map(|path| format!("folder {}", path.display())),
+    );
     if users_kubeconfig().as_deref() != kubeconfig {
         found.push("a change in the user's kubeconfig".into());
     }
@@ -273,6 +318,11 @@ fn users_kubeconfig() -> Option<Vec<u8>> {
 
 /// Processes whose command line names the cluster.
 fn processes(cluster: &str) -> impl Iterator<Item = String> {
-    let lines = std::fs::read_dir("/proc").into_iter().flatten().filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok());
-    lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " ")).filter(move |line| line.contains(cluster))
+    let lines = std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok());
+    lines
+        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+        .filter(move |line| line.contains(cluster))
 }

@@ -1,4 +1,5 @@
-//! TLS alerts by number, RFC name and BoringSSL name: the one table. Not for judging: `judge` says which alert means what.
+//! TLS alerts by number, RFC name and BoringSSL name: the one table. Not for judging: `judge` says which
+//! alert means what.
 
 use crate::scenario::AlertName;
 
@@ -9,7 +10,8 @@ pub struct Alert {
     pub name: &'static str,
     /// The name in errors of BoringSSL, without `SSL_R_`; empty where BoringSSL has none.
     pub boringssl: &'static str,
-    /// The name since July 2020 where that one is older: `TLSV1_CERTIFICATE_REQUIRED` became `TLSV1_ALERT_CERTIFICATE_REQUIRED`.
+    /// The name since July 2020 where that one is older: `TLSV1_CERTIFICATE_REQUIRED` became
+    /// `TLSV1_ALERT_CERTIFICATE_REQUIRED`.
     pub boringssl_new: Option<&'static str>,
 }
 
@@ -52,12 +54,32 @@ pub const ALERTS: &[Alert] = &[
     alert(100, "no_renegotiation", "TLSV1_ALERT_NO_RENEGOTIATION"),
     alert(109, "missing_extension", ""),
     renamed(110, "unsupported_extension", "TLSV1_UNSUPPORTED_EXTENSION", "TLSV1_ALERT_UNSUPPORTED_EXTENSION"),
-    renamed(111, "certificate_unobtainable", "TLSV1_CERTIFICATE_UNOBTAINABLE", "TLSV1_ALERT_CERTIFICATE_UNOBTAINABLE"),
+    renamed(
+        111,
+        "certificate_unobtainable",
+        "TLSV1_CERTIFICATE_UNOBTAINABLE",
+        "TLSV1_ALERT_CERTIFICATE_UNOBTAINABLE",
+    ),
     renamed(112, "unrecognized_name", "TLSV1_UNRECOGNIZED_NAME", "TLSV1_ALERT_UNRECOGNIZED_NAME"),
-    renamed(113, "bad_certificate_status_response", "TLSV1_BAD_CERTIFICATE_STATUS_RESPONSE", "TLSV1_ALERT_BAD_CERTIFICATE_STATUS_RESPONSE"),
-    renamed(114, "bad_certificate_hash_value", "TLSV1_BAD_CERTIFICATE_HASH_VALUE", "TLSV1_ALERT_BAD_CERTIFICATE_HASH_VALUE"),
+    renamed(
+        113,
+        "bad_certificate_status_response",
+        "TLSV1_BAD_CERTIFICATE_STATUS_RESPONSE",
+        "TLSV1_ALERT_BAD_CERTIFICATE_STATUS_RESPONSE",
+    ),
+    renamed(
+        114,
+        "bad_certificate_hash_value",
+        "TLSV1_BAD_CERTIFICATE_HASH_VALUE",
+        "TLSV1_ALERT_BAD_CERTIFICATE_HASH_VALUE",
+    ),
     alert(115, "unknown_psk_identity", "TLSV1_ALERT_UNKNOWN_PSK_IDENTITY"),
-    renamed(CERTIFICATE_REQUIRED, "certificate_required", "TLSV1_CERTIFICATE_REQUIRED", "TLSV1_ALERT_CERTIFICATE_REQUIRED"),
+    renamed(
+        CERTIFICATE_REQUIRED,
+        "certificate_required",
+        "TLSV1_CERTIFICATE_REQUIRED",
+        "TLSV1_ALERT_CERTIFICATE_REQUIRED",
+    ),
     alert(120, "no_application_protocol", "TLSV1_ALERT_NO_APPLICATION_PROTOCOL"),
     alert(121, "ech_required", "TLSV1_ALERT_ECH_REQUIRED"),
 ];
@@ -81,7 +103,9 @@ pub fn by_name(name: &str) -> Option<&'static Alert> {
 
 /// By either of BoringSSL's names.
 pub fn by_boringssl(name: &str) -> Option<&'static Alert> {
-    ALERTS.iter().find(|alert| !name.is_empty() && (alert.boringssl == name || alert.boringssl_new == Some(name)))
+    ALERTS
+        .iter()
+        .find(|alert| !name.is_empty() && (alert.boringssl == name || alert.boringssl_new == Some(name)))
 }
 
 /// The number that a scenario means; `None` where no alert has that name.

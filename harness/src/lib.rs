@@ -1,6 +1,8 @@
-//! svidproof proves who may talk to whom: a conformance harness for SPIFFE identities and Envoy on Kubernetes.
+//! svidproof proves who may talk to whom: a conformance harness for SPIFFE identities and Envoy on
+//! Kubernetes.
 //!
-//! One direction: a scenario and a provider make a session; a stage of it is planned, dialled and judged; the report says what was seen.
+//! One direction: a scenario and a provider make a session; a stage of it is planned, dialled and judged; the
+//! report says what was seen.
 
 pub mod alert;
 pub mod cli;

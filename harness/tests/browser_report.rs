@@ -1,4 +1,5 @@
-//! report.html in a real browser: it opens from a file, filters, shows a cell's story, and takes the keyboard.
+//! report.html in a real browser: it opens from a file, filters, shows a cell's story, and takes the
+//! keyboard.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod sample;
@@ -59,7 +60,8 @@ async fn it_opens_within_a_second_and_counts_every_cell() {
     assert_eq!(browser.count(".bars .bar").await, report.phases.len() as u64);
     assert!(browser.text("#versions").await.contains("1.39.0"));
     assert!(browser.text("#findings").await.contains(sample::FINDING));
-    let opened = browser.value("performance.getEntriesByType('navigation')[0].loadEventEnd").await.as_f64().unwrap();
+    let opened =
+        browser.value("performance.getEntriesByType('navigation')[0].loadEventEnd").await.as_f64().unwrap();
     assert!(opened > 0.0 && opened < 1000.0, "{opened} ms");
     page.closed_in_peace().await;
 }
@@ -103,7 +105,11 @@ async fn a_cell_opens_to_what_was_expected_seen_and_counted() {
     let page = opened().await;
     let browser = &page.browser;
     let report = sample::report();
-    let index = report.checks.iter().position(|row| row.stage == "only-frontend" && row.client == "allowed-and-slash").unwrap();
+    let index = report
+        .checks
+        .iter()
+        .position(|row| row.stage == "only-frontend" && row.client == "allowed-and-slash")
+        .unwrap();
     assert_eq!(browser.count("#detail").await, 0);
     browser.click(&format!("#grids [data-cell='{index}']")).await;
     let detail = browser.text("#detail").await;
@@ -138,12 +144,19 @@ async fn the_keyboard_alone_will_do() {
     browser.press(DOWN).await;
     let focused = browser.value("Number(document.activeElement.dataset.cell)").await;
     browser.press(ENTER).await;
-    assert_eq!(browser.value("Number(document.querySelector('#grids [aria-expanded=true]').dataset.cell)").await, focused);
+    assert_eq!(
+        browser.value("Number(document.querySelector('#grids [aria-expanded=true]').dataset.cell)").await,
+        focused
+    );
     let name = &sample::report().checks[usize::try_from(focused.as_u64().unwrap()).unwrap()].check;
     assert_eq!(browser.text("#detail-title").await, *name);
     browser.press(ESCAPE).await;
     assert_eq!(browser.count("#detail").await, 0);
-    assert_eq!(browser.value("Number(document.activeElement.dataset.cell)").await, focused, "the focus is back on the cell");
+    assert_eq!(
+        browser.value("Number(document.activeElement.dataset.cell)").await,
+        focused,
+        "the focus is back on the cell"
+    );
     page.closed_in_peace().await;
 }
 
@@ -153,12 +166,22 @@ async fn awkward_texts_are_texts() {
     let browser = &page.browser;
     let last = sample::report().checks.len() - 1;
     browser.click(&format!("#grids [data-cell='{last}']")).await;
-    assert_eq!(browser.value("document.getElementById('detail-title').textContent").await, json!(sample::AWKWARD));
-    assert_eq!(browser.value("document.querySelector('#detail .mono').textContent.length").await, json!("GET /".len() + 8192));
+    assert_eq!(
+        browser.value("document.getElementById('detail-title').textContent").await,
+        json!(sample::AWKWARD)
+    );
+    assert_eq!(
+        browser.value("document.querySelector('#detail .mono').textContent.length").await,
+        json!("GET /".len() + 8192)
+    );
     assert_eq!(browser.value("typeof window.broken").await, json!("undefined"));
     assert_eq!(browser.value("document.scripts.length").await, json!(2));
     assert_eq!(browser.count("img").await, 0);
-    assert_eq!(browser.value("document.documentElement.scrollWidth <= innerWidth").await, json!(true), "nothing pushes the page wide");
+    assert_eq!(
+        browser.value("document.documentElement.scrollWidth <= innerWidth").await,
+        json!(true),
+        "nothing pushes the page wide"
+    );
     page.closed_in_peace().await;
 }
 
@@ -167,7 +190,11 @@ async fn it_can_be_looked_at_light_dark_narrow_and_printed() {
     let page = opened().await;
     let browser = &page.browser;
     let ground = "getComputedStyle(document.documentElement).backgroundColor";
-    let index = sample::report().checks.iter().position(|row| row.stage == "only-frontend" && row.client == "allowed-and-slash").unwrap();
+    let index = sample::report()
+        .checks
+        .iter()
+        .position(|row| row.stage == "only-frontend" && row.client == "allowed-and-slash")
+        .unwrap();
     let mut grounds = vec![];
     for scheme in ["light", "dark"] {
         browser.emulate("screen", scheme).await;
@@ -181,16 +208,28 @@ async fn it_can_be_looked_at_light_dark_narrow_and_printed() {
         browser.press(ESCAPE).await;
         for (name, png) in [("top", top), ("cell", cell), ("end", end)] {
             let path = keep(&format!("report-{scheme}-{name}.png"), &png);
-            assert!(png.starts_with(b"\x89PNG") && png.len() > 20_000, "{}: {} bytes", path.display(), png.len());
+            assert!(
+                png.starts_with(b"\x89PNG") && png.len() > 20_000,
+                "{}: {} bytes",
+                path.display(),
+                png.len()
+            );
         }
     }
     assert_ne!(grounds[0], grounds[1]);
     browser.emulate("print", "dark").await;
-    assert_eq!((browser.value(ground).await, browser.count("#filters").await), (json!("rgb(255, 255, 255)"), 0));
+    assert_eq!(
+        (browser.value(ground).await, browser.count("#filters").await),
+        (json!("rgb(255, 255, 255)"), 0)
+    );
     browser.emulate("screen", "light").await;
     let phone = json!({ "width": 420, "height": 900, "deviceScaleFactor": 1, "mobile": false });
     browser.devtools("Emulation.setDeviceMetricsOverride", phone).await;
-    assert_eq!(browser.value("document.documentElement.scrollWidth <= innerWidth").await, json!(true), "nothing pushes the page wide");
+    assert_eq!(
+        browser.value("document.documentElement.scrollWidth <= innerWidth").await,
+        json!(true),
+        "nothing pushes the page wide"
+    );
     keep("report-narrow.png", &browser.screenshot().await);
     page.closed_in_peace().await;
 }

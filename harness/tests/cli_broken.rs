@@ -47,18 +47,28 @@ fn docker_dies_while_the_cluster_is_made() {
     let world = World::with_images();
     world.real_terraform();
     let dead = world.root.join("dead");
-    let die = format!("if [ -e '{}' ]; then echo 'Cannot connect to the Docker daemon.' >&2; exit 1; fi", dead.display());
+    let die = format!(
+        "if [ -e '{}' ]; then echo 'Cannot connect to the Docker daemon.' >&2; exit 1; fi",
+        dead.display()
+    );
     world.fake("docker", &format!("{die}\n{DOCKER}"));
     world.fake("kind", &format!("[ \"$1\" = create ] && touch '{}'\ndocker \"$@\"", dead.display()));
     let output = world.svidproof(&RUN).code(3).get_output().clone();
     let said = said(&output);
-    let told: Vec<_> = said.lines().filter(|line| line.contains("Cannot connect") || line.contains("hint: `svidproof gc`")).collect();
+    let told: Vec<_> = said
+        .lines()
+        .filter(|line| line.contains("Cannot connect") || line.contains("hint: `svidproof gc`"))
+        .collect();
     assert!(told.len() >= 3, "the creation, the removal, and what to do about it:\n{said}");
     assert_eq!(world.runs().len(), 1, "the lease stands");
 
     fs::remove_file(dead).unwrap();
     world.svidproof(&["gc"]).success();
-    assert!(world.called("kind delete cluster --name svidproof-") && world.called("docker network rm svidproof"), "{:#?}", world.calls());
+    assert!(
+        world.called("kind delete cluster --name svidproof-") && world.called("docker network rm svidproof"),
+        "{:#?}",
+        world.calls()
+    );
     world.assert_nothing_is_left();
 }
 
@@ -90,8 +100,7 @@ fn docker_dies_while_the_node_image_is_loaded() {
 fn a_network_that_another_run_uses_is_left_to_it() {
     let world = World::with_images();
     world.fake("terraform", "exit 1");
-    let busy =
-        "case \"$1 $2\" in 'network rm') echo 'Error response from daemon: network svidproof has active endpoints' >&2; exit 1 ;; esac";
+    let busy = "case \"$1 $2\" in 'network rm') echo 'Error response from daemon: network svidproof has active endpoints' >&2; exit 1 ;; esac";
     world.fake("docker", &format!("{DOCKER}\n{busy}"));
     let output = world.svidproof(&RUN).code(3).get_output().clone();
     assert!(!said(&output).contains("is not all gone"), "{}", said(&output));
@@ -132,7 +141,10 @@ fn an_image_build_fails() {
 #[test]
 fn terraform_fails() {
     let world = World::with_images();
-    world.fake("terraform", &format!("{TERRAFORM}\n[ \"$1\" = apply ] || exit 0\necho 'Error: it is a fake'\nexit 1"));
+    world.fake(
+        "terraform",
+        &format!("{TERRAFORM}\n[ \"$1\" = apply ] || exit 0\necho 'Error: it is a fake'\nexit 1"),
+    );
     let output = world.svidproof(&RUN).code(3).get_output().clone();
     snapshot!(world, said(&output), @r"
     ✓ container engine [time]
@@ -167,7 +179,11 @@ fn helm_fails() {
     let world = World::new();
     world.fake("helm", "[ \"$1\" = upgrade ] || exit 0\necho 'Error: template: web/templates/web.yaml:3:5: it is a fake' >&2\nexit 1");
     let kubeconfig = world.kubeconfig(stub_api());
-    let output = world.svidproof(&["run", "--provider", "existing", "--kubeconfig", &kubeconfig]).code(3).get_output().clone();
+    let output = world
+        .svidproof(&["run", "--provider", "existing", "--kubeconfig", &kubeconfig])
+        .code(3)
+        .get_output()
+        .clone();
     snapshot!(world, said(&output), @r"
     ✓ cluster (existing) [time]
     ✗ web: SPIRE server, bundle and entries [time]

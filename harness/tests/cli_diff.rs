@@ -38,9 +38,17 @@ fn file(dir: &TempDir, name: &str, text: &str) -> PathBuf {
     "closed: 1\n  symbank · one\n    nobody can no longer GET / at backend: timed out (was: 200 no body)\n"
 )]
 #[case("200 no body", "200 no body", 0, "nothing changed\n")]
-fn the_status_says_whether_anything_opened_up(#[case] old: &str, #[case] new: &str, #[case] status: i32, #[case] words: &'static str) {
+fn the_status_says_whether_anything_opened_up(
+    #[case] old: &str,
+    #[case] new: &str,
+    #[case] status: i32,
+    #[case] words: &'static str,
+) {
     let dir = TempDir::new().unwrap();
-    let (old, new) = (file(&dir, "old/symbank.one.snap", &surface(old)), file(&dir, "new/symbank.one.snap", &surface(new)));
+    let (old, new) = (
+        file(&dir, "old/symbank.one.snap", &surface(old)),
+        file(&dir, "new/symbank.one.snap", &surface(new)),
+    );
     diff(&old, &new).code(status).stdout(words).stderr("");
     diff(old.parent().unwrap(), new.parent().unwrap()).code(status).stdout(words).stderr("");
 }

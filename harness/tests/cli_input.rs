@@ -8,8 +8,16 @@ use common::{FILE, World, said, snapshot, stub_api};
 use rstest::rstest;
 
 #[rstest]
-#[case::an_unknown_key("trust-domain:", "trust-domian:", "2:1: unknown key `trust-domian`: did you mean `trust-domain`?")]
-#[case::an_undefined_client("as: friend,", "as: fiend,", "20:37: client `fiend` is not defined: did you mean `friend`?")]
+#[case::an_unknown_key(
+    "trust-domain:",
+    "trust-domian:",
+    "2:1: unknown key `trust-domian`: did you mean `trust-domain`?"
+)]
+#[case::an_undefined_client(
+    "as: friend,",
+    "as: fiend,",
+    "20:37: client `fiend` is not defined: did you mean `friend`?"
+)]
 #[case::an_undefined_endpoint(
     "    admin: 9901",
     "    admin: 9901\n    upstream: wed",
@@ -30,7 +38,11 @@ use rstest::rstest;
     "web",
     "8:14: selector `web` has no type: write `type:value`, such as `k8s:ns:default`"
 )]
-fn a_mistake_in_a_scenario_is_told_with_its_place(#[case] right: &str, #[case] wrong: &str, #[case] expected: &str) {
+fn a_mistake_in_a_scenario_is_told_with_its_place(
+    #[case] right: &str,
+    #[case] wrong: &str,
+    #[case] expected: &str,
+) {
     let world = World::new();
     world.edit(right, wrong);
     let output = world.svidproof(&["run", "--scenario", FILE]).code(2).get_output().clone();
@@ -99,7 +111,11 @@ fn an_existing_cluster_without_a_kubeconfig() {
 #[test]
 fn a_kubeconfig_that_is_not_there() {
     let world = World::new();
-    let output = world.svidproof(&["run", "--provider", "existing", "--kubeconfig", "nowhere"]).code(2).get_output().clone();
+    let output = world
+        .svidproof(&["run", "--provider", "existing", "--kubeconfig", "nowhere"])
+        .code(2)
+        .get_output()
+        .clone();
     snapshot!(world, said(&output), @r#"
     ✗ cluster (existing) [time]
     ✓ teardown [time]
@@ -147,7 +163,8 @@ fn a_port_that_is_taken_is_told_before_anything_is_started() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     world.edit("{node-port: 30443}", &format!("{{node-port: 30443, host-port: {port}}}"));
-    let output = world.svidproof(&["run", "--images", "upstream", "--scenario", FILE]).code(2).get_output().clone();
+    let output =
+        world.svidproof(&["run", "--images", "upstream", "--scenario", FILE]).code(2).get_output().clone();
     snapshot!(world, said(&output), @r"
     ✓ teardown [time]
     svidproof: tests/scenarios/web.yaml:14: port [port] of 127.0.0.1, which the scenario publishes node port [port] on, is taken: Address already in use (os error 98)
@@ -164,8 +181,7 @@ fn a_port_that_is_taken_is_told_before_anything_is_started() {
 fn a_command_that_needs_a_kept_cluster_says_how_to_get_one(#[case] args: &[&str]) {
     let world = World::new();
     let output = world.svidproof(args).code(2).get_output().clone();
-    let expected =
-        "svidproof: no cluster is kept, or another svidproof is at work on it\nhint: `svidproof up` brings one up and keeps it\n";
+    let expected = "svidproof: no cluster is kept, or another svidproof is at work on it\nhint: `svidproof up` brings one up and keeps it\n";
     assert_eq!(said(&output), expected);
 }
 
@@ -210,7 +226,8 @@ fn version() {
     let output = world.svidproof(&["--version"]).success().get_output().clone();
     let mut settings = world.settings();
     settings.add_filter(r"\d+\.\d+\.\d+", "[version]");
-    settings.bind(|| insta::assert_snapshot!(String::from_utf8_lossy(&output.stdout), @"svidproof [version]"));
+    settings
+        .bind(|| insta::assert_snapshot!(String::from_utf8_lossy(&output.stdout), @"svidproof [version]"));
 }
 
 #[test]

@@ -11,7 +11,10 @@ const RUN: [&str; 3] = ["run", "--images", "upstream"];
 #[rstest]
 #[case(Signal::INT)]
 #[case(Signal::TERM)]
-fn an_interrupt_ends_what_runs_and_takes_down_what_there_is(#[case] signal: Signal, #[values("run", "up")] command: &str) {
+fn an_interrupt_ends_what_runs_and_takes_down_what_there_is(
+    #[case] signal: Signal,
+    #[values("run", "up")] command: &str,
+) {
     let world = World::with_images();
     let block = Block::new(&world, "apply");
     world.fake("terraform", &format!("{TERRAFORM}\n[ \"$1\" = apply ] || exit 0\n{}", block.script()));
@@ -26,7 +29,8 @@ fn an_interrupt_ends_what_runs_and_takes_down_what_there_is(#[case] signal: Sign
     world.assert_nothing_is_left();
 }
 
-/// With the machine's own Terraform: it is on its way to its end, and holds its lock, when its state is to be destroyed.
+/// With the machine's own Terraform: it is on its way to its end, and holds its lock, when its state is to be
+/// destroyed.
 #[test]
 fn a_cluster_that_was_half_made_is_deleted() {
     let world = World::with_images();
@@ -95,7 +99,11 @@ fn gc_and_down_leave_a_run_under_way_alone() {
 fn a_second_interrupt_leaves_the_rest_to_gc() {
     let world = World::with_images();
     let (apply, destroy) = (Block::new(&world, "apply"), Block::new(&world, "destroy"));
-    let blocking = format!("if [ \"$1\" = apply ]; then\n{}\nelif [ \"$1\" = destroy ]; then\n{}\nfi", apply.script(), destroy.script());
+    let blocking = format!(
+        "if [ \"$1\" = apply ]; then\n{}\nelif [ \"$1\" = destroy ]; then\n{}\nfi",
+        apply.script(),
+        destroy.script()
+    );
     world.fake("terraform", &format!("{TERRAFORM}\n{blocking}"));
     let interrupted = "interrupted while taking down\nhint: `svidproof gc` takes the rest down\n";
 

@@ -1,4 +1,5 @@
-//! `new`, `watch` and `test --accept`, as a user calls them wrongly, or with a helm that fails. What they do on a cluster is the conformance tier's.
+//! `new`, `watch` and `test --accept`, as a user calls them wrongly, or with a helm that fails. What they do
+//! on a cluster is the conformance tier's.
 
 #![allow(clippy::unwrap_used, reason = "allow-unwrap-in-tests covers test functions alone")]
 
@@ -19,7 +20,8 @@ const RENDERED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/draft/nginx.yam
 fn world() -> World {
     let world = World::new();
     fs::create_dir_all(world.project().join("helm/spire")).unwrap();
-    fs::write(world.project().join("helm/spire/Chart.yaml"), "apiVersion: v2\nname: spire\nversion: 1.0.0\n").unwrap();
+    fs::write(world.project().join("helm/spire/Chart.yaml"), "apiVersion: v2\nname: spire\nversion: 1.0.0\n")
+        .unwrap();
     world
 }
 
@@ -42,7 +44,12 @@ fn new_writes_a_scenario_and_does_not_overwrite_it() {
     snapshot!(world, world.calls_of("helm"), @r"helm template shop [world]/project/helm/web --namespace store --include-crds --values -");
     let path = world.project().join("tests/scenarios/shop.yaml");
     let text = fs::read_to_string(&path).unwrap();
-    assert!(text.contains("{release: shop, chart: helm/web, namespace: store, values: {\"envoy\":{\"alpn\":[\"h2\"]}}}"), "{text}");
+    assert!(
+        text.contains(
+            "{release: shop, chart: helm/web, namespace: store, values: {\"envoy\":{\"alpn\":[\"h2\"]}}}"
+        ),
+        "{text}"
+    );
 
     fs::write(&path, "mine").unwrap();
     let assert = world.svidproof(&args).code(2);
@@ -121,13 +128,23 @@ fn watch_goes_on_until_it_is_interrupted() {
     let port = common::stub_api();
     world.kubeconfig(port);
     let mut command = world.command(assert_cmd::cargo::cargo_bin!("svidproof"));
-    let mut child = command.arg("watch").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .arg("watch")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let mut told = |what: &str| lines.by_ref().take_while(|line| !line.contains(what)).collect::<Vec<_>>().join("\n");
+    let mut told =
+        |what: &str| lines.by_ref().take_while(|line| !line.contains(what)).collect::<Vec<_>>().join("\n");
     let first = told("waiting for a change");
     assert!(first.contains("scenario web: "), "{first}");
     world.edit("clients: {", "clients: {new: /ns/web/sa/new, ");
-    assert!(told("waiting for a change").contains("the clients' SPIFFE IDs changed, and that is fixed once a cluster is up"));
+    assert!(
+        told("waiting for a change")
+            .contains("the clients' SPIFFE IDs changed, and that is fixed once a cluster is up")
+    );
     fs::write(world.project().join(FILE), "scenario: [").unwrap();
     let broken = told("waiting for a change");
     assert!(broken.contains("tests/scenarios/web.yaml:1:"), "{broken}");

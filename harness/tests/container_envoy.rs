@@ -1,7 +1,8 @@
 //! The container tier: a real Envoy, broken in every way that matters, and the judge that must notice.
 //!
-//! A scenario states what holds at a correct listener. Each variant of the listener is held against it: the correct one passes everywhere, a
-//! broken one goes red at exactly what it opens. One Envoy has all the variants, a listener each, so that a window's counters are its own.
+//! A scenario states what holds at a correct listener. Each variant of the listener is held against it: the
+//! correct one passes everywhere, a broken one goes red at exactly what it opens. One Envoy has all the
+//! variants, a listener each, so that a window's counters are its own.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -41,13 +42,21 @@ fn listeners() -> Vec<Variant> {
     vec![
         variant("a certificate required, CA and SAN refuses all but the right SVID", correct(10_001), &[]),
         // A SAN list implies that a certificate is required.
-        variant("CA and SAN alone refuses all but the right SVID too", Listener { require: false, ..correct(10_002) }, &[]),
+        variant(
+            "CA and SAN alone refuses all but the right SVID too",
+            Listener { require: false, ..correct(10_002) },
+            &[],
+        ),
         variant(
             "a CA alone opens to nobody and to a wrong ID",
             Listener { require: false, sans: &[], ..correct(10_003) },
             &["nobody", "a wrong ID"],
         ),
-        variant("a certificate required and CA opens to a wrong ID", Listener { sans: &[], ..correct(10_004) }, &["a wrong ID"]),
+        variant(
+            "a certificate required and CA opens to a wrong ID",
+            Listener { sans: &[], ..correct(10_004) },
+            &["a wrong ID"],
+        ),
         // Envoy counts the refusals that it does not make: there, counters are no evidence.
         Variant {
             others: Verdict::Errored,
@@ -89,7 +98,11 @@ fn policies() -> Vec<Variant> {
             with(10_104, false, policy(true, true)),
             &["`..`", "`%2e%2e`", "`..%2f`"],
         ),
-        variant("without the rule for the method it opens to other methods", with(10_105, true, policy(false, true)), &["other methods"]),
+        variant(
+            "without the rule for the method it opens to other methods",
+            with(10_105, true, policy(false, true)),
+            &["other methods"],
+        ),
         variant(
             "without the filter it opens to all but a path that Envoy rejects itself",
             with(10_106, true, None),
@@ -112,7 +125,12 @@ struct Shared {
 impl Shared {
     fn run(&self, test: impl AsyncFnOnce(&Rig) -> Result<(), Failed>) -> Result<(), Failed> {
         self.runtime.block_on(async {
-            let all: Vec<_> = listeners().into_iter().chain(policies()).map(|variant| variant.listener).chain(told_of()).collect();
+            let all: Vec<_> = listeners()
+                .into_iter()
+                .chain(policies())
+                .map(|variant| variant.listener)
+                .chain(told_of())
+                .collect();
             let rig = self.rig.get_or_init(|| Rig::start(&all)).await;
             test(rig.as_ref().map_err(|problem| Failed::from(problem.as_str()))?).await
         })
@@ -136,11 +154,16 @@ fn trials(shared: &Arc<Shared>) -> Vec<Trial> {
     let held = |file: &'static str, group: &str, variant: Variant, by: fn(&Judged) -> &str| {
         let shared = shared.clone();
         Trial::test(format!("{group}::{}", variant.name), move || {
-            shared.run(async |rig| exactly(&rig.judge(&scenario(file), &variant.listener).await, &variant, by))
+            shared
+                .run(async |rig| exactly(&rig.judge(&scenario(file), &variant.listener).await, &variant, by))
         })
     };
-    let listeners = listeners().into_iter().map(|variant| held("listener.yaml", "listener", variant, |judged| &judged.cell.client));
-    let policies = policies().into_iter().map(|variant| held("policy.yaml", "policy", variant, |judged| &judged.cell.check));
+    let listeners = listeners()
+        .into_iter()
+        .map(|variant| held("listener.yaml", "listener", variant, |judged| &judged.cell.client));
+    let policies = policies()
+        .into_iter()
+        .map(|variant| held("policy.yaml", "policy", variant, |judged| &judged.cell.check));
     let lie = |name: &str, test: fn(&Shared) -> Result<(), Failed>| {
         let shared = shared.clone();
         Trial::test(format!("judge::{name}"), move || test(&shared))
@@ -157,7 +180,11 @@ fn trials(shared: &Arc<Shared>) -> Vec<Trial> {
 }
 
 /// The cells that a variant opens fail, and all others are as it says.
-fn exactly(judged: &[Judged], Variant { red, others, .. }: &Variant, by: fn(&Judged) -> &str) -> Result<(), Failed> {
+fn exactly(
+    judged: &[Judged],
+    Variant { red, others, .. }: &Variant,
+    by: fn(&Judged) -> &str,
+) -> Result<(), Failed> {
     let known: BTreeSet<_> = judged.iter().map(by).collect();
     assert!(red.iter().all(|name| known.contains(name)), "{red:?} are not all among {known:?}");
     expect(judged, |one| if red.contains(&by(one)) { Verdict::Failed } else { *others })
@@ -174,7 +201,10 @@ fn expect(judged: &[Judged], verdict: impl Fn(&Judged) -> Verdict) -> Result<(),
         let cell = &one.cell;
         (one.verdict != wanted).then(|| {
             let reason = if one.reason.is_empty() { "as expected" } else { &one.reason };
-            format!("{} ({} {}): {wanted:?} was to be, {:?} it is: {reason}", cell.check, cell.method, cell.target, one.verdict)
+            format!(
+                "{} ({} {}): {wanted:?} was to be, {:?} it is: {reason}",
+                cell.check, cell.method, cell.target, one.verdict
+            )
         })
     };
     let differences: Vec<_> = judged.iter().filter_map(difference).collect();
@@ -225,7 +255,8 @@ fn a_dial_that_is_not_in_the_plan(shared: &Shared) -> Result<(), Failed> {
         let scenario = scenario("listener.yaml");
         let before = rig.counted(&listener).await;
         let (dialled, evidence) = rig.window(&scenario, &listener).await;
-        let refused = dialled.cells.iter().find(|cell| cell.client == "a wrong ID").expect("it is in the scenario");
+        let refused =
+            dialled.cells.iter().find(|cell| cell.client == "a wrong ID").expect("it is in the scenario");
         let seen = rig.dial_one(refused, &rig.address(&listener).await).await;
         assert_eq!(seen.outcome, Outcome::Alert { number: 46 });
         let counted = rig.counted(&listener).await.counted.since(before.counted);
@@ -242,7 +273,9 @@ fn a_log_without_the_requests(shared: &Shared) -> Result<(), Failed> {
         let scenario = scenario("listener.yaml");
         let (dialled, evidence) = rig.window(&scenario, &listener).await;
         // What was refused falls with its control.
-        all_err(&dialled.judge(&scenario, Ok(Evidence { reached: Some(BTreeSet::new()), ..evidence.clone() })))?;
+        all_err(
+            &dialled.judge(&scenario, Ok(Evidence { reached: Some(BTreeSet::new()), ..evidence.clone() })),
+        )?;
         all_err(&dialled.judge(&scenario, Ok(Evidence { reached: None, ..evidence })))
     })
 }
@@ -252,8 +285,14 @@ fn a_port_that_refuses(shared: &Shared) -> Result<(), Failed> {
         let scenario = scenario("listener.yaml");
         let dialled = rig.dial(&scenario, "refused", &closed()).await;
         let refused = |outcome: &Outcome| matches!(outcome, Outcome::Failed { kind: Failure::Refused, .. });
-        assert!(dialled.observations.values().all(|seen| refused(&seen.outcome)), "{:?}", dialled.observations);
-        all_err(&dialled.judge(&scenario, Ok(Evidence { reached: Some(BTreeSet::new()), ..Evidence::default() })))
+        assert!(
+            dialled.observations.values().all(|seen| refused(&seen.outcome)),
+            "{:?}",
+            dialled.observations
+        );
+        all_err(
+            &dialled.judge(&scenario, Ok(Evidence { reached: Some(BTreeSet::new()), ..Evidence::default() })),
+        )
     })
 }
 
@@ -261,7 +300,13 @@ fn a_port_with_nothing_behind(shared: &Shared) -> Result<(), Failed> {
     shared.run(async |rig| {
         let scenario = scenario("listener.yaml");
         let dialled = rig.dial(&scenario, "nobody-home", &rig.nobody_home().await).await;
-        assert!(dialled.observations.values().all(|seen| matches!(seen.outcome, Outcome::Failed { .. })), "{:?}", dialled.observations);
-        all_err(&dialled.judge(&scenario, Ok(Evidence { reached: Some(BTreeSet::new()), ..Evidence::default() })))
+        assert!(
+            dialled.observations.values().all(|seen| matches!(seen.outcome, Outcome::Failed { .. })),
+            "{:?}",
+            dialled.observations
+        );
+        all_err(
+            &dialled.judge(&scenario, Ok(Evidence { reached: Some(BTreeSet::new()), ..Evidence::default() })),
+        )
     })
 }

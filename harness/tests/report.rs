@@ -13,7 +13,11 @@ use svidproof::report::{html, junit, schema};
 fn the_sample_has_something_of_everything() {
     let report = sample::report();
     let Totals { passed, failed, errored, skipped } = report.totals;
-    assert!(report.checks.len() >= 200 && [passed, failed, errored, skipped].iter().all(|count| *count > 0), "{:?}", report.totals);
+    assert!(
+        report.checks.len() >= 200 && [passed, failed, errored, skipped].iter().all(|count| *count > 0),
+        "{:?}",
+        report.totals
+    );
 }
 
 #[test]
@@ -23,10 +27,16 @@ fn junit_is_strict_xml_and_adds_up() {
     let xml = roxmltree::Document::parse(&text).unwrap();
     let count = |tag: &str| xml.descendants().filter(|node| node.has_tag_name(tag)).count();
     let Totals { passed, failed, errored, skipped } = report.totals;
-    assert_eq!((count("testcase"), count("failure"), count("error"), count("skipped")), (report.checks.len(), failed, errored, skipped));
+    assert_eq!(
+        (count("testcase"), count("failure"), count("error"), count("skipped")),
+        (report.checks.len(), failed, errored, skipped)
+    );
     assert_eq!(passed + failed + errored + skipped, report.checks.len());
-    let suites: Vec<_> =
-        xml.descendants().filter(|node| node.has_tag_name("testsuite")).map(|suite| suite.attribute("name").unwrap()).collect();
+    let suites: Vec<_> = xml
+        .descendants()
+        .filter(|node| node.has_tag_name("testsuite"))
+        .map(|suite| suite.attribute("name").unwrap())
+        .collect();
     assert_eq!(suites, ["symbank", "front-proxy"]);
     // A CI system tells cases apart by their names.
     let mut names = BTreeMap::<_, usize>::new();
@@ -52,7 +62,10 @@ fn the_page_refers_to_nothing_outside() {
     let end = start + page[start..].find("</script>").unwrap();
     // What the data say is text and not a reference: the browser test holds that against them.
     let shell = format!("{}{}", &page[..start], &page[end..]);
-    for reference in ["http:", "https:", "//cdn", "url(", "@import", " src=", " href=", "<link", "<img", "<iframe", "import(", "fetch("] {
+    for reference in [
+        "http:", "https:", "//cdn", "url(", "@import", " src=", " href=", "<link", "<img", "<iframe",
+        "import(", "fetch(",
+    ] {
         assert!(!shell.contains(reference), "{reference} in the page");
     }
     assert!(shell.contains("default-src 'none'"));
@@ -87,9 +100,12 @@ fn a_report_is_as_the_schema_says() {
     let schema = serde_json::from_str(&schema::text()).unwrap();
     let validator = jsonschema::draft202012::options().build(&schema).unwrap();
     let report: serde_json::Value = serde_json::from_str(&sample::report().to_json()).unwrap();
-    let errors: Vec<_> = validator.iter_errors(&report).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    let errors: Vec<_> =
+        validator.iter_errors(&report).map(|error| format!("{}: {error}", error.instance_path())).collect();
     assert_eq!(errors, Vec::<String>::new());
-    for (wrong, place) in [(serde_json::json!("perhaps"), "/checks/0/verdict"), (serde_json::json!(-1), "/totals/passed")] {
+    for (wrong, place) in
+        [(serde_json::json!("perhaps"), "/checks/0/verdict"), (serde_json::json!(-1), "/totals/passed")]
+    {
         let mut report = report.clone();
         *report.pointer_mut(place).unwrap() = wrong;
         assert!(!validator.is_valid(&report), "{place} may be anything");

@@ -1,5 +1,5 @@
-//! How many dials a second: 32 at once, TLS 1.3 with ECDSA certificates on both sides, a GET over HTTP/1.1 each, client and server on this machine.
-//! Run by hand: `cargo bench -p svidproof-probe`.
+//! How many dials a second: 32 at once, TLS 1.3 with ECDSA certificates on both sides, a GET over HTTP/1.1
+//! each, client and server on this machine. Run by hand: `cargo bench -p svidproof-probe`.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program run by hand")]
 
 #[path = "../tests/fixture/mod.rs"]
@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use fixture::{Authority, BACKEND, FRONTEND, config, listen_http};
 use futures::StreamExt;
-use svidproof_probe::protocol::{Bundle, Credential, Http, Outcome, Request, Server, ServerName, TlsVersions};
+use svidproof_probe::protocol::{
+    Bundle, Credential, Http, Outcome, Request, Server, ServerName, TlsVersions,
+};
 use svidproof_probe::{Dial, Identities, dial};
 
 const FOR: Duration = Duration::from_secs(5);
@@ -18,7 +20,8 @@ const FOR: Duration = Duration::from_secs(5);
 async fn main() {
     let authority = Authority::new("example.org");
     let (backend, frontend) = (authority.svid(BACKEND), authority.svid(FRONTEND));
-    let address = listen_http(config(&backend, authority.required()), |_| http::Response::new("hello".into())).await;
+    let address =
+        listen_http(config(&backend, authority.required()), |_| http::Response::new("hello".into())).await;
     let right = Dial {
         address: address.to_string(),
         credential: Credential::Pem { chain: frontend.chain_pem, key: frontend.key_pem },
@@ -49,7 +52,8 @@ async fn main() {
             done += 1;
             let expected = matches!(
                 (what, outcome.unwrap()),
-                ("answered", Outcome::Response { status: 200, .. }) | ("refused", Outcome::Alert { number: 116 })
+                ("answered", Outcome::Response { status: 200, .. })
+                    | ("refused", Outcome::Alert { number: 116 })
             );
             as_expected += u32::from(expected);
         }

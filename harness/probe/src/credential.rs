@@ -1,5 +1,5 @@
-//! What a dial presents, and the CA certificates that it trusts: from the Workload API, or from PEM as it is. Not for checking a chain of our own:
-//! a forged credential is sent just like a true one.
+//! What a dial presents, and the CA certificates that it trusts: from the Workload API, or from PEM as it is.
+//! Not for checking a chain of our own: a forged credential is sent just like a true one.
 
 use std::sync::{Arc, LazyLock, OnceLock};
 
@@ -14,7 +14,8 @@ use crate::identities::{Identities, IdentityError};
 use crate::protocol::{Bundle, Credential};
 
 /// The one TLS provider, passed explicitly: the library works whether or not its caller installed a default.
-pub(crate) static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
+pub(crate) static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+    LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum CredentialError {
@@ -29,7 +30,10 @@ pub(crate) enum CredentialError {
 }
 
 /// The chain and key to present; `None` presents nobody.
-pub(crate) fn presented(credential: &Credential, identities: &Identities) -> Result<Option<Arc<CertifiedKey>>, CredentialError> {
+pub(crate) fn presented(
+    credential: &Credential,
+    identities: &Identities,
+) -> Result<Option<Arc<CertifiedKey>>, CredentialError> {
     match credential {
         Credential::Nobody => Ok(None),
         Credential::Svid(id) => Ok(Some(identities.svid(id)?)),
@@ -43,7 +47,10 @@ pub(crate) fn presented(credential: &Credential, identities: &Identities) -> Res
 }
 
 /// The trust anchors that the server's chain must lead to.
-pub(crate) fn anchors(bundle: &Bundle, identities: &Identities) -> Result<Arc<RootCertStore>, CredentialError> {
+pub(crate) fn anchors(
+    bundle: &Bundle,
+    identities: &Identities,
+) -> Result<Arc<RootCertStore>, CredentialError> {
     match bundle {
         Bundle::TrustDomain(trust_domain) => Ok(identities.bundle(trust_domain)?),
         Bundle::Pem(bundle) => {
@@ -55,11 +62,16 @@ pub(crate) fn anchors(bundle: &Bundle, identities: &Identities) -> Result<Arc<Ro
 }
 
 /// Chain and key together, without a look at whether they match.
-pub(crate) fn certified(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Arc<CertifiedKey>, rustls::Error> {
+pub(crate) fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<CertifiedKey>, rustls::Error> {
     Ok(Arc::new(CertifiedKey::new(chain, PROVIDER.key_provider.load_private_key(key)?)))
 }
 
-pub(crate) fn roots(authorities: impl IntoIterator<Item = CertificateDer<'static>>) -> Result<RootCertStore, rustls::Error> {
+pub(crate) fn roots(
+    authorities: impl IntoIterator<Item = CertificateDer<'static>>,
+) -> Result<RootCertStore, rustls::Error> {
     let mut roots = RootCertStore::empty();
     authorities.into_iter().try_for_each(|authority| roots.add(authority))?;
     Ok(roots)
@@ -81,7 +93,8 @@ fn said(error: &pem::Error) -> String {
     }
 }
 
-/// Presents one credential, always, whatever CA names the server hints at: it is the server's answer that is tested.
+/// Presents one credential, always, whatever CA names the server hints at: it is the server's answer that is
+/// tested.
 #[derive(Debug)]
 pub(crate) struct Always {
     key: Arc<CertifiedKey>,
@@ -94,10 +107,13 @@ impl Always {
         Self { key, unfit: OnceLock::new() }
     }
 
-    /// Fails where the credential was asked for and yet could not be presented: what came of it says nothing about the credential.
+    /// Fails where the credential was asked for and yet could not be presented: what came of it says nothing
+    /// about the credential.
     pub(crate) fn check(&self) -> Result<(), CredentialError> {
         let Some(asked) = self.unfit.get() else { return Ok(()) };
-        Err(CredentialError::NotAskedFor { asked: asked.iter().map(|scheme| format!("{scheme:?}")).collect() })
+        Err(CredentialError::NotAskedFor {
+            asked: asked.iter().map(|scheme| format!("{scheme:?}")).collect(),
+        })
     }
 }
 

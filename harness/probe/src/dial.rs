@@ -1,4 +1,5 @@
-//! One dial from its name to its observation: resolve, connect, handshake, read, then ask. Not for HTTP itself (`exchange`) nor TLS over TCP (`wire`).
+//! One dial from its name to its observation: resolve, connect, handshake, read, then ask. Not for HTTP
+//! itself (`exchange`) nor TLS over TCP (`wire`).
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -19,18 +20,23 @@ use crate::protocol::{self, Dial, Failure, Http, Observation, Outcome, Timing, T
 use crate::verify::{Sans, Verifier};
 use crate::wire::{Wire, failure};
 
-/// How long a TLS 1.3 server that sends no session ticket (RFC 8446 4.6.1: it need not) may stay silent before its silence is taken for
-/// consent: far more than verifying a chain takes. Over a slow network, twice the handshake's own time is the longer: one round trip is in it.
+/// How long a TLS 1.3 server that sends no session ticket (RFC 8446 4.6.1: it need not) may stay silent
+/// before its silence is taken for consent: far more than verifying a chain takes. Over a slow network, twice
+/// the handshake's own time is the longer: one round trip is in it.
 const QUIET: Duration = Duration::from_millis(100);
 
 /// Dials once. Whatever happens is an [`Outcome`]; nothing of the dial is left when it returns.
 pub async fn dial(dial: &Dial, identities: &Identities) -> Observation {
-    let mut so_far = SoFar { begun: Instant::now(), step: "reading what is asked", tls: None, timing: Timing::default() };
-    let outcome = match timeout(Duration::from_millis(dial.timeout_ms), attempt(dial, identities, &mut so_far)).await {
-        Ok(Ok(answered)) => answered,
-        Ok(Err(stopped)) => stopped,
-        Err(_) => failed(Failure::TimedOut, format!("gave up after {} ms, {}", dial.timeout_ms, so_far.step)),
-    };
+    let mut so_far =
+        SoFar { begun: Instant::now(), step: "reading what is asked", tls: None, timing: Timing::default() };
+    let outcome =
+        match timeout(Duration::from_millis(dial.timeout_ms), attempt(dial, identities, &mut so_far)).await {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(stopped)) => stopped,
+            Err(_) => {
+                failed(Failure::TimedOut, format!("gave up after {} ms, {}", dial.timeout_ms, so_far.step))
+            }
+        };
     let timing = Timing { done_us: so_far.micros(), ..so_far.timing };
     Observation { outcome, tls: so_far.tls, timing }
 }
@@ -67,12 +73,17 @@ async fn attempt(dial: &Dial, identities: &Identities, so_far: &mut SoFar) -> Re
     let verifier = Arc::new(Verifier::new(roots, dial.server.name.clone(), PROVIDER.clone()));
 
     so_far.step = "resolving the name";
-    let unresolved = |problem: String| failed(Failure::Unresolved, format!("{} does not resolve: {problem}", dial.address));
-    let addresses: Vec<_> = lookup_host(&dial.address).await.map_err(|e| unresolved(e.to_string()))?.collect();
+    let unresolved = |problem: String| {
+        failed(Failure::Unresolved, format!("{} does not resolve: {problem}", dial.address))
+    };
+    let addresses: Vec<_> =
+        lookup_host(&dial.address).await.map_err(|e| unresolved(e.to_string()))?.collect();
     let first = *addresses.first().ok_or_else(|| unresolved("it has no address".into()))?;
 
     so_far.step = "connecting";
-    let unconnected = |e: std::io::Error| failed(failure(e.kind()), format!("connecting to {} ({first}): {e}", dial.address));
+    let unconnected = |e: std::io::Error| {
+        failed(failure(e.kind()), format!("connecting to {} ({first}): {e}", dial.address))
+    };
     let tcp = TcpStream::connect(addresses.as_slice()).await.map_err(unconnected)?;
     tcp.set_nodelay(true).map_err(unconnected)?;
     so_far.timing.connected_us = Some(so_far.micros());
@@ -101,16 +112,25 @@ async fn attempt(dial: &Dial, identities: &Identities, so_far: &mut SoFar) -> Re
     exchange(wire, dial.request.http, message).await
 }
 
-/// A new session: its configuration is built for this dial alone, and nothing is kept from it, so each dial is a full handshake.
-fn session(dial: &Dial, address: SocketAddr, verifier: Arc<Verifier>, client: Option<Arc<Always>>) -> Result<ClientConnection, Outcome> {
+/// A new session: its configuration is built for this dial alone, and nothing is kept from it, so each dial
+/// is a full handshake.
+fn session(
+    dial: &Dial,
+    address: SocketAddr,
+    verifier: Arc<Verifier>,
+    client: Option<Arc<Always>>,
+) -> Result<ClientConnection, Outcome> {
     let name = match &dial.server.name {
         // rustls sends no SNI for an IP address, and the verifier compares SPIFFE IDs.
         protocol::ServerName::Spiffe(_) => ServerName::IpAddress(address.ip().into()),
-        protocol::ServerName::Dns(name) => ServerName::try_from(name.clone())
-            .map_err(|_| failed(Failure::Credential, format!("the expected server name {name:?} is not a DNS name")))?,
+        protocol::ServerName::Dns(name) => ServerName::try_from(name.clone()).map_err(|_| {
+            failed(Failure::Credential, format!("the expected server name {name:?} is not a DNS name"))
+        })?,
     };
     let unusable = |e: rustls::Error| failed(Failure::Protocol, format!("no TLS session can be made: {e}"));
-    let config = ClientConfig::builder_with_provider(PROVIDER.clone()).with_protocol_versions(&versions(dial.tls)).map_err(unusable)?;
+    let config = ClientConfig::builder_with_provider(PROVIDER.clone())
+        .with_protocol_versions(&versions(dial.tls))
+        .map_err(unusable)?;
     let config = config.dangerous().with_custom_certificate_verifier(verifier);
     let mut config = match client {
         Some(client) => config.with_client_cert_resolver(client),

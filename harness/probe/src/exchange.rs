@@ -1,4 +1,5 @@
-//! One HTTP request and its response over a wire that is ready for it. Not for what the server's refusal means.
+//! One HTTP request and its response over a wire that is ready for it. Not for what the server's refusal
+//! means.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,11 +20,15 @@ const BODY_LIMIT: usize = 256 * 1024;
 /// A request as hyper takes it.
 pub(crate) type Message = http::Request<Full<Bytes>>;
 
-/// Sends the request and reads the response. Both sides of the result are outcomes; an `Err` is one without a response.
+/// Sends the request and reads the response. Both sides of the result are outcomes; an `Err` is one without a
+/// response.
 pub(crate) async fn exchange(wire: Wire, http: Http, message: Message) -> Result<Outcome, Outcome> {
     let negotiated = wire.tls().alpn_protocol();
     if http == Http::Http2 && negotiated != Some(alpn(Http::Http2)) {
-        return Err(failed(Failure::Protocol, "HTTP/2 was asked for, and the server did not negotiate h2 by ALPN"));
+        return Err(failed(
+            Failure::Protocol,
+            "HTTP/2 was asked for, and the server did not negotiate h2 by ALPN",
+        ));
     }
     let end = wire.end();
     let tasks = Tasks::default();
@@ -48,7 +53,8 @@ pub(crate) async fn exchange(wire: Wire, http: Http, message: Message) -> Result
     answered.map_err(|e| end.get().cloned().map_or_else(|| unexpected(&e), Outcome::from))
 }
 
-/// The wire notes every end of a connection, so what the HTTP client complains about without one is what the server said.
+/// The wire notes every end of a connection, so what the HTTP client complains about without one is what the
+/// server said.
 fn unexpected(error: &hyper::Error) -> Outcome {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
     failed(Failure::Protocol, format!("{error}{cause}"))
@@ -64,8 +70,9 @@ async fn read(response: http::Response<Incoming>, http: Http) -> Result<Outcome,
             body.extend_from_slice(&data[..data.len().min(BODY_LIMIT - body.len())]);
         }
     }
-    let headers =
-        head.headers.iter().map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+    let headers = head.headers.iter().map(|(name, value)| {
+        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    });
     Ok(Outcome::Response {
         status: head.status.as_u16(),
         http,
@@ -76,10 +83,13 @@ async fn read(response: http::Response<Incoming>, http: Http) -> Result<Outcome,
 
 /// The request, or why it cannot be sent as it is.
 pub(crate) fn message(request: &Request) -> Result<Message, Outcome> {
-    let unsendable = |what: &str, value: &str| failed(Failure::Protocol, format!("the request's {what} {value:?} cannot be sent as it is"));
+    let unsendable = |what: &str, value: &str| {
+        failed(Failure::Protocol, format!("the request's {what} {value:?} cannot be sent as it is"))
+    };
     let mut headers = HeaderMap::new();
     if request.http == Http::Http1 {
-        let host = HeaderValue::from_str(&request.authority).map_err(|_| unsendable("authority", &request.authority))?;
+        let host = HeaderValue::from_str(&request.authority)
+            .map_err(|_| unsendable("authority", &request.authority))?;
         headers.insert(header::HOST, host);
     }
     for (name, value) in &request.headers {
@@ -87,7 +97,8 @@ pub(crate) fn message(request: &Request) -> Result<Message, Outcome> {
         headers.append(key, HeaderValue::from_str(value).map_err(|_| unsendable("header value", value))?);
     }
     let mut message = Message::new(Full::from(request.body.clone()));
-    *message.method_mut() = Method::from_bytes(request.method.as_bytes()).map_err(|_| unsendable("method", &request.method))?;
+    *message.method_mut() =
+        Method::from_bytes(request.method.as_bytes()).map_err(|_| unsendable("method", &request.method))?;
     *message.uri_mut() = target(request).ok_or_else(|| unsendable("target", &request.target))?;
     *message.headers_mut() = headers;
     Ok(message)
@@ -104,7 +115,12 @@ fn target(request: &Request) -> Option<Uri> {
             (sent == asked).then_some(uri)
         }
         Http::Http2 => {
-            let uri = Uri::builder().scheme("https").authority(request.authority.as_str()).path_and_query(asked).build().ok()?;
+            let uri = Uri::builder()
+                .scheme("https")
+                .authority(request.authority.as_str())
+                .path_and_query(asked)
+                .build()
+                .ok()?;
             (uri.path_and_query()?.as_str() == asked).then_some(uri)
         }
     }

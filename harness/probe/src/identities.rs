@@ -1,4 +1,5 @@
-//! The SVIDs and bundles that the Workload API hands out, kept up to date. Not for credentials that a dial brings along as PEM.
+//! The SVIDs and bundles that the Workload API hands out, kept up to date. Not for credentials that a dial
+//! brings along as PEM.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,8 +17,9 @@ use tokio::time::timeout;
 use crate::credential;
 use crate::protocol::Carried;
 
-/// The pause between two connections to the Workload API. An agent that knows no entry for this workload yet ends the stream at once and
-/// announces nothing, so asking again is all there is; this is the only wait here without an event, and it ends early when nobody listens.
+/// The pause between two connections to the Workload API. An agent that knows no entry for this workload yet
+/// ends the stream at once and announces nothing, so asking again is all there is; this is the only wait here
+/// without an event, and it ends early when nobody listens.
 const RECONNECT: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,10 +72,13 @@ impl Identities {
         Self(watch::channel(Held { status: Some("no Workload API was asked".into()), ..Held::default() }).1)
     }
 
-    /// Follows the Workload API at this address (`unix:///…`, as in `SPIFFE_ENDPOINT_SOCKET`) until the last clone is dropped.
-    /// Must be called inside a tokio runtime.
+    /// Follows the Workload API at this address (`unix:///…`, as in `SPIFFE_ENDPOINT_SOCKET`) until the last
+    /// clone is dropped. Must be called inside a tokio runtime.
     pub fn follow(endpoint: String) -> Self {
-        let (sender, receiver) = watch::channel(Held { status: Some(format!("no answer yet from {endpoint}")), ..Held::default() });
+        let (sender, receiver) = watch::channel(Held {
+            status: Some(format!("no answer yet from {endpoint}")),
+            ..Held::default()
+        });
         tokio::spawn(follow(endpoint, sender));
         Self(receiver)
     }
@@ -102,7 +107,11 @@ impl Identities {
         let issued = &held.svid(id)?.issued;
         let bundle = held.bundle(issued.spiffe_id().trust_domain_name())?;
         Ok(Carried {
-            chain: issued.cert_chain().iter().map(|certificate| pem("CERTIFICATE", certificate.as_bytes())).collect(),
+            chain: issued
+                .cert_chain()
+                .iter()
+                .map(|certificate| pem("CERTIFICATE", certificate.as_bytes()))
+                .collect(),
             key: pem("PRIVATE KEY", issued.private_key().as_bytes()),
             bundle: bundle.authorities.iter().map(|authority| pem("CERTIFICATE", authority)).collect(),
         })
@@ -123,7 +132,11 @@ impl Held {
     }
 
     fn svid(&self, id: &str) -> Result<&Svid, IdentityError> {
-        self.svids.get(id).ok_or_else(|| IdentityError::NoSvid { id: id.into(), held: self.ids(), status: self.status.clone() })
+        self.svids.get(id).ok_or_else(|| IdentityError::NoSvid {
+            id: id.into(),
+            held: self.ids(),
+            status: self.status.clone(),
+        })
     }
 
     fn bundle(&self, trust_domain: &str) -> Result<&Bundle, IdentityError> {
@@ -134,20 +147,25 @@ impl Held {
         })
     }
 
-    /// All of it or nothing: a context of which a part cannot be used is an agent's fault that must not pass as a missing SVID.
+    /// All of it or nothing: a context of which a part cannot be used is an agent's fault that must not pass
+    /// as a missing SVID.
     fn of(context: &X509Context) -> Result<Self, String> {
         let mut held = Self::default();
         for issued in context.svids() {
             let id = issued.spiffe_id().to_string();
             let chain = issued.cert_chain().iter().map(|certificate| owned(certificate.as_bytes())).collect();
-            let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(issued.private_key().as_bytes().to_vec()));
-            let key = credential::certified(chain, key).map_err(|e| format!("the key of {id} cannot be used: {e}"))?;
+            let key =
+                PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(issued.private_key().as_bytes().to_vec()));
+            let key = credential::certified(chain, key)
+                .map_err(|e| format!("the key of {id} cannot be used: {e}"))?;
             held.svids.insert(id, Svid { key, issued: issued.clone() });
         }
         for (trust_domain, bundle) in context.bundle_set().iter() {
-            let authorities: Vec<_> = bundle.authorities().iter().map(|authority| owned(authority.as_bytes())).collect();
+            let authorities: Vec<_> =
+                bundle.authorities().iter().map(|authority| owned(authority.as_bytes())).collect();
             let roots = credential::roots(authorities.iter().cloned());
-            let roots = Arc::new(roots.map_err(|e| format!("the bundle of {trust_domain} cannot be used: {e}"))?);
+            let roots =
+                Arc::new(roots.map_err(|e| format!("the bundle of {trust_domain} cannot be used: {e}"))?);
             held.bundles.insert(trust_domain.as_str().into(), Bundle { roots, authorities });
         }
         Ok(held)
@@ -170,7 +188,8 @@ async fn follow(endpoint: String, held: watch::Sender<Held>) {
             ended = stream(&endpoint, &held) => ended,
         };
         held.send_modify(|held| {
-            // What was handed out stays in use while the agent is away. "No identity issued" is an answer: there is nothing to use.
+            // What was handed out stays in use while the agent is away. "No identity issued" is an answer:
+            // there is nothing to use.
             if matches!(ended, Some(WorkloadApiError::NoIdentityIssued)) {
                 held.svids.clear();
             }

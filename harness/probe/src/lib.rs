@@ -1,6 +1,8 @@
-//! One mTLS dial, observed. [`dial()`] connects, completes the TLS handshake, reads before it writes, sends at most one request, and says what it saw.
+//! One mTLS dial, observed. [`dial()`] connects, completes the TLS handshake, reads before it writes, sends
+//! at most one request, and says what it saw.
 //!
-//! Not for judging: whether an [`Observation`] is right is for the caller to say. Nothing here retries, and nothing outlives a dial.
+//! Not for judging: whether an [`Observation`] is right is for the caller to say. Nothing here retries, and
+//! nothing outlives a dial.
 
 mod credential;
 mod dial;

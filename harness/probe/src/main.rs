@@ -1,4 +1,5 @@
-//! The in-cluster binary: `hold` keeps its pod alive, `serve` (run by `exec` in that pod) dials as its standard input asks.
+//! The in-cluster binary: `hold` keeps its pod alive, `serve` (run by `exec` in that pod) dials as its
+//! standard input asks.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -39,7 +40,8 @@ fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Ends with `work`, and does not wait for blocking calls (a name lookup, the read of standard input) that it left behind.
+/// Ends with `work`, and does not wait for blocking calls (a name lookup, the read of standard input) that it
+/// left behind.
 fn run(work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
     let runtime = Runtime::new()?;
     let done = runtime.block_on(work);
@@ -47,7 +49,8 @@ fn run(work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
     done
 }
 
-/// As process 1 of a pod: the kernel gives it no default signal handlers, so the pod's end must be listened for.
+/// As process 1 of a pod: the kernel gives it no default signal handlers, so the pod's end must be listened
+/// for.
 async fn hold() -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -60,6 +63,7 @@ async fn hold() -> io::Result<()> {
 }
 
 async fn serve_stdio() -> io::Result<()> {
-    let identities = std::env::var("SPIFFE_ENDPOINT_SOCKET").map_or_else(|_| Identities::none(), Identities::follow);
+    let identities =
+        std::env::var("SPIFFE_ENDPOINT_SOCKET").map_or_else(|_| Identities::none(), Identities::follow);
     serve(BufReader::new(tokio::io::stdin()), BufWriter::new(tokio::io::stdout()), identities).await
 }

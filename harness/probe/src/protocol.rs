@@ -1,4 +1,5 @@
-//! What a dial is asked to do and what it saw, as Rust types and, one JSON object a line, as the protocol of the in-cluster binary.
+//! What a dial is asked to do and what it saw, as Rust types and, one JSON object a line, as the protocol of
+//! the in-cluster binary.
 
 use serde::{Deserialize, Serialize};
 
@@ -173,7 +174,8 @@ pub struct Timing {
     pub done_us: u64,
 }
 
-/// A line on the binary's standard input. `id` comes back with the answer; answers come as they are ready, in any order.
+/// A line on the binary's standard input. `id` comes back with the answer; answers come as they are ready, in
+/// any order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     pub id: u64,

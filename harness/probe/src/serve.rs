@@ -1,4 +1,5 @@
-//! The in-cluster binary's conversation: calls in, replies out, one JSON object a line. Not for where the lines come from.
+//! The in-cluster binary's conversation: calls in, replies out, one JSON object a line. Not for where the
+//! lines come from.
 
 use std::io;
 use std::sync::Arc;
@@ -12,18 +13,26 @@ use crate::dial;
 use crate::identities::Identities;
 use crate::protocol::{Answer, Ask, Call, Reply};
 
-/// Dials under way at once. A dial that TLS 1.3 lets in mostly waits, for a refusal that does not come; and few enough that a refusal is not
-/// late for want of a processor.
+/// Dials under way at once. A dial that TLS 1.3 lets in mostly waits, for a refusal that does not come; and
+/// few enough that a refusal is not late for want of a processor.
 const AT_ONCE: usize = 128;
 
 /// Answers calls until the input ends and every answer is written.
-pub async fn serve(input: impl AsyncBufRead + Unpin, output: impl AsyncWrite + Unpin, identities: Identities) -> io::Result<()> {
+pub async fn serve(
+    input: impl AsyncBufRead + Unpin,
+    output: impl AsyncWrite + Unpin,
+    identities: Identities,
+) -> io::Result<()> {
     let (replies, answered) = mpsc::channel(AT_ONCE);
     tokio::try_join!(take(input, replies, identities), write(output, answered)).map(|_| ())
 }
 
 /// Starts what each line asks for; returns when all of it is done.
-async fn take(input: impl AsyncBufRead + Unpin, replies: mpsc::Sender<Reply>, identities: Identities) -> io::Result<()> {
+async fn take(
+    input: impl AsyncBufRead + Unpin,
+    replies: mpsc::Sender<Reply>,
+    identities: Identities,
+) -> io::Result<()> {
     let dials = Arc::new(Semaphore::new(AT_ONCE));
     let mut lines = input.lines();
     let mut calls = JoinSet::new();
@@ -50,11 +59,15 @@ async fn answer(ask: Ask, identities: &Identities, dials: &Semaphore) -> Answer 
             let _permit = dials.acquire().await;
             Answer::Observed(dial(&asked, identities).await)
         }
-        Ask::Await { ids, timeout_ms } => match identities.await_all(&ids, Duration::from_millis(timeout_ms)).await {
-            Ok(ids) => Answer::Held { ids },
-            Err(e) => Answer::Error(e.to_string()),
-        },
-        Ask::Fetch { id } => identities.fetch(&id).map_or_else(|e| Answer::Error(e.to_string()), Answer::Svid),
+        Ask::Await { ids, timeout_ms } => {
+            match identities.await_all(&ids, Duration::from_millis(timeout_ms)).await {
+                Ok(ids) => Answer::Held { ids },
+                Err(e) => Answer::Error(e.to_string()),
+            }
+        }
+        Ask::Fetch { id } => {
+            identities.fetch(&id).map_or_else(|e| Answer::Error(e.to_string()), Answer::Svid)
+        }
     }
 }
 

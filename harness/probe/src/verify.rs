@@ -1,4 +1,5 @@
-//! Whom the client takes for the server: a chain to the given bundle, and the expected SPIFFE ID or DNS name. Not for the client's own credential.
+//! Whom the client takes for the server: a chain to the given bundle, and the expected SPIFFE ID or DNS name.
+//! Not for the client's own credential.
 
 use std::sync::{Arc, OnceLock};
 
@@ -69,7 +70,11 @@ pub(crate) struct Verifier {
 }
 
 impl Verifier {
-    pub(crate) fn new(roots: Arc<RootCertStore>, expected: protocol::ServerName, provider: Arc<CryptoProvider>) -> Self {
+    pub(crate) fn new(
+        roots: Arc<RootCertStore>,
+        expected: protocol::ServerName,
+        provider: Arc<CryptoProvider>,
+    ) -> Self {
         Self { roots, expected, provider, sent: OnceLock::new() }
     }
 
@@ -77,7 +82,12 @@ impl Verifier {
         self.sent.get().map_or(&[], Vec::as_slice)
     }
 
-    fn name_matches(&self, leaf: &CertificateDer<'_>, parsed: &ParsedCertificate<'_>, dialled: &ServerName<'_>) -> Result<(), Error> {
+    fn name_matches(
+        &self,
+        leaf: &CertificateDer<'_>,
+        parsed: &ParsedCertificate<'_>,
+        dialled: &ServerName<'_>,
+    ) -> Result<(), Error> {
         let sans = Sans::of(leaf);
         let mismatch = match &self.expected {
             protocol::ServerName::Spiffe(expected) => match sans.uris.as_slice() {
@@ -86,9 +96,9 @@ impl Verifier {
                 _ => Mismatch::NotOneUri { found: sans.uris },
             },
             protocol::ServerName::Dns(expected) => match verify_server_name(parsed, dialled) {
-                Err(Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })) => {
-                    Mismatch::OtherDns { expected: expected.clone(), found: sans.dns }
-                }
+                Err(Error::InvalidCertificate(
+                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+                )) => Mismatch::OtherDns { expected: expected.clone(), found: sans.dns },
                 verified => return verified,
             },
         };
@@ -105,9 +115,12 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.sent.get_or_init(|| std::iter::once(leaf).chain(intermediates).map(|sent| sent.clone().into_owned()).collect());
+        self.sent.get_or_init(|| {
+            std::iter::once(leaf).chain(intermediates).map(|sent| sent.clone().into_owned()).collect()
+        });
         let parsed = ParsedCertificate::try_from(leaf)?;
-        // Validity and the extended key usage serverAuth (where the certificate restricts it: X.509-SVID, appendix A) are checked here too.
+        // Validity and the extended key usage serverAuth (where the certificate restricts it: X.509-SVID,
+        // appendix A) are checked here too.
         let algorithms = self.provider.signature_verification_algorithms.all;
         verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, now, algorithms)?;
         self.name_matches(leaf, &parsed, dialled)?;

@@ -1,9 +1,12 @@
-//! The TLS client connection, over TCP, that reads before it writes. Not for what is said inside it: that is `exchange`.
+//! The TLS client connection, over TCP, that reads before it writes. Not for what is said inside it: that is
+//! `exchange`.
 //!
-//! In TLS 1.3 a server judges the client's certificate after the client's side of the handshake is complete, and its refusal is an alert.
-//! A client that writes meanwhile can lose the alert: the server closes with data unread, so TCP resets the connection, and the reset
-//! overtakes the alert or hides it behind a failed write. Hence two rules. Nothing is written until the server has proven that it took the
-//! certificate ([`Wire::accepted`]), and a write that fails is only noted: what ended the connection is for the next read to tell.
+//! In TLS 1.3 a server judges the client's certificate after the client's side of the handshake is complete,
+//! and its refusal is an alert. A client that writes meanwhile can lose the alert: the server closes with
+//! data unread, so TCP resets the connection, and the reset overtakes the alert or hides it behind a failed
+//! write. Hence two rules. Nothing is written until the server has proven that it took the certificate
+//! ([`Wire::accepted`]), and a write that fails is only noted: what ended the connection is for the next read
+//! to tell.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::pin::Pin;
@@ -58,7 +61,10 @@ impl From<End> for Outcome {
 pub(crate) fn failure(kind: ErrorKind) -> Failure {
     match kind {
         ErrorKind::ConnectionRefused => Failure::Refused,
-        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe | ErrorKind::NotConnected => Failure::Reset,
+        ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::BrokenPipe
+        | ErrorKind::NotConnected => Failure::Reset,
         ErrorKind::UnexpectedEof => Failure::Closed,
         ErrorKind::TimedOut => Failure::TimedOut,
         _ => Failure::Protocol,
@@ -83,7 +89,8 @@ impl Wire {
         &self.tls
     }
 
-    /// Where the connection's end is noted, once there is one. An HTTP client that owns the wire keeps less of it than is needed.
+    /// Where the connection's end is noted, once there is one. An HTTP client that owns the wire keeps less
+    /// of it than is needed.
     pub(crate) fn end(&self) -> Arc<OnceLock<End>> {
         self.end.clone()
     }
@@ -102,8 +109,9 @@ impl Wire {
         .await
     }
 
-    /// Reads, and writes nothing, until the server has proven that it took the client's certificate, or has refused it.
-    /// Never ends against a TLS 1.3 server that sends no session ticket: RFC 8446 lets it (4.6.1).
+    /// Reads, and writes nothing, until the server has proven that it took the client's certificate, or has
+    /// refused it. Never ends against a TLS 1.3 server that sends no session ticket: RFC 8446 lets it
+    /// (4.6.1).
     pub(crate) async fn accepted(&mut self) -> Result<(), End> {
         std::future::poll_fn(|cx| {
             while !self.proven() {
@@ -114,8 +122,9 @@ impl Wire {
         .await
     }
 
-    /// In TLS 1.3 a session ticket is sent only after the client's Finished (and so its certificate) was verified; application data is no
-    /// proof, since a server may send it before. In TLS 1.2 the server's own Finished is the proof.
+    /// In TLS 1.3 a session ticket is sent only after the client's Finished (and so its certificate) was
+    /// verified; application data is no proof, since a server may send it before. In TLS 1.2 the server's own
+    /// Finished is the proof.
     fn proven(&self) -> bool {
         match self.tls.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => self.tls.tls13_tickets_received() > 0,
@@ -126,7 +135,8 @@ impl Wire {
     /// Takes in what the server sent; ready once there was something.
     fn poll_pull(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         loop {
-            let pulled = ready!(self.tcp.poll_read_ready(cx)).and_then(|()| self.tls.read_tls(&mut Now(&self.tcp)));
+            let pulled =
+                ready!(self.tcp.poll_read_ready(cx)).and_then(|()| self.tls.read_tls(&mut Now(&self.tcp)));
             match pulled {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {}
                 Err(e) => return Poll::Ready(Err(self.ended(e.into()))),
@@ -137,7 +147,8 @@ impl Wire {
         Poll::Ready(match self.tls.process_new_packets() {
             Ok(_) => Ok(()),
             Err(e) => {
-                // This side's own alert, where it is this side that refuses. Whether it still can be sent changes nothing.
+                // This side's own alert, where it is this side that refuses. Whether it still can be sent
+                // changes nothing.
                 let _ = self.poll_push(cx);
                 Err(self.ended(End::Tls(e)))
             }
@@ -149,7 +160,8 @@ impl Wire {
         while self.tls.wants_write() {
             let pushed = match self.unwritable {
                 Some(_) => self.tls.write_tls(&mut io::sink()),
-                None => ready!(self.tcp.poll_write_ready(cx)).and_then(|()| self.tls.write_tls(&mut Now(&self.tcp))),
+                None => ready!(self.tcp.poll_write_ready(cx))
+                    .and_then(|()| self.tls.write_tls(&mut Now(&self.tcp))),
             };
             match pushed {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {}
@@ -160,7 +172,8 @@ impl Wire {
         Poll::Ready(())
     }
 
-    /// Notes the end. An end of data after a failed write is the reset that made the write fail: the operating system reports it only once.
+    /// Notes the end. An end of data after a failed write is the reset that made the write fail: the
+    /// operating system reports it only once.
     fn ended(&self, end: End) -> End {
         let end = match (end, &self.unwritable) {
             (End::Closed, Some(write)) => write.clone(),
@@ -258,18 +271,23 @@ mod tests {
     use crate::fixture::{Authority, BACKEND, config, dns};
 
     fn session(authority: &Authority) -> ClientConnection {
-        let config = ClientConfig::builder_with_provider(PROVIDER.clone()).with_safe_default_protocol_versions().unwrap();
+        let config = ClientConfig::builder_with_provider(PROVIDER.clone())
+            .with_safe_default_protocol_versions()
+            .unwrap();
         let config = config.with_root_certificates(roots([authority.der()]).unwrap()).with_no_client_auth();
         ClientConnection::new(Arc::new(config), ServerName::try_from("backend.test").unwrap()).unwrap()
     }
 
-    /// A wire that is over on the server's side: `farewell` was written, and then the connection was reset. The client has read neither.
+    /// A wire that is over on the server's side: `farewell` was written, and then the connection was reset.
+    /// The client has read neither.
     async fn reset_after(farewell: &'static [u8]) -> Wire {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let authority = Authority::new("example.org");
         let tls = session(&authority);
-        let (mut server, client) =
-            tokio::join!(async { listener.accept().await.unwrap().0 }, TcpStream::connect(listener.local_addr().unwrap()));
+        let (mut server, client) = tokio::join!(
+            async { listener.accept().await.unwrap().0 },
+            TcpStream::connect(listener.local_addr().unwrap())
+        );
         server.write_all(farewell).await.unwrap();
         let wire = Wire::new(client.unwrap(), tls);
         // The bytes have arrived before the reset is sent.
@@ -283,7 +301,10 @@ mod tests {
         let mut wire = reset_after(&[21, 3, 3, 0, 2, 2, 46]).await;
         let end = wire.handshake().await.unwrap_err();
         assert!(wire.unwritable.is_some(), "the connection was reset before the first write");
-        assert!(matches!(end, End::Tls(rustls::Error::AlertReceived(AlertDescription::CertificateUnknown))), "{end:?}");
+        assert!(
+            matches!(end, End::Tls(rustls::Error::AlertReceived(AlertDescription::CertificateUnknown))),
+            "{end:?}"
+        );
     }
 
     #[tokio::test]
@@ -303,10 +324,13 @@ mod tests {
         for tickets in [0, 1] {
             server.send_tls13_tickets = tickets;
             // The server speaks first: application data is no proof.
-            let address = crate::fixture::listen_tls(server.clone(), async |mut stream: tokio_rustls::server::TlsStream<TcpStream>| {
-                stream.write_all(b"hello").await.unwrap();
-                let _ = stream.read_to_end(&mut vec![]).await;
-            });
+            let address = crate::fixture::listen_tls(
+                server.clone(),
+                async |mut stream: tokio_rustls::server::TlsStream<TcpStream>| {
+                    stream.write_all(b"hello").await.unwrap();
+                    let _ = stream.read_to_end(&mut vec![]).await;
+                },
+            );
             let mut wire = Wire::new(TcpStream::connect(address.await).await.unwrap(), session(&authority));
             wire.handshake().await.unwrap();
             if tickets == 0 {

@@ -1,4 +1,5 @@
-//! Every outcome of a dial, against servers on loopback; each refusal beside a dial of the same kind that succeeds.
+//! Every outcome of a dial, against servers on loopback; each refusal beside a dial of the same kind that
+//! succeeds.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod fixture;
@@ -16,8 +17,13 @@ use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, ServerConnection, SignatureScheme};
-use svidproof_probe::protocol::{Bundle, Credential, Failure, Http, Outcome, Request, Server, ServerName, TlsVersions};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, ServerConnection,
+    SignatureScheme,
+};
+use svidproof_probe::protocol::{
+    Bundle, Credential, Failure, Http, Outcome, Request, Server, ServerName, TlsVersions,
+};
 use svidproof_probe::{Dial, Identities, Observation};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -47,7 +53,10 @@ impl World {
         Dial {
             address: address.to_string(),
             credential: shown(&self.frontend),
-            server: Server { name: ServerName::Spiffe(BACKEND.into()), bundle: Bundle::Pem(self.authority.pem()) },
+            server: Server {
+                name: ServerName::Spiffe(BACKEND.into()),
+                bundle: Bundle::Pem(self.authority.pem()),
+            },
             tls: TlsVersions::Any,
             request: Request {
                 method: "GET".into(),
@@ -78,7 +87,9 @@ fn assert_ok(seen: &Observation) {
 #[track_caller]
 fn assert_failed(seen: &Observation, expected: Failure, words: &str) {
     match &seen.outcome {
-        Outcome::Failed { kind, detail } => assert!(*kind == expected && detail.contains(words), "{kind:?}: {detail}"),
+        Outcome::Failed { kind, detail } => {
+            assert!(*kind == expected && detail.contains(words), "{kind:?}: {detail}")
+        }
         other => panic!("{other:?} instead of {expected:?}"),
     }
 }
@@ -101,7 +112,8 @@ fn hello(request: &http::Request<Incoming>) -> http::Response<Full<Bytes>> {
 #[rstest]
 #[tokio::test]
 async fn the_right_svid_gets_an_answer(
-    #[values((TlsVersions::Any, "1.3"), (TlsVersions::Tls13, "1.3"), (TlsVersions::Tls12, "1.2"))] (tls, version): (TlsVersions, &str),
+    #[values((TlsVersions::Any, "1.3"), (TlsVersions::Tls13, "1.3"), (TlsVersions::Tls12, "1.2"))]
+    (tls, version): (TlsVersions, &str),
     #[values(Http::Http1, Http::Http2)] http: Http,
 ) {
     let world = World::new();
@@ -112,10 +124,16 @@ async fn the_right_svid_gets_an_answer(
 
     let Outcome::Response { status, http: spoken, headers, body } = &seen.outcome else { panic!("{seen:?}") };
     let (in_http, in_alpn) = if http == Http::Http1 { ("HTTP/1.1", "http/1.1") } else { ("HTTP/2.0", "h2") };
-    assert_eq!((*status, *spoken, body.as_str()), (200, http, format!("GET /balances/balance_1 {in_http}").as_str()));
+    assert_eq!(
+        (*status, *spoken, body.as_str()),
+        (200, http, format!("GET /balances/balance_1 {in_http}").as_str())
+    );
     assert_eq!(headers[..2], [("x-served-by".into(), "backend".into()), ("x-last".into(), "1".into())]);
     let tls = seen.tls.unwrap();
-    assert_eq!((tls.version.as_str(), tls.alpn.as_deref(), tls.peer_id.as_deref()), (version, Some(in_alpn), Some(BACKEND)));
+    assert_eq!(
+        (tls.version.as_str(), tls.alpn.as_deref(), tls.peer_id.as_deref()),
+        (version, Some(in_alpn), Some(BACKEND))
+    );
     assert_eq!((tls.peer_chain.len(), tls.peer_chain[0].len()), (1, 64));
     let (connected, shaken) = (seen.timing.connected_us.unwrap(), seen.timing.handshake_us.unwrap());
     assert!(connected <= shaken && shaken <= seen.timing.done_us, "{:?}", seen.timing);
@@ -146,7 +164,11 @@ async fn a_refusal_is_an_alert_by_its_number(
     dial.credential = match client {
         "nobody" => Credential::Nobody,
         "other CA" => shown(&Authority::new("example.net").svid(FRONTEND)),
-        "expired" => shown(&world.authority.leaf_with(&[uri(FRONTEND)], |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1))),
+        "expired" => shown(
+            &world
+                .authority
+                .leaf_with(&[uri(FRONTEND)], |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1)),
+        ),
         _ => Credential::Pem { chain: world.frontend.chain_pem.clone(), key: world.backend.key_pem.clone() },
     };
     let seen = observe(&dial).await;
@@ -178,7 +200,10 @@ async fn a_refusal_is_read_every_time() {
 }
 
 #[rstest]
-#[case::other_id("other ID", "its SPIFFE ID is spiffe://example.org/other, not spiffe://example.org/ns/default/sa/default/backend")]
+#[case::other_id(
+    "other ID",
+    "its SPIFFE ID is spiffe://example.org/other, not spiffe://example.org/ns/default/sa/default/backend"
+)]
 #[case::other_ca("other CA", "does not verify against the bundle")]
 #[case::expired("expired", "does not verify against the bundle")]
 #[case::client_only("client only", "does not verify against the bundle")]
@@ -198,8 +223,12 @@ async fn the_server_must_prove_its_spiffe_id(
     let leaf = match server {
         "other ID" => world.authority.svid("spiffe://example.org/other"),
         "other CA" => Authority::new("example.org").svid(BACKEND),
-        "expired" => world.authority.leaf_with(&right, |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1)),
-        "client only" => world.authority.leaf_with(&right, |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]),
+        "expired" => {
+            world.authority.leaf_with(&right, |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1))
+        }
+        "client only" => world.authority.leaf_with(&right, |params| {
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]
+        }),
         "two IDs" => world.authority.leaf(&[uri(BACKEND), uri("spiffe://example.org/other")]),
         _ => world.authority.leaf(&[dns("backend.test")]),
     };
@@ -215,14 +244,15 @@ async fn the_server_must_prove_its_spiffe_id(
 async fn a_server_can_be_known_by_its_dns_name(#[case] names: &[SanType], #[case] refused: Option<&str>) {
     let world = World::new();
     let (sni, mut asked) = mpsc::unbounded_channel();
-    let address = listen_tls(config(&world.authority.leaf(names), world.authority.required()), move |mut stream| {
-        let _ = sni.send(stream.get_ref().1.server_name().map(str::to_owned));
-        async move {
-            let _ = stream.read(&mut [0; 4096]).await;
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-            let _ = stream.read_to_end(&mut vec![]).await;
-        }
-    });
+    let address =
+        listen_tls(config(&world.authority.leaf(names), world.authority.required()), move |mut stream| {
+            let _ = sni.send(stream.get_ref().1.server_name().map(str::to_owned));
+            async move {
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+                let _ = stream.read_to_end(&mut vec![]).await;
+            }
+        });
     let mut dial = world.dial(address.await);
     dial.server.name = ServerName::Dns("example.com".into());
     let seen = observe(&dial).await;
@@ -232,7 +262,10 @@ async fn a_server_can_be_known_by_its_dns_name(#[case] names: &[SanType], #[case
     assert_ok(&seen);
     assert_eq!(asked.recv().await.unwrap().as_deref(), Some("example.com"), "the DNS name is sent as SNI");
     let tls = seen.tls.unwrap();
-    assert_eq!((tls.peer_dns, tls.peer_id.as_deref()), (vec!["example.com".to_owned()], Some("spiffe://example.com/proxy")));
+    assert_eq!(
+        (tls.peer_dns, tls.peer_id.as_deref()),
+        (vec!["example.com".to_owned()], Some("spiffe://example.com/proxy"))
+    );
 
     dial.server.name = ServerName::Spiffe("spiffe://example.com/proxy".into());
     assert_ok(&observe(&dial).await);
@@ -284,7 +317,9 @@ async fn a_name_that_does_not_resolve(#[case] address: String) {
 async fn localhost_resolves() {
     let world = World::new();
     let address = listen_http(world.config(), hello).await;
-    assert_ok(&observe(&Dial { address: format!("localhost:{}", address.port()), ..world.dial(address) }).await);
+    assert_ok(
+        &observe(&Dial { address: format!("localhost:{}", address.port()), ..world.dial(address) }).await,
+    );
 }
 
 #[rstest]
@@ -303,7 +338,10 @@ async fn a_credential_that_the_probe_does_not_have(#[case] credential: Credentia
 async fn an_unreadable_key_is_not_repeated() {
     let world = World::new();
     let mut dial = world.dial("127.0.0.1:1".parse().unwrap());
-    dial.credential = Credential::Pem { chain: world.frontend.chain_pem.clone(), key: world.frontend.key_pem.replacen('M', "!", 1) };
+    dial.credential = Credential::Pem {
+        chain: world.frontend.chain_pem.clone(),
+        key: world.frontend.key_pem.replacen('M', "!", 1),
+    };
     let seen = observe(&dial).await;
     assert_failed(&seen, Failure::Credential, "the client's key cannot be read");
     let line = world.frontend.key_pem.lines().nth(2).unwrap();
@@ -311,7 +349,8 @@ async fn an_unreadable_key_is_not_repeated() {
     assert!(!format!("{dial:?}").contains(line));
 }
 
-/// A server's verifier that sees every chain, answers as it is told, and may wait until the client has written after its handshake.
+/// A server's verifier that sees every chain, answers as it is told, and may wait until the client has
+/// written after its handshake.
 #[derive(Debug)]
 struct Witness {
     seen: Mutex<Vec<Vec<u8>>>,
@@ -325,7 +364,12 @@ impl ClientCertVerifier for Witness {
         &[]
     }
 
-    fn verify_client_cert(&self, leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>], _: UnixTime) -> Result<ClientCertVerified, Error> {
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
         *self.seen.lock().unwrap() = std::iter::once(leaf).chain(rest).map(|sent| sent.to_vec()).collect();
         if let Some(tcp) = &self.until_written {
             tcp.peek(&mut [0]).unwrap();
@@ -363,25 +407,34 @@ async fn a_forged_chain_is_sent_as_it_is(#[values(TlsVersions::Tls12, TlsVersion
     let witness = Arc::new(Witness { seen: Mutex::default(), until_written: None, verdict: Ok(()) });
     let address = listen_http(config(&world.backend, witness.clone()), hello).await;
     // Leaf and intermediate do not belong together, and the key belongs to neither.
-    let chain = [Authority::new("rogue").svid(FRONTEND), Authority::new("other").svid("spiffe://example.net/other")];
+    let chain =
+        [Authority::new("rogue").svid(FRONTEND), Authority::new("other").svid("spiffe://example.net/other")];
     let mut dial = world.dial(address);
     dial.tls = tls;
-    dial.credential =
-        Credential::Pem { chain: chain.iter().map(|leaf| leaf.chain_pem.as_str()).collect(), key: world.backend.key_pem.clone() };
+    dial.credential = Credential::Pem {
+        chain: chain.iter().map(|leaf| leaf.chain_pem.as_str()).collect(),
+        key: world.backend.key_pem.clone(),
+    };
     assert_ok(&observe(&dial).await);
     assert_eq!(*witness.seen.lock().unwrap(), chain.map(|leaf| leaf.chain[0].to_vec()));
 }
 
-/// Serves one connection by hand, on a thread since its verifier may block: no session ticket, `200` to whoever is admitted.
+/// Serves one connection by hand, on a thread since its verifier may block: no session ticket, `200` to
+/// whoever is admitted.
 fn without_tickets(world: &World, wait: bool, verdict: Result<(), CertificateError>) -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let backend =
-        Leaf { chain: world.backend.chain.clone(), key: world.backend.key.clone_key(), chain_pem: String::new(), key_pem: String::new() };
+    let backend = Leaf {
+        chain: world.backend.chain.clone(),
+        key: world.backend.key.clone_key(),
+        chain_pem: String::new(),
+        key_pem: String::new(),
+    };
     std::thread::spawn(move || {
         let (mut tcp, _) = listener.accept().unwrap();
         let until_written = wait.then(|| tcp.try_clone().unwrap());
-        let mut config = config(&backend, Arc::new(Witness { seen: Mutex::default(), until_written, verdict }));
+        let mut config =
+            config(&backend, Arc::new(Witness { seen: Mutex::default(), until_written, verdict }));
         config.send_tls13_tickets = 0;
         let mut tls = ServerConnection::new(Arc::new(config)).unwrap();
         let mut stream = rustls::Stream::new(&mut tls, &mut tcp);
@@ -400,7 +453,11 @@ fn without_tickets(world: &World, wait: bool, verdict: Result<(), CertificateErr
 #[case::admitted_after_it(true, Ok(()), None)]
 #[case::refused_after_it(true, Err(CertificateError::UnknownIssuer), Some(48))]
 #[tokio::test]
-async fn a_server_without_session_tickets(#[case] wait: bool, #[case] verdict: Result<(), CertificateError>, #[case] alert: Option<u8>) {
+async fn a_server_without_session_tickets(
+    #[case] wait: bool,
+    #[case] verdict: Result<(), CertificateError>,
+    #[case] alert: Option<u8>,
+) {
     let world = World::new();
     let seen = observe(&world.dial(without_tickets(&world, wait, verdict))).await;
     match alert {
@@ -459,18 +516,26 @@ async fn the_target_goes_on_the_wire_as_it_is(
         return;
     }
     assert_ok(&seen);
-    assert_eq!(recorded.recv().await.unwrap(), format!("GET {target} HTTP/1.1\r\nhost: backend.test\r\nx-trace: 1\r\n\r\n"));
+    assert_eq!(
+        recorded.recv().await.unwrap(),
+        format!("GET {target} HTTP/1.1\r\nhost: backend.test\r\nx-trace: 1\r\n\r\n")
+    );
     assert_eq!(seen.tls.unwrap().alpn, None);
 }
 
 #[rstest]
 #[tokio::test]
-async fn the_path_of_http2_is_not_normalised(#[values("/a/../b", "/a/%2e%2e/b", "//b", "/a;b?c=d")] target: &str
+async fn the_path_of_http2_is_not_normalised(
+    #[values("/a/../b", "/a/%2e%2e/b", "//b", "/a;b?c=d")] target: &str,
 ) {
     let world = World::new();
     let address = listen_http(world.config(), |request| {
         let uri = request.uri();
-        http::Response::new(Full::from(format!("{} {}", uri.authority().unwrap(), uri.path_and_query().unwrap())))
+        http::Response::new(Full::from(format!(
+            "{} {}",
+            uri.authority().unwrap(),
+            uri.path_and_query().unwrap()
+        )))
     });
     let mut dial = world.dial(address.await);
     (dial.request.http, dial.request.target) = (Http::Http2, target.into());
@@ -483,7 +548,10 @@ async fn the_path_of_http2_is_not_normalised(#[values("/a/../b", "/a/%2e%2e/b", 
 #[case::fragment("/a#b")]
 #[case::space("/a b")]
 #[tokio::test]
-async fn a_target_that_would_be_changed_is_not_sent(#[case] target: &str, #[values(Http::Http1, Http::Http2)] http: Http) {
+async fn a_target_that_would_be_changed_is_not_sent(
+    #[case] target: &str,
+    #[values(Http::Http1, Http::Http2)] http: Http,
+) {
     let world = World::new();
     let mut dial = world.dial(listen_http(world.config(), hello).await);
     dial.request.http = http;
@@ -513,7 +581,11 @@ async fn http2_is_not_spoken_to_a_server_that_did_not_negotiate_it() {
 #[case::no_answer("GET", b"", Err(Failure::Closed))]
 #[case::not_http("GET", b"220 mail.example.org ESMTP\r\n\r\n", Err(Failure::Protocol))]
 #[tokio::test]
-async fn responses(#[case] method: &str, #[case] response: &'static [u8], #[case] expected: Result<(u16, usize), Failure>) {
+async fn responses(
+    #[case] method: &str,
+    #[case] response: &'static [u8],
+    #[case] expected: Result<(u16, usize), Failure>,
+) {
     let world = World::new();
     let (address, _recorded) = recorder(&world, response).await;
     let mut dial = world.dial(address);
@@ -531,10 +603,13 @@ async fn responses(#[case] method: &str, #[case] response: &'static [u8], #[case
 #[tokio::test]
 async fn an_answer_before_the_request_is_none() {
     let world = World::new();
-    let address = listen_tls(world.config(), async |mut stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>| {
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-        let _ = stream.read_to_end(&mut vec![]).await;
-    });
+    let address = listen_tls(
+        world.config(),
+        async |mut stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>| {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            let _ = stream.read_to_end(&mut vec![]).await;
+        },
+    );
     assert_failed(&observe(&world.dial(address.await)).await, Failure::Protocol, "unexpected message");
 }
 
@@ -542,7 +617,8 @@ async fn an_answer_before_the_request_is_none() {
 #[tokio::test]
 async fn of_a_long_body_a_part_is_read(#[values(Http::Http1, Http::Http2)] http: Http) {
     let world = World::new();
-    let mut dial = world.dial(listen_http(world.config(), |_| http::Response::new(Full::from(vec![b'x'; 1_000_000]))).await);
+    let mut dial = world
+        .dial(listen_http(world.config(), |_| http::Response::new(Full::from(vec![b'x'; 1_000_000]))).await);
     dial.request.http = http;
     let seen = observe(&dial).await;
     let Outcome::Response { status: 200, body, .. } = &seen.outcome else { panic!("{seen:?}") };

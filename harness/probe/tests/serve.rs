@@ -14,7 +14,9 @@ use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
-use svidproof_probe::protocol::{Answer, Ask, Bundle, Call, Credential, Http, Outcome, Reply, Request, Server, ServerName, TlsVersions};
+use svidproof_probe::protocol::{
+    Answer, Ask, Bundle, Call, Credential, Http, Outcome, Reply, Request, Server, ServerName, TlsVersions,
+};
 use svidproof_probe::{Dial, Identities, serve};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf};
 use tokio::net::UnixListener;
@@ -39,13 +41,19 @@ fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
 
 fn issued(authority: &Authority, svids: &[(&str, &Leaf)]) -> Vec<u8> {
     let svid = |(id, leaf): &(&str, &Leaf)| {
-        let fields = [field(1, id.as_bytes()), field(2, &leaf.chain[0]), field(3, leaf.key.secret_pkcs8_der()), field(4, &authority.der())];
+        let fields = [
+            field(1, id.as_bytes()),
+            field(2, &leaf.chain[0]),
+            field(3, leaf.key.secret_pkcs8_der()),
+            field(4, &authority.der()),
+        ];
         field(1, &fields.concat())
     };
     svids.iter().flat_map(svid).collect()
 }
 
-/// `FetchX509SVID` as SPIRE's agent answers it: a message for each change, and the end of the stream once there is nothing to hand out.
+/// `FetchX509SVID` as SPIRE's agent answers it: a message for each change, and the end of the stream once
+/// there is nothing to hand out.
 fn fetch(agent: watch::Receiver<Issued>) -> http::Response<StreamBody<Frames>> {
     let denied = [("grpc-status", "7"), ("grpc-message", "no identity issued")];
     let frames = stream::unfold(Some((agent, true)), move |state| async move {
@@ -58,12 +66,16 @@ fn fetch(agent: watch::Receiver<Issued>) -> http::Response<StreamBody<Frames>> {
             let length = u32::try_from(message.len()).unwrap().to_be_bytes();
             (Frame::data([&[0][..], &length, &message].concat().into()), Some((agent, false)))
         } else {
-            let trailers = denied.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+            let trailers =
+                denied.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
             (Frame::trailers(trailers), None)
         })
     });
     let frames: Frames = frames.map(Ok).boxed();
-    http::Response::builder().header("content-type", "application/grpc").body(StreamBody::new(frames)).unwrap()
+    http::Response::builder()
+        .header("content-type", "application/grpc")
+        .body(StreamBody::new(frames))
+        .unwrap()
 }
 
 fn agent(socket: &Path) -> watch::Sender<Issued> {
@@ -130,7 +142,10 @@ fn dial(address: &str) -> Dial {
     Dial {
         address: address.into(),
         credential: Credential::Svid(FRONTEND.into()),
-        server: Server { name: ServerName::Spiffe(BACKEND.into()), bundle: Bundle::TrustDomain("example.org".into()) },
+        server: Server {
+            name: ServerName::Spiffe(BACKEND.into()),
+            bundle: Bundle::TrustDomain("example.org".into()),
+        },
         tls: TlsVersions::Any,
         request: Request {
             method: "GET".into(),
@@ -155,7 +170,9 @@ async fn svids_of_the_workload_api() {
     let agent = agent(&socket);
     let Answer::Error(missing) = talk.ask(2, await_ids(&[FRONTEND, BACKEND], 1)).await else { panic!() };
     assert!(
-        missing.starts_with(&format!("after 1 ms the Workload API had handed out no SVID for: {FRONTEND}, {BACKEND}; it had")),
+        missing.starts_with(&format!(
+            "after 1 ms the Workload API had handed out no SVID for: {FRONTEND}, {BACKEND}; it had"
+        )),
         "{missing}"
     );
 
@@ -164,8 +181,11 @@ async fn svids_of_the_workload_api() {
     agent.send_replace(Some(issued(&authority, &[(FRONTEND, &frontend)])));
     assert_eq!(talk.reply().await, Reply { id: 1, answer: Answer::Held { ids: vec![FRONTEND.into()] } });
 
-    let address = listen_http(config(&backend, authority.required()), |_| http::Response::new(Full::default())).await;
-    let Answer::Observed(seen) = talk.ask(3, Ask::Dial(Box::new(dial(&address.to_string())))).await else { panic!() };
+    let address =
+        listen_http(config(&backend, authority.required()), |_| http::Response::new(Full::default())).await;
+    let Answer::Observed(seen) = talk.ask(3, Ask::Dial(Box::new(dial(&address.to_string())))).await else {
+        panic!()
+    };
     assert!(matches!(seen.outcome, Outcome::Response { status: 200, .. }), "{seen:?}");
 
     let Answer::Svid(carried) = talk.ask(4, Ask::Fetch { id: FRONTEND.into() }).await else { panic!() };
@@ -178,9 +198,13 @@ async fn svids_of_the_workload_api() {
     // An update on the open stream.
     talk.call(6, await_ids(&[FRONTEND, BACKEND], LONG_MS)).await;
     agent.send_replace(Some(issued(&authority, &[(FRONTEND, &frontend), (BACKEND, &backend)])));
-    assert_eq!(talk.reply().await, Reply { id: 6, answer: Answer::Held { ids: vec![BACKEND.into(), FRONTEND.into()] } });
+    assert_eq!(
+        talk.reply().await,
+        Reply { id: 6, answer: Answer::Held { ids: vec![BACKEND.into(), FRONTEND.into()] } }
+    );
 
-    // Entries gone, and another one made: the stream ends and begins anew, and what it no longer hands out is held no longer.
+    // Entries gone, and another one made: the stream ends and begins anew, and what it no longer hands out is
+    // held no longer.
     agent.send_replace(None);
     let other = "spiffe://example.org/other";
     talk.call(7, await_ids(&[other], LONG_MS)).await;
@@ -191,15 +215,28 @@ async fn svids_of_the_workload_api() {
 
 #[tokio::test]
 async fn without_a_workload_api_a_dial_by_svid_says_so() {
-    let Answer::Observed(seen) = Talk::with(Identities::none()).ask(1, Ask::Dial(Box::new(dial("127.0.0.1:1")))).await else { panic!() };
+    let Answer::Observed(seen) =
+        Talk::with(Identities::none()).ask(1, Ask::Dial(Box::new(dial("127.0.0.1:1")))).await
+    else {
+        panic!()
+    };
     let Outcome::Failed { detail, .. } = seen.outcome else { panic!() };
-    assert!(detail.contains("no bundle of the trust domain example.org") && detail.contains("no Workload API was asked"), "{detail}");
+    assert!(
+        detail.contains("no bundle of the trust domain example.org")
+            && detail.contains("no Workload API was asked"),
+        "{detail}"
+    );
 }
 
 #[tokio::test]
 async fn a_line_that_is_no_call_is_answered_and_the_rest_too() {
     let mut talk = Talk::with(Identities::none());
-    for line in ["", "{", "{\"id\": 7}", &json!({"id": 1, "ask": {"dial": {"address": "a", "surprise": 1}}}).to_string()] {
+    for line in [
+        "",
+        "{",
+        "{\"id\": 7}",
+        &json!({"id": 1, "ask": {"dial": {"address": "a", "surprise": 1}}}).to_string(),
+    ] {
         talk.say(line).await;
         let Reply { id: 0, answer: Answer::Error(why) } = talk.reply().await else { panic!("{line}") };
         assert!(why.starts_with("the line is not a call: "), "{why}");
@@ -254,9 +291,17 @@ mod binary {
     #[test]
     fn serve_answers_and_ends() {
         let mut child = probe(&["serve"]);
-        child.stdin.take().unwrap().write_all(b"{\"id\":3,\"ask\":{\"await\":{\"ids\":[],\"timeout_ms\":1}}}\n").unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(b"{\"id\":3,\"ask\":{\"await\":{\"ids\":[],\"timeout_ms\":1}}}\n")
+            .unwrap();
         let output = child.wait_with_output().unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), "{\"id\":3,\"answer\":{\"held\":{\"ids\":[]}}}\n");
+        assert_eq!(
+            String::from_utf8(output.stdout).unwrap(),
+            "{\"id\":3,\"answer\":{\"held\":{\"ids\":[]}}}\n"
+        );
         assert!(output.status.success());
     }
 
@@ -264,7 +309,12 @@ mod binary {
     #[case(&["--version"], 0, concat!("svidproof-probe ", env!("CARGO_PKG_VERSION"), "\n"), "")]
     #[case(&[], 2, "", "usage: svidproof-probe hold | serve | --version\n")]
     #[case(&["serve", "more"], 2, "", "usage: svidproof-probe hold | serve | --version\n")]
-    fn the_command_line(#[case] arguments: &[&str], #[case] code: i32, #[case] stdout: &str, #[case] stderr: &str) {
+    fn the_command_line(
+        #[case] arguments: &[&str],
+        #[case] code: i32,
+        #[case] stdout: &str,
+        #[case] stderr: &str,
+    ) {
         let output = probe(arguments).wait_with_output().unwrap();
         let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
         assert_eq!((output.status.code(), printed), (Some(code), [stdout.to_owned(), stderr.to_owned()]));

@@ -1,4 +1,5 @@
-//! `svidproof dials`: how many dials a second the probe makes in the cluster. A figure for docs/performance.md, not a test.
+//! `svidproof dials`: how many dials a second the probe makes in the cluster. A figure for
+//! docs/performance.md, not a test.
 
 use clap::Args;
 
@@ -23,7 +24,10 @@ pub(super) async fn dials(args: DialsArgs, progress: &Progress) -> Result<u8, Fa
         let Some(stage) = live.scenario.stages.first() else { continue };
         let seconds = stage::time_dials(&session.ground, live, stage, args.count as usize).await?;
         let rate = (f64::from(args.count) / seconds).round();
-        rates.insert(live.scenario.name.clone(), serde_json::json!({ "dials": args.count, "seconds": seconds, "dials_a_second": rate }));
+        rates.insert(
+            live.scenario.name.clone(),
+            serde_json::json!({ "dials": args.count, "seconds": seconds, "dials_a_second": rate }),
+        );
     }
     print(&format!("{}\n", serde_json::Value::Object(rates)))?;
     Ok(0)

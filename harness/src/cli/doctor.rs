@@ -35,15 +35,26 @@ pub(super) async fn doctor(_args: DoctorArgs) -> Result<u8, Failure> {
         let found = need.any_of.iter().find_map(|name| tool::find(name));
         lacking += usize::from(found.is_none());
         let place = found.map_or_else(|| "MISSING".into(), |path| path.display().to_string());
-        text += &format!("{} {:<22} {:<44} {place}\n", if place == "MISSING" { "✗" } else { "✓" }, need.any_of.join(" or "), need.what_for);
+        text += &format!(
+            "{} {:<22} {:<44} {place}\n",
+            if place == "MISSING" { "✗" } else { "✓" },
+            need.any_of.join(" or "),
+            need.what_for
+        );
     }
     let engine = match engine::status().await {
         Ok(status) => status.to_string(),
         Err(e) => e.to_string(),
     };
-    text += &format!("\n{engine}\ncache {}\nstate {}\n", crate::sys::dirs::cache().display(), crate::sys::dirs::state().display());
+    text += &format!(
+        "\n{engine}\ncache {}\nstate {}\n",
+        crate::sys::dirs::cache().display(),
+        crate::sys::dirs::state().display()
+    );
     if lacking > 0 {
-        text += &format!("{lacking} missing\nhint: ./scripts/setup installs what this machine's package manager has\n");
+        text += &format!(
+            "{lacking} missing\nhint: ./scripts/setup installs what this machine's package manager has\n"
+        );
     }
     print(&text)?;
     Ok(if lacking > 0 { 3 } else { 0 })

@@ -38,7 +38,10 @@ enum ImagesCommand {
 
 pub(super) async fn images(args: ImagesArgs, progress: &Progress) -> Result<u8, Failure> {
     let root = project()?;
-    let kept = || Failure { status: 130, message: "interrupted; what is built is kept, and the next build goes on from there".into() };
+    let kept = || Failure {
+        status: 130,
+        message: "interrupted; what is built is kept, and the next build goes on from there".into(),
+    };
     or_interrupted(kept, carry_out(args, &root, progress)).await
 }
 
@@ -69,8 +72,14 @@ async fn carry_out(args: ImagesArgs, root: &std::path::Path, progress: &Progress
 }
 
 fn lines(cached: &[Cached]) -> String {
-    let line =
-        |one: &Cached| format!("{:>8.1} MB  {:<8} {}\n", megabytes(one.bytes), if one.current { "current" } else { "old" }, one.name);
+    let line = |one: &Cached| {
+        format!(
+            "{:>8.1} MB  {:<8} {}\n",
+            megabytes(one.bytes),
+            if one.current { "current" } else { "old" },
+            one.name
+        )
+    };
     let total = megabytes(cached.iter().map(|one| one.bytes).sum());
     cached.iter().map(line).collect::<String>() + &format!("{total:>8.1} MB\n")
 }

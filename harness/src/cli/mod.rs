@@ -1,6 +1,7 @@
 //! The command line, one file a subcommand. Data goes to standard output, everything else to standard error.
 //!
-//! Exit status: 0 all passed, 1 a check failed, 2 the user's input is wrong, 3 something could not be judged or brought up, 130 interrupted.
+//! Exit status: 0 all passed, 1 a check failed, 2 the user's input is wrong, 3 something could not be judged
+//! or brought up, 130 interrupted.
 
 mod dials;
 mod diff;
@@ -41,8 +42,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT: &str =
-    "Exit status: 0 all passed, 1 a check failed, 2 the input is wrong, 3 something could not be judged or brought up, 130 interrupted.";
+const EXIT: &str = "Exit status: 0 all passed, 1 a check failed, 2 the input is wrong, 3 something could not be judged or brought up, 130 interrupted.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -52,7 +52,8 @@ enum Command {
     Up(up::UpArgs),
     /// Make the checks on the cluster that `up` keeps; charts and values that changed are upgraded first
     Test(test::TestArgs),
-    /// Make the checks again whenever a chart, its values or a scenario changes, on the cluster that `up` keeps
+    /// Make the checks again whenever a chart, its values or a scenario changes, on the cluster that `up`
+    /// keeps
     Watch(watch::WatchArgs),
     /// Draft a scenario for a chart
     New(new::NewArgs),
@@ -111,7 +112,11 @@ struct Where {
 
 impl Where {
     fn wish(&self) -> Wish {
-        Wish { context: self.context.clone(), kubeconfig: self.kubeconfig.clone(), set: self.set.iter().cloned().collect() }
+        Wish {
+            context: self.context.clone(),
+            kubeconfig: self.kubeconfig.clone(),
+            set: self.set.iter().cloned().collect(),
+        }
     }
 }
 
@@ -227,8 +232,12 @@ fn print(text: &str) -> Result<(), Failure> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::from)
 }
 
-/// What the work comes to, or `failure` at SIGINT or SIGTERM. They are listened for before the work begins: it starts what must not be left.
-async fn or_interrupted<T>(failure: impl FnOnce() -> Failure, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+/// What the work comes to, or `failure` at SIGINT or SIGTERM. They are listened for before the work begins:
+/// it starts what must not be left.
+async fn or_interrupted<T>(
+    failure: impl FnOnce() -> Failure,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     tokio::select! {
         biased;
         () = interrupted() => Err(failure()),
@@ -238,7 +247,8 @@ async fn or_interrupted<T>(failure: impl FnOnce() -> Failure, work: impl Future<
 
 /// Resolves at SIGINT or SIGTERM.
 async fn interrupted() {
-    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {
@@ -268,9 +278,12 @@ fn load(scenarios: &Scenarios) -> Result<Vec<Scenario>, Failure> {
 fn reference_scenarios() -> Result<Vec<PathBuf>, Failure> {
     let root = project()?;
     let folder = root.join("tests/scenarios");
-    let entries = std::fs::read_dir(&folder).map_err(|e| Failure::input(format!("{}: {e}", folder.display())))?;
-    let mut files: Vec<_> =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
+    let entries =
+        std::fs::read_dir(&folder).map_err(|e| Failure::input(format!("{}: {e}", folder.display())))?;
+    let mut files: Vec<_> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|end| end == "yaml"))
+        .collect();
     files.sort();
     Ok(files)
 }
@@ -278,10 +291,16 @@ fn reference_scenarios() -> Result<Vec<PathBuf>, Failure> {
 /// The folder, from the working directory upwards, that holds charts and scenarios.
 fn project() -> Result<PathBuf, Failure> {
     let here = std::env::current_dir()?;
-    let root = here.ancestors().find(|folder| folder.join("helm").is_dir() && folder.join("tests/scenarios").is_dir());
+    let root = here
+        .ancestors()
+        .find(|folder| folder.join("helm").is_dir() && folder.join("tests/scenarios").is_dir());
     let hint = "hint: run svidproof inside the project, or name a scenario by --scenario FILE";
-    root.map(Path::to_owned)
-        .ok_or_else(|| Failure::input(format!("no folder from {} upwards holds helm/ and tests/scenarios/\n{hint}", here.display())))
+    root.map(Path::to_owned).ok_or_else(|| {
+        Failure::input(format!(
+            "no folder from {} upwards holds helm/ and tests/scenarios/\n{hint}",
+            here.display()
+        ))
+    })
 }
 
 /// The scenarios that the kept run was brought up with, read anew.
@@ -299,5 +318,7 @@ fn kept() -> Result<Lease, Failure> {
             return Ok(lease);
         }
     }
-    Err(Failure::input("no cluster is kept, or another svidproof is at work on it\nhint: `svidproof up` brings one up and keeps it"))
+    Err(Failure::input(
+        "no cluster is kept, or another svidproof is at work on it\nhint: `svidproof up` brings one up and keeps it",
+    ))
 }

@@ -33,7 +33,9 @@ pub(super) async fn new(args: NewArgs, progress: &Progress) -> Result<u8, Failur
     let NewArgs { name, namespace, .. } = &args;
     for (what, text) in [("scenario", name), ("namespace", namespace)] {
         if !is_label(text) {
-            return Err(Failure::input(format!("`{text}` cannot name a {what}: lower-case letters, digits and `-` can")));
+            return Err(Failure::input(format!(
+                "`{text}` cannot name a {what}: lower-case letters, digits and `-` can"
+            )));
         }
     }
     let path = root.join("tests/scenarios").join(format!("{name}.yaml"));
@@ -42,29 +44,42 @@ pub(super) async fn new(args: NewArgs, progress: &Progress) -> Result<u8, Failur
     }
     let chart = inside(&root, &args.chart)?;
     let values = values(args.values.as_deref())?;
-    let helm = tool::find("helm").or_else(|| images::tool("helm")).ok_or_else(|| Failure::from(SessionError::NoHelm))?;
+    let helm = tool::find("helm")
+        .or_else(|| images::tool("helm"))
+        .ok_or_else(|| Failure::from(SessionError::NoHelm))?;
     let release = name;
-    let rendered = async { helm::template(&helm, release, &root.join(&chart), namespace, &values).await.map_err(Failure::input) };
+    let rendered = async {
+        helm::template(&helm, release, &root.join(&chart), namespace, &values).await.map_err(Failure::input)
+    };
     let manifests = or_interrupted(Failure::interrupted, rendered).await?;
     let wanted = Wanted { name, chart: &chart, release, namespace, values: &values };
-    let text = draft(&wanted, &manifests).map_err(|e| Failure::input(format!("{}: {e}", args.chart.display())))?;
+    let text =
+        draft(&wanted, &manifests).map_err(|e| Failure::input(format!("{}: {e}", args.chart.display())))?;
     write(&path, &text)?;
     if let Err(mistakes) = scenario::load(&path) {
         // What is not a scenario must not stand where scenarios are looked for.
         std::fs::remove_file(&path)?;
-        return Err(Failure::input(format!("what was drafted is not a scenario, and nothing was written:\n{mistakes}")));
+        return Err(Failure::input(format!(
+            "what was drafted is not a scenario, and nothing was written:\n{mistakes}"
+        )));
     }
-    progress.note(&format!("wrote {}\nhint: fill in what its comments name, then `svidproof up --scenario {0}`", path.display()));
+    progress.note(&format!(
+        "wrote {}\nhint: fill in what its comments name, then `svidproof up --scenario {0}`",
+        path.display()
+    ));
     Ok(0)
 }
 
 /// The chart's folder as a scenario names it.
 fn inside(root: &Path, chart: &Path) -> Result<String, Failure> {
     let real = chart.canonicalize().ok().filter(|real| real.join("Chart.yaml").is_file());
-    let real = real.ok_or_else(|| Failure::input(format!("{} is not a chart: it has no Chart.yaml", chart.display())))?;
+    let real = real
+        .ok_or_else(|| Failure::input(format!("{} is not a chart: it has no Chart.yaml", chart.display())))?;
     let root = root.canonicalize()?;
     let hint = "hint: put the chart into it, or a link to it";
-    let outside = || Failure::input(format!("{} is not inside the project {}\n{hint}", chart.display(), root.display()));
+    let outside = || {
+        Failure::input(format!("{} is not inside the project {}\n{hint}", chart.display(), root.display()))
+    };
     // By the name that the user gave it, where that is inside: it may be a link.
     let named = std::path::absolute(chart)?;
     let inside = named.strip_prefix(&root).or_else(|_| real.strip_prefix(&root)).map_err(|_| outside())?;
@@ -73,8 +88,10 @@ fn inside(root: &Path, chart: &Path) -> Result<String, Failure> {
 
 fn values(file: Option<&Path>) -> Result<Value, Failure> {
     let Some(file) = file else { return Ok(Value::Null) };
-    let text = std::fs::read_to_string(file).map_err(|e| Failure::input(format!("cannot read the values {}: {e}", file.display())))?;
-    let values: Value = serde_saphyr::from_str(&text).map_err(|e| Failure::input(format!("{}: {e}", file.display())))?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| Failure::input(format!("cannot read the values {}: {e}", file.display())))?;
+    let values: Value =
+        serde_saphyr::from_str(&text).map_err(|e| Failure::input(format!("{}: {e}", file.display())))?;
     if values.is_object() || values.is_null() {
         return Ok(values);
     }
@@ -88,11 +105,15 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Err(taken(path)),
         Err(e) => return Err(Failure::broken(format!("could not write {}: {e}", path.display()))),
     };
-    file.write_all(text.as_bytes()).map_err(|e| Failure::broken(format!("could not write {}: {e}", path.display())))
+    file.write_all(text.as_bytes())
+        .map_err(|e| Failure::broken(format!("could not write {}: {e}", path.display())))
 }
 
 fn taken(path: &Path) -> Failure {
-    Failure::input(format!("{} is there already, and is not overwritten\nhint: take another name, or move it away", path.display()))
+    Failure::input(format!(
+        "{} is there already, and is not overwritten\nhint: take another name, or move it away",
+        path.display()
+    ))
 }
 
 fn is_label(text: &str) -> bool {

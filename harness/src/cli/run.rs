@@ -33,11 +33,15 @@ pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<u8, Failur
     let started = jiff::Timestamp::now();
     clear(progress).await?;
     let lease = Lease::new()?;
-    let tested = or_interrupted(Failure::interrupted, Box::pin(work(&lease, scenarios, &args, progress))).await;
+    let tested =
+        or_interrupted(Failure::interrupted, Box::pin(work(&lease, scenarios, &args, progress))).await;
     // What could not even be brought up is of no use to keep.
     let tested = if args.keep && tested.is_ok() {
         lease.keep()?;
-        progress.note(&format!("run {} is kept: `svidproof test` uses it, `svidproof down` takes it down", lease.id));
+        progress.note(&format!(
+            "run {} is kept: `svidproof test` uses it, `svidproof down` takes it down",
+            lease.id
+        ));
         tested
     } else {
         and_down(tested, &lease, progress).await
@@ -46,19 +50,31 @@ pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<u8, Failur
     report(&tested, &lease.id, started, begun, &args.out, progress)
 }
 
-async fn work(lease: &Lease, scenarios: Vec<Scenario>, args: &RunArgs, progress: &Progress) -> Result<Tested, Failure> {
+async fn work(
+    lease: &Lease,
+    scenarios: Vec<Scenario>,
+    args: &RunArgs,
+    progress: &Progress,
+) -> Result<Tested, Failure> {
     let wish = args.place.wish();
-    let setup = Setup { scenarios, provider: args.place.provider, wish: &wish, source: args.place.images, progress };
+    let setup =
+        Setup { scenarios, provider: args.place.provider, wish: &wish, source: args.place.images, progress };
     let session = session::up(lease, setup).await?;
     test_all(&session, None, &|_| true).await
 }
 
 /// Takes the run down, whatever came of it. What went wrong first is told first, and gives the exit status.
-pub(super) async fn and_down<T>(came: Result<T, Failure>, lease: &Lease, progress: &Progress) -> Result<T, Failure> {
+pub(super) async fn and_down<T>(
+    came: Result<T, Failure>,
+    lease: &Lease,
+    progress: &Progress,
+) -> Result<T, Failure> {
     match (came, take_down(lease, progress).await) {
         (came, Ok(())) => came,
         (Ok(_), Err(left)) => Err(left),
-        (Err(first), Err(left)) => Err(Failure { status: first.status, message: format!("{}\n{}", first.message, left.message) }),
+        (Err(first), Err(left)) => {
+            Err(Failure { status: first.status, message: format!("{}\n{}", first.message, left.message) })
+        }
     }
 }
 
@@ -68,5 +84,8 @@ pub(super) async fn take_down(lease: &Lease, progress: &Progress) -> Result<(), 
 }
 
 pub(super) fn interrupted_down() -> Failure {
-    Failure { status: 130, message: "interrupted while taking down\nhint: `svidproof gc` takes the rest down".into() }
+    Failure {
+        status: 130,
+        message: "interrupted while taking down\nhint: `svidproof gc` takes the rest down".into(),
+    }
 }

@@ -49,7 +49,10 @@ pub(super) async fn svid(args: SvidArgs, progress: &Progress) -> Result<u8, Fail
         }
     }
     let Some((scenario, client, spiffe)) = wanted else {
-        return Err(Failure::input(format!("no client of the kept run is `{id}`\nhint: there are\n{}", known.join("\n"))));
+        return Err(Failure::input(format!(
+            "no client of the kept run is `{id}`\nhint: there are\n{}",
+            known.join("\n")
+        )));
     };
     let session = session::reopen(&lease, vec![scenario], progress).await?;
     let live = &session.live[0];
@@ -59,7 +62,8 @@ pub(super) async fn svid(args: SvidArgs, progress: &Progress) -> Result<u8, Fail
         }
         _ => live.probe.fetch(spiffe.clone()).await.map_err(Failure::broken)?,
     };
-    write(&carried, &out).map_err(|e| Failure::broken(format!("could not write the SVID into {}: {e}", out.display())))?;
+    write(&carried, &out)
+        .map_err(|e| Failure::broken(format!("could not write the SVID into {}: {e}", out.display())))?;
     print(&format!("{spiffe}\n"))?;
     Ok(0)
 }

@@ -63,7 +63,8 @@ pub(super) async fn test(args: TestArgs, progress: &Progress) -> Result<u8, Fail
         return Ok(status);
     }
     // A part of a stage's cells is not a surface.
-    let opened = args.check.is_none() && compare(&tested.judged, &baselines, args.stage.as_deref(), progress)?;
+    let opened =
+        args.check.is_none() && compare(&tested.judged, &baselines, args.stage.as_deref(), progress)?;
     Ok(if opened { 1 } else { status })
 }
 
@@ -119,7 +120,12 @@ fn accept(judged: &[Judged], baselines: &[Baseline], progress: &Progress) -> Res
 }
 
 /// Prints what changed against the surfaces that are kept; whether something opened up.
-fn compare(judged: &[Judged], baselines: &[Baseline], only: Option<&str>, progress: &Progress) -> Result<bool, Failure> {
+fn compare(
+    judged: &[Judged],
+    baselines: &[Baseline],
+    only: Option<&str>,
+    progress: &Progress,
+) -> Result<bool, Failure> {
     let surfaces = surface::surfaces(judged);
     let mut opened = false;
     for Baseline { scenario, folder, .. } in baselines {
@@ -140,11 +146,17 @@ fn compare(judged: &[Judged], baselines: &[Baseline], only: Option<&str>, progre
 }
 
 /// Every stage of every scenario: scenarios side by side, a scenario's stages in order.
-pub(super) async fn test_all(session: &Session, only: Option<&str>, chosen: &dyn Fn(&str) -> bool) -> Result<Tested, Failure> {
+pub(super) async fn test_all(
+    session: &Session,
+    only: Option<&str>,
+    chosen: &dyn Fn(&str) -> bool,
+) -> Result<Tested, Failure> {
     let each = session.live.iter().map(async |live| {
         let mut judged = vec![];
         for stage in live.scenario.stages.iter().filter(|stage| only.is_none_or(|only| stage.name == only)) {
-            judged.extend(stage::run(&session.ground, live, stage, &std::collections::BTreeMap::new(), chosen).await?);
+            judged.extend(
+                stage::run(&session.ground, live, stage, &std::collections::BTreeMap::new(), chosen).await?,
+            );
         }
         Ok::<_, Failure>(judged)
     });
@@ -164,7 +176,11 @@ pub(super) fn report(
     let provider = tested.record.cluster.provider.to_string();
     let Record { images, versions, .. } = &tested.record;
     let report = Report::new(run, &provider, images, versions, started, progress.phases(), &tested.judged);
-    let files = [("report.json", report.to_json()), ("junit.xml", junit::text(&report)), ("report.html", html::page(&report))];
+    let files = [
+        ("report.json", report.to_json()),
+        ("junit.xml", junit::text(&report)),
+        ("report.html", html::page(&report)),
+    ];
     let written = files.into_iter().try_for_each(|(name, text)| write(out, name, &text));
     let terminal = std::io::stdout().is_terminal();
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -264,7 +280,8 @@ stages:
     #[test]
     fn what_errored_is_not_accepted() {
         let dir = tempfile::tempdir().unwrap();
-        let (judged, baselines) = seen(Outcome::Failed { kind: Dial::TimedOut, detail: String::new() }, dir.path());
+        let (judged, baselines) =
+            seen(Outcome::Failed { kind: Dial::TimedOut, detail: String::new() }, dir.path());
         assert_eq!(judged[0].verdict, Verdict::Errored);
         let failure = accept(&judged, &baselines, &Progress::new()).unwrap_err();
         assert_eq!(failure.status, 3);

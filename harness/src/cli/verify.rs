@@ -1,4 +1,5 @@
-//! `svidproof verify`: a check that cannot fail is worth nothing. Each fault that a scenario lists is planted, and must turn its checks red.
+//! `svidproof verify`: a check that cannot fail is worth nothing. Each fault that a scenario lists is
+//! planted, and must turn its checks red.
 
 use clap::Args;
 
@@ -25,7 +26,12 @@ async fn verify_all(lease: &Lease, args: &VerifyArgs, progress: &Progress) -> Re
     let session = session::reopen(lease, scenarios, progress).await?;
     let (mut planted, mut missed) = (0, 0);
     for live in &session.live {
-        for fault in live.scenario.broken.iter().filter(|fault| args.fault.as_ref().is_none_or(|name| *name == fault.name)) {
+        for fault in live
+            .scenario
+            .broken
+            .iter()
+            .filter(|fault| args.fault.as_ref().is_none_or(|name| *name == fault.name))
+        {
             planted += 1;
             let problems = unnoticed(fault, &plant(&session.ground, live, fault).await?);
             let mark = if problems.is_empty() { "noticed" } else { "MISSED " };
@@ -39,7 +45,9 @@ async fn verify_all(lease: &Lease, args: &VerifyArgs, progress: &Progress) -> Re
         }
     }
     if planted == 0 {
-        return Err(Failure::input("there is no such fault\nhint: a scenario lists its faults under `broken`"));
+        return Err(Failure::input(
+            "there is no such fault\nhint: a scenario lists its faults under `broken`",
+        ));
     }
     print(&format!("{} of {planted} faults noticed\n", planted - missed))?;
     Ok(u8::from(missed > 0))

@@ -46,7 +46,12 @@ pub(super) async fn watch(args: WatchArgs, progress: &Progress) -> Result<u8, Fa
     or_interrupted(Failure::interrupted, Box::pin(follow(&lease, scenarios, only, progress))).await
 }
 
-async fn follow(lease: &Lease, scenarios: Vec<Scenario>, only: Option<&str>, progress: &Progress) -> Result<u8, Failure> {
+async fn follow(
+    lease: &Lease,
+    scenarios: Vec<Scenario>,
+    only: Option<&str>,
+    progress: &Progress,
+) -> Result<u8, Failure> {
     let mut files = Watcher::new()?;
     let mut all = vec![];
     for before in scenarios {
@@ -67,7 +72,8 @@ async fn follow(lease: &Lease, scenarios: Vec<Scenario>, only: Option<&str>, pro
         progress.note("waiting for a change …");
         due = loop {
             let changes = files.changed().await?;
-            let touched: Vec<_> = all.iter_mut().filter(|watched| watched.followed.is_touched(&changes)).collect();
+            let touched: Vec<_> =
+                all.iter_mut().filter(|watched| watched.followed.is_touched(&changes)).collect();
             if !touched.is_empty() {
                 break touched;
             }
@@ -75,8 +81,15 @@ async fn follow(lease: &Lease, scenarios: Vec<Scenario>, only: Option<&str>, pro
     }
 }
 
-/// The scenario as it is now: read, brought to its stages, checked, told. What is wrong is the user's to mend: the next change makes a new round.
-async fn round(lease: &Lease, watched: &mut Watched, files: &mut Watcher, only: Option<&str>, progress: &Progress) -> Result<(), Failure> {
+/// The scenario as it is now: read, brought to its stages, checked, told. What is wrong is the user's to
+/// mend: the next change makes a new round.
+async fn round(
+    lease: &Lease,
+    watched: &mut Watched,
+    files: &mut Watcher,
+    only: Option<&str>,
+    progress: &Progress,
+) -> Result<(), Failure> {
     let (begun, started) = (Instant::now(), jiff::Timestamp::now());
     let scenario = scenario::load(&watched.file)?;
     watched.followed = Followed::scenario(&scenario)?;
@@ -91,12 +104,25 @@ async fn round(lease: &Lease, watched: &mut Watched, files: &mut Watcher, only: 
     let session = session::reopen(lease, vec![scenario], progress).await?;
     let tested = test_all(&session, only, &|_| true).await?;
     let Record { cluster, images, versions, .. } = &tested.record;
-    let mut report = Report::new(&lease.id, &cluster.provider.to_string(), images, versions, started, progress.phases(), &tested.judged);
+    let mut report = Report::new(
+        &lease.id,
+        &cluster.provider.to_string(),
+        images,
+        versions,
+        started,
+        progress.phases(),
+        &tested.judged,
+    );
     // The totals say how many passed.
     report.checks.retain(|row| row.verdict != Verdict::Passed);
-    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colour =
+        std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let surfaces = surface::surfaces(&tested.judged);
-    let changes = if watched.surfaces.is_empty() { String::new() } else { surface::in_words(&surface::diff(&watched.surfaces, &surfaces)) };
+    let changes = if watched.surfaces.is_empty() {
+        String::new()
+    } else {
+        surface::in_words(&surface::diff(&watched.surfaces, &surfaces))
+    };
     watched.surfaces = surfaces;
     print(&format!("{changes}{}", console::table(&report, colour, begun.elapsed())))
 }

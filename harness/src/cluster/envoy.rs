@@ -35,12 +35,16 @@ pub struct Admin {
     http: reqwest::Client,
 }
 
-const COUNTERS: &str = "/stats?filter=(fail_verify|connection_error|rbac\\.(allowed|denied)|upstream_rq_total)";
+const COUNTERS: &str =
+    "/stats?filter=(fail_verify|connection_error|rbac\\.(allowed|denied)|upstream_rq_total)";
 
 impl Admin {
     pub async fn open(kube: &Kube, backend: &Backend, port: u16) -> Result<Self, EnvoyError> {
         let pod = backend.pod.clone();
-        let forward = kube.forward(backend, port).await.map_err(|source| EnvoyError::Forward { pod: pod.clone(), source })?;
+        let forward = kube
+            .forward(backend, port)
+            .await
+            .map_err(|source| EnvoyError::Forward { pod: pod.clone(), source })?;
         Ok(Self { pod, forward, http: reqwest::Client::new() })
     }
 
@@ -49,31 +53,39 @@ impl Admin {
         Ok(counted(&self.get(COUNTERS).await?, app_cluster))
     }
 
-    /// Waits until every address off the pod that Envoy would forward to is one of `allowed`, and there is one.
+    /// Waits until every address off the pod that Envoy would forward to is one of `allowed`, and there is
+    /// one.
     pub async fn forwards_only_to(&self, allowed: &[String], limit: Duration) -> Result<(), EnvoyError> {
         let what = format!("Envoy in pod {} to find its upstream at {}", self.pod, allowed.join(", "));
         // Envoy offers its view of DNS for reading only, not for watching.
         let every = Duration::from_millis(100);
-        let waited = wait::poll(&what, limit, every, async || match self.get("/clusters?format=json").await {
-            Err(e) => Look::NotYet(e.to_string()),
-            Ok(text) => match upstreams(&text) {
-                Err(problem) => Look::Fatal(problem),
-                Ok(found) if !found.is_empty() && found.iter().all(|address| allowed.contains(address)) => Look::Ready(()),
-                Ok(found) => Look::NotYet(format!("it knows {found:?}")),
-            },
-        });
+        let waited =
+            wait::poll(&what, limit, every, async || match self.get("/clusters?format=json").await {
+                Err(e) => Look::NotYet(e.to_string()),
+                Ok(text) => match upstreams(&text) {
+                    Err(problem) => Look::Fatal(problem),
+                    Ok(found)
+                        if !found.is_empty() && found.iter().all(|address| allowed.contains(address)) =>
+                    {
+                        Look::Ready(())
+                    }
+                    Ok(found) => Look::NotYet(format!("it knows {found:?}")),
+                },
+            });
         waited.await.map_err(|e| EnvoyError::Wait(e.to_string()))
     }
 
     async fn get(&self, path: &'static str) -> Result<String, EnvoyError> {
         let failed = |source| EnvoyError::Read { pod: self.pod.clone(), path, source };
         let url = format!("http://{}{path}", self.forward.address);
-        let response = self.http.get(url).send().await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
+        let response =
+            self.http.get(url).send().await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
         response.text().await.map_err(failed)
     }
 }
 
-/// What these lines of `name: value` say (Envoy's admin interface, `/stats`). All listeners that they speak of are summed.
+/// What these lines of `name: value` say (Envoy's admin interface, `/stats`). All listeners that they speak
+/// of are summed.
 pub fn counted(stats: &str, app_cluster: &str) -> Counters {
     let mut sum = Counted::default();
     let mut rbac = false;
@@ -93,7 +105,9 @@ pub fn counted(stats: &str, app_cluster: &str) -> Counters {
         } else if name.starts_with("http.") && name.ends_with(".rbac.allowed") {
             rbac = true;
             sum.allowed += value;
-        } else if name.strip_prefix("cluster.").and_then(|rest| rest.strip_suffix(".upstream_rq_total")) == Some(app_cluster) {
+        } else if name.strip_prefix("cluster.").and_then(|rest| rest.strip_suffix(".upstream_rq_total"))
+            == Some(app_cluster)
+        {
             sum.forwarded += value;
         }
     }
@@ -129,7 +143,8 @@ struct SocketAddress {
 
 /// The addresses off the pod's loopback, of all clusters.
 fn upstreams(clusters: &str) -> Result<Vec<String>, String> {
-    let clusters: Clusters = serde_json::from_str(clusters).map_err(|e| format!("/clusters is not understood: {e}"))?;
+    let clusters: Clusters =
+        serde_json::from_str(clusters).map_err(|e| format!("/clusters is not understood: {e}"))?;
     let hosts = clusters.cluster_statuses.into_iter().flat_map(|cluster| cluster.host_statuses);
     let addresses = hosts.filter_map(|host| host.address.socket_address).map(|socket| socket.address);
     Ok(addresses.filter(|address| !address.starts_with("127.") && address != "::1").collect())

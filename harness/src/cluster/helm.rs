@@ -1,4 +1,5 @@
-//! Helm, driven as its user would: `upgrade --install` and `uninstall`. What a release's manifest holds is read back from Helm itself.
+//! Helm, driven as its user would: `upgrade --install` and `uninstall`. What a release's manifest holds is
+//! read back from Helm itself.
 
 use std::path::{Path, PathBuf};
 
@@ -52,22 +53,52 @@ impl Helm {
     }
 
     /// Installs or upgrades without waiting; returns the workloads of the release's manifest.
-    pub async fn upgrade(&self, release: &str, chart: &Path, namespace: &str, values: &Value) -> Result<Vec<Workload>, HelmError> {
+    pub async fn upgrade(
+        &self,
+        release: &str,
+        chart: &Path,
+        namespace: &str,
+        values: &Value,
+    ) -> Result<Vec<Workload>, HelmError> {
         let path = self.values.join(format!("{namespace}-{release}.json"));
-        let written = std::fs::create_dir_all(&self.values).and_then(|()| std::fs::write(&path, values.to_string()));
-        written.map_err(|source| HelmError::Values { release: release.into(), path: path.clone(), source })?;
-        let tool = self.tool().args(["upgrade", "--install", release]).arg(chart).args(["--namespace", namespace, "--create-namespace"]);
-        // Conflicts arise where a person or a controller changed what the chart sets; the chart is what is under test.
+        let written =
+            std::fs::create_dir_all(&self.values).and_then(|()| std::fs::write(&path, values.to_string()));
+        written.map_err(|source| HelmError::Values {
+            release: release.into(),
+            path: path.clone(),
+            source,
+        })?;
+        let tool = self.tool().args(["upgrade", "--install", release]).arg(chart).args([
+            "--namespace",
+            namespace,
+            "--create-namespace",
+        ]);
+        // Conflicts arise where a person or a controller changed what the chart sets; the chart is what is
+        // under test.
         let tool = tool.arg("--values").arg(&path).args(["--output", "json"]);
-        let failed = |source| HelmError::Upgrade { release: release.into(), chart: chart.into(), namespace: namespace.into(), source };
+        let failed = |source| HelmError::Upgrade {
+            release: release.into(),
+            chart: chart.into(),
+            namespace: namespace.into(),
+            source,
+        };
         let output = tool.run().await.map_err(failed)?;
-        let answer: Answer = serde_json::from_str(&output.stdout)
-            .map_err(|e| HelmError::Answer { release: release.into(), problem: format!("{e} in {:.200}", output.stdout) })?;
-        workloads(&answer.manifest, namespace).map_err(|problem| HelmError::Answer { release: release.into(), problem })
+        let answer: Answer = serde_json::from_str(&output.stdout).map_err(|e| HelmError::Answer {
+            release: release.into(),
+            problem: format!("{e} in {:.200}", output.stdout),
+        })?;
+        workloads(&answer.manifest, namespace)
+            .map_err(|problem| HelmError::Answer { release: release.into(), problem })
     }
 
     /// The manifests that `upgrade` would send, without a look at the cluster.
-    pub async fn rendered(&self, release: &str, chart: &Path, namespace: &str, values: &Value) -> Result<String, HelmError> {
+    pub async fn rendered(
+        &self,
+        release: &str,
+        chart: &Path,
+        namespace: &str,
+        values: &Value,
+    ) -> Result<String, HelmError> {
         render(self.tool(), release, chart, namespace, values).await
     }
 
@@ -82,12 +113,16 @@ impl Helm {
             "--cascade=foreground",
             "--wait=watcher",
         ]);
-        let failed = |source| HelmError::Uninstall { release: release.into(), namespace: namespace.into(), source };
+        let failed =
+            |source| HelmError::Uninstall { release: release.into(), namespace: namespace.into(), source };
         tool.run().await.map(drop).map_err(failed)
     }
 
     fn tool(&self) -> Tool {
-        let tool = Tool::new(&self.program).env("KUBECONFIG", &self.kubeconfig).env_remove("HELM_NAMESPACE").env_remove("HELM_KUBECONTEXT");
+        let tool = Tool::new(&self.program)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env_remove("HELM_NAMESPACE")
+            .env_remove("HELM_KUBECONTEXT");
         match &self.context {
             Some(context) => tool.args(["--kube-context", context]),
             None => tool,
@@ -96,14 +131,37 @@ impl Helm {
 }
 
 /// The manifests of a chart, with `program` as Helm, for no cluster in particular.
-pub async fn template(program: &Path, release: &str, chart: &Path, namespace: &str, values: &Value) -> Result<String, HelmError> {
+pub async fn template(
+    program: &Path,
+    release: &str,
+    chart: &Path,
+    namespace: &str,
+    values: &Value,
+) -> Result<String, HelmError> {
     render(Tool::new(program), release, chart, namespace, values).await
 }
 
-async fn render(tool: Tool, release: &str, chart: &Path, namespace: &str, values: &Value) -> Result<String, HelmError> {
-    let tool = tool.args(["template", release]).arg(chart).args(["--namespace", namespace, "--include-crds", "--values", "-"]);
+async fn render(
+    tool: Tool,
+    release: &str,
+    chart: &Path,
+    namespace: &str,
+    values: &Value,
+) -> Result<String, HelmError> {
+    let tool = tool.args(["template", release]).arg(chart).args([
+        "--namespace",
+        namespace,
+        "--include-crds",
+        "--values",
+        "-",
+    ]);
     let values = if values.is_null() { "{}".into() } else { values.to_string() };
-    let failed = |source| HelmError::Render { release: release.into(), chart: chart.into(), namespace: namespace.into(), source };
+    let failed = |source| HelmError::Render {
+        release: release.into(),
+        chart: chart.into(),
+        namespace: namespace.into(),
+        source,
+    };
     tool.stdin(values).run().await.map(|output| output.stdout).map_err(failed)
 }
 
@@ -133,14 +191,16 @@ struct Metadata {
 
 /// The documents of a manifest, without those that hold nothing. Helm puts each after a line of its own.
 pub fn documents(manifest: &str) -> impl Iterator<Item = &str> {
-    let holds = |document: &&str| !document.lines().all(|line| line.trim().is_empty() || line.starts_with('#'));
+    let holds =
+        |document: &&str| !document.lines().all(|line| line.trim().is_empty() || line.starts_with('#'));
     manifest.split("\n---").map(|text| text.trim_start_matches("---")).filter(holds)
 }
 
 fn workloads(manifest: &str, namespace: &str) -> Result<Vec<Workload>, String> {
     let mut found = vec![];
     for document in documents(manifest) {
-        let object: Object = serde_saphyr::from_str(document).map_err(|e| format!("{e} in the manifest {document:.200}"))?;
+        let object: Object =
+            serde_saphyr::from_str(document).map_err(|e| format!("{e} in the manifest {document:.200}"))?;
         let (Some(WorkloadKindOrOther::Workload(kind)), Some(Metadata { name: Some(name), namespace: own })) =
             (object.kind, object.metadata)
         else {
@@ -151,7 +211,8 @@ fn workloads(manifest: &str, namespace: &str) -> Result<Vec<Workload>, String> {
     Ok(found)
 }
 
-/// `over` laid over `base`, as Helm merges values files: maps key by key, everything else replaced. No values at all change nothing.
+/// `over` laid over `base`, as Helm merges values files: maps key by key, everything else replaced. No values
+/// at all change nothing.
 pub fn merged(base: &Value, over: &Value) -> Value {
     match (base, over) {
         (_, Value::Null) => base.clone(),
@@ -159,7 +220,11 @@ pub fn merged(base: &Value, over: &Value) -> Value {
             let mut result = base.clone();
             for (key, value) in over {
                 // A null goes on to Helm, which takes the chart's own key away.
-                let value = if value.is_null() { Value::Null } else { merged(base.get(key).unwrap_or(&Value::Null), value) };
+                let value = if value.is_null() {
+                    Value::Null
+                } else {
+                    merged(base.get(key).unwrap_or(&Value::Null), value)
+                };
                 result.insert(key.clone(), value);
             }
             Value::Object(result)
@@ -178,8 +243,15 @@ mod tests {
     fn workloads_are_found_whatever_stands_around_them() {
         let manifest = "---\n# Source: a\nkind: Service\nmetadata: {name: s}\n---\n# nothing\n---\nkind: Deployment\nmetadata: {name: d}\n\
                         ---\nkind: DaemonSet\nmetadata: {name: a, namespace: spire}\n";
-        let workload = |kind, namespace: &str, name: &str| Workload { kind, namespace: namespace.into(), name: name.into() };
-        let expected = [workload(WorkloadKind::Deployment, "default", "d"), workload(WorkloadKind::DaemonSet, "spire", "a")];
+        let workload = |kind, namespace: &str, name: &str| Workload {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+        };
+        let expected = [
+            workload(WorkloadKind::Deployment, "default", "d"),
+            workload(WorkloadKind::DaemonSet, "spire", "a"),
+        ];
         assert_eq!(workloads(manifest, "default").unwrap(), expected);
     }
 

@@ -1,4 +1,5 @@
-//! What is talked to: the Kubernetes API, Helm, SPIRE's server, Envoy's admin interface, the probe. What is made of it is others' work.
+//! What is talked to: the Kubernetes API, Helm, SPIRE's server, Envoy's admin interface, the probe. What is
+//! made of it is others' work.
 
 pub mod envoy;
 pub mod helm;

@@ -14,7 +14,9 @@ use crate::cluster::kube::{Backend, Exec, Kube, KubeError};
 pub enum ProbeError {
     #[error("the probe in pod {pod}: {source}")]
     Exec { pod: String, source: KubeError },
-    #[error("the probe in pod {pod} ended: {problem}\nhint: `kubectl logs` and `kubectl describe` of that pod say more")]
+    #[error(
+        "the probe in pod {pod} ended: {problem}\nhint: `kubectl logs` and `kubectl describe` of that pod say more"
+    )]
     Ended { pod: String, problem: String },
     #[error("the probe in pod {pod}: {problem}")]
     Refused { pod: String, problem: String },
@@ -34,8 +36,16 @@ pub struct Probe {
 impl Probe {
     pub async fn open(kube: &Kube, backend: &Backend) -> Result<Self, ProbeError> {
         let argv = ["/svidproof-probe", "serve"].map(Into::into).to_vec();
-        let exec = Exec { namespace: backend.namespace.clone(), pod: backend.pod.clone(), container: "probe".into(), argv };
-        let process = kube.attach(&exec, true).await.map_err(|source| ProbeError::Exec { pod: backend.pod.clone(), source })?;
+        let exec = Exec {
+            namespace: backend.namespace.clone(),
+            pod: backend.pod.clone(),
+            container: "probe".into(),
+            argv,
+        };
+        let process = kube
+            .attach(&exec, true)
+            .await
+            .map_err(|source| ProbeError::Exec { pod: backend.pod.clone(), source })?;
         let (asks, queue) = mpsc::channel(64);
         let (why, ended) = tokio::sync::watch::channel(None);
         let stream = tokio::spawn(async move {
@@ -98,9 +108,11 @@ impl Drop for Probe {
 
 /// Carries asks out and answers in until either side ends; says why it ended.
 ///
-/// The two ways go side by side: both run over one connection, which takes no ask while an answer waits to be read.
+/// The two ways go side by side: both run over one connection, which takes no ask while an answer waits to be
+/// read.
 async fn serve(mut process: kube::api::AttachedProcess, queue: mpsc::Receiver<Asked>) -> String {
-    let (Some(stdin), Some(stdout), Some(mut stderr)) = (process.stdin(), process.stdout(), process.stderr()) else {
+    let (Some(stdin), Some(stdout), Some(mut stderr)) = (process.stdin(), process.stdout(), process.stderr())
+    else {
         return "its standard streams are missing".into();
     };
     let waiting = Waiting::default();
@@ -120,11 +132,17 @@ async fn serve(mut process: kube::api::AttachedProcess, queue: mpsc::Receiver<As
 /// Who waits for which answer.
 type Waiting = Mutex<BTreeMap<u64, oneshot::Sender<Answer>>>;
 
-async fn carry_out(mut stdin: impl AsyncWrite + Unpin, mut queue: mpsc::Receiver<Asked>, waiting: &Waiting) -> String {
+async fn carry_out(
+    mut stdin: impl AsyncWrite + Unpin,
+    mut queue: mpsc::Receiver<Asked>,
+    waiting: &Waiting,
+) -> String {
     for id in 1.. {
         let Some((ask, reply)) = queue.recv().await else { break };
         waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, reply);
-        let Ok(mut line) = serde_json::to_vec(&Call { id, ask }) else { return "an ask could not be written".into() };
+        let Ok(mut line) = serde_json::to_vec(&Call { id, ask }) else {
+            return "an ask could not be written".into();
+        };
         line.push(b'\n');
         if let Err(e) = stdin.write_all(&line).await {
             return e.to_string();
@@ -156,7 +174,8 @@ async fn carry_in(stdout: impl AsyncRead + Unpin, waiting: &Waiting) -> Option<S
 mod tests {
     use super::*;
 
-    /// A connection that takes little in either direction, as that of an exec does, with a probe that answers at once and at length.
+    /// A connection that takes little in either direction, as that of an exec does, with a probe that answers
+    /// at once and at length.
     #[tokio::test]
     async fn many_long_asks_and_answers_do_not_wait_for_each_other() {
         const ASKS: usize = 200;
@@ -167,7 +186,9 @@ mod tests {
             let mut lines = BufReader::new(their_reading).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 let call: Call = serde_json::from_str(&line).unwrap();
-                let reply = serde_json::to_string(&Reply { id: call.id, answer: Answer::Error("x".repeat(2000)) }).unwrap();
+                let reply =
+                    serde_json::to_string(&Reply { id: call.id, answer: Answer::Error("x".repeat(2000)) })
+                        .unwrap();
                 their_writing.write_all(format!("{reply}\n").as_bytes()).await.unwrap();
             }
         };

@@ -1,5 +1,6 @@
-//! A scenario for a chart that has none yet, drafted from its rendered manifests: which listeners ask for certificates, which Services lead to them,
-//! whom they admit. Text in, text out; not for what must come of a request beyond what the chart itself says.
+//! A scenario for a chart that has none yet, drafted from its rendered manifests: which listeners ask for
+//! certificates, which Services lead to them, whom they admit. Text in, text out; not for what must come of a
+//! request beyond what the chart itself says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -88,12 +89,16 @@ struct Endpoint {
 /// The scenario's file.
 pub fn draft(wanted: &Wanted, manifests: &str) -> Result<String, DraftError> {
     let objects = documents(manifests)
-        .map(|document| serde_saphyr::from_str(document).map_err(|e| DraftError::NotYaml { problem: e.to_string() }))
+        .map(|document| {
+            serde_saphyr::from_str(document).map_err(|e| DraftError::NotYaml { problem: e.to_string() })
+        })
         .collect::<Result<Vec<Value>, _>>()?;
     let listeners = listeners(&objects)?;
     let mut taken = BTreeSet::new();
-    let endpoints =
-        listeners.into_iter().map(|listener| endpoint(wanted, &objects, listener, &mut taken)).collect::<Result<Vec<_>, _>>()?;
+    let endpoints = listeners
+        .into_iter()
+        .map(|listener| endpoint(wanted, &objects, listener, &mut taken))
+        .collect::<Result<Vec<_>, _>>()?;
     let trust_domain = trust_domain(&endpoints)?;
     Ok(text(wanted, &trust_domain, &endpoints))
 }
@@ -109,7 +114,10 @@ fn listeners(objects: &[Value]) -> Result<Vec<Listener>, DraftError> {
             configs.push(format!("{name}/{key}"));
             for listener in all {
                 let chains = listener["filter_chains"].as_array().into_iter().flatten();
-                match chains.into_iter().find(|chain| is_type(&chain["transport_socket"]["typed_config"], "DownstreamTlsContext")) {
+                match chains
+                    .into_iter()
+                    .find(|chain| is_type(&chain["transport_socket"]["typed_config"], "DownstreamTlsContext"))
+                {
                     Some(chain) => found.push(self::listener(&name, key, &config, listener, chain)?),
                     None => plain += 1,
                 }
@@ -127,7 +135,13 @@ fn listeners(objects: &[Value]) -> Result<Vec<Listener>, DraftError> {
     Ok(found)
 }
 
-fn listener(map: &str, key: &str, config: &Value, listener: &Value, chain: &Value) -> Result<Listener, DraftError> {
+fn listener(
+    map: &str,
+    key: &str,
+    config: &Value,
+    listener: &Value,
+    chain: &Value,
+) -> Result<Listener, DraftError> {
     let port = listener["address"]["socket_address"]["port_value"].as_u64().unwrap_or_default();
     let named = listener["name"].as_str().map(|name| format!(" `{name}`")).unwrap_or_default();
     let place = format!("listener{named} on port {port} (ConfigMap {map}, {key})");
@@ -135,8 +149,12 @@ fn listener(map: &str, key: &str, config: &Value, listener: &Value, chain: &Valu
     let common = &tls["common_tls_context"];
     let secrets = list(&common["tls_certificate_sds_secret_configs"]);
     let mut ids = secrets.filter_map(|secret| secret["name"].as_str());
-    let identity = ids.find(|id| split(id).is_some()).ok_or_else(|| DraftError::NoIdentity { listener: place.clone() })?.to_owned();
-    let contexts = [&common["validation_context"], &common["combined_validation_context"]["default_validation_context"]];
+    let identity = ids
+        .find(|id| split(id).is_some())
+        .ok_or_else(|| DraftError::NoIdentity { listener: place.clone() })?
+        .to_owned();
+    let contexts =
+        [&common["validation_context"], &common["combined_validation_context"]["default_validation_context"]];
     let matchers: Vec<_> = contexts
         .into_iter()
         .flat_map(|context| {
@@ -144,17 +162,33 @@ fn listener(map: &str, key: &str, config: &Value, listener: &Value, chain: &Valu
             typed.chain(list(&context["match_subject_alt_names"]))
         })
         .collect();
-    let sans: Vec<_> = matchers.iter().filter_map(|matcher| matcher["exact"].as_str()).filter(|san| split(san).is_some()).collect();
-    let filters: Vec<_> = list(&chain["filters"]).flat_map(|filter| list(&filter["typed_config"]["http_filters"])).collect();
-    let policy = filters.iter().map(|filter| &filter["typed_config"]).find(|config| is_type(config, "rbac.v3.RBAC"));
-    let hosts: Vec<_> = list(&chain["filters"]).flat_map(|filter| list(&filter["typed_config"]["route_config"]["virtual_hosts"])).collect();
-    let domains: Vec<_> = hosts.iter().flat_map(|host| list(&host["domains"])).filter_map(Value::as_str).collect();
-    let domain = if domains.contains(&"*") { None } else { domains.first().map(|domain| (*domain).to_owned()) };
-    let mut clusters = hosts.iter().flat_map(|host| list(&host["routes"])).filter_map(|route| route["route"]["cluster"].as_str());
+    let sans: Vec<_> = matchers
+        .iter()
+        .filter_map(|matcher| matcher["exact"].as_str())
+        .filter(|san| split(san).is_some())
+        .collect();
+    let filters: Vec<_> =
+        list(&chain["filters"]).flat_map(|filter| list(&filter["typed_config"]["http_filters"])).collect();
+    let policy =
+        filters.iter().map(|filter| &filter["typed_config"]).find(|config| is_type(config, "rbac.v3.RBAC"));
+    let hosts: Vec<_> = list(&chain["filters"])
+        .flat_map(|filter| list(&filter["typed_config"]["route_config"]["virtual_hosts"]))
+        .collect();
+    let domains: Vec<_> =
+        hosts.iter().flat_map(|host| list(&host["domains"])).filter_map(Value::as_str).collect();
+    let domain =
+        if domains.contains(&"*") { None } else { domains.first().map(|domain| (*domain).to_owned()) };
+    let mut clusters = hosts
+        .iter()
+        .flat_map(|host| list(&host["routes"]))
+        .filter_map(|route| route["route"]["cluster"].as_str());
     let mut pipe = None;
     walk(&config["static_resources"]["clusters"], &mut |key, value| {
         if key == "pipe" && pipe.is_none() {
-            pipe = value["path"].as_str().and_then(|path| path.rsplit_once('/')).map(|(folder, _)| folder.to_owned());
+            pipe = value["path"]
+                .as_str()
+                .and_then(|path| path.rsplit_once('/'))
+                .map(|(folder, _)| folder.to_owned());
         }
     });
     Ok(Listener {
@@ -193,7 +227,9 @@ fn policy(rbac: &Value) -> Policy {
     });
     // A prefix that ends in a slash says no more than the path without.
     let exact = found.paths.clone();
-    found.paths.retain(|path| !path.strip_suffix('/').is_some_and(|shorter| exact.iter().any(|other| other == shorter)));
+    found.paths.retain(|path| {
+        !path.strip_suffix('/').is_some_and(|shorter| exact.iter().any(|other| other == shorter))
+    });
     found
 }
 
@@ -212,8 +248,16 @@ fn walk<'a>(value: &'a Value, see: &mut impl FnMut(&'a str, &'a Value)) {
 }
 
 /// The Service that leads to the listener, through the pods that mount its configuration.
-fn endpoint(wanted: &Wanted, objects: &[Value], listener: Listener, taken: &mut BTreeSet<String>) -> Result<Endpoint, DraftError> {
-    let mounts = |pod: &&Value| list(&pod["spec"]["volumes"]).any(|volume| volume["configMap"]["name"] == listener.config_map.as_str());
+fn endpoint(
+    wanted: &Wanted,
+    objects: &[Value],
+    listener: Listener,
+    taken: &mut BTreeSet<String>,
+) -> Result<Endpoint, DraftError> {
+    let mounts = |pod: &&Value| {
+        list(&pod["spec"]["volumes"])
+            .any(|volume| volume["configMap"]["name"] == listener.config_map.as_str())
+    };
     let pods: Vec<&Value> = objects.iter().map(|object| &object["spec"]["template"]).filter(mounts).collect();
     for pod in pods {
         for service in objects.iter().filter(|object| object["kind"] == "Service") {
@@ -221,12 +265,18 @@ fn endpoint(wanted: &Wanted, objects: &[Value], listener: Listener, taken: &mut 
             if !selector.iter().all(|(label, value)| pod["metadata"]["labels"][label] == *value) {
                 continue;
             }
-            let Some(port) = list(&service["spec"]["ports"]).find(|port| target(port, pod) == Some(listener.port)) else { continue };
+            let Some(port) =
+                list(&service["spec"]["ports"]).find(|port| target(port, pod) == Some(listener.port))
+            else {
+                continue;
+            };
             let namespace = service["metadata"]["namespace"].as_str().unwrap_or(wanted.namespace);
             let service = string(&service["metadata"]["name"]);
             let account = pod["spec"]["serviceAccountName"].as_str().unwrap_or("default");
             let mut select = vec![format!("k8s:ns:{namespace}"), format!("k8s:sa:{account}")];
-            select.extend(pod["metadata"]["labels"]["app"].as_str().map(|app| format!("k8s:pod-label:app:{app}")));
+            select.extend(
+                pod["metadata"]["labels"]["app"].as_str().map(|app| format!("k8s:pod-label:app:{app}")),
+            );
             let name = unique(&service, taken);
             let port = port["port"].as_u64().unwrap_or_default();
             return Ok(Endpoint { name, service: format!("{namespace}/{service}"), port, select, listener });
@@ -248,10 +298,15 @@ fn target(port: &Value, pod: &Value) -> Option<u64> {
 }
 
 fn trust_domain(endpoints: &[Endpoint]) -> Result<String, DraftError> {
-    let domain = |endpoint: &Endpoint| split(&endpoint.listener.identity).map(|(domain, _)| domain.to_owned()).unwrap_or_default();
+    let domain = |endpoint: &Endpoint| {
+        split(&endpoint.listener.identity).map(|(domain, _)| domain.to_owned()).unwrap_or_default()
+    };
     let Some((first, rest)) = endpoints.split_first() else { return Ok(String::new()) };
     match rest.iter().find(|endpoint| domain(endpoint) != domain(first)) {
-        Some(second) => Err(DraftError::TwoTrustDomains { first: first.listener.place.clone(), second: second.listener.place.clone() }),
+        Some(second) => Err(DraftError::TwoTrustDomains {
+            first: first.listener.place.clone(),
+            second: second.listener.place.clone(),
+        }),
         None => Ok(domain(first)),
     }
 }
@@ -291,7 +346,8 @@ fn client_name(path: &str) -> &str {
     }
 }
 
-/// Everyone whom a listener names: path of the SPIFFE ID -> name. And the IDs of other trust domains, which no probe can have.
+/// Everyone whom a listener names: path of the SPIFFE ID -> name. And the IDs of other trust domains, which
+/// no probe can have.
 fn clients(trust_domain: &str, endpoints: &[Endpoint]) -> (BTreeMap<String, String>, BTreeSet<String>) {
     let mut taken: BTreeSet<_> = [NOBODY, STRANGER].map(String::from).into();
     let (mut own, mut foreign) = (BTreeMap::new(), BTreeSet::new());
@@ -366,18 +422,20 @@ fn text(wanted: &Wanted, trust_domain: &str, endpoints: &[Endpoint]) -> String {
     }
     text += "\n# What is dialled.\nendpoints:\n";
     text.extend(endpoints.iter().map(endpoint_text));
-    text += "\n# Those whom the chart's SAN lists and policies name, each attested for the probe.\nclients:\n";
+    text +=
+        "\n# Those whom the chart's SAN lists and policies name, each attested for the probe.\nclients:\n";
     text.extend(clients.iter().map(|(path, name)| format!("  {}: {}\n", quoted(name), quoted(path))));
     text.extend(foreign.iter().map(|id| format!("  # {id} is named too, and is of another trust domain.\n")));
-    text += &format!("  # Of the trust domain, and on nobody's list.\n  {STRANGER}: /ns/{namespace}/sa/{STRANGER}\n  {NOBODY}: none\n");
+    text += &format!(
+        "  # Of the trust domain, and on nobody's list.\n  {STRANGER}: /ns/{namespace}/sa/{STRANGER}\n  {NOBODY}: none\n"
+    );
     text += "\n# Further stages: the same with other `values`, by release. Forged credentials: docs/writing-scenarios.md, `forged`.\n";
     text += "stages:\n  - stage: installed\n    checks:\n";
     text.extend(endpoints.iter().map(|endpoint| checks_text(endpoint, &clients)));
     // Without the admin port nothing can be judged there, and the scenario would not be valid.
     let provable: Vec<_> = endpoints.iter().filter(|endpoint| endpoint.listener.admin.is_some()).collect();
     if !provable.is_empty() {
-        text +=
-            "    # Every client with every request. Fill in the paths that your application has; what comes of them is left to --accept.\n";
+        text += "    # Every client with every request. Fill in the paths that your application has; what comes of them is left to --accept.\n";
         text += "    surface:\n";
     }
     for Endpoint { name, listener, .. } in provable {
@@ -390,7 +448,9 @@ fn text(wanted: &Wanted, trust_domain: &str, endpoints: &[Endpoint]) -> String {
     text += "\n# Faults that the checks must notice, for `svidproof verify`: values that open what a check says is closed, such as\n\
              # - broken: the SAN list is gone\n\
              #   stage: installed\n";
-    text + &format!("#   values: {{{release}: {{envoy: {{allow: []}}}}}}\n#   red: [the names of the checks]\n")
+    text + &format!(
+        "#   values: {{{release}: {{envoy: {{allow: []}}}}}}\n#   red: [the names of the checks]\n"
+    )
 }
 
 fn endpoint_text(endpoint: &Endpoint) -> String {
@@ -408,7 +468,8 @@ fn endpoint_text(endpoint: &Endpoint) -> String {
     );
     if let Some(cluster) = listener.cluster.as_ref().filter(|cluster| *cluster != "local_service") {
         text += &format!("    app-cluster: {}\n", quoted(cluster));
-        text += "    # upstream: the endpoint that it forwards to, if that is an Envoy with an identity too.\n";
+        text +=
+            "    # upstream: the endpoint that it forwards to, if that is an Envoy with an identity too.\n";
     }
     text += "    # app-log: the container that logs the header x-svidproof-cell, if one does.\n";
     if listener.other_sans > 0 {
@@ -423,19 +484,30 @@ fn endpoint_text(endpoint: &Endpoint) -> String {
 fn checks_text(endpoint: &Endpoint, clients: &BTreeMap<String, String>) -> String {
     let Endpoint { name, listener, .. } = endpoint;
     let of = |id: &String| clients.get(path(id)).map(String::as_str);
-    let allowed = |id: &&String| listener.rbac.as_ref().is_none_or(|policy| policy.principals.is_empty() || policy.principals.contains(id));
+    let allowed = |id: &&String| {
+        listener
+            .rbac
+            .as_ref()
+            .is_none_or(|policy| policy.principals.is_empty() || policy.principals.contains(id))
+    };
     let listed = listener.sans.iter().find(allowed).or(listener.sans.first());
     let principal = listener.rbac.iter().flat_map(|policy| &policy.principals).next();
     let open = listener.sans.is_empty() && listener.other_sans == 0;
     let friend = listed.or(principal).and_then(of).unwrap_or(STRANGER);
-    let method = listener.rbac.as_ref().and_then(|policy| policy.methods.first()).map_or("GET", String::as_str);
+    let method =
+        listener.rbac.as_ref().and_then(|policy| policy.methods.first()).map_or("GET", String::as_str);
     let send = quoted(&format!("{method} {}", paths(listener)[0])).into_owned();
     let to = quoted(name);
     let check = |check: &str, who: &str, more: &str| {
-        format!("      - check: {}\n        as: {}\n        to: {to}\n        send: {send}\n{more}", quoted(check), quoted(who))
+        format!(
+            "      - check: {}\n        as: {}\n        to: {to}\n        send: {send}\n{more}",
+            quoted(check),
+            quoted(who)
+        )
     };
     let control = format!("{friend} gets an answer from {name}");
-    let refused = |alert: &str| format!("        expect: {{alert: {alert}}}\n        control: {}\n", quoted(&control));
+    let refused =
+        |alert: &str| format!("        expect: {{alert: {alert}}}\n        control: {}\n", quoted(&control));
     // Without the admin port a refusal cannot be proved, and the scenario would not be valid.
     let provable = listener.admin.is_some();
     let mut text = "      # Fill in a request that the application answers, and what it answers with: `json`, `contains`.\n".to_owned();
@@ -449,7 +521,8 @@ fn checks_text(endpoint: &Endpoint, clients: &BTreeMap<String, String>) -> Strin
     if open {
         text += &format!("      # {name} has no SAN list: every SVID that verifies is let in.\n");
     } else if friend != STRANGER && provable {
-        text += &check(&format!("a stranger is refused by {name}"), STRANGER, &refused("certificate_unknown"));
+        text +=
+            &check(&format!("a stranger is refused by {name}"), STRANGER, &refused("certificate_unknown"));
     }
     text
 }
@@ -472,8 +545,15 @@ fn flow<T: AsRef<str>>(texts: &[T]) -> String {
 fn quoted(text: &str) -> std::borrow::Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b' ');
     let starts = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'/');
-    let word = matches!(text.to_ascii_lowercase().as_str(), "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n");
-    if starts && !word && text.bytes().all(plain) && !text.ends_with(' ') { text.into() } else { Value::from(text).to_string().into() }
+    let word = matches!(
+        text.to_ascii_lowercase().as_str(),
+        "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n"
+    );
+    if starts && !word && text.bytes().all(plain) && !text.ends_with(' ') {
+        text.into()
+    } else {
+        Value::from(text).to_string().into()
+    }
 }
 
 #[cfg(test)]

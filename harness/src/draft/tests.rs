@@ -52,18 +52,27 @@ fn a_chart_without_config_maps() {
 #[test]
 fn a_chart_whose_listeners_are_plain() {
     let error = drafted(&with("tls.v3.DownstreamTlsContext", "raw_buffer.v3.RawBuffer")).unwrap_err();
-    assert_eq!(error, DraftError::NoListener { looked: "backend-envoy/envoy.yaml has 2 listener(s), all without TLS".into() });
+    assert_eq!(
+        error,
+        DraftError::NoListener {
+            looked: "backend-envoy/envoy.yaml has 2 listener(s), all without TLS".into()
+        }
+    );
 }
 
 #[test]
 fn a_config_map_without_an_envoy() {
     let error = drafted("kind: ConfigMap\nmetadata: {name: c}\ndata: {a: 'x: 1', b: '{'}\n").unwrap_err();
-    assert_eq!(error, DraftError::NoListener { looked: "none of its 1 ConfigMap(s) holds an Envoy configuration".into() });
+    assert_eq!(
+        error,
+        DraftError::NoListener { looked: "none of its 1 ConfigMap(s) holds an Envoy configuration".into() }
+    );
 }
 
 #[test]
 fn a_listener_with_a_certificate_that_is_no_svid() {
-    let error = drafted(&with("name: \"spiffe://example.com/ns/backend/sa/default\"", "name: server")).unwrap_err();
+    let error =
+        drafted(&with("name: \"spiffe://example.com/ns/backend/sa/default\"", "name: server")).unwrap_err();
     let listener = "listener `inbound` on port 8443 (ConfigMap backend-envoy, envoy.yaml)".into();
     assert_eq!(error, DraftError::NoIdentity { listener });
 }
@@ -83,14 +92,19 @@ fn the_target_port_may_be_named() {
 
 #[test]
 fn without_the_admin_interface_no_refusal_is_drafted() {
-    let text = drafted(&with("socket_address: {address: 127.0.0.1, port_value: 9901}", "pipe: {path: /tmp/admin}")).unwrap();
+    let text =
+        drafted(&with("socket_address: {address: 127.0.0.1, port_value: 9901}", "pipe: {path: /tmp/admin}"))
+            .unwrap();
     assert!(text.contains("# admin: ") && !text.contains("alert:") && !text.contains("surface:"), "{text}");
 }
 
 #[test]
 fn a_listener_that_lets_anyone_in() {
     let san = "- {san_type: URI, matcher: {exact: \"spiffe://example.com/ns/proxy/sa/default\"}}";
-    let text = drafted(&with(san, "").replace("require_client_certificate: true", "require_client_certificate: false")).unwrap();
+    let text = drafted(
+        &with(san, "").replace("require_client_certificate: true", "require_client_certificate: false"),
+    )
+    .unwrap();
     assert!(text.contains("has no SAN list") && text.contains("does not require a certificate"), "{text}");
     assert!(!text.contains("certificate_required") && !text.contains("certificate_unknown"), "{text}");
 }
@@ -99,8 +113,8 @@ fn a_listener_that_lets_anyone_in() {
 fn matchers_and_ids_that_no_client_can_be_made_of_are_told() {
     let san = "{exact: \"spiffe://example.com/ns/proxy/sa/default\"}}\n";
     let indent = " ".repeat(26);
-    let more =
-        ["{prefix: \"spiffe://example.com/\"}", "{exact: \"spiffe://other.org/a\"}"].map(|san| format!("{indent}- {{matcher: {san}}}\n"));
+    let more = ["{prefix: \"spiffe://example.com/\"}", "{exact: \"spiffe://other.org/a\"}"]
+        .map(|san| format!("{indent}- {{matcher: {san}}}\n"));
     let text = drafted(&ECHO.replacen(san, &format!("{san}{}", more.concat()), 1)).unwrap();
     assert!(text.contains("# 1 matcher(s) of its SAN list name no single SPIFFE ID"), "{text}");
     assert!(text.contains("# spiffe://other.org/a is named too"), "{text}");
@@ -117,7 +131,10 @@ fn a_client_goes_by_what_tells_it_apart(#[case] path: &str, #[case] name: &str) 
 #[test]
 fn no_two_go_by_one_name() {
     let mut taken = BTreeSet::from(["nobody".to_owned()]);
-    assert_eq!(["a", "a", "nobody", "a"].map(|name| unique(name, &mut taken)), ["a", "a-2", "nobody-2", "a-3"]);
+    assert_eq!(
+        ["a", "a", "nobody", "a"].map(|name| unique(name, &mut taken)),
+        ["a", "a-2", "nobody-2", "a-3"]
+    );
 }
 
 #[rstest]

@@ -1,5 +1,6 @@
-//! What keeps the private engine's containers on this machine: whatever comes from the cluster's bridge towards another interface, or as a
-//! new connection to this host, is rejected; IPv4 and IPv6. Rejected, not dropped: dropped, whoever dials out hangs until its time-out.
+//! What keeps the private engine's containers on this machine: whatever comes from the cluster's bridge
+//! towards another interface, or as a new connection to this host, is rejected; IPv4 and IPv6. Rejected, not
+//! dropped: dropped, whoever dials out hangs until its time-out.
 //!
 //! The rules lie in two chains of their own. Not for a user's engine: its firewall is the user's.
 
@@ -13,7 +14,8 @@ pub(super) struct Firewall {
     bridge: String,
 }
 
-/// A chain of ours, the built-in chain that goes through it first, and its rules as `iptables -S` prints them.
+/// A chain of ours, the built-in chain that goes through it first, and its rules as `iptables -S` prints
+/// them.
 struct Chain {
     name: String,
     hook: &'static str,
@@ -62,7 +64,10 @@ impl Firewall {
             Chain {
                 name: format!("{bridge}-OUT"),
                 hook: "FORWARD",
-                rules: [format!("{out} -p tcp -j REJECT --reject-with tcp-reset"), format!("{out} -j REJECT --reject-with {reject_with}")],
+                rules: [
+                    format!("{out} -p tcp -j REJECT --reject-with tcp-reset"),
+                    format!("{out} -j REJECT --reject-with {reject_with}"),
+                ],
             },
             Chain {
                 name: format!("{bridge}-IN"),
@@ -102,14 +107,20 @@ fn missing(listing: &str, chains: &[Chain]) -> Option<String> {
     for Chain { name, hook, rules: [tcp, rest] } in chains {
         // Naming a chain makes it, or empties it.
         let jumps = jumps_out(listing, name, hook);
-        let _ = write!(input, ":{name} - [0:0]\n-A {name} {tcp}\n-A {name} {rest}\n{jumps}-I {hook} 1 -j {name}\n");
+        let _ = write!(
+            input,
+            ":{name} - [0:0]\n-A {name} {tcp}\n-A {name} {rest}\n{jumps}-I {hook} 1 -j {name}\n"
+        );
     }
     Some(input + "COMMIT\n")
 }
 
 /// The input for `iptables-restore` that takes out what `listing` shows of ours.
 fn present(listing: &str, chains: &[Chain]) -> Option<String> {
-    let ours: Vec<_> = chains.iter().filter(|chain| listing.lines().any(|line| line == format!("-N {}", chain.name))).collect();
+    let ours: Vec<_> = chains
+        .iter()
+        .filter(|chain| listing.lines().any(|line| line == format!("-N {}", chain.name)))
+        .collect();
     if ours.is_empty() {
         return None;
     }
@@ -157,7 +168,10 @@ mod tests {
     fn a_bare_machine_gets_both_chains_before_all_other_rules() {
         let input = repair(EMPTY).unwrap();
         assert!(input.starts_with("*filter\n:svp0-OUT - [0:0]\n") && input.ends_with("COMMIT\n"), "{input}");
-        assert!(input.contains("\n-I FORWARD 1 -j svp0-OUT\n") && input.contains("\n-I INPUT 1 -j svp0-IN\n"), "{input}");
+        assert!(
+            input.contains("\n-I FORWARD 1 -j svp0-OUT\n") && input.contains("\n-I INPUT 1 -j svp0-IN\n"),
+            "{input}"
+        );
         assert!(!input.contains("-D "), "{input}");
     }
 
@@ -169,7 +183,8 @@ mod tests {
 
     #[test]
     fn a_rule_that_got_before_ours_is_overtaken_again() {
-        let overtaken = RAISED.replace("-A FORWARD -j svp0-OUT\n", "-A FORWARD -j ACCEPT\n-A FORWARD -j svp0-OUT\n");
+        let overtaken =
+            RAISED.replace("-A FORWARD -j svp0-OUT\n", "-A FORWARD -j ACCEPT\n-A FORWARD -j svp0-OUT\n");
         let input = repair(&overtaken).unwrap();
         assert!(input.contains("-D FORWARD -j svp0-OUT\n-I FORWARD 1 -j svp0-OUT\n"), "{input}");
     }

@@ -1,8 +1,8 @@
-//! The container engine that kind needs: the user's, where a docker answers; otherwise, for root on Linux, a private dockerd under the cache
-//! directory, kept for the next run.
+//! The container engine that kind needs: the user's, where a docker answers; otherwise, for root on Linux, a
+//! private dockerd under the cache directory, kept for the next run.
 //!
-//! A user's engine is used as it is: its configuration and its firewall are not touched. Not for building or loading images (`images`),
-//! and not for clusters (`provider`).
+//! A user's engine is used as it is: its configuration and its firewall are not touched. Not for building or
+//! loading images (`images`), and not for clusters (`provider`).
 
 use std::ffi::OsString;
 use std::fmt;
@@ -25,16 +25,23 @@ use private::Private;
 /// The docker network that clusters live on.
 pub const NETWORK: &str = "svidproof";
 
-/// How long an engine that runs may take to answer. A docker that is not there says so at once; one behind ssh takes its time.
+/// How long an engine that runs may take to answer. A docker that is not there says so at once; one behind
+/// ssh takes its time.
 const ANSWER: Duration = Duration::from_secs(15);
 
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    #[error("DOCKER_HOST is {host}, but no docker answers there: {cause}\nhint: start that docker, or unset DOCKER_HOST")]
+    #[error(
+        "DOCKER_HOST is {host}, but no docker answers there: {cause}\nhint: start that docker, or unset DOCKER_HOST"
+    )]
     Unreachable { host: String, cause: Box<EngineError> },
-    #[error("no docker answers ({cause}), and a private engine needs {needs}\nhint: start docker, or set DOCKER_HOST to where one answers")]
+    #[error(
+        "no docker answers ({cause}), and a private engine needs {needs}\nhint: start docker, or set DOCKER_HOST to where one answers"
+    )]
     NotHere { cause: Box<EngineError>, needs: &'static str },
-    #[error("no docker answers, and there is no dockerd for a private engine\nhint: ./scripts/setup installs one")]
+    #[error(
+        "no docker answers, and there is no dockerd for a private engine\nhint: ./scripts/setup installs one"
+    )]
     NoDockerd,
     #[error("the private engine's socket {} is longer than the {limit} bytes of a Unix socket's path\nhint: set XDG_CACHE_HOME to a shorter path", .socket.display())]
     LongPath { socket: PathBuf, limit: usize },
@@ -66,7 +73,9 @@ impl EngineError {
     fn of_wait(error: WaitError<Self>, hint: impl Into<String>) -> Self {
         match error {
             WaitError::Fatal { cause, .. } => cause,
-            WaitError::TimedOut { what, waited, status } => Self::TimedOut { what, seconds: waited.as_secs(), status, hint: hint.into() },
+            WaitError::TimedOut { what, waited, status } => {
+                Self::TimedOut { what, seconds: waited.as_secs(), status, hint: hint.into() }
+            }
         }
     }
 }
@@ -96,7 +105,8 @@ impl Engine {
     }
 }
 
-/// Takes the clusters' network out of the user's engine, where nothing of ours may stay; the last run that uses it does.
+/// Takes the clusters' network out of the user's engine, where nothing of ours may stay; the last run that
+/// uses it does.
 pub async fn remove_network() -> Result<(), EngineError> {
     if !has_network(&docker(None)).await? {
         return Ok(());
@@ -122,7 +132,11 @@ impl fmt::Display for Status {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Users { version, data_root } => {
-                write!(out, "your own docker {version} answers and is used; data root {}", data_root.display())
+                write!(
+                    out,
+                    "your own docker {version} answers and is used; data root {}",
+                    data_root.display()
+                )
             }
             Self::Private { version, pid, containers, host, log } => {
                 write!(
@@ -131,7 +145,9 @@ impl fmt::Display for Status {
                     log.display()
                 )
             }
-            Self::Stopped { dir } => write!(out, "no docker answers; the next run starts a private engine under {}", dir.display()),
+            Self::Stopped { dir } => {
+                write!(out, "no docker answers; the next run starts a private engine under {}", dir.display())
+            }
         }
     }
 }
@@ -148,7 +164,10 @@ impl fmt::Display for Stopped {
         match self {
             Self::NotRunning => write!(out, "no private engine runs"),
             Self::Ended { pid, containers } => {
-                write!(out, "the private engine (process {pid}) ended; {containers} containers were removed from it")
+                write!(
+                    out,
+                    "the private engine (process {pid}) ended; {containers} containers were removed from it"
+                )
             }
         }
     }
@@ -159,9 +178,13 @@ pub async fn ensure(progress: &Progress) -> Result<Engine, EngineError> {
     let private = Private::new();
     let _lock = private.lock().await?;
     let engine = match users(&private).await? {
-        Ok(info) => {
-            Engine { private: false, version: info.server_version, data_root: info.docker_root_dir, network: NETWORK.into(), host: None }
-        }
+        Ok(info) => Engine {
+            private: false,
+            version: info.server_version,
+            data_root: info.docker_root_dir,
+            network: NETWORK.into(),
+            host: None,
+        },
         Err(cause) => {
             let info = private.ensure(progress, cause).await?;
             Engine {
@@ -195,17 +218,25 @@ pub async fn status() -> Result<Status, EngineError> {
     };
     let info = answer(docker(Some(&private.host())), ANSWER).await?;
     let pid = pid.as_raw_nonzero().get();
-    Ok(Status::Private { version: info.server_version, pid, containers: info.containers_running, host: private.host(), log: private.log() })
+    Ok(Status::Private {
+        version: info.server_version,
+        pid,
+        containers: info.containers_running,
+        host: private.host(),
+        log: private.log(),
+    })
 }
 
-/// Ends the private engine and its containers, and takes its firewall rules out. A user's engine is never stopped.
+/// Ends the private engine and its containers, and takes its firewall rules out. A user's engine is never
+/// stopped.
 pub async fn stop() -> Result<Stopped, EngineError> {
     let private = Private::new();
     let _lock = private.lock().await?;
     private.stop().await
 }
 
-/// The user's docker, or why none answers. One that `DOCKER_HOST` names must answer: to go elsewhere silently would surprise.
+/// The user's docker, or why none answers. One that `DOCKER_HOST` names must answer: to go elsewhere silently
+/// would surprise.
 async fn users(private: &Private) -> Result<Result<Info, EngineError>, EngineError> {
     let host = std::env::var_os("DOCKER_HOST").filter(|host| !host.is_empty());
     if host == Some(OsString::from(private.host())) {
@@ -214,7 +245,10 @@ async fn users(private: &Private) -> Result<Result<Info, EngineError>, EngineErr
     match (answer(docker(None), ANSWER).await, host) {
         (Ok(info), _) => Ok(Ok(info)),
         (Err(missing @ EngineError::Tool(ToolError::Missing { .. })), _) => Err(missing),
-        (Err(cause), Some(host)) => Err(EngineError::Unreachable { host: host.to_string_lossy().into_owned(), cause: Box::new(cause) }),
+        (Err(cause), Some(host)) => Err(EngineError::Unreachable {
+            host: host.to_string_lossy().into_owned(),
+            cause: Box::new(cause),
+        }),
         (Err(cause), None) => Ok(Err(cause)),
     }
 }
@@ -224,7 +258,9 @@ fn docker(host: Option<&str>) -> Tool {
     match host {
         None => docker,
         // A Unix socket, whatever else the user's environment says of TLS.
-        Some(host) => docker.env("DOCKER_HOST", host).env_remove("DOCKER_TLS_VERIFY").env_remove("DOCKER_CONTEXT"),
+        Some(host) => {
+            docker.env("DOCKER_HOST", host).env_remove("DOCKER_TLS_VERIFY").env_remove("DOCKER_CONTEXT")
+        }
     }
 }
 
@@ -234,8 +270,7 @@ async fn has_network(docker: &Tool) -> Result<bool, EngineError> {
 }
 
 /// Only this much: an error repeats what was printed.
-const FORMAT: &str =
-    r#"{"ServerVersion":{{json .ServerVersion}},"DockerRootDir":{{json .DockerRootDir}},"ContainersRunning":{{json .ContainersRunning}}}"#;
+const FORMAT: &str = r#"{"ServerVersion":{{json .ServerVersion}},"DockerRootDir":{{json .DockerRootDir}},"ContainersRunning":{{json .ContainersRunning}}}"#;
 
 /// What is needed of `docker info`.
 #[derive(Debug, Deserialize)]
@@ -246,7 +281,8 @@ struct Info {
     containers_running: usize,
 }
 
-/// Asks an engine who it is. A dockerd that is still starting has its socket already and answers once it is ready.
+/// Asks an engine who it is. A dockerd that is still starting has its socket already and answers once it is
+/// ready.
 async fn answer(docker: Tool, limit: Duration) -> Result<Info, EngineError> {
     let ask = docker.args(["info", "--format", FORMAT]);
     let line = ask.line();
@@ -272,7 +308,9 @@ mod tests {
 
     #[test]
     fn an_engine_says_who_it_is() {
-        let info = parse(r#"{"ID":"x","ServerVersion":"20.10.24","DockerRootDir":"/data","ContainersRunning":2}"#).unwrap();
+        let info =
+            parse(r#"{"ID":"x","ServerVersion":"20.10.24","DockerRootDir":"/data","ContainersRunning":2}"#)
+                .unwrap();
         assert_eq!(
             (info.server_version.as_str(), info.docker_root_dir.as_path(), info.containers_running),
             ("20.10.24", Path::new("/data"), 2)
@@ -287,7 +325,13 @@ mod tests {
 
     #[test]
     fn kind_is_told_the_network_and_only_the_private_engines_host() {
-        let users = Engine { private: false, version: "28".into(), data_root: "/d".into(), network: NETWORK.into(), host: None };
+        let users = Engine {
+            private: false,
+            version: "28".into(),
+            data_root: "/d".into(),
+            network: NETWORK.into(),
+            host: None,
+        };
         let network = ("KIND_EXPERIMENTAL_DOCKER_NETWORK".to_owned(), "svidproof".to_owned());
         assert_eq!(users.env(), std::slice::from_ref(&network));
         let private = Engine { private: true, host: Some("unix:///s".into()), ..users };

@@ -1,8 +1,9 @@
-//! The OCI runtime wrapper, `svidproof oci-runtime <runc's arguments>`: takes out of a container's specification the capabilities
-//! that this process itself could never hold, then becomes runc.
+//! The OCI runtime wrapper, `svidproof oci-runtime <runc's arguments>`: takes out of a container's
+//! specification the capabilities that this process itself could never hold, then becomes runc.
 //!
-//! dockerd gives a privileged container every capability that it knows. Where the machine withholds one (`CAP_SYS_RESOURCE` in many
-//! sandboxes), runc cannot apply it and no privileged container, hence no kind node, starts. Not a runtime: runc does the work.
+//! dockerd gives a privileged container every capability that it knows. Where the machine withholds one
+//! (`CAP_SYS_RESOURCE` in many sandboxes), runc cannot apply it and no privileged container, hence no kind
+//! node, starts. Not a runtime: runc does the work.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -56,7 +57,8 @@ const NAMES: [&str; 41] = [
     "CAP_CHECKPOINT_RESTORE",
 ];
 
-/// runc's options that take no value. Every other one takes the next argument, unless written `--option=value`.
+/// runc's options that take no value. Every other one takes the next argument, unless written
+/// `--option=value`.
 const FLAGS: [&str; 14] = [
     "debug",
     "systemd-cgroup",
@@ -110,7 +112,8 @@ fn prepare(args: &[OsString]) -> Result<PathBuf, OciError> {
 fn edit(path: &Path, pointer: &str) -> Result<(), OciError> {
     let file = |doing, path: &Path, source| OciError::File { doing, path: path.to_owned(), source };
     let text = std::fs::read(path).map_err(|e| file("read", path, e))?;
-    let mut json = serde_json::from_slice(&text).map_err(|source| OciError::NotJson { path: path.to_owned(), source })?;
+    let mut json = serde_json::from_slice(&text)
+        .map_err(|source| OciError::NotJson { path: path.to_owned(), source })?;
     let status = std::fs::read_to_string(STATUS).map_err(|e| file("read", Path::new(STATUS), e))?;
     if withhold(&mut json, pointer, bounding_of(&status).ok_or(OciError::NoCapBnd)?) {
         std::fs::write(path, json.to_string()).map_err(|e| file("write", path, e))?;
@@ -125,8 +128,15 @@ pub(super) fn missing() -> Result<Vec<&'static str>, OciError> {
     let bounding = bounding_of(&status).ok_or(OciError::NoCapBnd)?;
     // A capability that the kernel does not know is missing everywhere: that is not withheld.
     let path = "/proc/sys/kernel/cap_last_cap";
-    let last = std::fs::read_to_string(path).map_err(|e| file(path, e))?.trim().parse().unwrap_or(NAMES.len() - 1);
-    Ok(NAMES.iter().enumerate().take(last + 1).filter(|(bit, _)| bounding & (1 << bit) == 0).map(|(_, name)| *name).collect())
+    let last =
+        std::fs::read_to_string(path).map_err(|e| file(path, e))?.trim().parse().unwrap_or(NAMES.len() - 1);
+    Ok(NAMES
+        .iter()
+        .enumerate()
+        .take(last + 1)
+        .filter(|(bit, _)| bounding & (1 << bit) == 0)
+        .map(|(_, name)| *name)
+        .collect())
 }
 
 /// Where runc will read capabilities from.
@@ -147,7 +157,9 @@ fn specification(args: &[OsString]) -> Option<Specification> {
         found.and_then(|(_, value)| value.map(PathBuf::from))
     };
     match command.to_str()? {
-        "create" | "run" => Some(Specification::Container(value("bundle", "b").unwrap_or_default().join("config.json"))),
+        "create" | "run" => {
+            Some(Specification::Container(value("bundle", "b").unwrap_or_default().join("config.json")))
+        }
         "exec" => value("process", "p").map(Specification::Process),
         _ => None,
     }
@@ -183,14 +195,20 @@ fn bounding_of(status: &str) -> Option<u64> {
     u64::from_str_radix(set.trim(), 16).ok()
 }
 
-/// Takes what is not in `bounding` out of every set under `pointer`; whether there was any. A name from a newer kernel is left for runc to judge.
+/// Takes what is not in `bounding` out of every set under `pointer`; whether there was any. A name from a
+/// newer kernel is left for runc to judge.
 fn withhold(json: &mut Value, pointer: &str, bounding: u64) -> bool {
     let held = |name: &Value| {
         let bit = NAMES.iter().position(|known| name == known);
         bit.is_none_or(|bit| bounding & (1 << bit) != 0)
     };
     let mut changed = false;
-    for set in json.pointer_mut(pointer).and_then(Value::as_object_mut).into_iter().flat_map(|sets| sets.values_mut()) {
+    for set in json
+        .pointer_mut(pointer)
+        .and_then(Value::as_object_mut)
+        .into_iter()
+        .flat_map(|sets| sets.values_mut())
+    {
         if let Some(names) = set.as_array_mut() {
             let before = names.len();
             names.retain(held);
@@ -212,7 +230,12 @@ mod tests {
     #[test]
     fn create_names_its_bundle() {
         let expected = Some(Specification::Container("/run/b/config.json".into()));
-        assert_eq!(of("--root /r --log /l/log.json --log-format json --systemd-cgroup create --bundle /run/b --pid-file /p id"), expected);
+        assert_eq!(
+            of(
+                "--root /r --log /l/log.json --log-format json --systemd-cgroup create --bundle /run/b --pid-file /p id"
+            ),
+            expected
+        );
         assert_eq!(of("--root=/r create --pid-file /p --bundle=/run/b id"), expected);
         assert_eq!(of("run -d -b /run/b id"), expected);
     }
@@ -225,7 +248,10 @@ mod tests {
     #[test]
     fn exec_names_its_process_file() {
         let expected = Some(Specification::Process("/tmp/process".into()));
-        assert_eq!(of("--root /r exec --tty --console-socket /s --process /tmp/process --detach --pid-file /p id"), expected);
+        assert_eq!(
+            of("--root /r exec --tty --console-socket /s --process /tmp/process --detach --pid-file /p id"),
+            expected
+        );
         assert_eq!(of("exec -t -p /tmp/process id"), expected);
     }
 
@@ -248,7 +274,10 @@ mod tests {
         assert!(withhold(&mut spec, "/process/capabilities", !(1 << 24)));
         let expected = json!({"bounding": ["CAP_CHOWN"], "effective": ["CAP_OF_NEXT_YEAR"], "ambient": null});
         assert_eq!(spec["process"]["capabilities"], expected);
-        assert!(!withhold(&mut spec, "/process/capabilities", !(1 << 24)), "the second time there is nothing to take");
+        assert!(
+            !withhold(&mut spec, "/process/capabilities", !(1 << 24)),
+            "the second time there is nothing to take"
+        );
     }
 
     #[test]
@@ -258,7 +287,8 @@ mod tests {
 
     #[test]
     fn the_bounding_set_is_read_from_the_status() {
-        let bounding = bounding_of("Name:\tsh\nCapEff:\t0000000000000000\nCapBnd:\t000001fffeffffff\n").unwrap();
+        let bounding =
+            bounding_of("Name:\tsh\nCapEff:\t0000000000000000\nCapBnd:\t000001fffeffffff\n").unwrap();
         assert_eq!((bounding & (1 << 24), bounding & (1 << 21) != 0), (0, true));
         assert_eq!(bounding_of("Name:\tsh\n"), None);
     }

@@ -1,4 +1,5 @@
-//! The private dockerd: where it lives, how it is started, found again and ended. It spawns a containerd of its own.
+//! The private dockerd: where it lives, how it is started, found again and ended. It spawns a containerd of
+//! its own.
 
 use std::fs::{self, File, TryLockError};
 use std::os::fd::OwnedFd;
@@ -23,8 +24,10 @@ const LONGEST_SOCKET: &str = "containerd/containerd.sock.ttrpc";
 const START: Duration = Duration::from_mins(1);
 const STOP: Duration = Duration::from_mins(1);
 
-/// Kernel limits that a Kubernetes node outgrows (each container's runtime and each kubelet watch takes of them), and what suffices.
-const LIMITS: [(&str, u64); 2] = [("/proc/sys/fs/inotify/max_user_instances", 1024), ("/proc/sys/fs/inotify/max_user_watches", 524_288)];
+/// Kernel limits that a Kubernetes node outgrows (each container's runtime and each kubelet watch takes of
+/// them), and what suffices.
+const LIMITS: [(&str, u64); 2] =
+    [("/proc/sys/fs/inotify/max_user_instances", 1024), ("/proc/sys/fs/inotify/max_user_watches", 524_288)];
 
 pub(super) struct Private {
     pub(super) dir: PathBuf,
@@ -45,15 +48,16 @@ impl Private {
         Firewall::of(&self.bridge())
     }
 
-    /// Options of `docker network create`. No masquerading either: what would get past the firewall would leave with an address to which
-    /// nothing comes back.
+    /// Options of `docker network create`. No masquerading either: what would get past the firewall would
+    /// leave with an address to which nothing comes back.
     pub(super) fn bridge_options(&self) -> [String; 4] {
         let name = format!("com.docker.network.bridge.name={}", self.bridge());
         ["--opt".into(), name, "--opt".into(), "com.docker.network.bridge.enable_ip_masquerade=false".into()]
     }
 
-    /// Whatever is sent out of the bridge goes through FORWARD, where it is rejected. Without forwarding on that one interface the kernel would
-    /// drop it silently; and for the whole machine (what dockerd would do) it must not be switched on.
+    /// Whatever is sent out of the bridge goes through FORWARD, where it is rejected. Without forwarding on
+    /// that one interface the kernel would drop it silently; and for the whole machine (what dockerd would
+    /// do) it must not be switched on.
     pub(super) fn forward_to_firewall(&self) -> Result<(), EngineError> {
         let path = PathBuf::from(format!("/proc/sys/net/ipv4/conf/{}/forwarding", self.bridge()));
         fs::write(&path, "1").map_err(EngineError::file("write 1 to", &path))
@@ -98,7 +102,13 @@ impl Private {
             Err(TryLockError::WouldBlock) => Look::NotYet(format!("{} is held", path.display())),
             Err(TryLockError::Error(source)) => Look::Fatal(EngineError::file("lock", &path)(source)),
         };
-        let taken = wait::poll("another svidproof to be done with the engine", START + STOP, Duration::from_millis(50), look).await;
+        let taken = wait::poll(
+            "another svidproof to be done with the engine",
+            START + STOP,
+            Duration::from_millis(50),
+            look,
+        )
+        .await;
         taken.map_err(|e| EngineError::of_wait(e, "`fuser` on that file shows who holds it"))?;
         Ok(file)
     }
@@ -141,11 +151,20 @@ impl Private {
         write(&self.config(), &config.to_string())?;
         // A log of this daemon, not of all before it.
         write(&self.log(), "")?;
-        let started = Tool::new(dockerd).arg("--config-file").arg(self.config()).env("PATH", path_with_sbin()).log(self.log()).detach()?;
+        let started = Tool::new(dockerd)
+            .arg("--config-file")
+            .arg(self.config())
+            .env("PATH", path_with_sbin())
+            .log(self.log())
+            .detach()?;
         let child = Pid::from_raw(started.cast_signed());
         let died = |status: Option<String>| {
             let printed = fs::read_to_string(self.log()).unwrap_or_default();
-            status.map(|status| EngineError::Died { status, tail: tool::last_lines(&printed), log: self.log() })
+            status.map(|status| EngineError::Died {
+                status,
+                tail: tool::last_lines(&printed),
+                log: self.log(),
+            })
         };
         let socket = self.socket();
         let look = async || match died(end_of(child)) {
@@ -156,13 +175,14 @@ impl Private {
         let hint = format!("its log is {}", self.log().display());
         let up = wait::poll("the private dockerd's socket", START, Duration::from_millis(10), look).await;
         up.map_err(|e| EngineError::of_wait(e, hint))?;
-        // The socket is there before the daemon has its containers in order; the answer comes after. After a crash it first ends those that
-        // outlived it, which takes as long as they take to stop.
+        // The socket is there before the daemon has its containers in order; the answer comes after. After a
+        // crash it first ends those that outlived it, which takes as long as they take to stop.
         let answered = answer(docker(Some(&self.host())), START).await;
         answered.map_err(|error| died(end_of(child)).unwrap_or(error))
     }
 
-    /// Takes away what a crash left, and, after a reboot, all of the runtime state: its processes and mounts are gone with the old boot.
+    /// Takes away what a crash left, and, after a reboot, all of the runtime state: its processes and mounts
+    /// are gone with the old boot.
     fn clear_stale(&self) -> Result<(), EngineError> {
         let kernel = Path::new("/proc/sys/kernel/random/boot_id");
         let boot = fs::read_to_string(kernel).map_err(EngineError::file("read", kernel))?;
@@ -173,7 +193,8 @@ impl Private {
         fs::create_dir_all(&run).map_err(EngineError::file("make the directory", &run))?;
         remove(&self.pidfile())?;
         remove(&self.socket())?;
-        // dockerd takes whatever process has this number for its containerd, a zombie too, and waits for it in vain.
+        // dockerd takes whatever process has this number for its containerd, a zombie too, and waits for it
+        // in vain.
         let containerd = self.exec().join("containerd");
         let pidfile = containerd.join("containerd.pid");
         if process(&pidfile, "containerd", "--config", &containerd.join("containerd.toml")).is_none() {
@@ -182,13 +203,15 @@ impl Private {
         write(&noted, &boot)
     }
 
-    /// A copy of this program, for dockerd to call: the program itself may be rebuilt or deleted while the engine runs.
+    /// A copy of this program, for dockerd to call: the program itself may be rebuilt or deleted while the
+    /// engine runs.
     async fn refresh_wrapper(&self, withheld: &[&str]) -> Result<PathBuf, EngineError> {
         let copy = self.dir.join("svidproof");
         // What runs, also where its file has been replaced since.
         let running = Path::new("/proc/self/exe");
         let meta = fs::metadata(running).map_err(EngineError::file("read", running))?;
-        let same = |copy: &fs::Metadata| copy.len() == meta.len() && copy.modified().ok() == meta.modified().ok();
+        let same =
+            |copy: &fs::Metadata| copy.len() == meta.len() && copy.modified().ok() == meta.modified().ok();
         if fs::metadata(&copy).is_ok_and(|copy| same(&copy)) {
             return Ok(copy);
         }
@@ -202,7 +225,10 @@ impl Private {
         let tried = Tool::new(&fresh).args(["oci-runtime", "--version"]).run().await;
         let problem = match tried {
             Ok(output) if output.stdout.starts_with("runc version") => None,
-            Ok(output) => Some(format!("`oci-runtime --version` printed {:?}", output.stdout.lines().next().unwrap_or_default())),
+            Ok(output) => Some(format!(
+                "`oci-runtime --version` printed {:?}",
+                output.stdout.lines().next().unwrap_or_default()
+            )),
             Err(error) => Some(error.to_string()),
         };
         if let Some(problem) = problem {
@@ -213,7 +239,8 @@ impl Private {
                 problem,
             });
         }
-        let dated = meta.modified().and_then(|time| File::options().write(true).open(&fresh)?.set_modified(time));
+        let dated =
+            meta.modified().and_then(|time| File::options().write(true).open(&fresh)?.set_modified(time));
         dated.map_err(EngineError::file("date", &fresh))?;
         fs::rename(&fresh, &copy).map_err(EngineError::file("put in place", &copy))?;
         Ok(copy)
@@ -268,8 +295,12 @@ impl Private {
     }
 
     async fn ended(&self, process: OwnedFd) -> Result<(), EngineError> {
-        let event = |source| EngineError::File { doing: "watch the process of", path: self.pidfile(), source };
-        #[allow(deprecated, reason = "its successor is unsafe; an owned descriptor is what makes this one sound")]
+        let event =
+            |source| EngineError::File { doing: "watch the process of", path: self.pidfile(), source };
+        #[allow(
+            deprecated,
+            reason = "its successor is unsafe; an owned descriptor is what makes this one sound"
+        )]
         let process = AsyncFd::new(process).map_err(event)?;
         let next = async || process.readable().await.map(drop).map_err(event);
         let ended = wait::events("the private dockerd to end", STOP, next, Look::Ready).await;
@@ -292,20 +323,28 @@ fn raise_limits(progress: &Progress) {
     }
 }
 
-fn daemon_json(data: &Path, exec: &Path, pidfile: &Path, host: &str, wrapper: Option<&Path>) -> serde_json::Value {
+fn daemon_json(
+    data: &Path,
+    exec: &Path,
+    pidfile: &Path,
+    host: &str,
+    wrapper: Option<&Path>,
+) -> serde_json::Value {
     let mut config = json!({
         "hosts": [host],
         "group": "root",
         "data-root": data,
         "exec-root": exec,
         "pidfile": pidfile,
-        // The machine's firewall and routing stay as they are. docker-proxy serves published ports; what else is needed, firewall.rs writes.
+        // The machine's firewall and routing stay as they are. docker-proxy serves published ports; what else
+        // is needed, firewall.rs writes.
         "iptables": false,
         "ip6tables": false,
         "ip-forward": false,
         // No default bridge: a container is on the cluster's network, which is shut in, or on none.
         "bridge": "none",
-        // The container's own loopback, where nothing listens: a name that docker does not know is refused without leaving the container.
+        // The container's own loopback, where nothing listens: a name that docker does not know is refused
+        // without leaving the container.
         "dns": ["127.0.0.1"],
         "dns-opts": ["timeout:1", "attempts:1"],
         // Lower would need CAP_SYS_RESOURCE.
@@ -320,7 +359,8 @@ fn daemon_json(data: &Path, exec: &Path, pidfile: &Path, host: &str, wrapper: Op
     config
 }
 
-/// The process that a pidfile names, if it is still the one that wrote it: this program with this configuration.
+/// The process that a pidfile names, if it is still the one that wrote it: this program with this
+/// configuration.
 fn process(pidfile: &Path, program: &str, flag: &str, config: &Path) -> Option<Pid> {
     let number = fs::read_to_string(pidfile).ok()?.trim().parse().ok()?;
     let cmdline = fs::read(format!("/proc/{number}/cmdline")).ok()?;
@@ -333,10 +373,14 @@ fn is_it(cmdline: &[u8], program: &str, flag: &str, config: &Path) -> bool {
     named && words.windows(2).any(|pair| pair == [flag.as_bytes(), config.as_os_str().as_encoded_bytes()])
 }
 
-/// The mount points under `dir` in the text of /proc/<pid>/mountinfo, in the order in which they were mounted.
+/// The mount points under `dir` in the text of /proc/<pid>/mountinfo, in the order in which they were
+/// mounted.
 fn mounts_under(mountinfo: &str, dir: &Path) -> Vec<PathBuf> {
     let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
-    points.map(|point| PathBuf::from(point.replace(r"\040", " "))).filter(|point| point.starts_with(dir)).collect()
+    points
+        .map(|point| PathBuf::from(point.replace(r"\040", " ")))
+        .filter(|point| point.starts_with(dir))
+        .collect()
 }
 
 /// How a child of this process ended, if it did.
@@ -359,7 +403,9 @@ fn write(path: &Path, text: &str) -> Result<(), EngineError> {
 
 fn remove(path: &Path) -> Result<(), EngineError> {
     match fs::remove_file(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(EngineError::file("remove", path)(source)),
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(EngineError::file("remove", path)(source))
+        }
         _ => Ok(()),
     }
 }
@@ -380,13 +426,22 @@ mod tests {
     #[test]
     fn the_daemon_changes_nothing_of_the_machines_network() {
         let config = daemon_json(Path::new("/d"), Path::new("/e"), Path::new("/p"), "unix:///s", None);
-        assert_eq!((&config["iptables"], &config["ip-forward"], &config["bridge"]), (&json!(false), &json!(false), &json!("none")));
+        assert_eq!(
+            (&config["iptables"], &config["ip-forward"], &config["bridge"]),
+            (&json!(false), &json!(false), &json!("none"))
+        );
         assert!(config.get("default-runtime").is_none());
     }
 
     #[test]
     fn the_wrapper_becomes_the_default_runtime() {
-        let config = daemon_json(Path::new("/d"), Path::new("/e"), Path::new("/p"), "unix:///s", Some(Path::new("/w")));
+        let config = daemon_json(
+            Path::new("/d"),
+            Path::new("/e"),
+            Path::new("/p"),
+            "unix:///s",
+            Some(Path::new("/w")),
+        );
         assert_eq!(config["runtimes"]["svidproof"], json!({"path": "/w", "runtimeArgs": ["oci-runtime"]}));
         assert_eq!(config["default-runtime"], "svidproof");
     }
@@ -395,7 +450,8 @@ mod tests {
     fn mounts_of_others_are_not_ours() {
         let mountinfo = "21 1 254:0 / / rw - ext4 /dev/vda rw\n30 21 254:0 /c /my\\040cache/engine/data rw shared:1 - ext4 /dev/vda rw\n\
             31 30 0:40 / /my\\040cache/engine/data/overlay2/x/merged rw - overlay overlay rw\n32 21 0:41 / /my\\040cache/engine-2 rw - tmpfs t rw\n";
-        let expected: Vec<_> = ["data", "data/overlay2/x/merged"].map(|end| Path::new("/my cache/engine").join(end)).into();
+        let expected: Vec<_> =
+            ["data", "data/overlay2/x/merged"].map(|end| Path::new("/my cache/engine").join(end)).into();
         assert_eq!(mounts_under(mountinfo, Path::new("/my cache/engine")), expected);
     }
 

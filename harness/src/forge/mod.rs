@@ -1,5 +1,6 @@
-//! Credentials that are forged on purpose, and the CA that makes that possible: the trust domain's own, held by the harness, so that a
-//! forbidden leaf still chains to the trusted bundle. Not for dialling, nor for what must come of it: the scenario says that.
+//! Credentials that are forged on purpose, and the CA that makes that possible: the trust domain's own, held
+//! by the harness, so that a forbidden leaf still chains to the trusted bundle. Not for dialling, nor for
+//! what must come of it: the scenario says that.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -8,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
 use serde::Deserialize;
 
@@ -29,10 +30,12 @@ fn making(what: &str) -> impl Fn(rcgen::Error) -> ForgeError {
 pub const SOUND: &str = "sound";
 
 /// The recipes, by name.
-pub static RECIPES: LazyLock<BTreeMap<String, Recipe>> =
-    LazyLock::new(|| serde_saphyr::from_str(include_str!("../../../fixtures/credentials/forged.yaml")).unwrap_or_default());
+pub static RECIPES: LazyLock<BTreeMap<String, Recipe>> = LazyLock::new(|| {
+    serde_saphyr::from_str(include_str!("../../../fixtures/credentials/forged.yaml")).unwrap_or_default()
+});
 
-/// How a credential differs from a true X.509-SVID; `fixtures/credentials/forged.yaml` says what each key means.
+/// How a credential differs from a true X.509-SVID; `fixtures/credentials/forged.yaml` says what each key
+/// means.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Recipe {
@@ -105,11 +108,14 @@ impl Authority {
     fn new(trust_domain: &str) -> Result<Self, ForgeError> {
         let failed = making("a CA");
         let key = KeyPair::generate().map_err(&failed)?;
-        let params = signing(&format!("svidproof's CA of {trust_domain}"), &[format!("spiffe://{trust_domain}")]).map_err(&failed)?;
+        let params =
+            signing(&format!("svidproof's CA of {trust_domain}"), &[format!("spiffe://{trust_domain}")])
+                .map_err(&failed)?;
         Ok(Self { certificate: params.self_signed(&key).map_err(&failed)?.pem(), key: key.serialize_pem() })
     }
 
-    /// The trust domain's CA in this folder, made where there is none yet. Its key is for the folder's owner alone.
+    /// The trust domain's CA in this folder, made where there is none yet. Its key is for the folder's owner
+    /// alone.
     pub fn kept(folder: &Path, trust_domain: &str) -> Result<Self, ForgeError> {
         let path = |what: &str| folder.join(format!("{trust_domain}.{what}.pem"));
         let (certificate, key) = (path("ca"), path("ca-key"));
@@ -122,7 +128,8 @@ impl Authority {
             std::fs::create_dir_all(folder).map_err(failed("make the folder", folder))?;
             // The certificate last: where it is, the key is.
             for (path, text) in [(&key, &made.key), (&certificate, &made.certificate)] {
-                let file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
+                let file =
+                    std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
                 file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(failed("write", path))?;
             }
         }
@@ -141,8 +148,14 @@ pub struct Forged {
     pub key: String,
 }
 
-/// Makes a credential like that of the client `path` of `trust_domain`, but for what the recipe says. `None` for one that is not made here.
-pub fn forge(recipe: &Recipe, trust_domain: &str, path: &str, authority: &Authority) -> Result<Option<Forged>, ForgeError> {
+/// Makes a credential like that of the client `path` of `trust_domain`, but for what the recipe says. `None`
+/// for one that is not made here.
+pub fn forge(
+    recipe: &Recipe,
+    trust_domain: &str,
+    path: &str,
+    authority: &Authority,
+) -> Result<Option<Forged>, ForgeError> {
     let rogue = match recipe.signer {
         Signer::Neighbour | Signer::None => return Ok(None),
         Signer::Rogue => Some(Authority::new(trust_domain)?),
@@ -152,11 +165,17 @@ pub fn forge(recipe: &Recipe, trust_domain: &str, path: &str, authority: &Author
     forged.map(Some).map_err(making("a forged credential"))
 }
 
-fn forged(recipe: &Recipe, trust_domain: &str, path: &str, authority: &Authority) -> Result<Forged, rcgen::Error> {
+fn forged(
+    recipe: &Recipe,
+    trust_domain: &str,
+    path: &str,
+    authority: &Authority,
+) -> Result<Forged, rcgen::Error> {
     let mut issuer = authority.issuer()?;
     let mut chain = vec![];
     for number in 1..=recipe.intermediates {
-        let (params, key) = (signing(&format!("svidproof's intermediate {number}"), &[])?, KeyPair::generate()?);
+        let (params, key) =
+            (signing(&format!("svidproof's intermediate {number}"), &[])?, KeyPair::generate()?);
         chain.insert(0, params.signed_by(&key, &issuer)?.pem());
         issuer = Issuer::new(params, key);
     }
@@ -164,7 +183,11 @@ fn forged(recipe: &Recipe, trust_domain: &str, path: &str, authority: &Authority
         chain.clear();
     }
     let (params, key) = (leaf(recipe, trust_domain, path)?, KeyPair::generate()?);
-    let certificate = if recipe.signer == Signer::Itself { params.self_signed(&key)? } else { params.signed_by(&key, &issuer)? };
+    let certificate = if recipe.signer == Signer::Itself {
+        params.self_signed(&key)?
+    } else {
+        params.signed_by(&key, &issuer)?
+    };
     let key = if recipe.key == Key::Another { KeyPair::generate()? } else { key };
     Ok(Forged { chain: certificate.pem() + &chain.concat(), key: key.serialize_pem() })
 }
@@ -172,9 +195,13 @@ fn forged(recipe: &Recipe, trust_domain: &str, path: &str, authority: &Authority
 fn leaf(recipe: &Recipe, trust_domain: &str, path: &str) -> Result<CertificateParams, rcgen::Error> {
     let uris: Vec<_> = recipe.uris.iter().map(|uri| filled_in(uri, trust_domain, path)).collect();
     let mut params = if recipe.ca { signing("svidproof", &uris)? } else { named("svidproof", &uris)? };
-    params
-        .subject_alt_names
-        .extend(recipe.dns.iter().map(|dns| dns.as_str().try_into().map(SanType::DnsName)).collect::<Result<Vec<_>, _>>()?);
+    params.subject_alt_names.extend(
+        recipe
+            .dns
+            .iter()
+            .map(|dns| dns.as_str().try_into().map(SanType::DnsName))
+            .collect::<Result<Vec<_>, _>>()?,
+    );
     params.key_usages.push(KeyUsagePurpose::DigitalSignature);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     if recipe.client_auth {
@@ -195,16 +222,23 @@ fn filled_in(uri: &str, trust_domain: &str, path: &str) -> String {
     let mut short = id.clone();
     let last = short.pop().unwrap_or_default();
     let hex = format!("{:02x}", u32::from(last));
-    [("{id}", &id), ("{domain}", &trust_domain.to_owned()), ("{PATH}", &path.to_uppercase()), ("{short}", &short), ("{hex}", &hex)]
-        .into_iter()
-        .fold(uri.to_owned(), |uri, (name, value)| uri.replace(name, value))
+    [
+        ("{id}", &id),
+        ("{domain}", &trust_domain.to_owned()),
+        ("{PATH}", &path.to_uppercase()),
+        ("{short}", &short),
+        ("{hex}", &hex),
+    ]
+    .into_iter()
+    .fold(uri.to_owned(), |uri, (name, value)| uri.replace(name, value))
 }
 
 fn named(name: &str, uris: &[String]) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
-    params.subject_alt_names = uris.iter().map(|uri| uri.as_str().try_into().map(SanType::URI)).collect::<Result<_, _>>()?;
+    params.subject_alt_names =
+        uris.iter().map(|uri| uri.as_str().try_into().map(SanType::URI)).collect::<Result<_, _>>()?;
     params.use_authority_key_identifier_extension = true;
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = date_time_ymd(2120, 1, 1);

@@ -45,7 +45,10 @@ impl Made {
         roots.add(CertificateDer::from_pem_slice(self.authority.certificate.as_bytes()).unwrap()).unwrap();
         let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build().unwrap();
-        verifier.verify_client_cert(&self.chain[0], &self.chain[1..], UnixTime::now()).map(drop).map_err(|e| e.to_string())
+        verifier
+            .verify_client_cert(&self.chain[0], &self.chain[1..], UnixTime::now())
+            .map(drop)
+            .map_err(|e| e.to_string())
     }
 
     /// Whether the key is the one that the leaf certifies.
@@ -57,7 +60,8 @@ impl Made {
 
 #[test]
 fn the_recipes_are_read() {
-    let read: Result<BTreeMap<String, Recipe>, _> = serde_saphyr::from_str(include_str!("../../../fixtures/credentials/forged.yaml"));
+    let read: Result<BTreeMap<String, Recipe>, _> =
+        serde_saphyr::from_str(include_str!("../../../fixtures/credentials/forged.yaml"));
     assert_eq!(read.unwrap(), *RECIPES);
     assert_eq!(RECIPES[SOUND], Recipe::default());
     let mut others: Vec<_> = RECIPES.iter().filter(|(name, _)| *name != SOUND).collect();

@@ -1,6 +1,8 @@
-//! Image archives as `docker load` and `ctr images import` read them: one tar a layer, a configuration, a manifest.
+//! Image archives as `docker load` and `ctr images import` read them: one tar a layer, a configuration, a
+//! manifest.
 //!
-//! The same content gives the same bytes: entries are sorted, times are 0, owners are numbers. Talks to no engine.
+//! The same content gives the same bytes: entries are sorted, times are 0, owners are numbers. Talks to no
+//! engine.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -59,7 +61,8 @@ impl Tree {
         Ok(())
     }
 
-    /// A whole folder with its modes and owners. Devices, sockets and pipes stay behind: an engine makes its own.
+    /// A whole folder with its modes and owners. Devices, sockets and pipes stay behind: an engine makes its
+    /// own.
     pub(super) fn folder_of(&mut self, path: &str, from: &Path) -> io::Result<()> {
         let below = Path::new(path.trim_matches('/'));
         for item in fs::read_dir(from)? {
@@ -76,23 +79,30 @@ impl Tree {
             } else {
                 continue;
             };
-            self.0.insert(path, Entry { mode: meta.mode() & 0o7777, owner: (meta.uid(), meta.gid()), content });
+            self.0
+                .insert(path, Entry { mode: meta.mode() & 0o7777, owner: (meta.uid(), meta.gid()), content });
         }
         Ok(())
     }
 
     /// The regular files that are to be copied in.
     pub(super) fn copies(&self) -> impl Iterator<Item = &Path> {
-        self.0.values().filter_map(|entry| if let Content::Copy(from) = &entry.content { Some(from.as_path()) } else { None })
+        self.0.values().filter_map(|entry| {
+            if let Content::Copy(from) = &entry.content { Some(from.as_path()) } else { None }
+        })
     }
 
     /// Writes the layer, and the folders above each entry.
     pub(super) fn write(mut self, path: &Path) -> io::Result<Layer> {
-        let above: Vec<_> = self.0.keys().flat_map(|path| path.ancestors().skip(1)).map(Path::to_path_buf).collect();
+        let above: Vec<_> =
+            self.0.keys().flat_map(|path| path.ancestors().skip(1)).map(Path::to_path_buf).collect();
         for folder in above.into_iter().filter(|path| !path.as_os_str().is_empty()) {
             self.0.entry(folder).or_insert(Entry { mode: 0o755, owner: (0, 0), content: Content::Folder });
         }
-        let mut tar = tar::Builder::new(Hashing { to: BufWriter::with_capacity(1 << 20, File::create(path)?), hash: Sha256::new() });
+        let mut tar = tar::Builder::new(Hashing {
+            to: BufWriter::with_capacity(1 << 20, File::create(path)?),
+            hash: Sha256::new(),
+        });
         for (path, entry) in &self.0 {
             let mut header = header(entry.mode, entry.owner);
             match &entry.content {
@@ -145,7 +155,13 @@ pub(super) fn write_image(to: &Path, name: &str, config: &Value, layers: &[Layer
         let size = file.metadata()?.len();
         append(&mut tar, header(0o644, (0, 0)), Path::new(&layer_name(layer)), size, file)?;
     }
-    append(&mut tar, header(0o644, (0, 0)), Path::new("manifest.json"), manifest.len() as u64, manifest.as_bytes())?;
+    append(
+        &mut tar,
+        header(0o644, (0, 0)),
+        Path::new("manifest.json"),
+        manifest.len() as u64,
+        manifest.as_bytes(),
+    )?;
     tar.into_inner()?.flush()
 }
 
@@ -157,7 +173,13 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn append(tar: &mut tar::Builder<impl Write>, mut header: tar::Header, path: &Path, size: u64, from: impl Read) -> io::Result<()> {
+fn append(
+    tar: &mut tar::Builder<impl Write>,
+    mut header: tar::Header,
+    path: &Path,
+    size: u64,
+    from: impl Read,
+) -> io::Result<()> {
     header.set_entry_type(tar::EntryType::Regular);
     header.set_size(size);
     tar.append_data(&mut header, path, from)
@@ -224,12 +246,27 @@ mod tests {
         let entries: Vec<_> = read
             .entries()
             .unwrap()
-            .map(|entry| entry.map(|entry| (entry.path().unwrap().display().to_string(), entry.header().mode().unwrap())).unwrap())
+            .map(|entry| {
+                entry
+                    .map(|entry| {
+                        (entry.path().unwrap().display().to_string(), entry.header().mode().unwrap())
+                    })
+                    .unwrap()
+            })
             .collect();
-        let expected =
-            [("etc", 0o755), ("etc/name", 0o644), ("opt", 0o755), ("opt/bin", 0o755), ("opt/bin/program", 0o755), ("tmp", 0o1777)];
+        let expected = [
+            ("etc", 0o755),
+            ("etc/name", 0o644),
+            ("opt", 0o755),
+            ("opt/bin", 0o755),
+            ("opt/bin/program", 0o755),
+            ("tmp", 0o1777),
+        ];
         assert_eq!(entries[..6], expected.map(|(path, mode)| (path.to_owned(), mode)));
-        assert_eq!(entries[6..].iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(), ["usr", "usr/bin", "usr/bin/program"]);
+        assert_eq!(
+            entries[6..].iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(),
+            ["usr", "usr/bin", "usr/bin/program"]
+        );
     }
 
     #[test]

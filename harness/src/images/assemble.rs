@@ -1,4 +1,5 @@
-//! From parts to images: which file of which part goes where in an image, and the shared libraries that it needs.
+//! From parts to images: which file of which part goes where in an image, and the shared libraries that it
+//! needs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -36,8 +37,15 @@ impl<'a> Made<'a> {
 
     /// The digest of all that an image is made of.
     pub(super) fn image_key(&self, image: &Image) -> Result<String, ImagesError> {
-        let mut key = Key::new("image").text(&image.name).texts(image.links.iter().flat_map(|(path, to)| [path, to]));
-        key = key.text("folders").texts(&image.folders).text("entrypoint").texts(&image.entrypoint).text("command").texts(&image.command);
+        let mut key =
+            Key::new("image").text(&image.name).texts(image.links.iter().flat_map(|(path, to)| [path, to]));
+        key = key
+            .text("folders")
+            .texts(&image.folders)
+            .text("entrypoint")
+            .texts(&image.entrypoint)
+            .text("command")
+            .texts(&image.command);
         key = key.text("user").text(&image.user).text(&image.working_folder);
         if image.shared_libraries {
             key = key.text(&self.part(&self.declaration.debian.part)?.content()?);
@@ -46,22 +54,35 @@ impl<'a> Made<'a> {
     }
 
     pub(super) fn node_key(&self) -> Result<String, ImagesError> {
-        let Node { files, text, links, folders, environment, entrypoint, stop_signal, upstream: _ } = &self.declaration.node;
+        let Node { files, text, links, folders, environment, entrypoint, stop_signal, upstream: _ } =
+            &self.declaration.node;
         let key = Key::new("node").text(&self.part(&self.declaration.debian.part)?.content()?);
         let pairs = text.iter().chain(links).chain(environment).flat_map(|(path, value)| [path, value]);
-        let key = key.texts(pairs).text("folders").texts(folders).text("entrypoint").texts(entrypoint).text(stop_signal);
+        let key = key
+            .texts(pairs)
+            .text("folders")
+            .texts(folders)
+            .text("entrypoint")
+            .texts(entrypoint)
+            .text(stop_signal);
         Ok(self.files_key(key, files)?.finish())
     }
 
     /// Writes an image's archive. `scratch` takes its layers meanwhile.
-    pub(super) async fn write_image(&self, image: &Image, scratch: &Path, to: &Path) -> Result<(), ImagesError> {
+    pub(super) async fn write_image(
+        &self,
+        image: &Image,
+        scratch: &Path,
+        to: &Path,
+    ) -> Result<(), ImagesError> {
         let mut tree = self.tree(&image.files, &image.links, &image.folders)?;
         if image.shared_libraries {
             self.add_libraries(&mut tree).await?;
         }
         let labels = json!({LABEL: "image", KEY_LABEL: self.image_key(image)?});
         let mut config = Map::from_iter([("Env".to_owned(), json!([PATH])), ("Labels".to_owned(), labels)]);
-        let mut set = |name: &str, value: Value, given: bool| given.then(|| config.insert(name.to_owned(), value));
+        let mut set =
+            |name: &str, value: Value, given: bool| given.then(|| config.insert(name.to_owned(), value));
         set("Entrypoint", json!(image.entrypoint), !image.entrypoint.is_empty());
         set("Cmd", json!(image.command), !image.command.is_empty());
         set("User", json!(image.user), !image.user.is_empty());
@@ -82,7 +103,10 @@ impl<'a> Made<'a> {
         for (path, text) in &node.text {
             own.text(path, text.clone(), false);
         }
-        let environment: Vec<_> = [PATH.to_owned()].into_iter().chain(node.environment.iter().map(|(k, v)| format!("{k}={v}"))).collect();
+        let environment: Vec<_> = [PATH.to_owned()]
+            .into_iter()
+            .chain(node.environment.iter().map(|(k, v)| format!("{k}={v}")))
+            .collect();
         let config = json!({
             "Env": environment, "Entrypoint": node.entrypoint, "StopSignal": node.stop_signal, "Labels": {LABEL: "node"},
         });
@@ -125,12 +149,19 @@ impl<'a> Made<'a> {
     /// A file of the declaration's folder, versions filled in, and whether it is executable.
     fn own_file(&self, source: &str) -> Result<(String, bool), ImagesError> {
         let path = self.declaration.folder.join(source);
-        let read = || Ok((fs::read_to_string(&path)?, fs::metadata(&path)?.permissions().mode() & 0o111 != 0));
-        let (text, executable) = read().map_err(|source| ImagesError::File { what: "read", path: path.clone(), source })?;
+        let read =
+            || Ok((fs::read_to_string(&path)?, fs::metadata(&path)?.permissions().mode() & 0o111 != 0));
+        let (text, executable) =
+            read().map_err(|source| ImagesError::File { what: "read", path: path.clone(), source })?;
         Ok((fill(&text, &self.declaration.versions), executable))
     }
 
-    fn tree(&self, files: &BTreeMap<String, String>, links: &BTreeMap<String, String>, folders: &[String]) -> Result<Tree, ImagesError> {
+    fn tree(
+        &self,
+        files: &BTreeMap<String, String>,
+        links: &BTreeMap<String, String>,
+        folders: &[String],
+    ) -> Result<Tree, ImagesError> {
         let mut tree = Tree::default();
         for path in folders {
             tree.folder(path);
@@ -145,35 +176,46 @@ impl<'a> Made<'a> {
                 continue;
             }
             let from = self.path(source)?;
-            let put = if source.ends_with('/') { tree.folder_of(path, &from) } else { tree.file(path, &from) };
+            let put =
+                if source.ends_with('/') { tree.folder_of(path, &from) } else { tree.file(path, &from) };
             put.map_err(|source| ImagesError::File { what: "read", path: from, source })?;
         }
         Ok(tree)
     }
 
-    /// Adds what the Debian root's dynamic linker loads for the tree's programs. It runs outside of that root, so nothing of this machine's gets in.
+    /// Adds what the Debian root's dynamic linker loads for the tree's programs. It runs outside of that
+    /// root, so nothing of this machine's gets in.
     async fn add_libraries(&self, tree: &mut Tree) -> Result<(), ImagesError> {
         let root = &self.part(&self.declaration.debian.part)?.dir;
-        let linker = ["lib64/ld-linux-x86-64.so.2", "lib/ld-linux-aarch64.so.1"].into_iter().find(|path| root.join(path).exists());
+        let linker = ["lib64/ld-linux-x86-64.so.2", "lib/ld-linux-aarch64.so.1"]
+            .into_iter()
+            .find(|path| root.join(path).exists());
         let linker = linker.ok_or_else(|| ImagesError::File {
             what: "find a dynamic linker in",
             path: root.clone(),
             source: io::ErrorKind::NotFound.into(),
         })?;
         let folder = format!("lib/{}-linux-gnu", std::env::consts::ARCH);
-        let mut found: BTreeMap<String, PathBuf> = BTreeMap::from([(format!("/{linker}"), root.join(linker))]);
+        let mut found: BTreeMap<String, PathBuf> =
+            BTreeMap::from([(format!("/{linker}"), root.join(linker))]);
         let copies: Vec<_> = tree.copies().map(Path::to_path_buf).collect();
         for path in copies.into_iter().filter(|path| is_dynamic(path)) {
             let libraries = root.join(&folder);
-            let tool = Tool::new(root.join(linker)).arg("--library-path").arg(&libraries).arg("--list").arg(&path);
-            for library in loaded(&tool.run().await?.stdout).filter(|library| library.starts_with(&libraries)) {
+            let tool =
+                Tool::new(root.join(linker)).arg("--library-path").arg(&libraries).arg("--list").arg(&path);
+            for library in loaded(&tool.run().await?.stdout).filter(|library| library.starts_with(&libraries))
+            {
                 if let Some(name) = library.file_name() {
                     found.insert(format!("/{folder}/{}", name.to_string_lossy()), library);
                 }
             }
         }
         for (path, from) in found {
-            tree.file(&path, &from).map_err(|source| ImagesError::File { what: "read", path: from, source })?;
+            tree.file(&path, &from).map_err(|source| ImagesError::File {
+                what: "read",
+                path: from,
+                source,
+            })?;
         }
         Ok(())
     }
@@ -181,19 +223,28 @@ impl<'a> Made<'a> {
 
 /// The paths in `name => /path (0x…)`, one a line.
 fn loaded(listed: &str) -> impl Iterator<Item = PathBuf> {
-    listed.lines().filter_map(|line| Some(PathBuf::from(line.split_once(" => ")?.1.split_whitespace().next()?)))
+    listed
+        .lines()
+        .filter_map(|line| Some(PathBuf::from(line.split_once(" => ")?.1.split_whitespace().next()?)))
 }
 
-/// Whether the linker has work to do: an ELF file that is no static program is good enough, the linker says if not.
+/// Whether the linker has work to do: an ELF file that is no static program is good enough, the linker says
+/// if not.
 fn is_dynamic(path: &Path) -> bool {
     let Ok(bytes) = read_start(path) else { return false };
     // A program header of type PT_INTERP (3), or a shared object's PT_DYNAMIC (2).
     let number = |at: usize, size: usize| -> Option<usize> {
-        bytes.get(at..at + size)?.iter().rev().try_fold(0_usize, |sum, byte| sum.checked_mul(256)?.checked_add((*byte).into()))
+        bytes
+            .get(at..at + size)?
+            .iter()
+            .rev()
+            .try_fold(0_usize, |sum, byte| sum.checked_mul(256)?.checked_add((*byte).into()))
     };
     let headers = || -> Option<bool> {
         let (first, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
-        Some((0..count).filter_map(|index| number(first + index * size, 4)).any(|kind| kind == 3 || kind == 2))
+        Some(
+            (0..count).filter_map(|index| number(first + index * size, 4)).any(|kind| kind == 3 || kind == 2),
+        )
     };
     bytes.starts_with(b"\x7fELF\x02\x01") && headers().unwrap_or(false)
 }
@@ -221,7 +272,10 @@ mod tests {
     #[test]
     fn the_linkers_list_is_read() {
         let listed = "\tlinux-vdso.so.1 (0x00007f)\n\tlibz.so.1 => /r/lib/libz.so.1 (0x00007f)\n\t/lib64/ld.so => /r/ld.so (0x0)\n";
-        assert_eq!(loaded(listed).collect::<Vec<_>>(), [Path::new("/r/lib/libz.so.1"), Path::new("/r/ld.so")]);
+        assert_eq!(
+            loaded(listed).collect::<Vec<_>>(),
+            [Path::new("/r/lib/libz.so.1"), Path::new("/r/ld.so")]
+        );
     }
 
     #[test]

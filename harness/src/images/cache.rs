@@ -1,6 +1,8 @@
-//! The content-addressed cache on disk: a folder's or file's name carries the digest of all that went into it.
+//! The content-addressed cache on disk: a folder's or file's name carries the digest of all that went into
+//! it.
 //!
-//! Things are made below `tmp/` and renamed to their place when they are whole, so what is in its place is whole. One process builds at a time.
+//! Things are made below `tmp/` and renamed to their place when they are whole, so what is in its place is
+//! whole. One process builds at a time.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -39,10 +41,18 @@ impl Key {
     /// A file's content, or that of all files below a folder, with their names.
     pub(super) fn path(mut self, path: &Path) -> Result<Self, ImagesError> {
         let mut files = vec![];
-        files_below(path, &mut files).map_err(|source| ImagesError::File { what: "read", path: path.into(), source })?;
+        files_below(path, &mut files).map_err(|source| ImagesError::File {
+            what: "read",
+            path: path.into(),
+            source,
+        })?;
         files.sort();
         for file in files {
-            let content = fs::read(&file).map_err(|source| ImagesError::File { what: "read", path: file.clone(), source })?;
+            let content = fs::read(&file).map_err(|source| ImagesError::File {
+                what: "read",
+                path: file.clone(),
+                source,
+            })?;
             self = self.text(&file.strip_prefix(path).unwrap_or(&file).to_string_lossy());
             self.0.update((content.len() as u64).to_le_bytes());
             self.0.update(content);
@@ -124,7 +134,8 @@ impl Cache {
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             progress.note("images: waiting for another svidproof that builds them");
             let waiting = file.try_clone().map_err(failed)?;
-            let locked = tokio::task::spawn_blocking(move || flock(waiting, FlockOperation::LockExclusive)).await;
+            let locked =
+                tokio::task::spawn_blocking(move || flock(waiting, FlockOperation::LockExclusive)).await;
             locked.map_err(|e| failed(io::Error::other(e)))?.map_err(|e| failed(e.into()))?;
         }
         remove(&self.root.join("tmp"))?;
@@ -135,7 +146,11 @@ impl Cache {
     pub(super) fn scratch(&self, name: &str) -> Result<PathBuf, ImagesError> {
         let path = self.root.join("tmp").join(name);
         remove(&path)?;
-        fs::create_dir_all(&path).map_err(|source| ImagesError::File { what: "create", path: path.clone(), source })?;
+        fs::create_dir_all(&path).map_err(|source| ImagesError::File {
+            what: "create",
+            path: path.clone(),
+            source,
+        })?;
         Ok(path)
     }
 
@@ -173,7 +188,9 @@ pub(super) fn remove(path: &Path) -> Result<(), ImagesError> {
         Err(e) => Err(e),
     };
     match removed {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(ImagesError::File { what: "remove", path: path.into(), source }),
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(ImagesError::File { what: "remove", path: path.into(), source })
+        }
         _ => Ok(()),
     }
 }

@@ -1,4 +1,5 @@
-//! `fixtures/images/images.yaml`, typed, with every version filled in. Reads the declaration and the `go.mod` files beside it; builds nothing.
+//! `fixtures/images/images.yaml`, typed, with every version filled in. Reads the declaration and the `go.mod`
+//! files beside it; builds nothing.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -127,7 +128,8 @@ impl Declaration {
         let bad = |problem: String| ImagesError::Declaration { path: path.clone(), problem };
         let raw: Self = serde_saphyr::from_str(&text).map_err(|e| bad(e.to_string()))?;
         let versions = raw.versions(&folder)?;
-        let mut this: Self = serde_saphyr::from_str(&fill(&text, &versions)).map_err(|e| bad(e.to_string()))?;
+        let mut this: Self =
+            serde_saphyr::from_str(&fill(&text, &versions)).map_err(|e| bad(e.to_string()))?;
         this.versions = versions;
         this.root = root.into();
         this.folder = folder;
@@ -152,7 +154,10 @@ impl Declaration {
             let path = folder.join(&go.part).join("go.mod");
             let version = required(&read(&path)?, &go.module).ok_or_else(|| ImagesError::Declaration {
                 path: path.clone(),
-                problem: format!("it does not require {}\nhint: `go get {}@VERSION` in its folder", go.module, go.module),
+                problem: format!(
+                    "it does not require {}\nhint: `go get {}@VERSION` in its folder",
+                    go.module, go.module
+                ),
             })?;
             versions.insert(go.part.clone(), version);
         }
@@ -180,7 +185,10 @@ impl Declaration {
             let Some(part) = part_of(source) else { continue };
             let Some(programs) = parts.get(part) else {
                 let known: Vec<_> = parts.keys().copied().collect();
-                return Err(format!("{source}: there is no part `{part}`; the parts are {}", known.join(", ")));
+                return Err(format!(
+                    "{source}: there is no part `{part}`; the parts are {}",
+                    known.join(", ")
+                ));
             };
             let program = source[part.len()..].trim_start_matches('/');
             if programs.as_ref().is_some_and(|programs| !programs.iter().any(|known| *known == program)) {
@@ -216,7 +224,11 @@ fn required(go_mod: &str, module: &str) -> Option<String> {
 }
 
 fn read(path: &Path) -> Result<String, ImagesError> {
-    std::fs::read_to_string(path).map_err(|source| ImagesError::File { what: "read", path: path.into(), source })
+    std::fs::read_to_string(path).map_err(|source| ImagesError::File {
+        what: "read",
+        path: path.into(),
+        source,
+    })
 }
 
 #[cfg(test)]
@@ -234,7 +246,10 @@ mod tests {
     #[test]
     fn versions_are_filled_in_and_other_braces_stay() {
         let versions = BTreeMap::from([("k".to_owned(), "1.36.3".to_owned())]);
-        assert_eq!(fill("v{k} {k.major}.{k.minor} {print $3} {other}", &versions), "v1.36.3 1.36 {print $3} {other}");
+        assert_eq!(
+            fill("v{k} {k.major}.{k.minor} {print $3} {other}", &versions),
+            "v1.36.3 1.36 {print $3} {other}"
+        );
     }
 
     #[test]
@@ -242,8 +257,16 @@ mod tests {
         let declaration = Declaration::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap();
         let names: Vec<_> = declaration.images.iter().map(|image| image.name.as_str()).collect();
         let kubernetes = &declaration.versions["kubernetes"];
-        assert!(names.contains(&format!("registry.k8s.io/kube-apiserver:v{kubernetes}").as_str()), "{names:?}");
-        let apps: Vec<_> = declaration.images.iter().filter(|image| declaration.is_app(image)).map(|image| image.name.as_str()).collect();
+        assert!(
+            names.contains(&format!("registry.k8s.io/kube-apiserver:v{kubernetes}").as_str()),
+            "{names:?}"
+        );
+        let apps: Vec<_> = declaration
+            .images
+            .iter()
+            .filter(|image| declaration.is_app(image))
+            .map(|image| image.name.as_str())
+            .collect();
         assert_eq!(apps, ["svidproof/probe:dev", "svidproof/symbank:dev", "svidproof/echo:dev"]);
     }
 
@@ -253,8 +276,16 @@ mod tests {
         let mut declaration = Declaration::load(&root).unwrap();
         declaration.images[0].files.insert("/x".into(), "kubernetes/kube-nonsense".into());
         let error = declaration.check().unwrap_err();
-        assert_eq!(error, "kubernetes/kube-nonsense: the part `kubernetes` declares no program `kube-nonsense`");
+        assert_eq!(
+            error,
+            "kubernetes/kube-nonsense: the part `kubernetes` declares no program `kube-nonsense`"
+        );
         declaration.images[0].files.insert("/x".into(), "nonsense/x".into());
-        assert!(declaration.check().unwrap_err().starts_with("nonsense/x: there is no part `nonsense`; the parts are apps,"));
+        assert!(
+            declaration
+                .check()
+                .unwrap_err()
+                .starts_with("nonsense/x: there is no part `nonsense`; the parts are apps,")
+        );
     }
 }

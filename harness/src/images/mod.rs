@@ -1,7 +1,9 @@
-//! Programs and images: builds what `fixtures/images/images.yaml` declares from package registries, into a content-addressed cache.
+//! Programs and images: builds what `fixtures/images/images.yaml` declares from package registries, into a
+//! content-addressed cache.
 //!
-//! The way through: parts (programs, a Debian root) are built side by side; images are assembled from them without an engine; the node image
-//! is loaded into the engine, and its containerd fills the store that nodes get hard links to. Nothing here starts a cluster.
+//! The way through: parts (programs, a Debian root) are built side by side; images are assembled from them
+//! without an engine; the node image is loaded into the engine, and its containerd fills the store that nodes
+//! get hard links to. Nothing here starts a cluster.
 
 mod archive;
 mod assemble;
@@ -92,7 +94,8 @@ pub struct Images {
     pub source: Source,
     /// The docker image that kind makes nodes of.
     pub node: String,
-    /// The containerd store for [`link_store`]; none where the node image holds its images itself, or pulls them.
+    /// The containerd store for [`link_store`]; none where the node image holds its images itself, or pulls
+    /// them.
     pub store: Option<PathBuf>,
     /// Archives that a new node must still be given (`kind load image-archive`).
     pub load: Vec<PathBuf>,
@@ -114,7 +117,12 @@ pub struct Cached {
 }
 
 /// Makes everything that a cluster needs, or finds it made.
-pub async fn build(root: &Path, engine: &Engine, source: Source, progress: &Progress) -> Result<Images, ImagesError> {
+pub async fn build(
+    root: &Path,
+    engine: &Engine,
+    source: Source,
+    progress: &Progress,
+) -> Result<Images, ImagesError> {
     let declaration = Declaration::load(root)?;
     let source = if source == Source::Auto { choose(progress).await } else { source };
     let cache = Cache::at(crate::sys::dirs::cache());
@@ -124,12 +132,25 @@ pub async fn build(root: &Path, engine: &Engine, source: Source, progress: &Prog
     let jobs = Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from));
     try_join_all(parts.iter().map(|part| part.build(&declaration, &cache, &jobs, progress))).await?;
 
-    let build = Build { declaration: &declaration, cache: &cache, engine, progress, made: Made::new(&declaration, &parts) };
+    let build = Build {
+        declaration: &declaration,
+        cache: &cache,
+        engine,
+        progress,
+        made: Made::new(&declaration, &parts),
+    };
     let bin = build.bin(&parts)?;
     let versions = declaration.versions.clone();
     if source == Source::Upstream {
         let load = build.app_archives().await?;
-        return Ok(Images { source, node: declaration.node.upstream.clone(), store: None, load, bin, versions });
+        return Ok(Images {
+            source,
+            node: declaration.node.upstream.clone(),
+            store: None,
+            load,
+            bin,
+            versions,
+        });
     }
     let keys = build.keys()?;
     let node = build.node(&keys).await?;
@@ -141,12 +162,20 @@ pub async fn build(root: &Path, engine: &Engine, source: Source, progress: &Prog
     Ok(Images { source, node, store: None, load: vec![], bin, versions })
 }
 
-/// Gives the engine itself declared images, for containers beside any cluster. One that it has already, made of the same, stays.
-pub async fn load(root: &Path, engine: &Engine, names: &[String], source: Source, progress: &Progress) -> Result<(), ImagesError> {
+/// Gives the engine itself declared images, for containers beside any cluster. One that it has already, made
+/// of the same, stays.
+pub async fn load(
+    root: &Path,
+    engine: &Engine,
+    names: &[String],
+    source: Source,
+    progress: &Progress,
+) -> Result<(), ImagesError> {
     let declaration = Declaration::load(root)?;
     let image = |name: &String| {
         let found = declaration.images.iter().find(|image| image.name == *name);
-        let declared = || declaration.images.iter().map(|image| image.name.as_str()).collect::<Vec<_>>().join(", ");
+        let declared =
+            || declaration.images.iter().map(|image| image.name.as_str()).collect::<Vec<_>>().join(", ");
         found.ok_or_else(|| ImagesError::NotDeclared { name: name.clone(), declared: declared() })
     };
     let images: Vec<_> = names.iter().map(image).collect::<Result<_, _>>()?;
@@ -155,7 +184,8 @@ pub async fn load(root: &Path, engine: &Engine, names: &[String], source: Source
     let _lock = cache.lock(progress).await?;
     let log = cache.log("images-load");
     remove(&log)?;
-    let (pulled, built): (Vec<_>, Vec<_>) = images.into_iter().partition(|image| source == Source::Upstream && !declaration.is_app(image));
+    let (pulled, built): (Vec<_>, Vec<_>) =
+        images.into_iter().partition(|image| source == Source::Upstream && !declaration.is_app(image));
     for image in pulled {
         if !store::has(engine, &image.name).await {
             let step = progress.part(format!("pull {}", image.name));
@@ -169,7 +199,9 @@ pub async fn load(root: &Path, engine: &Engine, names: &[String], source: Source
     let compilers = Compilers::find().await?;
     let parts = parts::plan(&declaration, &compilers, &cache, true)?;
     let jobs = Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from));
-    let needed = parts.iter().filter(|part| built.iter().any(|image| declaration.parts_of(image).any(|name| name == part.name)));
+    let needed = parts
+        .iter()
+        .filter(|part| built.iter().any(|image| declaration.parts_of(image).any(|name| name == part.name)));
     try_join_all(needed.map(|part| part.build(&declaration, &cache, &jobs, progress))).await?;
     let made = Made::new(&declaration, &parts);
     for image in built {
@@ -187,7 +219,8 @@ pub async fn load(root: &Path, engine: &Engine, names: &[String], source: Source
     Ok(())
 }
 
-/// A program that the last build made, at a path that stays: for who builds no images (another provider's cluster, a script).
+/// A program that the last build made, at a path that stays: for who builds no images (another provider's
+/// cluster, a script).
 pub fn tool(name: &str) -> Option<PathBuf> {
     Some(Cache::at(crate::sys::dirs::cache()).tools().join(name)).filter(|path| path.exists())
 }
@@ -204,7 +237,11 @@ pub async fn list(root: &Path) -> Result<Vec<Cached>, ImagesError> {
     let needed = needed(&declaration, &cache).await?;
     let mut seen = BTreeSet::new();
     let entry = |path: PathBuf| {
-        let bytes = cache::bytes(&path, &mut seen).map_err(|source| ImagesError::File { what: "read", path: path.clone(), source })?;
+        let bytes = cache::bytes(&path, &mut seen).map_err(|source| ImagesError::File {
+            what: "read",
+            path: path.clone(),
+            source,
+        })?;
         let name = path.strip_prefix(&cache.root).unwrap_or(&path).display().to_string();
         Ok(Cached { name, bytes, current: needed.paths.contains(&path) })
     };
@@ -253,7 +290,8 @@ async fn needed(declaration: &Declaration, cache: &Cache) -> Result<Needed, Imag
 
 /// An error and what is behind it, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |cause| cause.source()).fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    std::iter::successors(error.source(), |cause| cause.source())
+        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// `upstream` where the registry answers in time as a registry does: with 200, or with 401 and a challenge.
@@ -261,8 +299,17 @@ async fn choose(progress: &Progress) -> Source {
     let no_answer = || format!("no answer within {} s", ANSWER.as_secs());
     let asked = async {
         let client = reqwest::Client::builder().timeout(ANSWER).build().map_err(|e| e.to_string())?;
-        let status = client.get(REGISTRY).send().await.map_err(|e| if e.is_timeout() { no_answer() } else { chain(&e) })?.status();
-        if status.is_success() || status == reqwest::StatusCode::UNAUTHORIZED { Ok(()) } else { Err(format!("it answered {status}")) }
+        let status = client
+            .get(REGISTRY)
+            .send()
+            .await
+            .map_err(|e| if e.is_timeout() { no_answer() } else { chain(&e) })?
+            .status();
+        if status.is_success() || status == reqwest::StatusCode::UNAUTHORIZED {
+            Ok(())
+        } else {
+            Err(format!("it answered {status}"))
+        }
     };
     let answer: Result<(), String> = match tokio::time::timeout(ANSWER, asked).await {
         Ok(answer) => answer,
@@ -274,7 +321,9 @@ async fn choose(progress: &Progress) -> Source {
             Source::Upstream
         }
         Err(why) => {
-            progress.note(&format!("images: building from package registries (--images packages); {REGISTRY}: {why}"));
+            progress.note(&format!(
+                "images: building from package registries (--images packages); {REGISTRY}: {why}"
+            ));
             Source::Packages
         }
     }
@@ -302,7 +351,9 @@ impl Keys {
 }
 
 fn bin_of(cache: &Cache, declaration: &Declaration, parts: &[parts::Part<'_>]) -> PathBuf {
-    let tools = |part: &&parts::Part<'_>| declaration.tools.iter().any(|tool| declaration::part_of(tool) == Some(part.name));
+    let tools = |part: &&parts::Part<'_>| {
+        declaration.tools.iter().any(|tool| declaration::part_of(tool) == Some(part.name))
+    };
     let keys = parts.iter().filter(tools).map(|part| part.key.as_str());
     cache.bin(&Key::new("bin").texts(&declaration.tools).texts(keys).finish())
 }
@@ -329,7 +380,11 @@ impl Build<'_> {
             for tool in &self.declaration.tools {
                 let from = self.made.path(tool)?;
                 let to = made.join(from.file_name().unwrap_or_default());
-                fs::hard_link(&from, &to).map_err(|source| ImagesError::File { what: "link", path: from, source })?;
+                fs::hard_link(&from, &to).map_err(|source| ImagesError::File {
+                    what: "link",
+                    path: from,
+                    source,
+                })?;
             }
             Cache::keep(&made, &bin)?;
         }
@@ -382,7 +437,10 @@ impl Build<'_> {
         if !base.exists() {
             self.fill("image store", None, &base, node, |image| !self.declaration.is_app(image)).await?;
         }
-        self.fill("image store, own programs", Some(&base), &store, node, |image| self.declaration.is_app(image)).await?;
+        self.fill("image store, own programs", Some(&base), &store, node, |image| {
+            self.declaration.is_app(image)
+        })
+        .await?;
         Ok(store)
     }
 

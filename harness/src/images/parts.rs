@@ -1,4 +1,5 @@
-//! One part at a time: what goes into its key, and how it is made from a package registry. Which parts there are, and when, is `mod.rs`'s.
+//! One part at a time: what goes into its key, and how it is made from a package registry. Which parts there
+//! are, and when, is `mod.rs`'s.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -52,7 +53,8 @@ impl Compilers {
     }
 }
 
-/// The parts that a declaration needs, the longest builds first. Without `all`, only the tools and this workspace's own programs.
+/// The parts that a declaration needs, the longest builds first. Without `all`, only the tools and this
+/// workspace's own programs.
 pub(super) fn plan<'a>(
     declaration: &'a Declaration,
     compilers: &Compilers,
@@ -61,8 +63,11 @@ pub(super) fn plan<'a>(
 ) -> Result<Vec<Part<'a>>, ImagesError> {
     let mut recipes = vec![];
     for go in &declaration.go {
-        let wanted = |program: &str| all || declaration.tools.iter().any(|tool| *tool == format!("{}/{program}", go.part));
-        let programs: BTreeMap<_, _> = go.programs.iter().map(|(name, package)| (name.as_str(), package.as_str())).collect();
+        let wanted = |program: &str| {
+            all || declaration.tools.iter().any(|tool| *tool == format!("{}/{program}", go.part))
+        };
+        let programs: BTreeMap<_, _> =
+            go.programs.iter().map(|(name, package)| (name.as_str(), package.as_str())).collect();
         let programs: BTreeMap<_, _> = programs.into_iter().filter(|(name, _)| wanted(name)).collect();
         if !programs.is_empty() {
             recipes.push(Recipe::Go(go, programs));
@@ -78,21 +83,39 @@ pub(super) fn plan<'a>(
 }
 
 impl<'a> Part<'a> {
-    fn new(recipe: Recipe<'a>, declaration: &Declaration, compilers: &Compilers, cache: &Cache) -> Result<Self, ImagesError> {
+    fn new(
+        recipe: Recipe<'a>,
+        declaration: &Declaration,
+        compilers: &Compilers,
+        cache: &Cache,
+    ) -> Result<Self, ImagesError> {
         let (name, key) = match &recipe {
             Recipe::Go(go, programs) => {
-                let key = Key::new("go").text(&compilers.go).texts(programs.iter().flat_map(|(name, package)| [*name, *package]));
+                let key = Key::new("go")
+                    .text(&compilers.go)
+                    .texts(programs.iter().flat_map(|(name, package)| [*name, *package]));
                 let key = key.texts(&go.tags).text(&go.ldflags).text(if go.cgo { "cgo" } else { "" });
                 (&go.part, key.path(&declaration.folder.join(&go.part))?)
             }
-            Recipe::Debian(debian) => {
-                (&debian.part, Key::new("debian").text(&debian.suite).texts(&debian.packages).text("without").texts(&debian.remove))
+            Recipe::Debian(debian) => (
+                &debian.part,
+                Key::new("debian")
+                    .text(&debian.suite)
+                    .texts(&debian.packages)
+                    .text("without")
+                    .texts(&debian.remove),
+            ),
+            Recipe::Pip(pip) => {
+                (&pip.part, Key::new("pip").text(&pip.package).text(&pip.version).text(&pip.sha256))
             }
-            Recipe::Pip(pip) => (&pip.part, Key::new("pip").text(&pip.package).text(&pip.version).text(&pip.sha256)),
             Recipe::C(c) => (&c.part, Key::new("c").path(&declaration.folder.join(&c.source))?),
             Recipe::Cargo(cargo) => {
                 let mut key = Key::new("cargo").text(&compilers.cargo).texts(cargo.programs.keys());
-                for path in ["Cargo.toml", "Cargo.lock"].map(Path::new).into_iter().chain(cargo.programs.values().map(PathBuf::as_path)) {
+                for path in ["Cargo.toml", "Cargo.lock"]
+                    .map(Path::new)
+                    .into_iter()
+                    .chain(cargo.programs.values().map(PathBuf::as_path))
+                {
                     key = key.path(&declaration.root.join(path))?;
                 }
                 (&cargo.part, key)
@@ -112,7 +135,8 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// Makes the part, unless it is there. What needs processors takes its turn in `jobs`; what waits for the network does not.
+    /// Makes the part, unless it is there. What needs processors takes its turn in `jobs`; what waits for the
+    /// network does not.
     pub(super) async fn build(
         &self,
         declaration: &Declaration,
@@ -123,8 +147,13 @@ impl<'a> Part<'a> {
         if self.dir.exists() {
             return Ok(());
         }
-        let turn = if matches!(self.recipe, Recipe::Debian(_) | Recipe::Pip(_)) { None } else { jobs.acquire().await.ok() };
-        let version = declaration.versions.get(self.name).map(|version| format!(" {version}")).unwrap_or_default();
+        let turn = if matches!(self.recipe, Recipe::Debian(_) | Recipe::Pip(_)) {
+            None
+        } else {
+            jobs.acquire().await.ok()
+        };
+        let version =
+            declaration.versions.get(self.name).map(|version| format!(" {version}")).unwrap_or_default();
         let step = progress.part(format!("{}{version}", self.name));
         let log = cache.log(self.name);
         remove(&log)?;
@@ -144,7 +173,13 @@ impl<'a> Part<'a> {
     }
 }
 
-async fn go_build(go: &Go, programs: &BTreeMap<&str, &str>, declaration: &Declaration, made: &Path, log: &Path) -> Result<(), ImagesError> {
+async fn go_build(
+    go: &Go,
+    programs: &BTreeMap<&str, &str>,
+    declaration: &Declaration,
+    made: &Path,
+    log: &Path,
+) -> Result<(), ImagesError> {
     // `go build` names a program after its package; a single one can be given its name.
     let output = match programs.keys().next() {
         Some(only) if programs.len() == 1 => made.join(only).into_os_string(),
@@ -160,13 +195,21 @@ async fn go_build(go: &Go, programs: &BTreeMap<&str, &str>, declaration: &Declar
         .arg(output)
         .args(programs.values())
         // The toolchain that is there, the sums that are in go.sum, no paths of this machine in the result.
-        .envs([("GOTOOLCHAIN", "local"), ("GOWORK", "off"), ("GOFLAGS", "-trimpath -buildvcs=false -mod=readonly")])
+        .envs([
+            ("GOTOOLCHAIN", "local"),
+            ("GOWORK", "off"),
+            ("GOFLAGS", "-trimpath -buildvcs=false -mod=readonly"),
+        ])
         .env("CGO_ENABLED", if go.cgo { "1" } else { "0" })
         .run()
         .await?;
     for program in programs.keys() {
         let path = made.join(program);
-        fs::metadata(&path).map_err(|source| ImagesError::File { what: "find what go built at", path, source })?;
+        fs::metadata(&path).map_err(|source| ImagesError::File {
+            what: "find what go built at",
+            path,
+            source,
+        })?;
     }
     Ok(())
 }
@@ -190,9 +233,22 @@ async fn debian_root(debian: &Debian, made: &Path, log: &Path) -> Result<(), Ima
 async fn pip_install(pip: &Pip, made: &Path, log: &Path) -> Result<(), ImagesError> {
     let wanted = made.join("requirements.txt");
     let line = format!("{}=={} --hash=sha256:{}\n", pip.package, pip.version, pip.sha256);
-    fs::write(&wanted, line).map_err(|source| ImagesError::File { what: "write", path: wanted.clone(), source })?;
+    fs::write(&wanted, line).map_err(|source| ImagesError::File {
+        what: "write",
+        path: wanted.clone(),
+        source,
+    })?;
     Tool::new("python3")
-        .args(["-m", "pip", "install", "--require-hashes", "--no-deps", "--only-binary=:all:", "--no-compile", "--target"])
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--require-hashes",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--no-compile",
+            "--target",
+        ])
         .arg(made)
         .arg("-r")
         .arg(&wanted)
@@ -209,14 +265,21 @@ async fn c_build(c: &C, declaration: &Declaration, made: &Path, log: &Path) -> R
     Ok(())
 }
 
-async fn cargo_build(cargo: &Cargo, declaration: &Declaration, cache: &Cache, made: &Path, log: &Path) -> Result<(), ImagesError> {
+async fn cargo_build(
+    cargo: &Cargo,
+    declaration: &Declaration,
+    cache: &Cache,
+    made: &Path,
+    log: &Path,
+) -> Result<(), ImagesError> {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let built = cache.root.join("cargo");
     Tool::new("cargo")
         .args(["build", "--release", "--locked", "--target", &target])
         .args(cargo.programs.keys().flat_map(|package| ["-p", package]))
         .dir(&declaration.root)
-        // An image of one static program needs no C library. The target is named so that build scripts stay dynamic.
+        // An image of one static program needs no C library. The target is named so that build scripts stay
+        // dynamic.
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env("CARGO_TARGET_DIR", &built)
@@ -233,5 +296,9 @@ async fn cargo_build(cargo: &Cargo, declaration: &Declaration, cache: &Cache, ma
         fs::copy(&from, made.join(program)).map_err(failed)?;
     }
     let path = made.join(CONTENT);
-    fs::write(&path, hex(&content.finalize()[..8])).map_err(|source| ImagesError::File { what: "write", path, source })
+    fs::write(&path, hex(&content.finalize()[..8])).map_err(|source| ImagesError::File {
+        what: "write",
+        path,
+        source,
+    })
 }

@@ -1,7 +1,8 @@
 //! Images inside an engine: the node image, and the containerd store that nodes find their own images in.
 //!
-//! The store is filled once, by the node image's containerd; a node gets a copy made of hard links. Committed snapshots and blobs are never
-//! written again, so sharing them is safe; the databases are, so they are copied.
+//! The store is filled once, by the node image's containerd; a node gets a copy made of hard links. Committed
+//! snapshots and blobs are never written again, so sharing them is safe; the databases are, so they are
+//! copied.
 
 use std::convert::Infallible;
 use std::fs;
@@ -20,7 +21,8 @@ use crate::sys::wait::{Look, poll};
 /// The container that fills a store; one at a time, under the cache's lock.
 const FILLER: &str = "svidproof-images";
 
-/// Gives a node its own store: hard links to `store`, real copies of what containerd writes. `node_dir` is made; both lie on one file system.
+/// Gives a node its own store: hard links to `store`, real copies of what containerd writes. `node_dir` is
+/// made; both lie on one file system.
 pub fn link_store(store: &Path, node_dir: &Path) -> Result<(), ImagesError> {
     link(store, node_dir).map_err(|source| {
         let (from, to) = (store.to_owned(), node_dir.to_owned());
@@ -51,10 +53,12 @@ pub(super) async fn has(engine: &Engine, image: &str) -> bool {
     engine.docker().args(["image", "inspect", "--format", "{{.Id}}", image]).run().await.is_ok()
 }
 
-/// What the engine's image of that name is made of; `None` where the engine has none, or one that is not of this module's making.
+/// What the engine's image of that name is made of; `None` where the engine has none, or one that is not of
+/// this module's making.
 pub(super) async fn key(engine: &Engine, image: &str) -> Option<String> {
     let format = format!("{{{{index .Config.Labels \"{KEY_LABEL}\"}}}}");
-    let inspected = engine.docker().args(["image", "inspect", "--format", &format, image]).run().await.ok()?;
+    let inspected =
+        engine.docker().args(["image", "inspect", "--format", &format, image]).run().await.ok()?;
     Some(inspected.stdout.trim().to_owned())
 }
 
@@ -69,7 +73,13 @@ pub(super) async fn load(engine: &Engine, archive: &Path, log: &Path) -> Result<
 }
 
 /// Fills `dir` with these images, by the containerd of the node image. What `dir` holds already stays.
-pub(super) async fn fill(engine: &Engine, node: &str, dir: &Path, archives: &Path, log: &Path) -> Result<(), ImagesError> {
+pub(super) async fn fill(
+    engine: &Engine,
+    node: &str,
+    dir: &Path,
+    archives: &Path,
+    log: &Path,
+) -> Result<(), ImagesError> {
     let run = engine
         .docker()
         .args(["run", "--rm", "--volume"])
@@ -83,7 +93,13 @@ pub(super) async fn fill(engine: &Engine, node: &str, dir: &Path, archives: &Pat
 }
 
 /// The same inside an image, for an engine whose nodes cannot be given a store of this machine.
-pub(super) async fn commit_filled(engine: &Engine, node: &str, as_image: &str, archives: &Path, log: &Path) -> Result<(), ImagesError> {
+pub(super) async fn commit_filled(
+    engine: &Engine,
+    node: &str,
+    as_image: &str,
+    archives: &Path,
+    log: &Path,
+) -> Result<(), ImagesError> {
     serve(engine, engine.docker().arg("run"), node, log, async || {
         // A copy, not a mount: the engine may be on another machine.
         engine.docker().arg("cp").arg(archives).arg(format!("{FILLER}:/archives")).log(log).run().await?;
@@ -94,7 +110,15 @@ pub(super) async fn commit_filled(engine: &Engine, node: &str, as_image: &str, a
     .await?;
     engine
         .docker()
-        .args(["commit", "--change", r#"ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]"#, "--change", "CMD []", FILLER, as_image])
+        .args([
+            "commit",
+            "--change",
+            r#"ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]"#,
+            "--change",
+            "CMD []",
+            FILLER,
+            as_image,
+        ])
         .log(log)
         .run()
         .await?;
@@ -119,12 +143,15 @@ async fn serve(
         .log(log)
         .run();
     let worked = async {
-        poll("containerd in the node image", Duration::from_mins(1), Duration::from_millis(100), async || {
-            match in_filler(engine, ["ctr", "version"]).run().await {
+        poll(
+            "containerd in the node image",
+            Duration::from_mins(1),
+            Duration::from_millis(100),
+            async || match in_filler(engine, ["ctr", "version"]).run().await {
                 Ok(_) => Look::Ready(()),
                 Err(e) => Look::<_, Infallible>::NotYet(e.to_string()),
-            }
-        })
+            },
+        )
         .await?;
         work().await?;
         engine.docker().args(["stop", "-t", "60", FILLER]).log(log).run().await?;
@@ -141,7 +168,10 @@ async fn import(engine: &Engine, log: &Path) -> Result<(), ImagesError> {
         in_filler(engine, ["ctr", "--namespace", "k8s.io", "images", "import", &path]).log(log).run().await?;
     }
     // The layers are unpacked: their archives are not needed again.
-    in_filler(engine, ["ctr", "--namespace", "k8s.io", "content", "prune", "references"]).log(log).run().await?;
+    in_filler(engine, ["ctr", "--namespace", "k8s.io", "content", "prune", "references"])
+        .log(log)
+        .run()
+        .await?;
     Ok(())
 }
 
@@ -152,7 +182,11 @@ fn in_filler<'a>(engine: &Engine, command: impl IntoIterator<Item = &'a str>) ->
 /// The images of this module that the engine has.
 pub(super) async fn images(engine: &Engine) -> Result<Vec<String>, ImagesError> {
     let filter = format!("label={LABEL}=node");
-    let listed = engine.docker().args(["image", "ls", "--filter", &filter, "--format", "{{.Repository}}:{{.Tag}}"]).run().await?;
+    let listed = engine
+        .docker()
+        .args(["image", "ls", "--filter", &filter, "--format", "{{.Repository}}:{{.Tag}}"])
+        .run()
+        .await?;
     Ok(listed.stdout.lines().map(str::to_owned).collect())
 }
 
@@ -163,8 +197,16 @@ pub(super) async fn remove_image(engine: &Engine, image: &str) -> Result<(), Ima
 
 /// A path that docker cannot take as a volume's source.
 pub(super) fn mountable(path: &Path) -> Result<PathBuf, ImagesError> {
-    let bad = |why: &str| ImagesError::File { what: "mount", path: path.into(), source: io::Error::other(why.to_owned()) };
-    if path.to_string_lossy().contains(':') { Err(bad("docker's --volume takes no path with a colon")) } else { Ok(path.into()) }
+    let bad = |why: &str| ImagesError::File {
+        what: "mount",
+        path: path.into(),
+        source: io::Error::other(why.to_owned()),
+    };
+    if path.to_string_lossy().contains(':') {
+        Err(bad("docker's --volume takes no path with a colon"))
+    } else {
+        Ok(path.into())
+    }
 }
 
 #[cfg(test)]
@@ -191,7 +233,8 @@ mod tests {
 
     #[test]
     fn a_store_that_cannot_be_linked_is_named() {
-        let error = link_store(Path::new("/nowhere/store"), Path::new("/nowhere/node")).unwrap_err().to_string();
+        let error =
+            link_store(Path::new("/nowhere/store"), Path::new("/nowhere/node")).unwrap_err().to_string();
         assert!(error.contains("/nowhere/store") && error.contains("/nowhere/node"), "{error}");
     }
 }

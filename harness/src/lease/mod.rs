@@ -1,7 +1,8 @@
 //! The journal of all that a run makes, written before each thing is made; teardown and `gc` read it.
 //!
-//! A run's folder is `<state>/runs/<id>/`: `lease.jsonl` beside what teardown needs (Terraform's state, the kubeconfig). While its owner lives, it holds
-//! a lock on the journal (flock), so that `gc` can tell a run under way from one that was killed, whatever became of the process id.
+//! A run's folder is `<state>/runs/<id>/`: `lease.jsonl` beside what teardown needs (Terraform's state, the
+//! kubeconfig). While its owner lives, it holds a lock on the journal (flock), so that `gc` can tell a run
+//! under way from one that was killed, whatever became of the process id.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -104,8 +105,14 @@ impl Lease {
     /// Its owner is still at work (`WouldBlock`), or the journal cannot be opened.
     pub fn open(dir: PathBuf) -> Result<Self, LeaseError> {
         let path = dir.join("lease.jsonl");
-        let journal = File::options().create(true).append(true).read(true).open(&path).map_err(failed("open", &path))?;
-        flock(&journal, FlockOperation::NonBlockingLockExclusive).map_err(|e| failed("lock", &path)(e.into()))?;
+        let journal = File::options()
+            .create(true)
+            .append(true)
+            .read(true)
+            .open(&path)
+            .map_err(failed("open", &path))?;
+        flock(&journal, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|e| failed("lock", &path)(e.into()))?;
         let id = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Self { id, dir, journal: Mutex::new(journal) })
     }
@@ -147,7 +154,10 @@ impl Lease {
             return Ok(vec![]);
         }
         let entries = std::fs::read_dir(&runs).map_err(failed("list", &runs))?;
-        let dirs = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(failed("list", &runs))?;
+        let dirs = entries
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(failed("list", &runs))?;
         let mut dirs: Vec<_> = dirs.into_iter().filter(|dir| dir.join("lease.jsonl").exists()).collect();
         dirs.sort_by_key(|dir| std::cmp::Reverse(dir.metadata().and_then(|meta| meta.created()).ok()));
         Ok(dirs)
@@ -157,14 +167,17 @@ impl Lease {
         let mut text = serde_json::to_vec(line).map_err(|e| failed("write", &self.dir)(e.into()))?;
         text.push(b'\n');
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        // A line is on disk before the thing that it names is made: it must outlive a crash of the machine too.
+        // A line is on disk before the thing that it names is made: it must outlive a crash of the machine
+        // too.
         journal.write_all(&text).and_then(|()| journal.sync_data()).map_err(failed("write", &self.dir))
     }
 
     fn lines(&self) -> Result<Vec<Line>, LeaseError> {
         let path = self.dir.join("lease.jsonl");
         let mut text = String::new();
-        File::open(&path).and_then(|mut file| file.read_to_string(&mut text)).map_err(failed("read", &path))?;
+        File::open(&path)
+            .and_then(|mut file| file.read_to_string(&mut text))
+            .map_err(failed("read", &path))?;
         // A last line that a crash cut short names a thing that was not made yet.
         Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
@@ -214,7 +227,12 @@ mod tests {
     fn a_line_cut_short_by_a_crash_is_passed_over() {
         let (dir, lease) = lease();
         lease.making(release("a")).unwrap();
-        File::options().append(true).open(dir.path().join("lease.jsonl")).unwrap().write_all(b"{\"making\":{\"thi").unwrap();
+        File::options()
+            .append(true)
+            .open(dir.path().join("lease.jsonl"))
+            .unwrap()
+            .write_all(b"{\"making\":{\"thi")
+            .unwrap();
         assert_eq!(lease.standing().unwrap(), [release("a")]);
     }
 

@@ -1,10 +1,12 @@
-//! A stage as the dials it takes: one cell for each client and request of each check. Dialling and judging are others' work.
+//! A stage as the dials it takes: one cell for each client and request of each check. Dialling and judging
+//! are others' work.
 
 use svidproof_probe::protocol::{Http, TlsVersions};
 
 use crate::scenario::{Client, Expect, Scenario, Stage};
 
-/// The request header that carries a cell's id, by which the application's log tells whose request came through.
+/// The request header that carries a cell's id, by which the application's log tells whose request came
+/// through.
 pub const CELL_HEADER: &str = "x-svidproof-cell";
 
 pub type CellId = String;
@@ -45,7 +47,8 @@ pub fn written_out(target: &str) -> String {
     times().unwrap_or_else(|| target.into())
 }
 
-/// The cells of a stage, in the order of the file. A control is a check of the stage, so its cells are among them: nothing is dialled twice.
+/// The cells of a stage, in the order of the file. A control is a check of the stage, so its cells are among
+/// them: nothing is dialled twice.
 ///
 /// `run` sets this plan's cells apart from those of any other plan for the same cluster.
 pub fn plan(scenario: &Scenario, stage: &Stage, run: &str) -> Vec<Cell> {
@@ -107,15 +110,24 @@ stages:
     }
 
     fn names(of: &'static [&'static str]) -> impl Strategy<Value = OneOrMany> {
-        let many = proptest::sample::subsequence(of, 1..=of.len()).prop_map(|names| names.into_iter().map(Into::into).collect());
-        prop_oneof![proptest::sample::select(of).prop_map(|name| OneOrMany::One(name.into())), many.prop_map(OneOrMany::Many)]
+        let many = proptest::sample::subsequence(of, 1..=of.len())
+            .prop_map(|names| names.into_iter().map(Into::into).collect());
+        prop_oneof![
+            proptest::sample::select(of).prop_map(|name| OneOrMany::One(name.into())),
+            many.prop_map(OneOrMany::Many)
+        ]
     }
 
     fn checks() -> impl Strategy<Value = Vec<Check>> {
         let one = (names(&["nobody", "friend", "stranger"]), names(&["GET /a", "POST /a", "GET /a/../b"]));
         let base = world().stages[0].checks[0].clone();
         proptest::collection::vec(one, 0..8).prop_map(move |all| {
-            let check = |(number, (clients, send))| Check { name: format!("check {number}"), clients, send, ..base.clone() };
+            let check = |(number, (clients, send))| Check {
+                name: format!("check {number}"),
+                clients,
+                send,
+                ..base.clone()
+            };
             all.into_iter().enumerate().map(check).collect()
         })
     }

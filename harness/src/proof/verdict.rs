@@ -1,4 +1,5 @@
-//! What became of a check, the totals of a run, and the exit code they make. How a verdict is reached is `judge`'s.
+//! What became of a check, the totals of a run, and the exit code they make. How a verdict is reached is
+//! `judge`'s.
 
 use schemars::JsonSchema;
 use serde::Serialize;

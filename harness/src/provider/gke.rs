@@ -1,4 +1,5 @@
-//! Google Kubernetes Engine, through `terraform/gke`. It could not be run where svidproof was written: see docs/gke.md.
+//! Google Kubernetes Engine, through `terraform/gke`. It could not be run where svidproof was written: see
+//! docs/gke.md.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,8 +22,12 @@ pub(super) async fn create(site: &Site<'_>) -> Result<(Cluster, Kube), ProviderE
     let outputs = terraform.outputs().await?;
     let kubeconfig: PathBuf = site.lease.dir.join("kubeconfig");
     let content = outputs["kubeconfig"].as_str().ok_or(ProviderError::Output("kubeconfig"))?;
-    std::fs::write(&kubeconfig, content).map_err(|source| ProviderError::Io { what: format!("write {}", kubeconfig.display()), source })?;
+    std::fs::write(&kubeconfig, content)
+        .map_err(|source| ProviderError::Io { what: format!("write {}", kubeconfig.display()), source })?;
     let kube = Kube::connect(&kubeconfig, None).await?;
     kube.version().await?;
-    Ok((Cluster { provider: Provider::Gke, name, kubeconfig, context: None, published: BTreeMap::new() }, kube))
+    Ok((
+        Cluster { provider: Provider::Gke, name, kubeconfig, context: None, published: BTreeMap::new() },
+        kube,
+    ))
 }

@@ -21,7 +21,11 @@ use crate::lease::Thing;
 use crate::provider::terraform::Terraform;
 use crate::sys::wait::{self, Look};
 
-pub(super) async fn create(site: &Site<'_>, engine: &Engine, images: &Images) -> Result<(Cluster, Kube), ProviderError> {
+pub(super) async fn create(
+    site: &Site<'_>,
+    engine: &Engine,
+    images: &Images,
+) -> Result<(Cluster, Kube), ProviderError> {
     let published = host_ports(&site.published)?;
     let name = format!("svidproof-{}", site.lease.id);
     let store = match &images.store {
@@ -39,9 +43,16 @@ pub(super) async fn create(site: &Site<'_>, engine: &Engine, images: &Images) ->
     let path = std::env::var("PATH").unwrap_or_default();
     env.push(("PATH".into(), format!("{}:{path}", images.bin.display())));
     let kubeconfig = site.lease.dir.join("kubeconfig");
-    site.lease.making(Thing::Cluster { provider: "kind".into(), terraform: dir.clone(), env: env.clone() })?;
+    site.lease.making(Thing::Cluster {
+        provider: "kind".into(),
+        terraform: dir.clone(),
+        env: env.clone(),
+    })?;
     let terraform = Terraform::copy(&site.root.join("terraform/kind"), dir, env)?;
-    let ports: Vec<_> = published.iter().map(|(node, host)| json!({ "container_port": node, "host_port": host.port() })).collect();
+    let ports: Vec<_> = published
+        .iter()
+        .map(|(node, host)| json!({ "container_port": node, "host_port": host.port() }))
+        .collect();
     terraform
         .apply(&json!({
             "name": name,
@@ -55,7 +66,12 @@ pub(super) async fn create(site: &Site<'_>, engine: &Engine, images: &Images) ->
     let cluster = cluster(name, kubeconfig, published);
     let kube = Kube::connect(&cluster.kubeconfig, None).await?;
     for archive in &images.load {
-        let kind = crate::sys::tool::Tool::new("kind").envs(engine.env()).args(["load", "image-archive", "--name", &cluster.name]);
+        let kind = crate::sys::tool::Tool::new("kind").envs(engine.env()).args([
+            "load",
+            "image-archive",
+            "--name",
+            &cluster.name,
+        ]);
         kind.arg(archive).run().await?;
     }
     tokio::try_join!(serving_certificate(&kube), quick_dns(&kube), services(&kube, &cluster.name))?;
@@ -66,23 +82,30 @@ fn cluster(name: String, kubeconfig: std::path::PathBuf, published: BTreeMap<u16
     Cluster { provider: Provider::Kind, name, kubeconfig, context: None, published }
 }
 
-/// Approves the node's request for a serving certificate (`serverTLSBootstrap`), so that SPIRE's agent can verify the kubelet.
+/// Approves the node's request for a serving certificate (`serverTLSBootstrap`), so that SPIRE's agent can
+/// verify the kubelet.
 ///
-/// No controller approves these by itself (Kubernetes documentation, "kubelet-serving signer"): here the node is ours, and its name is the requester's.
+/// No controller approves these by itself (Kubernetes documentation, "kubelet-serving signer"): here the node
+/// is ours, and its name is the requester's.
 async fn serving_certificate(kube: &Kube) -> Result<(), ProviderError> {
     let requests: Api<CertificateSigningRequest> = Api::all(kube.client());
     let config = watcher::Config::default().fields("spec.signerName=kubernetes.io/kubelet-serving");
-    let mut events = pin!(watcher(requests.clone(), config).default_backoff().applied_objects().map_err(|e| e.to_string()));
+    let mut events = pin!(
+        watcher(requests.clone(), config).default_backoff().applied_objects().map_err(|e| e.to_string())
+    );
     let mut approved = std::collections::BTreeSet::new();
     let next = async || {
         let request = events.next().await.ok_or("the watch ended".to_owned())??;
         let name = request.metadata.name.clone().unwrap_or_default();
-        if request.spec.username.as_deref().is_some_and(|user| user.starts_with("system:node:")) && approved.insert(name.clone()) {
+        if request.spec.username.as_deref().is_some_and(|user| user.starts_with("system:node:"))
+            && approved.insert(name.clone())
+        {
             approve(&requests, &name, &request).await.map_err(|e| e.to_string())?;
         }
         Ok::<_, String>(request)
     };
-    let look = |request: CertificateSigningRequest| match request.status.and_then(|status| status.certificate) {
+    let look = |request: CertificateSigningRequest| match request.status.and_then(|status| status.certificate)
+    {
         Some(_) => Look::Ready(()),
         None => Look::NotYet("the request is there, its certificate is not issued".into()),
     };
@@ -90,39 +113,50 @@ async fn serving_certificate(kube: &Kube) -> Result<(), ProviderError> {
     waited.map_err(|e| ProviderError::Wait(e.to_string()))
 }
 
-async fn approve(requests: &Api<CertificateSigningRequest>, name: &str, request: &CertificateSigningRequest) -> Result<(), kube::Error> {
+async fn approve(
+    requests: &Api<CertificateSigningRequest>,
+    name: &str,
+    request: &CertificateSigningRequest,
+) -> Result<(), kube::Error> {
     let mut approved = serde_json::to_value(request).map_err(kube::Error::SerdeError)?;
-    approved["status"]["conditions"] =
-        json!([{ "type": "Approved", "status": "True", "reason": "svidproof", "message": "the run's own node" }]);
+    approved["status"]["conditions"] = json!([{ "type": "Approved", "status": "True", "reason": "svidproof", "message": "the run's own node" }]);
     requests.replace_subresource("approval", name, &PostParams::default(), &approved).await.map(drop)
 }
 
-/// kubeadm gives `CoreDNS` a readiness period of 10 s, which is what names wait for in a cluster that lives for a minute.
+/// kubeadm gives `CoreDNS` a readiness period of 10 s, which is what names wait for in a cluster that lives
+/// for a minute.
 async fn quick_dns(kube: &Kube) -> Result<(), ProviderError> {
     let deployments: Api<Deployment> = Api::namespaced(kube.client(), "kube-system");
     let container = json!({ "name": "coredns", "readinessProbe": { "periodSeconds": 1 } });
     let patch = json!({ "spec": { "replicas": 1, "template": { "spec": { "containers": [container] } } } });
     let patched = deployments.patch("coredns", &PatchParams::default(), &Patch::Strategic(patch)).await;
-    patched
-        .map(drop)
-        .map_err(|source| KubeError::Api { what: "shorten CoreDNS's readiness period".into(), source: Box::new(source) }.into())
+    patched.map(drop).map_err(|source| {
+        KubeError::Api { what: "shorten CoreDNS's readiness period".into(), source: Box::new(source) }.into()
+    })
 }
 
-/// Waits until kube-proxy has programmed the Services once. Before that, a server that cannot reach the API server's Service gives up for
-/// half a minute (SPIRE's bundle publisher).
+/// Waits until kube-proxy has programmed the Services once. Before that, a server that cannot reach the API
+/// server's Service gives up for half a minute (SPIRE's bundle publisher).
 async fn services(kube: &Kube, cluster: &str) -> Result<(), ProviderError> {
-    let proxy = Workload { kind: WorkloadKind::DaemonSet, namespace: "kube-system".into(), name: "kube-proxy".into() };
+    let proxy = Workload {
+        kind: WorkloadKind::DaemonSet,
+        namespace: "kube-system".into(),
+        name: "kube-proxy".into(),
+    };
     kube.rolled_out(&proxy, Duration::from_mins(1)).await?;
     let healthz = format!("/api/v1/nodes/{cluster}-control-plane:10256/proxy/healthz");
     // It answers 200 once its first sync is done; that is no event of the API.
-    let waited = wait::poll("kube-proxy to program the Services", Duration::from_secs(30), Duration::from_millis(50), async || {
-        match http::Request::get(healthz.as_str()).body(vec![]) {
+    let waited = wait::poll(
+        "kube-proxy to program the Services",
+        Duration::from_secs(30),
+        Duration::from_millis(50),
+        async || match http::Request::get(healthz.as_str()).body(vec![]) {
             Err(e) => Look::Fatal(e.to_string()),
             Ok(request) => match kube.client().request_text(request).await {
                 Ok(_) => Look::Ready(()),
                 Err(e) => Look::NotYet(e.to_string()),
             },
-        }
-    });
+        },
+    );
     waited.await.map_err(|e| ProviderError::Wait(e.to_string()))
 }

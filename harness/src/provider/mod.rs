@@ -60,7 +60,8 @@ pub struct Cluster {
     pub name: String,
     pub kubeconfig: PathBuf,
     pub context: Option<String>,
-    /// Node port -> where it can be dialled from this machine. Empty: ask the Service for its ingress address.
+    /// Node port -> where it can be dialled from this machine. Empty: ask the Service for its ingress
+    /// address.
     pub published: BTreeMap<u16, SocketAddr>,
 }
 
@@ -99,7 +100,10 @@ pub enum ProviderError {
 impl ProviderError {
     /// Whether the user's own input is the cause.
     pub fn is_input(&self) -> bool {
-        matches!(self, Self::PortTaken { .. } | Self::Kubeconfig(_) | Self::Unreachable { .. } | Self::NoKubeconfig)
+        matches!(
+            self,
+            Self::PortTaken { .. } | Self::Kubeconfig(_) | Self::Unreachable { .. } | Self::NoKubeconfig
+        )
     }
 }
 
@@ -114,8 +118,13 @@ pub struct Site<'a> {
 }
 
 impl Provider {
-    /// Makes the cluster, or finds it. `engine` and `images` are there for the provider that needs them: `kind`.
-    pub async fn create(self, site: &Site<'_>, local: Option<(&Engine, &Images)>) -> Result<(Cluster, Kube), ProviderError> {
+    /// Makes the cluster, or finds it. `engine` and `images` are there for the provider that needs them:
+    /// `kind`.
+    pub async fn create(
+        self,
+        site: &Site<'_>,
+        local: Option<(&Engine, &Images)>,
+    ) -> Result<(Cluster, Kube), ProviderError> {
         match (self, local) {
             (Self::Kind, Some((engine, images))) => kind::create(site, engine, images).await,
             (Self::Kind, None) => Err(ProviderError::Output("engine")),
@@ -147,9 +156,11 @@ pub(crate) fn host_ports(published: &[Published]) -> Result<BTreeMap<u16, Socket
     let mut ports = BTreeMap::new();
     for (node_port, wanted) in node_ports(published) {
         let port = wanted.unwrap_or(0);
-        let listener =
-            std::net::TcpListener::bind(("127.0.0.1", port)).map_err(|source| ProviderError::PortTaken { port, node_port, source })?;
-        let address = listener.local_addr().map_err(|source| ProviderError::Io { what: "find a free port".into(), source })?;
+        let listener = std::net::TcpListener::bind(("127.0.0.1", port))
+            .map_err(|source| ProviderError::PortTaken { port, node_port, source })?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| ProviderError::Io { what: "find a free port".into(), source })?;
         given.insert(address.port());
         // All are held until the last is found, so that none is found twice.
         held.push(listener);
@@ -166,13 +177,19 @@ mod tests {
     fn a_taken_port_is_the_users_to_change() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        let error = host_ports(&[Published { node_port: 30443, host_port: Some(port), line: 1 }]).unwrap_err();
-        assert!(error.is_input() && error.to_string().starts_with(&format!("port {port} of 127.0.0.1")), "{error}");
+        let error =
+            host_ports(&[Published { node_port: 30443, host_port: Some(port), line: 1 }]).unwrap_err();
+        assert!(
+            error.is_input() && error.to_string().starts_with(&format!("port {port} of 127.0.0.1")),
+            "{error}"
+        );
     }
 
     #[test]
     fn free_ports_differ() {
-        let ports = host_ports(&[30443, 30444].map(|node_port| Published { node_port, host_port: None, line: 1 })).unwrap();
+        let ports =
+            host_ports(&[30443, 30444].map(|node_port| Published { node_port, host_port: None, line: 1 }))
+                .unwrap();
         assert_ne!(ports[&30443], ports[&30444]);
     }
 }

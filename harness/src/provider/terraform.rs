@@ -1,4 +1,5 @@
-//! Terraform (or `OpenTofu`, whichever is on PATH), driven as its user would: init, apply, output, destroy, in a copy of the root inside the run's folder.
+//! Terraform (or `OpenTofu`, whichever is on PATH), driven as its user would: init, apply, output, destroy,
+//! in a copy of the root inside the run's folder.
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +28,8 @@ pub struct Terraform {
 }
 
 impl Terraform {
-    /// Copies the root into `dir`, so that the state and the root that made it stay together. `env` is for the provisioners.
+    /// Copies the root into `dir`, so that the state and the root that made it stay together. `env` is for
+    /// the provisioners.
     pub fn copy(root: &Path, dir: PathBuf, env: Vec<(String, String)>) -> Result<Self, TerraformError> {
         let this = Self::at(dir, env)?;
         let copy = || {
@@ -46,14 +48,19 @@ impl Terraform {
 
     /// A root that was copied before.
     pub fn at(dir: PathBuf, env: Vec<(String, String)>) -> Result<Self, TerraformError> {
-        let program = ["terraform", "tofu"].into_iter().find_map(tool::find).ok_or(TerraformError::Missing)?;
+        let program =
+            ["terraform", "tofu"].into_iter().find_map(tool::find).ok_or(TerraformError::Missing)?;
         Ok(Self { program, dir, env })
     }
 
     /// init and apply with these variables; they are kept beside the state, for destroy.
     pub async fn apply(&self, variables: &Value) -> Result<(), TerraformError> {
         let path = self.dir.join("terraform.tfvars.json");
-        std::fs::write(&path, variables.to_string()).map_err(|source| TerraformError::Copy { from: path.clone(), to: path, source })?;
+        std::fs::write(&path, variables.to_string()).map_err(|source| TerraformError::Copy {
+            from: path.clone(),
+            to: path,
+            source,
+        })?;
         self.step("init", &["init", "-input=false", "-no-color"]).await?;
         self.step("apply", &["apply", "-auto-approve", "-input=false", "-no-color"]).await.map(drop)
     }
@@ -61,7 +68,8 @@ impl Terraform {
     /// The root's outputs by name.
     pub async fn outputs(&self) -> Result<Value, TerraformError> {
         let printed = self.step("output", &["output", "-json", "-no-color"]).await?;
-        let outputs: serde_json::Map<String, Value> = serde_json::from_str(&printed).map_err(|e| TerraformError::Output(e.to_string()))?;
+        let outputs: serde_json::Map<String, Value> =
+            serde_json::from_str(&printed).map_err(|e| TerraformError::Output(e.to_string()))?;
         Ok(outputs.into_iter().map(|(name, mut output)| (name, output["value"].take())).collect())
     }
 
@@ -70,15 +78,24 @@ impl Terraform {
         if !self.dir.join("terraform.tfstate").exists() {
             return Ok(());
         }
-        // The apply of a run that was interrupted or killed may still be on its way to its end; it holds the state's lock until then.
-        let args = ["destroy", "-auto-approve", "-input=false", "-no-color", "-refresh=false", "-lock-timeout=3m"];
+        // The apply of a run that was interrupted or killed may still be on its way to its end; it holds the
+        // state's lock until then.
+        let args =
+            ["destroy", "-auto-approve", "-input=false", "-no-color", "-refresh=false", "-lock-timeout=3m"];
         self.step("destroy", &args).await.map(drop)
     }
 
     async fn step(&self, step: &'static str, args: &[&str]) -> Result<String, TerraformError> {
-        let tool = Tool::new(&self.program).args(args.iter().copied()).dir(&self.dir).envs(self.env.iter().map(|(k, v)| (k, v)));
+        let tool = Tool::new(&self.program)
+            .args(args.iter().copied())
+            .dir(&self.dir)
+            .envs(self.env.iter().map(|(k, v)| (k, v)));
         // A user's own defaults (-var and the like) must not reach a run's root.
-        let tool = tool.env_remove("TF_CLI_ARGS").env_remove("TF_WORKSPACE").env("TF_IN_AUTOMATION", "1").env("CHECKPOINT_DISABLE", "1");
+        let tool = tool
+            .env_remove("TF_CLI_ARGS")
+            .env_remove("TF_WORKSPACE")
+            .env("TF_IN_AUTOMATION", "1")
+            .env("CHECKPOINT_DISABLE", "1");
         tool.run().await.map(|output| output.stdout).map_err(|source| TerraformError::Step { step, source })
     }
 }

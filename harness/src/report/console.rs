@@ -1,6 +1,8 @@
-//! The report for a person: a line a cell, reasons under what did not pass, one line of totals. Readable without colour too.
+//! The report for a person: a line a cell, reasons under what did not pass, one line of totals. Readable
+//! without colour too.
 //!
-//! A check of many cells that all passed takes one line, and a reason that several cells share stands once: the other reports have them all.
+//! A check of many cells that all passed takes one line, and a reason that several cells share stands once:
+//! the other reports have them all.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -22,9 +24,14 @@ const FEW: usize = 8;
 
 /// The table, and the totals with the time that all of it took.
 pub fn table(report: &Report, colour: bool, elapsed: Duration) -> String {
-    let checks = report.checks.chunk_by(|a, b| (&a.scenario, &a.stage, &a.check) == (&b.scenario, &b.stage, &b.check));
-    let lines: Vec<_> = checks.flat_map(|cells| if is_one_line(cells) { vec![(&cells[0], summary(cells))] } else { each(cells) }).collect();
-    let widths: [usize; 5] = std::array::from_fn(|column| lines.iter().map(|(_, line)| line[column].chars().count()).max().unwrap_or(0));
+    let checks =
+        report.checks.chunk_by(|a, b| (&a.scenario, &a.stage, &a.check) == (&b.scenario, &b.stage, &b.check));
+    let lines: Vec<_> = checks
+        .flat_map(|cells| if is_one_line(cells) { vec![(&cells[0], summary(cells))] } else { each(cells) })
+        .collect();
+    let widths: [usize; 5] = std::array::from_fn(|column| {
+        lines.iter().map(|(_, line)| line[column].chars().count()).max().unwrap_or(0)
+    });
     let paint = |style: &'static str| if colour { (style, PLAIN) } else { ("", "") };
     let mut text = String::new();
     let (mut under, mut told) = (None, "");
@@ -52,7 +59,12 @@ pub fn table(report: &Report, colour: bool, elapsed: Duration) -> String {
         text.push('\n');
     }
     let Totals { passed, failed, errored, skipped } = report.totals;
-    let counts = [(passed, "passed", GREEN), (failed, "failed", RED), (errored, "errored", YELLOW), (skipped, "skipped", FAINT)];
+    let counts = [
+        (passed, "passed", GREEN),
+        (failed, "failed", RED),
+        (errored, "errored", YELLOW),
+        (skipped, "skipped", FAINT),
+    ];
     let counts = counts.map(|(count, word, style)| {
         let (on, off) = if count > 0 { paint(style) } else { ("", "") };
         format!("{on}{count} {word}{off}")
@@ -80,8 +92,15 @@ fn summary(cells: &[Row]) -> [String; 5] {
     for observed in cells.iter().filter_map(|row| row.observed.as_ref()) {
         *seen.entry(&observed.words).or_default() += 1;
     }
-    let seen = seen.into_iter().map(|(words, count)| format!("{count} × {words}")).collect::<Vec<_>>().join(", ");
-    fitted([cells[0].check.clone(), format!("-> {}", cells[0].to), format!("{} dials", cells.len()), seen, String::new()])
+    let seen =
+        seen.into_iter().map(|(words, count)| format!("{count} × {words}")).collect::<Vec<_>>().join(", ");
+    fitted([
+        cells[0].check.clone(),
+        format!("-> {}", cells[0].to),
+        format!("{} dials", cells.len()),
+        seen,
+        String::new(),
+    ])
 }
 
 fn columns(row: &Row) -> [String; 5] {

@@ -1,7 +1,8 @@
-//! The report for a browser: one file that refers to nothing outside of itself, so it works from a folder or as a CI artefact.
+//! The report for a browser: one file that refers to nothing outside of itself, so it works from a folder or
+//! as a CI artefact.
 //!
-//! The report goes in as JSON and a small script lays it out. The page's policy runs no other script and fetches nothing: what a check
-//! saw cannot do anything in the reader's browser.
+//! The report goes in as JSON and a small script lays it out. The page's policy runs no other script and
+//! fetches nothing: what a check saw cannot do anything in the reader's browser.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -32,12 +33,16 @@ pub fn page(report: &Report) -> String {
 fn title(report: &Report) -> String {
     let Totals { passed, failed, errored, skipped } = report.totals;
     let counts = [(failed, "failed"), (errored, "errored"), (skipped, "skipped"), (passed, "passed")];
-    let counts: Vec<_> = counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+    let counts: Vec<_> = counts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
     counts.join(", ")
 }
 
-/// JSON that no HTML parser can take for the end of its element, or for a comment's begin: a `<` only ever stands within a JSON text,
-/// and there it may as well be written as an escape.
+/// JSON that no HTML parser can take for the end of its element, or for a comment's begin: a `<` only ever
+/// stands within a JSON text, and there it may as well be written as an escape.
 fn embedded(report: &Report) -> String {
     serde_json::to_string(report).unwrap_or_default().replace('<', "\\u003c")
 }

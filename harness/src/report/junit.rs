@@ -1,5 +1,6 @@
-//! The report for CI systems: JUnit's XML. A scenario is a suite and a cell is a case, named `stage.check`, so that the cases add up to the
-//! report's totals. What JUnit has no place for (control, evidence) stands in the text of the case that it explains.
+//! The report for CI systems: JUnit's XML. A scenario is a suite and a cell is a case, named `stage.check`,
+//! so that the cases add up to the report's totals. What JUnit has no place for (control, evidence) stands in
+//! the text of the case that it explains.
 
 use std::time::Duration;
 
@@ -30,9 +31,19 @@ fn suite(report: &Report, scenario: &str) -> TestSuite {
     let mut suite = TestSuite::new(scenario);
     suite.timestamp = report.started.to_string().parse().ok();
     suite.set_time(rows.iter().filter_map(|row| time(row)).sum());
-    let about = [("svidproof", report.svidproof), ("run", &report.run), ("provider", &report.provider), ("images", &report.images)];
+    let about = [
+        ("svidproof", report.svidproof),
+        ("run", &report.run),
+        ("provider", &report.provider),
+        ("images", &report.images),
+    ];
     suite.add_properties(about);
-    suite.add_properties(report.versions.iter().map(|(part, version)| Property::new(format!("version.{part}"), version.as_str())));
+    suite.add_properties(
+        report
+            .versions
+            .iter()
+            .map(|(part, version)| Property::new(format!("version.{part}"), version.as_str())),
+    );
     suite.add_test_cases(rows.iter().map(|row| case(row, &rows)));
     suite
 }
@@ -78,14 +89,17 @@ fn account(row: &Row, seen: &str) -> String {
         format!("expected: {}", json(&row.expected)),
         format!("seen: {seen}"),
     ];
-    lines.extend(
-        row.control.iter().map(|control| format!("control: {} ({})", control.check, if control.held { "held" } else { "did not hold" })),
-    );
+    lines.extend(row.control.iter().map(|control| {
+        format!("control: {} ({})", control.check, if control.held { "held" } else { "did not hold" })
+    }));
     for account in &row.evidence {
         let counted = account.counted.map_or_else(|| "what is not known".into(), |counted| events(&counted));
         let reached = account.reached.map_or("unknown", |reached| if reached { "yes" } else { "no" });
         let tallied = events(&account.tallied);
-        lines.push(format!("{}: Envoy counted {counted}, the clients saw {tallied}, reached the application: {reached}", account.endpoint));
+        lines.push(format!(
+            "{}: Envoy counted {counted}, the clients saw {tallied}, reached the application: {reached}",
+            account.endpoint
+        ));
     }
     lines.join("\n")
 }

@@ -1,4 +1,5 @@
-//! What a run tells its reader: one [`Report`], written as JSON, as JUnit, as a page and as a table. Not for judging, and not for writing files.
+//! What a run tells its reader: one [`Report`], written as JSON, as JUnit, as a page and as a table. Not for
+//! judging, and not for writing files.
 
 pub mod console;
 pub mod html;

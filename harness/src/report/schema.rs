@@ -1,4 +1,5 @@
-//! The JSON Schema of `report.json`, from the types that write it. `docs/report.schema.json` is this text, checked in; a test compares the two.
+//! The JSON Schema of `report.json`, from the types that write it. `docs/report.schema.json` is this text,
+//! checked in; a test compares the two.
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -7,14 +8,17 @@ use svidproof_probe::protocol::{Failure, Http};
 
 use super::Report;
 
-/// Draft 2020-12, of what is written (what may be left out is not required), indented, with a newline at the end.
+/// Draft 2020-12, of what is written (what may be left out is not required), indented, with a newline at the
+/// end.
 pub fn text() -> String {
-    let schema = SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<Report>();
+    let schema =
+        SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<Report>();
     // A schema is a JSON value already: it can be written.
     serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
 }
 
-/// The probe's own types stay free of schemas, since its binary is built for the cluster. These two mirror them: the compiler holds them equal.
+/// The probe's own types stay free of schemas, since its binary is built for the cluster. These two mirror
+/// them: the compiler holds them equal.
 #[derive(Serialize, JsonSchema)]
 #[serde(remote = "Http")]
 pub(super) enum HttpVersion {

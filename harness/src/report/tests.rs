@@ -6,7 +6,15 @@ use super::*;
 use crate::proof::plan::Cell;
 use crate::scenario::{AlertName, Counted};
 
-fn judged(stage: &str, check: &str, client: &str, expect: Expect, outcome: Option<Outcome>, verdict: Verdict, reason: &str) -> Judged {
+fn judged(
+    stage: &str,
+    check: &str,
+    client: &str,
+    expect: Expect,
+    outcome: Option<Outcome>,
+    verdict: Verdict,
+    reason: &str,
+) -> Judged {
     let tls = Tls {
         version: "1.3".into(),
         alpn: None,
@@ -32,7 +40,11 @@ fn judged(stage: &str, check: &str, client: &str, expect: Expect, outcome: Optio
             finding: None,
             expect,
         },
-        observed: outcome.map(|outcome| Observation { outcome, tls: Some(tls), timing: Timing { done_us: 1_337, ..Timing::default() } }),
+        observed: outcome.map(|outcome| Observation {
+            outcome,
+            tls: Some(tls),
+            timing: Timing { done_us: 1_337, ..Timing::default() },
+        }),
         verdict,
         reason: reason.into(),
         evidence: vec![],
@@ -43,13 +55,35 @@ fn judged(stage: &str, check: &str, client: &str, expect: Expect, outcome: Optio
 fn report() -> Report {
     let status = |status| Expect { status: Some(status), ..Expect::default() };
     let alert = Expect { alert: Some(AlertName::Name("certificate_required".into())), ..Expect::default() };
-    let response = |status, body: &str| Some(Outcome::Response { status, http: Http::Http1, headers: vec![], body: body.into() });
-    let served = judged("both-frontends", "frontend reads its balance", "frontend", status(200), response(200, "{}"), Verdict::Passed, "");
-    let mut refused =
-        judged("both-frontends", "nobody is refused", "nobody", alert, Some(Outcome::Alert { number: 116 }), Verdict::Passed, "");
+    let response = |status, body: &str| {
+        Some(Outcome::Response { status, http: Http::Http1, headers: vec![], body: body.into() })
+    };
+    let served = judged(
+        "both-frontends",
+        "frontend reads its balance",
+        "frontend",
+        status(200),
+        response(200, "{}"),
+        Verdict::Passed,
+        "",
+    );
+    let mut refused = judged(
+        "both-frontends",
+        "nobody is refused",
+        "nobody",
+        alert,
+        Some(Outcome::Alert { number: 116 }),
+        Verdict::Passed,
+        "",
+    );
     refused.control = Some(Control { check: "frontend reads its balance".into(), held: true });
     let counted = Counted { no_cert: 1, forwarded: 1, ..Counted::default() };
-    refused.evidence = vec![Account { endpoint: "backend".into(), counted: Some(counted), tallied: counted, reached: Some(false) }];
+    refused.evidence = vec![Account {
+        endpoint: "backend".into(),
+        counted: Some(counted),
+        tallied: counted,
+        reached: Some(false),
+    }];
     let failed = judged(
         "profiles-only",
         "frontend-2 reads nothing",
@@ -69,11 +103,26 @@ fn report() -> Report {
         Verdict::Errored,
         "neither an answer nor a refusal: timed out: 10 s",
     );
-    let skipped = judged("profiles-only", "frontend does not post", "frontend", status(403), None, Verdict::Skipped, "not asked for");
+    let skipped = judged(
+        "profiles-only",
+        "frontend does not post",
+        "frontend",
+        status(403),
+        None,
+        Verdict::Skipped,
+        "not asked for",
+    );
     let versions = BTreeMap::from([("envoy".to_owned(), "1.39.0".to_owned())]);
     let phases = vec![Phase { name: "cluster".into(), started: 0.25, seconds: 12.5 }];
-    let mut report =
-        Report::new("r1", "kind", "packages", &versions, Timestamp::UNIX_EPOCH, phases, &[served, refused, failed, errored, skipped]);
+    let mut report = Report::new(
+        "r1",
+        "kind",
+        "packages",
+        &versions,
+        Timestamp::UNIX_EPOCH,
+        phases,
+        &[served, refused, failed, errored, skipped],
+    );
     report.svidproof = "0.0.0";
     report
 }

@@ -1,4 +1,5 @@
-//! What a stage says in a few lines, `forged` and `surface`, written out as the checks that it stands for. Only for a scenario that is valid.
+//! What a stage says in a few lines, `forged` and `surface`, written out as the checks that it stands for.
+//! Only for a scenario that is valid.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +14,14 @@ pub(super) fn expand(scenario: &mut Scenario) {
         for forging in &stage.forged {
             let like = clients.get(&forging.like).and_then(Client::identity).unwrap_or_default().to_owned();
             let sound = Stated { status: Some(200), ..Stated::default() };
-            let stated = forged.iter().map(|(name, stated)| (name.as_str(), forging.but.get(name).unwrap_or(stated)));
+            let stated =
+                forged.iter().map(|(name, stated)| (name.as_str(), forging.but.get(name).unwrap_or(stated)));
             for (credential, stated) in std::iter::once((SOUND, &sound)).chain(stated) {
                 let client = format!("{credential} like {}", forging.like);
-                stage.checks.extend([TlsVersions::Tls12, TlsVersions::Tls13].map(|tls| check(forging, &client, credential, stated, tls)));
+                stage.checks.extend(
+                    [TlsVersions::Tls12, TlsVersions::Tls13]
+                        .map(|tls| check(forging, &client, credential, stated, tls)),
+                );
                 clients.insert(client, Client::Forged { credential: credential.into(), like: like.clone() });
             }
         }
@@ -27,7 +32,12 @@ pub(super) fn expand(scenario: &mut Scenario) {
 fn check(forging: &Forging, client: &str, credential: &str, stated: &Stated, tls: TlsVersions) -> Check {
     let version = if tls == TlsVersions::Tls12 { "1.2" } else { "1.3" };
     let named = |credential: &str| format!("{}: forged {credential}, TLS {version}", forging.to);
-    let expect = Expect { status: stated.status, alert: stated.alert.clone(), counts: stated.counts, ..Expect::default() };
+    let expect = Expect {
+        status: stated.status,
+        alert: stated.alert.clone(),
+        counts: stated.counts,
+        ..Expect::default()
+    };
     Check {
         name: named(credential),
         clients: OneOrMany::One(client.into()),
@@ -44,8 +54,11 @@ fn check(forging: &Forging, client: &str, credential: &str, stated: &Stated, tls
 
 /// One check for each endpoint, HTTP version and set of headers.
 fn cells(matrix: &Matrix) -> Vec<Check> {
-    let sends: Vec<String> =
-        matrix.methods.iter().flat_map(|method| matrix.paths.iter().map(move |path| format!("{method} {path}"))).collect();
+    let sends: Vec<String> = matrix
+        .methods
+        .iter()
+        .flat_map(|method| matrix.paths.iter().map(move |path| format!("{method} {path}")))
+        .collect();
     let mut checks = vec![];
     for to in matrix.to.iter() {
         for http in &matrix.http {

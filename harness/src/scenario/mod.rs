@@ -1,6 +1,8 @@
-//! What a user writes: one YAML file, typed. Parsing and the checks across its parts are in `parse` and `validate`.
+//! What a user writes: one YAML file, typed. Parsing and the checks across its parts are in `parse` and
+//! `validate`.
 //!
-//! Every path in a scenario is relative to the project's root: the nearest folder, from the file upwards, that holds `helm/`.
+//! Every path in a scenario is relative to the project's root: the nearest folder, from the file upwards,
+//! that holds `helm/`.
 
 mod expand;
 mod parse;
@@ -36,7 +38,8 @@ pub struct Scenario {
     pub registration: Vec<Entry>,
     pub endpoints: BTreeMap<String, Endpoint>,
     pub clients: BTreeMap<String, Client>,
-    /// What must come of each forged credential, wherever a stage dials with them; names as in `fixtures/credentials/forged.yaml`.
+    /// What must come of each forged credential, wherever a stage dials with them; names as in
+    /// `fixtures/credentials/forged.yaml`.
     #[serde(default)]
     pub forged: BTreeMap<String, Stated>,
     pub stages: Vec<Stage>,
@@ -59,10 +62,12 @@ pub struct Spire {
     pub server: String,
     #[serde(default = "default_server_container")]
     pub container: String,
-    /// The ConfigMap to which the server publishes its bundle under the key `bundle.crt`; waited for before the second wave.
+    /// The ConfigMap to which the server publishes its bundle under the key `bundle.crt`; waited for before
+    /// the second wave.
     #[serde(default)]
     pub bundle: Option<String>,
-    /// The Secret from which the server takes its upstream CA. svidproof makes both, and keeps the CA to forge credentials with.
+    /// The Secret from which the server takes its upstream CA. svidproof makes both, and keeps the CA to
+    /// forge credentials with.
     #[serde(default)]
     pub authority_secret: Option<String>,
     /// The host directory in which the agent's `agent.sock` stands; the probe mounts it.
@@ -109,7 +114,8 @@ pub struct Endpoint {
     /// `namespace/name` of a Service; its ready pods are what evidence is read from.
     pub service: String,
     pub port: u16,
-    /// The path of the SPIFFE ID that the server must prove. Absent: plain HTTP (a page), fetched through the API server.
+    /// The path of the SPIFFE ID that the server must prove. Absent: plain HTTP (a page), fetched through the
+    /// API server.
     #[serde(default)]
     pub identity: Option<String>,
     /// Verify this DNS SAN instead of the SPIFFE ID, and send it as SNI and authority.
@@ -118,17 +124,19 @@ pub struct Endpoint {
     /// How clients from outside the cluster come in.
     #[serde(default)]
     pub published: Option<Published>,
-    /// The port of Envoy's admin interface on the pod's loopback. Absent: no evidence can be had there. At a page, it is only asked
-    /// whether Envoy has found the upstream's pods.
+    /// The port of Envoy's admin interface on the pod's loopback. Absent: no evidence can be had there. At a
+    /// page, it is only asked whether Envoy has found the upstream's pods.
     #[serde(default)]
     pub admin: Option<u16>,
     /// The name of Envoy's cluster that leads to the application: what it forwarded is counted there.
     #[serde(default = "default_app_cluster")]
     pub app_cluster: String,
-    /// The endpoint that this one forwards to with its own identity, where evidence of what went on counts too.
+    /// The endpoint that this one forwards to with its own identity, where evidence of what went on counts
+    /// too.
     #[serde(default)]
     pub upstream: Option<String>,
-    /// The container whose log has a line with the `x-svidproof-cell` header of each request that reached the application.
+    /// The container whose log has a line with the `x-svidproof-cell` header of each request that reached the
+    /// application.
     #[serde(default)]
     pub app_log: Option<String>,
 }
@@ -187,7 +195,9 @@ impl Client {
     /// Whether no certificate is presented.
     pub fn is_nobody(&self) -> bool {
         match self {
-            Self::Forged { credential, .. } => forge::RECIPES.get(credential).is_some_and(|recipe| recipe.signer == Signer::None),
+            Self::Forged { credential, .. } => {
+                forge::RECIPES.get(credential).is_some_and(|recipe| recipe.signer == Signer::None)
+            }
             attested => attested.identity().is_none(),
         }
     }
@@ -228,10 +238,12 @@ impl<'de> Deserialize<'de> for Client {
 pub struct FullClient {
     /// As in the short form.
     pub id: String,
-    /// Dial from where svidproof runs, through the endpoint's published port, with an SVID carried out of the cluster.
+    /// Dial from where svidproof runs, through the endpoint's published port, with an SVID carried out of the
+    /// cluster.
     #[serde(default)]
     pub outside: bool,
-    /// `namespace/pod-label-app`: carry the SVID out of this workload's pod, by its own spire-agent; else out of the probe.
+    /// `namespace/pod-label-app`: carry the SVID out of this workload's pod, by its own spire-agent; else out
+    /// of the probe.
     #[serde(default)]
     pub from: Option<String>,
 }
@@ -242,7 +254,8 @@ pub struct FullClient {
 pub struct Stage {
     #[serde(rename = "stage")]
     pub name: String,
-    /// By release, merged over the release's own values; each stage starts from the install values, not from the stage before.
+    /// By release, merged over the release's own values; each stage starts from the install values, not from
+    /// the stage before.
     #[serde(default)]
     pub values: BTreeMap<String, Value>,
     pub checks: Vec<Check>,
@@ -254,7 +267,8 @@ pub struct Stage {
     pub surface: Vec<Matrix>,
 }
 
-/// All forged credentials at one endpoint, with TLS 1.2 and 1.3 each, and with each the sound one as their control.
+/// All forged credentials at one endpoint, with TLS 1.2 and 1.3 each, and with each the sound one as their
+/// control.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Forging {
@@ -283,7 +297,8 @@ pub struct Stated {
     pub finding: Option<String>,
 }
 
-/// Every client with every request at every endpoint. What comes of it is for the snapshot to say; that it could be judged is checked.
+/// Every client with every request at every endpoint. What comes of it is for the snapshot to say; that it
+/// could be judged is checked.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Matrix {
@@ -355,13 +370,15 @@ impl OneOrMany {
     }
 }
 
-/// What must be seen. At most one of `status` and `alert` is there, and in a check that a user writes exactly one; the rest narrows it down.
+/// What must be seen. At most one of `status` and `alert` is there, and in a check that a user writes exactly
+/// one; the rest narrows it down.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Expect {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// A TLS alert by its RFC 8446 name or its number. In TLS 1.2, `certificate_required` is `handshake_failure`.
+    /// A TLS alert by its RFC 8446 name or its number. In TLS 1.2, `certificate_required` is
+    /// `handshake_failure`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert: Option<AlertName>,
     /// What the server counts with the alert, where the alert does not tell it.
@@ -383,7 +400,8 @@ pub struct Expect {
     /// Header names in lower case, and their values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// What the endpoint's `upstream` must have counted for this one request, if it is not the request itself.
+    /// What the endpoint's `upstream` must have counted for this one request, if it is not the request
+    /// itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<Counted>,
 }
@@ -401,7 +419,10 @@ impl Expect {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "expected the name of a TLS alert, such as certificate_required, or its number")]
+#[serde(
+    untagged,
+    expecting = "expected the name of a TLS alert, such as certificate_required, or its number"
+)]
 pub enum AlertName {
     Number(u8),
     Name(String),
@@ -429,7 +450,8 @@ pub struct Counted {
     /// Handshakes that broke off for another reason than the client's certificate: `ssl.connection_error`.
     #[serde(default)]
     pub broken: u64,
-    /// Requests that the RBAC filter allowed: `http.*.rbac.allowed`. Nobody writes it down: it is what was forwarded, where there is a filter.
+    /// Requests that the RBAC filter allowed: `http.*.rbac.allowed`. Nobody writes it down: it is what was
+    /// forwarded, where there is a filter.
     #[serde(default, skip_deserializing)]
     pub allowed: u64,
 }
@@ -465,7 +487,8 @@ impl std::ops::Add for Counted {
 }
 
 impl Counted {
-    /// What was counted in between. An Envoy that was restarted meanwhile counts from 0 again: its account then does not agree, which is right.
+    /// What was counted in between. An Envoy that was restarted meanwhile counts from 0 again: its account
+    /// then does not agree, which is right.
     #[must_use]
     pub fn since(self, before: Self) -> Self {
         self.with(before, u64::saturating_sub)
@@ -500,5 +523,6 @@ pub struct Broken {
 /// A scenario out of a test's own text, for tests of what works on scenarios.
 #[cfg(test)]
 pub(crate) fn read_text(text: &str) -> Scenario {
-    parse::read(text, std::path::Path::new("test.yaml"), std::path::Path::new(".")).unwrap_or_else(|error| panic!("{error}"))
+    parse::read(text, std::path::Path::new("test.yaml"), std::path::Path::new("."))
+        .unwrap_or_else(|error| panic!("{error}"))
 }

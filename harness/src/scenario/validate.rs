@@ -1,4 +1,5 @@
-//! What must hold between the parts of a scenario, so that a run does not find out minutes later. Every mistake is told, with its place.
+//! What must hold between the parts of a scenario, so that a run does not find out minutes later. Every
+//! mistake is told, with its place.
 //!
 //! Nothing is asked but the file system, and that only for charts.
 
@@ -8,7 +9,9 @@ use serde_json::Value;
 use svidproof_probe::protocol::{Http, TlsVersions};
 
 use super::parse::{Mistake, Node, Place, instead};
-use super::{AlertName, Check, Client, Endpoint, Entry, Expect, FullClient, Release, Scenario, Stage, Stated};
+use super::{
+    AlertName, Check, Client, Endpoint, Entry, Expect, FullClient, Release, Scenario, Stage, Stated,
+};
 use crate::alert;
 use crate::forge::{self, SOUND};
 use crate::proof::plan::CELL_HEADER;
@@ -36,8 +39,12 @@ pub(super) fn mistakes(scenario: &Scenario, places: &Node) -> Vec<Mistake> {
     broken(scenario, places.at("broken"), &mut found);
 
     found.0.sort_by_key(|(place, _)| *place);
-    let mistake =
-        |(place, message): (Place, String)| Mistake { file: scenario.file.clone(), line: place.line, column: place.column, message };
+    let mistake = |(place, message): (Place, String)| Mistake {
+        file: scenario.file.clone(),
+        line: place.line,
+        column: place.column,
+        message,
+    };
     found.0.into_iter().map(mistake).collect()
 }
 
@@ -56,7 +63,13 @@ impl Found {
     }
 
     /// A name that must be among those that are defined.
-    fn known<'a>(&mut self, what: &str, name: &str, known: impl IntoIterator<Item = &'a str> + Clone, place: Place) -> bool {
+    fn known<'a>(
+        &mut self,
+        what: &str,
+        name: &str,
+        known: impl IntoIterator<Item = &'a str> + Clone,
+        place: Place,
+    ) -> bool {
         let found = known.clone().into_iter().any(|one| one == name);
         self.check(found, place, || format!("{what} `{name}` is not defined{}", instead(name, known)));
         found
@@ -67,7 +80,10 @@ fn names(scenario: &Scenario, places: &Node, found: &mut Found) {
     let place = places.at("scenario").place();
     found.check(is_label(&scenario.name), place, || label_wanted("scenario", &scenario.name));
     if let Err(why) = trust_domain(&scenario.trust_domain) {
-        found.add(places.at("trust-domain").place(), format!("`{}` is not a trust domain: {why}", scenario.trust_domain));
+        found.add(
+            places.at("trust-domain").place(),
+            format!("`{}` is not a trust domain: {why}", scenario.trust_domain),
+        );
     }
 }
 
@@ -76,9 +92,16 @@ fn install(scenario: &Scenario, places: &Node, found: &mut Found) {
     for (wave, releases) in scenario.install.iter().enumerate() {
         for (number, release) in releases.iter().enumerate() {
             let place = places.nth(wave).nth(number);
-            found.check(seen.insert((&release.namespace, &release.name)), place.at("release").place(), || {
-                format!("release `{}` is already in namespace `{}`: give this one another name", release.name, release.namespace)
-            });
+            found.check(
+                seen.insert((&release.namespace, &release.name)),
+                place.at("release").place(),
+                || {
+                    format!(
+                        "release `{}` is already in namespace `{}`: give this one another name",
+                        release.name, release.namespace
+                    )
+                },
+            );
             chart(scenario, release, place.at("chart").place(), found);
         }
     }
@@ -91,12 +114,19 @@ fn chart(scenario: &Scenario, release: &Release, place: Place, found: &mut Found
     }
     let siblings = folder.parent().and_then(|parent| parent.read_dir().ok()).into_iter().flatten().flatten();
     let charts = siblings.map(|entry| entry.path()).filter(|path| path.join("Chart.yaml").is_file());
-    let mut charts: Vec<String> = charts.map(|path| path.strip_prefix(&scenario.root).unwrap_or(&path).display().to_string()).collect();
+    let mut charts: Vec<String> =
+        charts.map(|path| path.strip_prefix(&scenario.root).unwrap_or(&path).display().to_string()).collect();
     charts.sort();
     let wrong = release.chart.display().to_string();
     let what = if folder.is_dir() { "has no Chart.yaml" } else { "is not there" };
     let root = scenario.root.display();
-    found.add(place, format!("chart `{wrong}` {what}, seen from {root}{}", instead(&wrong, charts.iter().map(String::as_str))));
+    found.add(
+        place,
+        format!(
+            "chart `{wrong}` {what}, seen from {root}{}",
+            instead(&wrong, charts.iter().map(String::as_str))
+        ),
+    );
 }
 
 fn registration(entries: &[Entry], places: &Node, found: &mut Found) {
@@ -108,7 +138,8 @@ fn registration(entries: &[Entry], places: &Node, found: &mut Found) {
             format!("the entry for `{}` selects nothing: give at least one `type:value`", entry.id)
         });
         for (index, selector) in entry.select.iter().enumerate() {
-            let typed = selector.split_once(':').is_some_and(|(kind, value)| !kind.is_empty() && !value.is_empty());
+            let typed =
+                selector.split_once(':').is_some_and(|(kind, value)| !kind.is_empty() && !value.is_empty());
             found.check(typed, place.at("select").nth(index).place(), || {
                 format!("selector `{selector}` has no type: write `type:value`, such as `k8s:ns:default`")
             });
@@ -152,7 +183,11 @@ fn upstreams<'a>(scenario: &'a Scenario, from: &'a Endpoint) -> Vec<&'a str> {
     while let Some(name) = next {
         let again = path.contains(&name);
         path.push(name);
-        next = if again { None } else { scenario.endpoints.get(name).and_then(|endpoint| endpoint.upstream.as_deref()) };
+        next = if again {
+            None
+        } else {
+            scenario.endpoints.get(name).and_then(|endpoint| endpoint.upstream.as_deref())
+        };
     }
     path
 }
@@ -163,27 +198,40 @@ fn client(client: &Client, place: &Node, found: &mut Found) {
     }
     let Client::Full(FullClient { outside, from: Some(from), .. }) = client else { return };
     let at = place.at("from").place();
-    found.check(is_pair(from), at, || format!("`{from}` does not name a workload: write `namespace/app`, after its pods' label `app`"));
-    found.check(*outside, place.key("from"), || "`from` is for a client with `outside: true`: others are attested where they dial".into());
-    found.check(client.identity().is_some(), place.key("from"), || "`from` with `id: none`: nobody has no SVID to carry out".into());
+    found.check(is_pair(from), at, || {
+        format!("`{from}` does not name a workload: write `namespace/app`, after its pods' label `app`")
+    });
+    found.check(*outside, place.key("from"), || {
+        "`from` is for a client with `outside: true`: others are attested where they dial".into()
+    });
+    found.check(client.identity().is_some(), place.key("from"), || {
+        "`from` with `id: none`: nobody has no SVID to carry out".into()
+    });
 }
 
 fn stages(scenario: &Scenario, places: &Node, found: &mut Found) {
     let place = places.at("stages");
-    found.check(!scenario.stages.is_empty(), place.place(), || "there is no stage, so there is nothing to check".into());
+    found.check(!scenario.stages.is_empty(), place.place(), || {
+        "there is no stage, so there is nothing to check".into()
+    });
     let mut seen = BTreeSet::new();
     for (number, stage) in scenario.stages.iter().enumerate() {
         let place = place.nth(number);
         let at = place.at("stage").place();
         found.check(is_label(&stage.name), at, || label_wanted("stage", &stage.name));
         found.check(seen.insert(&stage.name), at, || format!("there are two stages `{}`", stage.name));
-        found.check(!stage.checks.is_empty(), place.at("checks").place(), || format!("stage `{}` has no checks", stage.name));
+        found.check(!stage.checks.is_empty(), place.at("checks").place(), || {
+            format!("stage `{}` has no checks", stage.name)
+        });
         values(scenario, &stage.values, place.at("values"), found);
         let mut names = BTreeSet::new();
         for (number, check) in stage.checks.iter().enumerate() {
             let place = place.at("checks").nth(number);
             found.check(names.insert(&check.name), place.at("check").place(), || {
-                format!("stage `{}` has two checks `{}`: controls and reports go by the name", stage.name, check.name)
+                format!(
+                    "stage `{}` has two checks `{}`: controls and reports go by the name",
+                    stage.name, check.name
+                )
             });
             self::check(scenario, stage, check, place, found);
         }
@@ -198,7 +246,11 @@ fn forged(name: &str, stated: &Stated, places: &Node, found: &mut Found) {
     let known = forge::RECIPES.keys().map(String::as_str).filter(|name| *name != SOUND);
     found.known("forged credential", name, known, places.key(name));
     let Stated { status, alert, counts, finding: _ } = stated;
-    expect(&Expect { status: *status, alert: alert.clone(), counts: *counts, ..Expect::default() }, place, found);
+    expect(
+        &Expect { status: *status, alert: alert.clone(), counts: *counts, ..Expect::default() },
+        place,
+        found,
+    );
 }
 
 fn forgings(scenario: &Scenario, stage: &Stage, places: &Node, found: &mut Found) {
@@ -206,10 +258,15 @@ fn forgings(scenario: &Scenario, stage: &Stage, places: &Node, found: &mut Found
     for (number, forging) in stage.forged.iter().enumerate() {
         let place = places.nth(number);
         let (to, like) = (place.at("to").place(), place.at("like").place());
-        found.check(seen.insert(&forging.to), to, || format!("endpoint `{}` stands here twice: one `forged` is enough", forging.to));
+        found.check(seen.insert(&forging.to), to, || {
+            format!("endpoint `{}` stands here twice: one `forged` is enough", forging.to)
+        });
         if found.known("endpoint", &forging.to, scenario.endpoints.keys().map(String::as_str), to) {
             found.check(scenario.endpoints[&forging.to].gives_evidence(), to, || {
-                format!("a refusal needs evidence, and none can be had at `{}`: give it `identity` and `admin`", forging.to)
+                format!(
+                    "a refusal needs evidence, and none can be had at `{}`: give it `identity` and `admin`",
+                    forging.to
+                )
             });
         }
         if found.known("client", &forging.like, scenario.clients.keys().map(String::as_str), like) {
@@ -231,7 +288,9 @@ fn surface(scenario: &Scenario, stage: &Stage, places: &Node, found: &mut Found)
     let mut seen = BTreeSet::new();
     for (number, matrix) in stage.surface.iter().enumerate() {
         let place = places.nth(number);
-        found.check(seen.insert(&matrix.name), place.at("surface").place(), || format!("there are two surfaces `{}`", matrix.name));
+        found.check(seen.insert(&matrix.name), place.at("surface").place(), || {
+            format!("there are two surfaces `{}`", matrix.name)
+        });
         for (number, name) in matrix.to.iter().enumerate() {
             let at = place.at("to").nth(number).place();
             if found.known("endpoint", name, scenario.endpoints.keys().map(String::as_str), at) {
@@ -244,15 +303,26 @@ fn surface(scenario: &Scenario, stage: &Stage, places: &Node, found: &mut Found)
             let at = place.at("as").nth(number).place();
             found.known("client", name, scenario.clients.keys().map(String::as_str), at);
             let outside = scenario.clients.get(name).is_some_and(Client::is_outside);
-            let published = |to| scenario.endpoints.get(to).is_none_or(|endpoint: &Endpoint| endpoint.published.is_some());
+            let published = |to| {
+                scenario.endpoints.get(to).is_none_or(|endpoint: &Endpoint| endpoint.published.is_some())
+            };
             found.check(!outside || matrix.to.iter().all(published), at, || {
                 format!("client `{name}` dials from outside the cluster, and not every endpoint here is `published`")
             });
         }
-        for (key, many) in [("as", &matrix.clients), ("to", &matrix.to), ("methods", &matrix.methods), ("paths", &matrix.paths)] {
-            found.check(many.iter().next().is_some(), place.at(key).place(), || format!("`{key}` is empty, so nothing is dialled"));
+        for (key, many) in [
+            ("as", &matrix.clients),
+            ("to", &matrix.to),
+            ("methods", &matrix.methods),
+            ("paths", &matrix.paths),
+        ] {
+            found.check(many.iter().next().is_some(), place.at(key).place(), || {
+                format!("`{key}` is empty, so nothing is dialled")
+            });
         }
-        found.check(!matrix.http.is_empty(), place.at("http").place(), || "`http` is empty, so nothing is dialled".into());
+        found.check(!matrix.http.is_empty(), place.at("http").place(), || {
+            "`http` is empty, so nothing is dialled".into()
+        });
         found.check(!matrix.headers.is_empty(), place.at("headers").place(), || {
             "`headers` is empty, so nothing is dialled: `{}` stands for a request without any".into()
         });
@@ -272,7 +342,9 @@ fn surface(scenario: &Scenario, stage: &Stage, places: &Node, found: &mut Found)
 
 fn headers(headers: &BTreeMap<String, String>, place: &Node, found: &mut Found) {
     for name in headers.keys() {
-        found.check(!name.eq_ignore_ascii_case(CELL_HEADER), place.key(name), || format!("`{CELL_HEADER}` is svidproof's own header"));
+        found.check(!name.eq_ignore_ascii_case(CELL_HEADER), place.key(name), || {
+            format!("`{CELL_HEADER}` is svidproof's own header")
+        });
     }
 }
 
@@ -290,8 +362,12 @@ fn values(scenario: &Scenario, values: &BTreeMap<String, Value>, place: &Node, f
 }
 
 fn check(scenario: &Scenario, stage: &Stage, check: &Check, place: &Node, found: &mut Found) {
-    found.check(check.clients.iter().next().is_some(), place.at("as").place(), || format!("check `{}` has no client", check.name));
-    found.check(check.send.iter().next().is_some(), place.at("send").place(), || format!("check `{}` sends nothing", check.name));
+    found.check(check.clients.iter().next().is_some(), place.at("as").place(), || {
+        format!("check `{}` has no client", check.name)
+    });
+    found.check(check.send.iter().next().is_some(), place.at("send").place(), || {
+        format!("check `{}` sends nothing", check.name)
+    });
     for (number, send) in check.send.iter().enumerate() {
         sent(send, check.http, place.at("send").nth(number).place(), found);
     }
@@ -303,7 +379,10 @@ fn check(scenario: &Scenario, stage: &Stage, check: &Check, place: &Node, found:
         found.known("client", name, scenario.clients.keys().map(String::as_str), at);
         let outside = scenario.clients.get(name).is_some_and(Client::is_outside);
         found.check(!outside || endpoint.is_none_or(|endpoint| endpoint.published.is_some()), at, || {
-            format!("client `{name}` dials from outside the cluster, and endpoint `{}` is not `published`", check.to)
+            format!(
+                "client `{name}` dials from outside the cluster, and endpoint `{}` is not `published`",
+                check.to
+            )
         });
     }
     expect(&check.expect, place.at("expect"), found);
@@ -327,12 +406,16 @@ fn reach(scenario: &Scenario, check: &Check, endpoint: &Endpoint, place: &Node, 
             format!("endpoint `{to}` is plain HTTP: it has no TLS version")
         });
     }
-    found.check(check.expect.upstream.is_none() || endpoint.upstream.is_some(), place.at("expect").key("upstream"), || {
-        format!("endpoint `{to}` has no `upstream` that could have counted this")
-    });
+    found.check(
+        check.expect.upstream.is_none() || endpoint.upstream.is_some(),
+        place.at("expect").key("upstream"),
+        || format!("endpoint `{to}` has no `upstream` that could have counted this"),
+    );
     // An alert comes from the endpoint itself, a status from it or from what stands behind it.
     let behind = if check.expect.alert.is_some() { Vec::new() } else { upstreams(scenario, endpoint) };
-    let counts = std::iter::once(Some(endpoint)).chain(behind.into_iter().map(|name| scenario.endpoints.get(name))).flatten();
+    let counts = std::iter::once(Some(endpoint))
+        .chain(behind.into_iter().map(|name| scenario.endpoints.get(name)))
+        .flatten();
     let readable = counts.last().is_some_and(|last| last.admin.is_some());
     found.check(!check.expect.is_refusal() || readable, place.at("to").place(), || {
         format!("a refusal needs evidence, and none can be had at `{to}`: give the endpoint that refuses the port of its Envoy's `admin`")
@@ -349,24 +432,37 @@ fn control(stage: &Stage, check: &Check, place: &Node, found: &mut Found) {
     let at = place.at("control").place();
     let others = stage.checks.iter().map(|other| other.name.as_str()).filter(|other| *other != check.name);
     let Some(control) = stage.checks.iter().find(|other| other.name == *name) else {
-        found.add(at, format!("control `{name}` is not a check of stage `{}`{}", stage.name, instead(name, others)));
+        found.add(
+            at,
+            format!("control `{name}` is not a check of stage `{}`{}", stage.name, instead(name, others)),
+        );
         return;
     };
-    found.check(!control.expect.is_refusal(), at, || format!("control `{name}` is itself a refusal: a control must succeed"));
+    found.check(!control.expect.is_refusal(), at, || {
+        format!("control `{name}` is itself a refusal: a control must succeed")
+    });
     found.check(control.to == check.to, at, || {
-        format!("control `{name}` goes to `{}`, not to `{}`: it says nothing about this refusal", control.to, check.to)
+        format!(
+            "control `{name}` goes to `{}`, not to `{}`: it says nothing about this refusal",
+            control.to, check.to
+        )
     });
 }
 
 fn expect(expect: &Expect, place: &Node, found: &mut Found) {
     match (expect.status, &expect.alert) {
         (None, None) => found.add(place.place(), "nothing is expected: give `status` or `alert`"),
-        (Some(_), Some(_)) => found.add(place.key("alert"), "`status` and `alert` exclude each other: after an alert there is no answer"),
+        (Some(_), Some(_)) => found.add(
+            place.key("alert"),
+            "`status` and `alert` exclude each other: after an alert there is no answer",
+        ),
         (Some(status), None) => {
             found.check((200..=599).contains(&status), place.at("status").place(), || {
                 format!("{status} is not the status of a final answer: expected 200 to 599")
             });
-            found.check(expect.counts.is_none(), place.key("counts"), || "`counts` says what is counted with an `alert`".into());
+            found.check(expect.counts.is_none(), place.key("counts"), || {
+                "`counts` says what is counted with an `alert`".into()
+            });
         }
         (None, Some(alert)) => {
             self::alert(alert, place.at("alert").place(), found);
@@ -380,22 +476,31 @@ fn expect(expect: &Expect, place: &Node, found: &mut Found) {
                 ("upstream", expect.upstream.is_some()),
             ];
             for (key, _) in needing.into_iter().filter(|(_, there)| *there) {
-                found.add(place.key(key), format!("`{key}` needs `status`: after an alert there is no answer"));
+                found.add(
+                    place.key(key),
+                    format!("`{key}` needs `status`: after an alert there is no answer"),
+                );
             }
         }
     }
     for name in expect.headers.keys() {
-        found.check(*name == name.to_lowercase(), place.at("headers").key(name), || format!("write the header `{name}` in lower case"));
+        found.check(*name == name.to_lowercase(), place.at("headers").key(name), || {
+            format!("write the header `{name}` in lower case")
+        });
     }
 }
 
 fn alert(name: &AlertName, place: Place, found: &mut Found) {
     match name {
         AlertName::Number(number) => {
-            found.check(alert::by_number(*number).is_some(), place, || format!("no TLS alert has the number {number}"));
+            found.check(alert::by_number(*number).is_some(), place, || {
+                format!("no TLS alert has the number {number}")
+            });
         }
         AlertName::Name(name) => match alert::by_boringssl(name) {
-            Some(alert) => found.add(place, format!("alerts go by their RFC name: did you mean `{}`?", alert.name)),
+            Some(alert) => {
+                found.add(place, format!("alerts go by their RFC name: did you mean `{}`?", alert.name))
+            }
             None => drop(found.known("TLS alert", name, alert::ALERTS.iter().map(|alert| alert.name), place)),
         },
     }
@@ -405,21 +510,35 @@ fn broken(scenario: &Scenario, places: &Node, found: &mut Found) {
     let mut seen = BTreeSet::new();
     for (number, broken) in scenario.broken.iter().enumerate() {
         let place = places.nth(number);
-        found.check(seen.insert(&broken.name), place.at("broken").place(), || format!("there are two faults `{}`", broken.name));
-        found.check(!broken.red.is_empty(), place.at("red").place(), || format!("the fault `{}` turns no check red", broken.name));
+        found.check(seen.insert(&broken.name), place.at("broken").place(), || {
+            format!("there are two faults `{}`", broken.name)
+        });
+        found.check(!broken.red.is_empty(), place.at("red").place(), || {
+            format!("the fault `{}` turns no check red", broken.name)
+        });
         values(scenario, &broken.values, place.at("values"), found);
-        found.known("stage", &broken.stage, scenario.stages.iter().map(|stage| stage.name.as_str()), place.at("stage").place());
+        found.known(
+            "stage",
+            &broken.stage,
+            scenario.stages.iter().map(|stage| stage.name.as_str()),
+            place.at("stage").place(),
+        );
         let Some(stage) = scenario.stages.iter().find(|stage| stage.name == broken.stage) else { continue };
         for (index, check) in broken.red.iter().enumerate() {
             let mut checks = stage.checks.iter().map(|check| check.name.as_str());
             found.check(checks.clone().any(|name| name == check), place.at("red").nth(index).place(), || {
-                format!("`{check}` is not a check of stage `{}`{}", stage.name, instead(check, checks.by_ref()))
+                format!(
+                    "`{check}` is not a check of stage `{}`{}",
+                    stage.name,
+                    instead(check, checks.by_ref())
+                )
             });
         }
     }
 }
 
-/// `METHOD TARGET`. The target is checked no further than that a request line can carry it: odd ones are what some checks are about.
+/// `METHOD TARGET`. The target is checked no further than that a request line can carry it: odd ones are what
+/// some checks are about.
 fn request(send: &str, http: Http) -> Result<(), &'static str> {
     let (method, target) = send.split_once(' ').ok_or("it has no target")?;
     if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
@@ -475,7 +594,8 @@ fn is_spiffe_byte(byte: u8) -> bool {
 }
 
 fn is_pair(text: &str) -> bool {
-    text.split_once('/').is_some_and(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains('/'))
+    text.split_once('/')
+        .is_some_and(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains('/'))
 }
 
 /// A DNS label (RFC 1123).

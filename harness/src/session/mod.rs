@@ -1,6 +1,8 @@
-//! A cluster with the scenarios' systems in it: brought up in order, by events; taken up again from its record.
+//! A cluster with the scenarios' systems in it: brought up in order, by events; taken up again from its
+//! record.
 //!
-//! The order (SPIRE's own needs): server -> bundle published and entries created -> agent -> workloads, with the probe beside them.
+//! The order (SPIRE's own needs): server -> bundle published and entries created -> agent -> workloads, with
+//! the probe beside them.
 
 pub mod teardown;
 
@@ -89,8 +91,16 @@ pub struct Record {
 impl Record {
     pub fn read(dir: &Path) -> Result<Self, SessionError> {
         let path = dir.join("session.json");
-        let text = std::fs::read(&path).map_err(|source| SessionError::File { what: "read", path: path.clone(), source })?;
-        serde_json::from_slice(&text).map_err(|e| SessionError::File { what: "understand", path, source: e.into() })
+        let text = std::fs::read(&path).map_err(|source| SessionError::File {
+            what: "read",
+            path: path.clone(),
+            source,
+        })?;
+        serde_json::from_slice(&text).map_err(|e| SessionError::File {
+            what: "understand",
+            path,
+            source: e.into(),
+        })
     }
 
     fn write(&self, dir: &Path) -> Result<(), SessionError> {
@@ -156,7 +166,10 @@ pub struct Live {
 pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError> {
     let Setup { scenarios, provider, wish, source, progress } = setup;
     let root = scenarios.first().map(|scenario| scenario.root.clone()).unwrap_or_default();
-    let published = scenarios.iter().flat_map(|scenario| scenario.endpoints.values().filter_map(|endpoint| endpoint.published)).collect();
+    let published = scenarios
+        .iter()
+        .flat_map(|scenario| scenario.endpoints.values().filter_map(|endpoint| endpoint.published))
+        .collect();
     let local = if provider == Provider::Kind {
         ports_are_free(&scenarios)?;
         let step = progress.phase("container engine");
@@ -174,23 +187,38 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     };
     let step = progress.phase(format!("cluster ({provider})"));
     let site = Site { root, lease, wish, published, progress };
-    let (cluster, kube) = provider.create(&site, local.as_ref().map(|(engine, images)| (engine, images))).await?;
+    let (cluster, kube) =
+        provider.create(&site, local.as_ref().map(|(engine, images)| (engine, images))).await?;
     step.done();
     let built = local.as_ref().map(|(_, images)| images.bin.join("helm"));
     let program = tool::find("helm").or(built).or_else(|| images::tool("helm"));
     let program = program.ok_or(SessionError::NoHelm)?;
-    let helm = Helm::new(program.clone(), cluster.kubeconfig.clone(), cluster.context.clone(), lease.dir.join("values"));
+    let helm = Helm::new(
+        program.clone(),
+        cluster.kubeconfig.clone(),
+        cluster.context.clone(),
+        lease.dir.join("values"),
+    );
     let record = Record {
         cluster,
         helm: program,
         versions: local.as_ref().map(|(_, images)| images.versions.clone()).unwrap_or_default(),
         images: local.map_or_else(|| "those of the cluster".into(), |(_, images)| images.source.to_string()),
-        scenarios: scenarios.iter().map(|scenario| std::path::absolute(&scenario.file).unwrap_or_else(|_| scenario.file.clone())).collect(),
+        scenarios: scenarios
+            .iter()
+            .map(|scenario| std::path::absolute(&scenario.file).unwrap_or_else(|_| scenario.file.clone()))
+            .collect(),
         applied: BTreeMap::new(),
     };
     record.write(&lease.dir)?;
-    let ground =
-        Ground { dir: lease.dir.clone(), run: lease.id.clone(), kube, helm, progress: progress.clone(), record: Mutex::new(record) };
+    let ground = Ground {
+        dir: lease.dir.clone(),
+        run: lease.id.clone(),
+        kube,
+        helm,
+        progress: progress.clone(),
+        record: Mutex::new(record),
+    };
     let ground = Arc::new(ground);
     let live = try_join_all(scenarios.into_iter().map(|scenario| bring_up(&ground, lease, scenario))).await?;
     Ok(Session { ground, live })
@@ -200,7 +228,8 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
 fn ports_are_free(scenarios: &[Scenario]) -> Result<(), SessionError> {
     for scenario in scenarios {
         for published in scenario.endpoints.values().filter_map(|endpoint| endpoint.published) {
-            let taken = |source| SessionError::Port { file: scenario.file.clone(), line: published.line, source };
+            let taken =
+                |source| SessionError::Port { file: scenario.file.clone(), line: published.line, source };
             host_ports(&[published]).map_err(taken)?;
         }
     }
@@ -208,14 +237,29 @@ fn ports_are_free(scenarios: &[Scenario]) -> Result<(), SessionError> {
 }
 
 /// Takes up a session that was kept. The scenarios may be a part of those that it was brought up with.
-pub async fn reopen(lease: &Lease, scenarios: Vec<Scenario>, progress: &Progress) -> Result<Session, SessionError> {
+pub async fn reopen(
+    lease: &Lease,
+    scenarios: Vec<Scenario>,
+    progress: &Progress,
+) -> Result<Session, SessionError> {
     let record = Record::read(&lease.dir)?;
     let cluster = &record.cluster;
     let failed = |source| SessionError::Kube { scenario: "(all)".into(), source };
     let kube = Kube::connect(&cluster.kubeconfig, cluster.context.as_deref()).await.map_err(failed)?;
-    let helm = Helm::new(record.helm.clone(), cluster.kubeconfig.clone(), cluster.context.clone(), lease.dir.join("values"));
-    let ground =
-        Ground { dir: lease.dir.clone(), run: lease.id.clone(), kube, helm, progress: progress.clone(), record: Mutex::new(record) };
+    let helm = Helm::new(
+        record.helm.clone(),
+        cluster.kubeconfig.clone(),
+        cluster.context.clone(),
+        lease.dir.join("values"),
+    );
+    let ground = Ground {
+        dir: lease.dir.clone(),
+        run: lease.id.clone(),
+        kube,
+        helm,
+        progress: progress.clone(),
+        record: Mutex::new(record),
+    };
     let ground = Arc::new(ground);
     let open = async |scenario: Scenario| {
         let probe = open_probe(&ground, &scenario).await?;
@@ -253,7 +297,8 @@ async fn bring_up(ground: &Ground, lease: &Lease, scenario: Scenario) -> Result<
     Ok(Live { scenario, probe })
 }
 
-/// Makes the CA that the scenario's SPIRE server takes its own from, and puts it where the server looks for it.
+/// Makes the CA that the scenario's SPIRE server takes its own from, and puts it where the server looks for
+/// it.
 async fn give_authority(ground: &Ground, lease: &Lease, scenario: &Scenario) -> Result<(), SessionError> {
     let Some(name) = &scenario.spire.authority_secret else { return Ok(()) };
     let namespace = &scenario.spire.namespace;
@@ -262,13 +307,19 @@ async fn give_authority(ground: &Ground, lease: &Lease, scenario: &Scenario) -> 
         lease.making(Thing::Secret { name: name.clone(), namespace: namespace.clone() })?;
     }
     let authority = Authority::kept(&authorities(&ground.dir), &scenario.trust_domain);
-    let Authority { certificate, key } = authority.map_err(|source| SessionError::Forge { scenario: scenario.name.clone(), source })?;
+    let Authority { certificate, key } =
+        authority.map_err(|source| SessionError::Forge { scenario: scenario.name.clone(), source })?;
     let data = [("tls.crt", certificate.as_str()), ("tls.key", key.as_str())];
     let made = ground.kube.apply_secret(namespace, name, "kubernetes.io/tls", &data).await;
     made.map_err(|source| SessionError::Kube { scenario: scenario.name.clone(), source })
 }
 
-async fn wave(ground: &Ground, lease: &Lease, scenario: &Scenario, releases: &[Release]) -> Result<(), SessionError> {
+async fn wave(
+    ground: &Ground,
+    lease: &Lease,
+    scenario: &Scenario,
+    releases: &[Release],
+) -> Result<(), SessionError> {
     let install = async |release: &Release| {
         note_release(ground, lease, scenario, &release.name, &release.namespace).await?;
         apply(ground, scenario, release, &release.values).await.map(drop)
@@ -277,7 +328,13 @@ async fn wave(ground: &Ground, lease: &Lease, scenario: &Scenario, releases: &[R
 }
 
 /// Writes the release, and its namespace if it makes one, into the lease.
-async fn note_release(ground: &Ground, lease: &Lease, scenario: &Scenario, name: &str, namespace: &str) -> Result<(), SessionError> {
+async fn note_release(
+    ground: &Ground,
+    lease: &Lease,
+    scenario: &Scenario,
+    name: &str,
+    namespace: &str,
+) -> Result<(), SessionError> {
     note_namespace(ground, lease, scenario, namespace).await?;
     if !ground.record().cluster.provider.is_disposable() {
         lease.making(Thing::Release { name: name.into(), namespace: namespace.into() })?;
@@ -285,31 +342,50 @@ async fn note_release(ground: &Ground, lease: &Lease, scenario: &Scenario, name:
     Ok(())
 }
 
-async fn note_namespace(ground: &Ground, lease: &Lease, scenario: &Scenario, namespace: &str) -> Result<(), SessionError> {
+async fn note_namespace(
+    ground: &Ground,
+    lease: &Lease,
+    scenario: &Scenario,
+    namespace: &str,
+) -> Result<(), SessionError> {
     let failed = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
-    if !ground.record().cluster.provider.is_disposable() && !ground.kube.namespace_exists(namespace).await.map_err(failed)? {
+    if !ground.record().cluster.provider.is_disposable()
+        && !ground.kube.namespace_exists(namespace).await.map_err(failed)?
+    {
         lease.making(Thing::Namespace { name: namespace.into() })?;
     }
     Ok(())
 }
 
-/// Installs or upgrades the release unless it stands like that already, and waits for its workloads. Returns whether anything was done.
-pub async fn apply(ground: &Ground, scenario: &Scenario, release: &Release, values: &Value) -> Result<bool, SessionError> {
+/// Installs or upgrades the release unless it stands like that already, and waits for its workloads. Returns
+/// whether anything was done.
+pub async fn apply(
+    ground: &Ground,
+    scenario: &Scenario,
+    release: &Release,
+    values: &Value,
+) -> Result<bool, SessionError> {
     let chart = scenario.root.join(&release.chart);
     let key = format!("{}/{}", scenario.name, release.name);
     let helm = |source| SessionError::Helm { scenario: scenario.name.clone(), source };
-    // What a chart makes, not what it is made of: a file that changes nothing, or a value that nothing reads, upgrades nothing.
-    let rendered = ground.helm.rendered(&release.name, &chart, &release.namespace, values).await.map_err(helm)?;
+    // What a chart makes, not what it is made of: a file that changes nothing, or a value that nothing reads,
+    // upgrades nothing.
+    let rendered =
+        ground.helm.rendered(&release.name, &chart, &release.namespace, values).await.map_err(helm)?;
     let fingerprint: String = Sha256::digest(rendered).iter().map(|byte| format!("{byte:02x}")).collect();
     if ground.applied(&key).as_ref() == Some(&fingerprint) {
         return Ok(false);
     }
     let kube = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
     let step = ground.progress.part(format!("{}: release {}", scenario.name, release.name));
-    // An upgrade that fails half-way leaves neither the old nor the new: going back to the old has to be an upgrade too.
+    // An upgrade that fails half-way leaves neither the old nor the new: going back to the old has to be an
+    // upgrade too.
     ground.note_applied(&key, None)?;
-    let workloads = ground.helm.upgrade(&release.name, &chart, &release.namespace, values).await.map_err(helm)?;
-    try_join_all(workloads.iter().map(|workload| ground.kube.rolled_out(workload, ROLL_OUT))).await.map_err(kube)?;
+    let workloads =
+        ground.helm.upgrade(&release.name, &chart, &release.namespace, values).await.map_err(helm)?;
+    try_join_all(workloads.iter().map(|workload| ground.kube.rolled_out(workload, ROLL_OUT)))
+        .await
+        .map_err(kube)?;
     ground.note_applied(&key, Some(fingerprint))?;
     step.done();
     Ok(true)
@@ -317,7 +393,9 @@ pub async fn apply(ground: &Ground, scenario: &Scenario, release: &Release, valu
 
 /// The values of a release in a stage: its own, with the stage's and then a planted fault's over them.
 pub fn stage_values(release: &Release, over: &[&BTreeMap<String, Value>]) -> Value {
-    over.iter().filter_map(|values| values.get(&release.name)).fold(release.values.clone(), |values, over| merged(&values, over))
+    over.iter()
+        .filter_map(|values| values.get(&release.name))
+        .fold(release.values.clone(), |values, over| merged(&values, over))
 }
 
 /// Creates the scenario's entries and the probe's, and waits until the bundle is published.
@@ -325,7 +403,8 @@ async fn register(ground: &Ground, lease: &Lease, scenario: &Scenario) -> Result
     let spire = &scenario.spire;
     let prefix = format!("svidproof-{}-", lease.id);
     let entries: Vec<_> = scenario.registration.iter().cloned().chain(probe_entries(scenario)).collect();
-    let (namespace, server, container) = (spire.namespace.clone(), spire.server.clone(), spire.container.clone());
+    let (namespace, server, container) =
+        (spire.namespace.clone(), spire.server.clone(), spire.container.clone());
     if !ground.record().cluster.provider.is_disposable() {
         lease.making(Thing::Entries { namespace, server, container, prefix: prefix.clone() })?;
     }
@@ -345,8 +424,18 @@ async fn register(ground: &Ground, lease: &Lease, scenario: &Scenario) -> Result
 /// One entry for each identity that a client of the scenario presents: the one probe is given them all.
 fn probe_entries(scenario: &Scenario) -> Vec<Entry> {
     let select = vec![format!("k8s:ns:{PROBE}"), format!("k8s:sa:{}", probe_name(scenario))];
-    let dns = |id: &str| scenario.registration.iter().find(|entry| entry.id == id).map(|entry| entry.dns.clone()).unwrap_or_default();
-    probe_ids(scenario).into_iter().map(|id| Entry { dns: dns(&id), id, select: select.clone(), node: false }).collect()
+    let dns = |id: &str| {
+        scenario
+            .registration
+            .iter()
+            .find(|entry| entry.id == id)
+            .map(|entry| entry.dns.clone())
+            .unwrap_or_default()
+    };
+    probe_ids(scenario)
+        .into_iter()
+        .map(|id| Entry { dns: dns(&id), id, select: select.clone(), node: false })
+        .collect()
 }
 
 /// The probe's release and ServiceAccount: each scenario has its own, attested by its own agent.
@@ -361,20 +450,29 @@ fn probe_ids(scenario: &Scenario) -> std::collections::BTreeSet<String> {
 async fn install_probe(ground: &Ground, lease: &Lease, scenario: &Scenario) -> Result<Probe, SessionError> {
     let name = probe_name(scenario);
     note_release(ground, lease, scenario, &name, PROBE).await?;
-    let values = json!({ "scenario": scenario.name, "serviceAccount": name, "socketDir": scenario.spire.socket_dir });
+    let values =
+        json!({ "scenario": scenario.name, "serviceAccount": name, "socketDir": scenario.spire.socket_dir });
     let release = Release { name, chart: "helm/probe".into(), namespace: PROBE.into(), values };
     apply(ground, scenario, &release, &release.values).await?;
     open_probe(ground, scenario).await
 }
 
 async fn open_probe(ground: &Ground, scenario: &Scenario) -> Result<Probe, SessionError> {
-    let labels = [("app.kubernetes.io/name", "svidproof-probe"), ("svidproof.dev/scenario", scenario.name.as_str())];
-    let ready =
-        ground.kube.ready_pods(PROBE, &labels).await.map_err(|source| SessionError::Kube { scenario: scenario.name.clone(), source })?;
-    let pod: &Backend = ready.first().ok_or_else(|| SessionError::NoProbe { scenario: scenario.name.clone() })?;
+    let labels =
+        [("app.kubernetes.io/name", "svidproof-probe"), ("svidproof.dev/scenario", scenario.name.as_str())];
+    let ready = ground
+        .kube
+        .ready_pods(PROBE, &labels)
+        .await
+        .map_err(|source| SessionError::Kube { scenario: scenario.name.clone(), source })?;
+    let pod: &Backend =
+        ready.first().ok_or_else(|| SessionError::NoProbe { scenario: scenario.name.clone() })?;
     let failed = |source| SessionError::Probe { scenario: scenario.name.clone(), source };
     let probe = Probe::open(&ground.kube, pod).await.map_err(failed)?;
-    let ids = probe_ids(scenario).into_iter().map(|path| format!("spiffe://{}{path}", scenario.trust_domain)).collect();
+    let ids = probe_ids(scenario)
+        .into_iter()
+        .map(|path| format!("spiffe://{}{path}", scenario.trust_domain))
+        .collect();
     probe.hold(ids, u64::try_from(SYNC.as_millis()).unwrap_or(u64::MAX)).await.map_err(failed)?;
     Ok(probe)
 }

@@ -37,27 +37,41 @@ enum Problem {
     Unknown(Thing),
 }
 
-/// Takes everything of the run down and removes its folder. Goes on past a thing that fails, and names all of those in the end.
+/// Takes everything of the run down and removes its folder. Goes on past a thing that fails, and names all of
+/// those in the end.
 pub async fn teardown(lease: &Lease, progress: &Progress) -> Result<(), TeardownError> {
     let step = progress.phase("teardown");
     let standing = lease.standing()?;
     // Where the cluster goes as a whole, what is in it goes along.
-    let disposable = standing.iter().any(|thing| matches!(thing, Thing::Cluster { provider, .. } if provider == "kind"));
+    let disposable =
+        standing.iter().any(|thing| matches!(thing, Thing::Cluster { provider, .. } if provider == "kind"));
     let reached = if disposable { None } else { Reached::open(lease).await };
     let mut problems = vec![];
     for thing in standing.into_iter().rev() {
         let gone = match &thing {
-            Thing::Entries { .. } | Thing::Release { .. } | Thing::Secret { .. } | Thing::Namespace { .. } if disposable => Ok(()),
+            Thing::Entries { .. }
+            | Thing::Release { .. }
+            | Thing::Secret { .. }
+            | Thing::Namespace { .. }
+                if disposable =>
+            {
+                Ok(())
+            }
             other => remove(other, reached.as_ref()).await,
         };
         match gone {
-            // On a full disk it cannot be noted. Where all is gone the journal goes too; where not, trying again does no harm.
+            // On a full disk it cannot be noted. Where all is gone the journal goes too; where not, trying
+            // again does no harm.
             Ok(()) => drop(lease.gone(thing)),
             Err(problem) => problems.push(format!("  {problem}")),
         }
     }
     if !problems.is_empty() {
-        return Err(TeardownError::Left { run: lease.id.clone(), problems, journal: lease.dir.join("lease.jsonl") });
+        return Err(TeardownError::Left {
+            run: lease.id.clone(),
+            problems,
+            journal: lease.dir.join("lease.jsonl"),
+        });
     }
     if let Err(source) = std::fs::remove_dir_all(&lease.dir) {
         let problem = Problem::Folder { path: lease.dir.clone(), source };
@@ -80,7 +94,8 @@ pub async fn gc(progress: &Progress) -> Result<Vec<String>, TeardownError> {
         if lease.kept()? {
             continue;
         }
-        progress.note(&format!("run {} was left by a svidproof that ended early; it is taken down", lease.id));
+        progress
+            .note(&format!("run {} was left by a svidproof that ended early; it is taken down", lease.id));
         teardown(&lease, progress).await?;
         gone.push(lease.id);
     }
@@ -97,7 +112,12 @@ impl Reached {
     async fn open(lease: &Lease) -> Option<Self> {
         let record = Record::read(&lease.dir).ok()?;
         let kube = Kube::connect(&record.cluster.kubeconfig, record.cluster.context.as_deref()).await.ok()?;
-        let helm = Helm::new(record.helm, record.cluster.kubeconfig, record.cluster.context, lease.dir.join("values"));
+        let helm = Helm::new(
+            record.helm,
+            record.cluster.kubeconfig,
+            record.cluster.context,
+            lease.dir.join("values"),
+        );
         Some(Self { kube, helm })
     }
 }
@@ -105,9 +125,13 @@ impl Reached {
 async fn remove(thing: &Thing, reached: Option<&Reached>) -> Result<(), Problem> {
     let reached = || reached.ok_or_else(|| Problem::Unknown(thing.clone()));
     match thing {
-        Thing::Cluster { terraform, env, .. } => Terraform::at(terraform.clone(), env.clone())?.destroy().await?,
+        Thing::Cluster { terraform, env, .. } => {
+            Terraform::at(terraform.clone(), env.clone())?.destroy().await?
+        }
         Thing::Folder { path } => match std::fs::remove_dir_all(path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(Problem::Folder { path: path.clone(), source }),
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Problem::Folder { path: path.clone(), source });
+            }
             _ => {}
         },
         Thing::Entries { namespace, server, container, prefix } => {

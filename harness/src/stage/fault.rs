@@ -8,14 +8,19 @@ use crate::stage::{self, StageError};
 
 /// Runs the fault's stage with the fault over it.
 pub async fn plant(ground: &Ground, live: &Live, fault: &Broken) -> Result<Vec<Judged>, StageError> {
-    let Some(stage) = live.scenario.stages.iter().find(|stage| stage.name == fault.stage) else { return Ok(vec![]) };
+    let Some(stage) = live.scenario.stages.iter().find(|stage| stage.name == fault.stage) else {
+        return Ok(vec![]);
+    };
     stage::run(ground, live, stage, &fault.values, &|_| true).await
 }
 
-/// What of the fault went unnoticed: each named check must fail (not err) at least once, and the run's own exit status must be 1.
+/// What of the fault went unnoticed: each named check must fail (not err) at least once, and the run's own
+/// exit status must be 1.
 pub fn unnoticed(fault: &Broken, judged: &[Judged]) -> Vec<String> {
-    let red = |name: &String| judged.iter().any(|one| one.cell.check == *name && one.verdict == Verdict::Failed);
-    let mut problems: Vec<_> = fault.red.iter().filter(|name| !red(name)).map(|name| format!("`{name}` did not turn red")).collect();
+    let red =
+        |name: &String| judged.iter().any(|one| one.cell.check == *name && one.verdict == Verdict::Failed);
+    let mut problems: Vec<_> =
+        fault.red.iter().filter(|name| !red(name)).map(|name| format!("`{name}` did not turn red")).collect();
     let totals: Totals = judged.iter().map(|one| one.verdict).collect();
     let status = exit_code(&totals);
     if status != 1 {

@@ -1,4 +1,5 @@
-//! One stage of a scenario, run: the releases brought to the stage's values, every cell dialled in one window, both sides' accounts judged.
+//! One stage of a scenario, run: the releases brought to the stage's values, every cell dialled in one
+//! window, both sides' accounts judged.
 
 pub mod fault;
 
@@ -11,7 +12,8 @@ use futures::future::{join_all, try_join_all};
 use serde_json::Value;
 use svidproof_probe::Identities;
 use svidproof_probe::protocol::{
-    Bundle, Carried, Credential, Dial, Failure, Http, Observation, Outcome, Request, Server, ServerName, Timing,
+    Bundle, Carried, Credential, Dial, Failure, Http, Observation, Outcome, Request, Server, ServerName,
+    Timing,
 };
 
 use crate::cluster::envoy::{Admin, Counters, EnvoyError};
@@ -39,7 +41,9 @@ pub enum StageError {
     Session(#[from] SessionError),
     #[error("endpoint {endpoint}: {source}")]
     Resolve { endpoint: String, source: KubeError },
-    #[error("endpoint {endpoint}: service {service} has no ready pod\nhint: `kubectl get pods` in its namespace")]
+    #[error(
+        "endpoint {endpoint}: service {service} has no ready pod\nhint: `kubectl get pods` in its namespace"
+    )]
     NoPods { endpoint: String, service: String },
     #[error("endpoint {endpoint} has no address that can be dialled from outside the cluster\nhint: {hint}")]
     NotPublished { endpoint: String, hint: &'static str },
@@ -53,7 +57,8 @@ pub enum StageError {
     Carry { client: String, problem: String },
 }
 
-/// Brings the scenario to `stage` (with `fault` over it) and makes the checks whose names `chosen` lets through.
+/// Brings the scenario to `stage` (with `fault` over it) and makes the checks whose names `chosen` lets
+/// through.
 pub async fn run(
     ground: &Ground,
     live: &Live,
@@ -64,7 +69,9 @@ pub async fn run(
     let scenario = &live.scenario;
     let step = ground.progress.phase(format!("{}: {}", scenario.name, stage.name));
     let releases = scenario.install.iter().flatten();
-    let brought = releases.map(async |release| apply(ground, scenario, release, &stage_values(release, &[&stage.values, fault])).await);
+    let brought = releases.map(async |release| {
+        apply(ground, scenario, release, &stage_values(release, &[&stage.values, fault])).await
+    });
     try_join_all(brought).await?;
     let window = Window::open(ground, live, stage, chosen).await?;
     let judged = window.run().await;
@@ -72,14 +79,22 @@ pub async fn run(
     judged
 }
 
-/// Makes the in-cluster dials of a stage over and over, as many at once as the probe takes; returns the seconds that `count` of them took.
-/// For a benchmark: nothing is judged.
-pub async fn time_dials(ground: &Ground, live: &Live, stage: &Stage, count: usize) -> Result<f64, StageError> {
+/// Makes the in-cluster dials of a stage over and over, as many at once as the probe takes; returns the
+/// seconds that `count` of them took. For a benchmark: nothing is judged.
+pub async fn time_dials(
+    ground: &Ground,
+    live: &Live,
+    stage: &Stage,
+    count: usize,
+) -> Result<f64, StageError> {
     let window = Window::open(ground, live, stage, &|_| true).await?;
     let outside = |cell: &Cell| live.scenario.clients[&cell.client].is_outside();
     let cells: Vec<_> = window.cells.iter().filter(|cell| !window.is_page(cell) && !outside(cell)).collect();
     let begun = Instant::now();
-    try_join_all(cells.iter().cycle().take(count).enumerate().map(|(number, cell)| window.observe(number, cell))).await?;
+    try_join_all(
+        cells.iter().cycle().take(count).enumerate().map(|(number, cell)| window.observe(number, cell)),
+    )
+    .await?;
     Ok(begun.elapsed().as_secs_f64())
 }
 
@@ -101,13 +116,20 @@ struct Target<'a> {
 }
 
 impl<'a> Window<'a> {
-    async fn open(ground: &'a Ground, live: &'a Live, stage: &Stage, chosen: &dyn Fn(&str) -> bool) -> Result<Self, StageError> {
+    async fn open(
+        ground: &'a Ground,
+        live: &'a Live,
+        stage: &Stage,
+        chosen: &dyn Fn(&str) -> bool,
+    ) -> Result<Self, StageError> {
         let scenario = &live.scenario;
         // A run's own word in each cell's id keeps two windows on the same pods apart.
         let word = format!("{}-{}", ground.run, jiff::Timestamp::now().as_millisecond());
         let all = plan(scenario, stage, &word);
-        let controls: BTreeSet<_> = all.iter().filter(|cell| chosen(&cell.check)).filter_map(|cell| cell.control.clone()).collect();
-        let cells: Vec<_> = all.into_iter().filter(|cell| chosen(&cell.check) || controls.contains(&cell.check)).collect();
+        let controls: BTreeSet<_> =
+            all.iter().filter(|cell| chosen(&cell.check)).filter_map(|cell| cell.control.clone()).collect();
+        let cells: Vec<_> =
+            all.into_iter().filter(|cell| chosen(&cell.check) || controls.contains(&cell.check)).collect();
         let mut names = BTreeSet::new();
         for cell in &cells {
             let mut next = Some(&cell.endpoint);
@@ -162,7 +184,8 @@ impl<'a> Window<'a> {
         Ok(())
     }
 
-    /// Makes what the forged clients present. What only another trust domain can make is left out where there is none.
+    /// Makes what the forged clients present. What only another trust domain can make is left out where there
+    /// is none.
     async fn forge(&mut self) -> Result<(), StageError> {
         let scenario = &self.live.scenario;
         let names: BTreeSet<_> = self.cells.iter().map(|cell| cell.client.clone()).collect();
@@ -179,9 +202,11 @@ impl<'a> Window<'a> {
             let credential = match recipe.signer {
                 Signer::None => Ok(Credential::Nobody),
                 Signer::Neighbour => neighbours(self.ground, &scenario.trust_domain, like).await,
-                Signer::Authority | Signer::Rogue | Signer::Itself => forge::forge(recipe, &scenario.trust_domain, like, &authority)?
-                    .map(|Forged { chain, key }| Credential::Pem { chain, key })
-                    .ok_or_else(|| "there is no way to make it".to_owned()),
+                Signer::Authority | Signer::Rogue | Signer::Itself => {
+                    forge::forge(recipe, &scenario.trust_domain, like, &authority)?
+                        .map(|Forged { chain, key }| Credential::Pem { chain, key })
+                        .ok_or_else(|| "there is no way to make it".to_owned())
+                }
             };
             self.forged.insert(name, credential);
         }
@@ -190,13 +215,26 @@ impl<'a> Window<'a> {
 
     /// Takes the cells out that cannot be tried, as skipped.
     fn skipped(&mut self) -> Vec<Judged> {
-        let (skipped, cells) =
-            std::mem::take(&mut self.cells).into_iter().partition(|cell| matches!(self.forged.get(&cell.client), Some(Err(_))));
+        let (skipped, cells) = std::mem::take(&mut self.cells)
+            .into_iter()
+            .partition(|cell| matches!(self.forged.get(&cell.client), Some(Err(_))));
         self.cells = cells;
-        let reason = |cell: &Cell| self.forged.get(&cell.client).and_then(|forged| forged.as_ref().err().cloned()).unwrap_or_default();
+        let reason = |cell: &Cell| {
+            self.forged
+                .get(&cell.client)
+                .and_then(|forged| forged.as_ref().err().cloned())
+                .unwrap_or_default()
+        };
         let skip = |cell: Cell| {
             let reason = reason(&cell);
-            Judged { cell, observed: None, verdict: Verdict::Skipped, reason, evidence: vec![], control: None }
+            Judged {
+                cell,
+                observed: None,
+                verdict: Verdict::Skipped,
+                reason,
+                evidence: vec![],
+                control: None,
+            }
         };
         Vec::into_iter(skipped).map(skip).collect()
     }
@@ -206,26 +244,35 @@ impl<'a> Window<'a> {
         let before = self.counters().await?;
         let logs = self.follow_logs().await?;
         let observed = join_all(
-            self.cells.iter().enumerate().filter(|(_, cell)| !self.is_page(cell)).map(|(number, cell)| self.observe(number, cell)),
+            self.cells
+                .iter()
+                .enumerate()
+                .filter(|(_, cell)| !self.is_page(cell))
+                .map(|(number, cell)| self.observe(number, cell)),
         );
-        let mut observations: BTreeMap<CellId, Observation> = observed.await.into_iter().collect::<Result<_, _>>()?;
+        let mut observations: BTreeMap<CellId, Observation> =
+            observed.await.into_iter().collect::<Result<_, _>>()?;
         let reached = self.reached(logs, &observations).await;
         let between = self.counters().await?;
-        // Pages after the dials, one by one and in a window of their own: what an application asks of its own upstream is known only where
-        // its page is as expected, and must not make the dials' account doubtful.
+        // Pages after the dials, one by one and in a window of their own: what an application asks of its own
+        // upstream is known only where its page is as expected, and must not make the dials' account
+        // doubtful.
         for cell in self.cells.iter().filter(|cell| self.is_page(cell)) {
             let observation = self.page(cell).await?;
             observations.insert(cell.id.clone(), observation);
         }
         let after = self.counters().await?;
-        let (pages, dials): (Vec<_>, Vec<_>) = self.cells.iter().cloned().partition(|cell| self.is_page(cell));
+        let (pages, dials): (Vec<_>, Vec<_>) =
+            self.cells.iter().cloned().partition(|cell| self.is_page(cell));
         let scenario = &self.live.scenario;
-        let dials = judge::judge(scenario, &dials, &observations, &self.evidence(&before, &between, &reached));
+        let dials =
+            judge::judge(scenario, &dials, &observations, &self.evidence(&before, &between, &reached));
         let pages = judge::judge(scenario, &pages, &observations, &self.evidence(&between, &after, &reached));
         Ok(dials.into_iter().chain(pages).chain(skipped).collect())
     }
 
-    /// What each endpoint's Envoys counted from one reading to the other, and which requests its application saw.
+    /// What each endpoint's Envoys counted from one reading to the other, and which requests its application
+    /// saw.
     fn evidence(
         &self,
         before: &BTreeMap<String, Counters>,
@@ -245,27 +292,41 @@ impl<'a> Window<'a> {
     }
 
     async fn counters(&self) -> Result<BTreeMap<String, Counters>, StageError> {
-        let read = self.endpoints.iter().filter(|(_, target)| target.declared.gives_evidence()).map(async |(name, target)| {
-            let counted = try_join_all(target.admins.iter().map(|admin| admin.counters(&target.declared.app_cluster))).await;
-            let counted = counted.map_err(|source| StageError::Envoy { endpoint: name.clone(), source })?;
-            let sum = |sum: Counters, one: &Counters| Counters { counted: sum.counted + one.counted, rbac: sum.rbac || one.rbac };
-            Ok::<_, StageError>((name.clone(), counted.iter().fold(Counters::default(), sum)))
-        });
+        let read = self.endpoints.iter().filter(|(_, target)| target.declared.gives_evidence()).map(
+            async |(name, target)| {
+                let counted = try_join_all(
+                    target.admins.iter().map(|admin| admin.counters(&target.declared.app_cluster)),
+                )
+                .await;
+                let counted =
+                    counted.map_err(|source| StageError::Envoy { endpoint: name.clone(), source })?;
+                let sum = |sum: Counters, one: &Counters| Counters {
+                    counted: sum.counted + one.counted,
+                    rbac: sum.rbac || one.rbac,
+                };
+                Ok::<_, StageError>((name.clone(), counted.iter().fold(Counters::default(), sum)))
+            },
+        );
         Ok(try_join_all(read).await?.into_iter().collect())
     }
 
     async fn follow_logs(&self) -> Result<BTreeMap<String, Lines>, StageError> {
-        let logs =
-            self.endpoints.iter().filter_map(|(name, target)| target.declared.app_log.as_ref().map(|container| (name, target, container)));
+        let logs = self.endpoints.iter().filter_map(|(name, target)| {
+            target.declared.app_log.as_ref().map(|container| (name, target, container))
+        });
         let opened = logs.map(async |(name, target, container)| {
-            let streams = try_join_all(target.resolved.pods.iter().map(|pod| self.ground.kube.follow_log(pod, container))).await;
+            let streams = try_join_all(
+                target.resolved.pods.iter().map(|pod| self.ground.kube.follow_log(pod, container)),
+            )
+            .await;
             let streams = streams.map_err(|source| StageError::Resolve { endpoint: name.clone(), source })?;
             Ok::<_, StageError>((name.clone(), futures::stream::select_all(streams).boxed()))
         });
         Ok(try_join_all(opened).await?.into_iter().collect())
     }
 
-    /// Which cells' requests the applications saw. Waits for those that were answered: when they are there, what was refused would be there too.
+    /// Which cells' requests the applications saw. Waits for those that were answered: when they are there,
+    /// what was refused would be there too.
     async fn reached(
         &self,
         logs: BTreeMap<String, Lines>,
@@ -274,20 +335,31 @@ impl<'a> Window<'a> {
         let read = logs.into_iter().map(async |(name, mut lines)| {
             let behind = |cell: &&Cell| judge::terminal(&self.live.scenario, &cell.endpoint) == name;
             let cells: BTreeSet<_> = self.cells.iter().filter(behind).map(|cell| cell.id.clone()).collect();
-            let mut missing: BTreeSet<_> =
-                self.cells.iter().filter(behind).filter(|cell| answered(observations.get(&cell.id))).map(|cell| cell.id.clone()).collect();
+            let mut missing: BTreeSet<_> = self
+                .cells
+                .iter()
+                .filter(behind)
+                .filter(|cell| answered(observations.get(&cell.id)))
+                .map(|cell| cell.id.clone())
+                .collect();
             let mut seen = BTreeSet::new();
             let what = format!("the log of endpoint {name} to name the requests that were answered");
             if !missing.is_empty() {
-                let next = async || lines.next().await.ok_or("the log ended".to_owned())?.map_err(|e| e.to_string());
+                let next =
+                    async || lines.next().await.ok_or("the log ended".to_owned())?.map_err(|e| e.to_string());
                 let look = |line: String| {
                     if let Some(cell) = cell_in(&line).filter(|cell| cells.contains(*cell)) {
                         missing.remove(cell);
                         seen.insert(cell.to_owned());
                     }
-                    if missing.is_empty() { Look::Ready(()) } else { Look::NotYet(format!("{} are missing", missing.len())) }
+                    if missing.is_empty() {
+                        Look::Ready(())
+                    } else {
+                        Look::NotYet(format!("{} are missing", missing.len()))
+                    }
                 };
-                // A line that does not come is not an error here: the judge sees which requests are not in the log.
+                // A line that does not come is not an error here: the judge sees which requests are not in
+                // the log.
                 let _ = wait::events::<_, _, String>(&what, LOG, next, look).await;
             }
             (name, seen)
@@ -301,35 +373,58 @@ impl<'a> Window<'a> {
         let request = Request {
             method: cell.method.clone(),
             target: written_out(&cell.target),
-            authority: target.declared.dns.clone().unwrap_or_else(|| target.declared.service.rsplit('/').next().unwrap_or_default().into()),
+            authority: target
+                .declared
+                .dns
+                .clone()
+                .unwrap_or_else(|| target.declared.service.rsplit('/').next().unwrap_or_default().into()),
             http: cell.http,
             headers: cell.headers.clone(),
             body: String::new(),
         };
         let domain = &self.live.scenario.trust_domain;
         let identity = target.declared.identity.as_deref().unwrap_or_default();
-        let name = target.declared.dns.clone().map_or_else(|| ServerName::Spiffe(format!("spiffe://{domain}{identity}")), ServerName::Dns);
+        let name = target
+            .declared
+            .dns
+            .clone()
+            .map_or_else(|| ServerName::Spiffe(format!("spiffe://{domain}{identity}")), ServerName::Dns);
         let carried = self.carried.get(&cell.client);
         let forged = self.forged.get(&cell.client).and_then(|forged| forged.as_ref().ok());
         let credential = match (client.identity(), carried) {
             (None, _) => forged.cloned().unwrap_or(Credential::Nobody),
-            (Some(_), Some(carried)) => Credential::Pem { chain: carried.chain.clone(), key: carried.key.clone() },
+            (Some(_), Some(carried)) => {
+                Credential::Pem { chain: carried.chain.clone(), key: carried.key.clone() }
+            }
             (Some(path), None) => Credential::Svid(format!("spiffe://{domain}{path}")),
         };
-        let bundle = carried.map_or_else(|| Bundle::TrustDomain(domain.clone()), |carried| Bundle::Pem(carried.bundle.clone()));
-        let address = if client.is_outside() { self.outside(&cell.endpoint, target)? } else { inside(&cell.endpoint, target, number)? };
+        let bundle = carried.map_or_else(
+            || Bundle::TrustDomain(domain.clone()),
+            |carried| Bundle::Pem(carried.bundle.clone()),
+        );
+        let address = if client.is_outside() {
+            self.outside(&cell.endpoint, target)?
+        } else {
+            inside(&cell.endpoint, target, number)?
+        };
         let timeout_ms = u64::try_from(DIAL.as_millis()).unwrap_or(u64::MAX);
-        let dial = Dial { address, credential, server: Server { name, bundle }, tls: cell.tls, request, timeout_ms };
-        let observation =
-            if client.is_outside() { svidproof_probe::dial(&dial, &Identities::none()).await } else { self.live.probe.dial(dial).await? };
+        let dial =
+            Dial { address, credential, server: Server { name, bundle }, tls: cell.tls, request, timeout_ms };
+        let observation = if client.is_outside() {
+            svidproof_probe::dial(&dial, &Identities::none()).await
+        } else {
+            self.live.probe.dial(dial).await?
+        };
         Ok((cell.id.clone(), observation))
     }
 
     /// Where the endpoint's published port is dialled from this machine.
     fn outside(&self, name: &str, target: &Target) -> Result<String, StageError> {
         let published = target.declared.published.as_ref();
-        let of_provider = published.and_then(|published| self.ground.record().cluster.published.get(&published.node_port).copied());
-        let of_cloud = target.resolved.ingress.as_ref().map(|host| format!("{host}:{}", target.declared.port));
+        let of_provider = published
+            .and_then(|published| self.ground.record().cluster.published.get(&published.node_port).copied());
+        let of_cloud =
+            target.resolved.ingress.as_ref().map(|host| format!("{host}:{}", target.declared.port));
         of_provider.as_ref().map(SocketAddr::to_string).or(of_cloud).ok_or_else(|| StageError::NotPublished {
             endpoint: name.into(),
             hint: "give its Service the type LoadBalancer, or use the provider `kind`",
@@ -356,8 +451,11 @@ type Lines = futures::stream::BoxStream<'static, Result<String, KubeError>>;
 
 impl<'a> Target<'a> {
     async fn open(ground: &Ground, name: &str, declared: &'a Endpoint) -> Result<Self, StageError> {
-        let resolved =
-            ground.kube.resolve(&declared.service).await.map_err(|source| StageError::Resolve { endpoint: name.into(), source })?;
+        let resolved = ground
+            .kube
+            .resolve(&declared.service)
+            .await
+            .map_err(|source| StageError::Resolve { endpoint: name.into(), source })?;
         if resolved.pods.is_empty() {
             return Err(StageError::NoPods { endpoint: name.into(), service: declared.service.clone() });
         }
@@ -374,11 +472,16 @@ impl<'a> Target<'a> {
 /// An SVID with this path from the first other trust domain of the run, by its own SPIRE server.
 async fn neighbours(ground: &Ground, trust_domain: &str, path: &str) -> Result<Credential, String> {
     let scenarios = ground.record().scenarios;
-    let other = scenarios.iter().filter_map(|file| scenario::load(file).ok()).find(|other| other.trust_domain != trust_domain);
-    let other = other.ok_or("there is no other trust domain in this run: bring a scenario with one up too")?;
+    let other = scenarios
+        .iter()
+        .filter_map(|file| scenario::load(file).ok())
+        .find(|other| other.trust_domain != trust_domain);
+    let other =
+        other.ok_or("there is no other trust domain in this run: bring a scenario with one up too")?;
     let spire = &other.spire;
     let server = SpireServer::new(ground.kube.clone(), &spire.namespace, &spire.server, &spire.container);
-    let minted = server.mint(&format!("spiffe://{}{path}", other.trust_domain)).await.map_err(|e| e.to_string())?;
+    let minted =
+        server.mint(&format!("spiffe://{}{path}", other.trust_domain)).await.map_err(|e| e.to_string())?;
     Ok(Credential::Pem { chain: minted.chain, key: minted.key })
 }
 
@@ -390,7 +493,10 @@ async fn carry(ground: &Ground, live: &Live, name: &str, client: &Client) -> Res
         carry_from(ground, live, from, &spiffe(id)).await.map_err(problem)
     } else {
         let mut known = live.scenario.clients.values().filter_map(Client::identity);
-        let path = client.identity().or_else(|| known.next()).ok_or_else(|| problem("no client of the scenario has an identity".into()))?;
+        let path = client
+            .identity()
+            .or_else(|| known.next())
+            .ok_or_else(|| problem("no client of the scenario has an identity".into()))?;
         Ok(live.probe.fetch(spiffe(path)).await?)
     }
 }
@@ -401,14 +507,21 @@ pub async fn carry_from(ground: &Ground, live: &Live, from: &str, id: &str) -> R
     let pods = ground.kube.ready_pods(namespace, &[("app", app)]).await.map_err(|e| e.to_string())?;
     let pod = pods.first().ok_or(format!("no pod app={app} is ready in namespace {namespace}"))?;
     let socket = format!("{}/agent.sock", live.scenario.spire.socket_dir);
-    let argv = ["/opt/spire/bin/spire-agent", "api", "fetch", "x509", "-socketPath", &socket, "-output", "json"].map(Into::into).to_vec();
+    let argv =
+        ["/opt/spire/bin/spire-agent", "api", "fetch", "x509", "-socketPath", &socket, "-output", "json"]
+            .map(Into::into)
+            .to_vec();
     let exec = Exec { namespace: namespace.into(), pod: pod.pod.clone(), container: app.into(), argv };
     let printed = ground.kube.exec(&exec, &[]).await.map_err(|e| e.to_string())?;
     crate::cluster::spire::carried(&printed, id)
 }
 
 fn first_pod<'a>(name: &str, target: &'a Target) -> Result<&'a Backend, StageError> {
-    target.resolved.pods.first().ok_or_else(|| StageError::NoPods { endpoint: name.into(), service: target.declared.service.clone() })
+    target
+        .resolved
+        .pods
+        .first()
+        .ok_or_else(|| StageError::NoPods { endpoint: name.into(), service: target.declared.service.clone() })
 }
 
 fn container_port(target: &Target) -> u16 {
@@ -420,7 +533,10 @@ fn inside(name: &str, target: &Target, number: usize) -> Result<String, StageErr
     let pods = &target.resolved.pods;
     let pod = pods.get(number % pods.len().max(1)).map_or_else(|| first_pod(name, target), Ok)?;
     Ok(SocketAddr::new(
-        pod.ip.parse().map_err(|_| StageError::NoPods { endpoint: name.into(), service: target.declared.service.clone() })?,
+        pod.ip.parse().map_err(|_| StageError::NoPods {
+            endpoint: name.into(),
+            service: target.declared.service.clone(),
+        })?,
         container_port(target),
     )
     .to_string())
@@ -428,7 +544,8 @@ fn inside(name: &str, target: &Target, number: usize) -> Result<String, StageErr
 
 async fn fetch(forward: &Forward, cell: &Cell) -> Result<Outcome, reqwest::Error> {
     let method = reqwest::Method::from_bytes(cell.method.as_bytes()).unwrap_or_default();
-    let client = reqwest::Client::builder().timeout(DIAL).redirect(reqwest::redirect::Policy::none()).build()?;
+    let client =
+        reqwest::Client::builder().timeout(DIAL).redirect(reqwest::redirect::Policy::none()).build()?;
     let mut request = client.request(method, format!("http://{}{}", forward.address, cell.target));
     for (name, value) in &cell.headers {
         request = request.header(name, value);

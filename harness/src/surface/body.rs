@@ -1,4 +1,5 @@
-//! What of an answer's body counts: a digest of it without what differs from run to run. docs/surface.md lists what that is.
+//! What of an answer's body counts: a digest of it without what differs from run to run. docs/surface.md
+//! lists what that is.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,7 +16,8 @@ const MADE_UP: &str = "bcdfghjklmnpqrstvwxz2456789";
 /// Nothing that is told by its shape is longer: a host name has 253 characters at most, and a port.
 const WIDEST: usize = 260;
 
-/// `json 2f1d6ac0b3e4`, `text 90b1…`, or `no body`. `cell` is the id that the request carried, which an application may repeat.
+/// `json 2f1d6ac0b3e4`, `text 90b1…`, or `no body`. `cell` is the id that the request carried, which an
+/// application may repeat.
 pub(super) fn fingerprint(body: &str, cell: &str) -> String {
     if body.is_empty() {
         return "no body".into();
@@ -48,7 +50,8 @@ fn normalised(text: &str, cell: &str) -> String {
             rest = after;
             continue;
         }
-        // The widest run of characters that could be one thing, then ever less of its front: `address:10.0.0.1:80` has an address at its end.
+        // The widest run of characters that could be one thing, then ever less of its front:
+        // `address:10.0.0.1:80` has an address at its end.
         let run = &rest[..rest.bytes().take(WIDEST).take_while(|byte| is_word(*byte)).count()];
         let word = run.trim_end_matches(['.', ':', '-', '_', '+']);
         if let Some(name) = named(word) {
@@ -94,18 +97,24 @@ fn named(word: &str) -> Option<String> {
 }
 
 fn is_uuid(word: &str) -> bool {
-    let groups = word.split('-').map(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()).then_some(group.len()));
+    let groups = word
+        .split('-')
+        .map(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()).then_some(group.len()));
     groups.eq([8, 4, 4, 4, 12].map(Some))
 }
 
-/// `2026-10-02`. By its shape first: the parser takes more than that, such as `20261002`, which may be a number.
+/// `2026-10-02`. By its shape first: the parser takes more than that, such as `20261002`, which may be a
+/// number.
 fn is_date(word: &str) -> bool {
     word.len() == 10 && word.split('-').map(str::len).eq([4, 2, 2]) && word.parse::<civil::Date>().is_ok()
 }
 
 /// `08:49:37`, `2026-10-02T08:49:37.123Z`.
 fn is_time(word: &str) -> bool {
-    let clock = |text: &str| text.split(':').map(|part| part.len().min(3)).take(3).eq([2, 2, 2]) && text.parse::<civil::Time>().is_ok();
+    let clock = |text: &str| {
+        text.split(':').map(|part| part.len().min(3)).take(3).eq([2, 2, 2])
+            && text.parse::<civil::Time>().is_ok()
+    };
     match word.split_at_checked(10) {
         Some((date, time)) if is_date(date) && time.starts_with('T') => {
             word.parse::<civil::DateTime>().is_ok() || word.parse::<jiff::Timestamp>().is_ok()
@@ -116,8 +125,9 @@ fn is_time(word: &str) -> bool {
 
 /// A pod of a Deployment: `backend-7d9f8c6b5d-x2x4z`.
 fn pod(word: &str) -> Option<String> {
-    let made_up =
-        |part: &str, lengths: std::ops::RangeInclusive<usize>| lengths.contains(&part.len()) && part.chars().all(|c| MADE_UP.contains(c));
+    let made_up = |part: &str, lengths: std::ops::RangeInclusive<usize>| {
+        lengths.contains(&part.len()) && part.chars().all(|c| MADE_UP.contains(c))
+    };
     let (set, _) = word.rsplit_once('-').filter(|(_, pod)| made_up(pod, 5..=5))?;
     let (name, _) = set.rsplit_once('-').filter(|(_, hash)| made_up(hash, 8..=10))?;
     (!name.is_empty()).then(|| format!("{name}-<pod>"))
@@ -126,7 +136,8 @@ fn pod(word: &str) -> Option<String> {
 /// A host with a port: `example.com:30443`, `localhost:8080`.
 fn port(word: &str) -> Option<String> {
     let (host, port) = word.rsplit_once(':')?;
-    let is_host = host == "localhost" || (host.contains('.') && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-')));
+    let is_host = host == "localhost"
+        || (host.contains('.') && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-')));
     let has_letters = host.chars().any(|c| c.is_ascii_alphabetic());
     (is_host && has_letters && port.parse::<u16>().is_ok()).then(|| format!("{host}:<port>"))
 }
@@ -158,10 +169,19 @@ mod tests {
     #[case("ünïcödé: Sun, ", "ünïcödé: Sun, ")]
     // What a response is about stays.
     #[case("{\"balance\":10.95}", "{\"balance\":10.95}")]
-    #[case("48-49 Doughty ST, Holborn - London WC1N 2LX.UK", "48-49 Doughty ST, Holborn - London WC1N 2LX.UK")]
+    #[case(
+        "48-49 Doughty ST, Holborn - London WC1N 2LX.UK",
+        "48-49 Doughty ST, Holborn - London WC1N 2LX.UK"
+    )]
     #[case("HTTP/1.1 GET /balances/balance_1?a=1:2", "HTTP/1.1 GET /balances/balance_1?a=1:2")]
-    #[case("spiffe://example.org/ns/default/sa/default/frontend-2", "spiffe://example.org/ns/default/sa/default/frontend-2")]
-    #[case("20261002 1.2.3 10:20 cafe 999.1.1.1 front-proxy-https", "20261002 1.2.3 10:20 cafe 999.1.1.1 front-proxy-https")]
+    #[case(
+        "spiffe://example.org/ns/default/sa/default/frontend-2",
+        "spiffe://example.org/ns/default/sa/default/frontend-2"
+    )]
+    #[case(
+        "20261002 1.2.3 10:20 cafe 999.1.1.1 front-proxy-https",
+        "20261002 1.2.3 10:20 cafe 999.1.1.1 front-proxy-https"
+    )]
     fn what_differs_from_run_to_run_goes(#[case] body: &str, #[case] expected: &str) {
         assert_eq!(normalised(body, "r1.symbank.one.3"), expected);
     }
@@ -170,7 +190,11 @@ mod tests {
     #[case("", "", true)]
     #[case("{\"a\": 1, \"b\": [1, 2]}", "{\"b\":[1,2],\n\"a\":1}", true)]
     #[case("[1,2]", "[2,1]", false)]
-    #[case("{\"id\":\"9fa0cdbf-f4c7-4e8a-9b1d-1f2e3d4c5b6a\"}", "{\"id\":\"00000000-f4c7-4e8a-9b1d-1f2e3d4c5b6a\"}", true)]
+    #[case(
+        "{\"id\":\"9fa0cdbf-f4c7-4e8a-9b1d-1f2e3d4c5b6a\"}",
+        "{\"id\":\"00000000-f4c7-4e8a-9b1d-1f2e3d4c5b6a\"}",
+        true
+    )]
     #[case("{\"balance\":10.95}", "{\"balance\":10.96}", false)]
     #[case("a  b", "a b", false)]
     // Numbers that are all of the body are text: the zero at the end may be what changed.

@@ -51,12 +51,13 @@ type Stage<'a> = (&'a str, &'a str);
 type Key<'a> = (&'a str, &'a str, &'a str);
 type Cells<'a> = BTreeMap<Key<'a>, &'a Outcome>;
 
-/// All that differs, by danger, then by scenario, stage, endpoint, client and request: one client's requests stand together.
-/// Empty only where both are the same.
+/// All that differs, by danger, then by scenario, stage, endpoint, client and request: one client's requests
+/// stand together. Empty only where both are the same.
 pub fn diff(old: &[Surface], new: &[Surface]) -> Vec<Change> {
     let (old, new) = (stages(old), stages(new));
     let stages = union(&old, &new).into_iter();
-    let mut changes: Vec<_> = stages.flat_map(|stage| stage_changes(*stage, old.get(stage), new.get(stage))).collect();
+    let mut changes: Vec<_> =
+        stages.flat_map(|stage| stage_changes(*stage, old.get(stage), new.get(stage))).collect();
     // Stable: within one danger, the order stays.
     changes.sort_by_key(|change| change.danger);
     changes
@@ -108,11 +109,17 @@ fn stage_changes((scenario, stage): Stage, old: Option<&Cells>, new: Option<&Cel
     let change = |(danger, words)| Change { danger, stage: format!("{scenario} · {stage}"), words };
     match (old, new) {
         (Some(old), Some(new)) => {
-            let changes = union(old, new).into_iter().filter_map(|key| cell_change(*key, old.get(key).copied(), new.get(key).copied()));
+            let changes = union(old, new)
+                .into_iter()
+                .filter_map(|key| cell_change(*key, old.get(key).copied(), new.get(key).copied()));
             changes.map(change).collect()
         }
-        (None, Some(new)) => vec![change((Danger::New, format!("the stage is new, with {}", count(new.len()))))],
-        (Some(old), None) => vec![change((Danger::Gone, format!("the stage is gone, with {}", count(old.len()))))],
+        (None, Some(new)) => {
+            vec![change((Danger::New, format!("the stage is new, with {}", count(new.len()))))]
+        }
+        (Some(old), None) => {
+            vec![change((Danger::Gone, format!("the stage is gone, with {}", count(old.len()))))]
+        }
         (None, None) => vec![],
     }
 }
@@ -130,10 +137,13 @@ fn cell_change(key: Key, old: Option<&Outcome>, new: Option<&Outcome>) -> Option
             let (danger, words) = outcome_change(key, old, new);
             Some((danger, format!("{words} (was: {})", old.as_str())))
         }
-        (None, Some(new)) => Some((Danger::New, format!("{client}: {request} at {endpoint} is new: {}", new.as_str()))),
-        (Some(old), None) => {
-            Some((Danger::Gone, format!("{client}: {request} at {endpoint} is not tried any more (was: {})", old.as_str())))
+        (None, Some(new)) => {
+            Some((Danger::New, format!("{client}: {request} at {endpoint} is new: {}", new.as_str())))
         }
+        (Some(old), None) => Some((
+            Danger::Gone,
+            format!("{client}: {request} at {endpoint} is not tried any more (was: {})", old.as_str()),
+        )),
         (None, None) => None,
     }
 }
@@ -141,19 +151,29 @@ fn cell_change(key: Key, old: Option<&Outcome>, new: Option<&Outcome>) -> Option
 fn outcome_change((endpoint, client, request): Key, old: &Outcome, new: &Outcome) -> (Danger, String) {
     let (before, after, now) = (old.reach(), new.reach(), new.as_str());
     if new.is_turned_down() && before != Reach::Unknown {
-        return (Danger::Weakened, format!("{endpoint} no longer proves its identity to {client} for {request}"));
+        return (
+            Danger::Weakened,
+            format!("{endpoint} no longer proves its identity to {client} for {request}"),
+        );
     }
     match (before.cmp(&after), after) {
         (Less, Reach::Served) => (Danger::Opened, format!("{client} can now {request} at {endpoint}")),
-        (Less, Reach::Application) => (Danger::Opened, format!("{client} now gets through to {endpoint} with {request}: {now}")),
-        (Less, Reach::Unknown) => {
-            (Danger::Weakened, format!("{client} is no longer shown to be refused at {endpoint} for {request}: {now}"))
+        (Less, Reach::Application) => {
+            (Danger::Opened, format!("{client} now gets through to {endpoint} with {request}: {now}"))
         }
-        (Less, Reach::Denied | Reach::Alert) => (Danger::Weakened, format!("{client} is refused later at {endpoint} for {request}: {now}")),
+        (Less, Reach::Unknown) => (
+            Danger::Weakened,
+            format!("{client} is no longer shown to be refused at {endpoint} for {request}: {now}"),
+        ),
+        (Less, Reach::Denied | Reach::Alert) => {
+            (Danger::Weakened, format!("{client} is refused later at {endpoint} for {request}: {now}"))
+        }
         (Equal, Reach::Served | Reach::Application) => {
             (Danger::Changed, format!("{client} gets another answer to {request} at {endpoint}: {now}"))
         }
-        (Equal, Reach::Unknown) => (Danger::Changed, format!("{client} still gets nowhere at {endpoint} with {request}: {now}")),
+        (Equal, Reach::Unknown) => {
+            (Danger::Changed, format!("{client} still gets nowhere at {endpoint} with {request}: {now}"))
+        }
         (Equal, Reach::Denied | Reach::Alert) => {
             (Danger::Changed, format!("{client} is refused otherwise at {endpoint} for {request}: {now}"))
         }
@@ -162,7 +182,9 @@ fn outcome_change((endpoint, client, request): Key, old: &Outcome, new: &Outcome
                 Reach::Served => format!("{client} can no longer {request} at {endpoint}"),
                 Reach::Application => format!("{client} no longer gets through to {endpoint} with {request}"),
                 Reach::Unknown => format!("{client} is now refused at {endpoint} for {request}"),
-                Reach::Denied | Reach::Alert => format!("{client} is refused earlier at {endpoint} for {request}"),
+                Reach::Denied | Reach::Alert => {
+                    format!("{client} is refused earlier at {endpoint} for {request}")
+                }
             };
             (Danger::Closed, format!("{words}: {now}"))
         }

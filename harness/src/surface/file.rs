@@ -1,5 +1,5 @@
-//! Surfaces as files: insta's snapshots, so that `cargo insta review` works on what a test found changed, and `svidproof test --accept` writes
-//! what the test takes. Reading takes a report.json and plain YAML as well.
+//! Surfaces as files: insta's snapshots, so that `cargo insta review` works on what a test found changed, and
+//! `svidproof test --accept` writes what the test takes. Reading takes a report.json and plain YAML as well.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -64,8 +64,9 @@ pub fn load(dir: &Path, scenario: &str) -> Result<Vec<Surface>, SurfaceError> {
     kept(dir, scenario)?.values().map(|path| read_surface(path)).collect()
 }
 
-/// Makes `dir` keep these surfaces of a scenario. What it keeps of other stages stays, but for those that are no longer among `stages`: all that the
-/// scenario has. Returns the files that were written or removed; one that says the same already is left alone.
+/// Makes `dir` keep these surfaces of a scenario. What it keeps of other stages stays, but for those that are
+/// no longer among `stages`: all that the scenario has. Returns the files that were written or removed; one
+/// that says the same already is left alone.
 pub fn store<'a>(
     dir: &Path,
     scenario: &str,
@@ -83,7 +84,8 @@ pub fn store<'a>(
         if read_surface(&path).is_ok_and(|old| old == *surface) {
             continue;
         }
-        write(dir, &path, &surface.to_snapshot()).map_err(|source| SurfaceError::Write { path: path.clone(), source })?;
+        write(dir, &path, &surface.to_snapshot())
+            .map_err(|source| SurfaceError::Write { path: path.clone(), source })?;
         touched.push(path);
     }
     for path in stale.into_values() {
@@ -124,7 +126,10 @@ fn kept(dir: &Path, scenario: &str) -> Result<BTreeMap<String, PathBuf>, Surface
 fn snapshots(dir: &Path) -> Result<impl Iterator<Item = PathBuf>, SurfaceError> {
     let entries = fs::read_dir(dir).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let entries = entries.map_err(|source| SurfaceError::Read { path: dir.into(), source })?;
-    Ok(entries.into_iter().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == ENDING)))
+    Ok(entries
+        .into_iter()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|end| end == ENDING)))
 }
 
 fn read_surface(path: &Path) -> Result<Surface, SurfaceError> {
@@ -133,19 +138,22 @@ fn read_surface(path: &Path) -> Result<Surface, SurfaceError> {
 
 fn read_text(path: &Path) -> Result<String, SurfaceError> {
     let bytes = fs::read(path).map_err(|source| SurfaceError::Read { path: path.into(), source })?;
-    String::from_utf8(bytes).map_err(|_| SurfaceError::NotASurface { path: path.into(), looks: "binary data".into() })
+    String::from_utf8(bytes)
+        .map_err(|_| SurfaceError::NotASurface { path: path.into(), looks: "binary data".into() })
 }
 
 fn parse(path: &Path, text: &str) -> Result<Surface, SurfaceError> {
     let (header, yaml) = split(text);
     let looks = |error| looks_like(yaml, &error, header.lines().count());
-    Surface::from_yaml(yaml).map_err(|error| SurfaceError::NotASurface { path: path.into(), looks: looks(error) })
+    Surface::from_yaml(yaml)
+        .map_err(|error| SurfaceError::NotASurface { path: path.into(), looks: looks(error) })
 }
 
 /// What insta puts in front (`---`, its own YAML, `---`), and the rest.
 fn split(text: &str) -> (&str, &str) {
     let end = "\n---\n";
-    let header = if text.starts_with("---\n") { text[3..].find(end).map(|at| 3 + at + end.len()) } else { None };
+    let header =
+        if text.starts_with("---\n") { text[3..].find(end).map(|at| 3 + at + end.len()) } else { None };
     text.split_at(header.unwrap_or(0))
 }
 
@@ -169,7 +177,8 @@ fn from_report(text: &str) -> Result<Vec<Surface>, String> {
         let keys = value.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
         return Err(format!("a JSON object with {}", named(keys)));
     }
-    let report = serde_json::from_value(value).map_err(|e| format!("a report.json with a mistake, or of another version: {e}"))?;
+    let report = serde_json::from_value(value)
+        .map_err(|e| format!("a report.json with a mistake, or of another version: {e}"))?;
     let Report { checks } = report;
     Ok(gather(checks))
 }
@@ -185,9 +194,16 @@ fn looks_like(yaml: &str, error: &Error, above: usize) -> String {
     };
     if keys.contains_key("cells") {
         let line = error.location().map_or(0, |location| location.line()) + above as u64;
-        return format!("a surface with a mistake in line {line}: {}", UserMessageFormatter.format_message(error));
+        return format!(
+            "a surface with a mistake in line {line}: {}",
+            UserMessageFormatter.format_message(error)
+        );
     }
-    if keys.contains_key("stages") { "a scenario".into() } else { format!("YAML with {}", named(keys.keys().map(String::as_str))) }
+    if keys.contains_key("stages") {
+        "a scenario".into()
+    } else {
+        format!("YAML with {}", named(keys.keys().map(String::as_str)))
+    }
 }
 
 fn named<'a>(keys: impl Iterator<Item = &'a str>) -> String {

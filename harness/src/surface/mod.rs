@@ -1,7 +1,8 @@
-//! The surface: what each client got from each endpoint for each request in one stage, without what differs from run to run.
+//! The surface: what each client got from each endpoint for each request in one stage, without what differs
+//! from run to run.
 //!
-//! It says what was seen, not whether that is right: judging is `judge`'s. `body` says what of an answer counts, `change` compares two surfaces,
-//! and `file` alone reads and writes.
+//! It says what was seen, not whether that is right: judging is `judge`'s. `body` says what of an answer
+//! counts, `change` compares two surfaces, and `file` alone reads and writes.
 
 mod body;
 mod change;
@@ -28,7 +29,8 @@ pub struct Surface {
     pub cells: BTreeMap<String, BTreeMap<String, BTreeMap<String, Outcome>>>,
 }
 
-/// What a client got, in a few exact words: `200 json 2f1d6ac0b3e4`, `403 RBAC: access denied`, `alert 116 certificate_required`.
+/// What a client got, in a few exact words: `200 json 2f1d6ac0b3e4`, `403 RBAC: access denied`, `alert 116
+/// certificate_required`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Outcome(String);
@@ -50,7 +52,8 @@ enum Reach {
 
 const TURNED_DOWN: &str = "server turned down";
 const NOT_OBSERVED: &str = "not observed";
-/// Where an Envoy on the way answers for itself. Not followed by a digest: its errors name addresses and times.
+/// Where an Envoy on the way answers for itself. Not followed by a digest: its errors name addresses and
+/// times.
 const BY_ENVOY: &str = " by Envoy";
 
 /// A cell as a surface has it. In report.json, a row of `checks`.
@@ -79,7 +82,8 @@ pub fn surfaces(judged: &[Judged]) -> Vec<Surface> {
     }))
 }
 
-/// What sets a client's request to an endpoint apart from its others: `GET /tada (HTTP/2, TLS 1.3, x-forwarded-for: 10.0.0.1)`.
+/// What sets a client's request to an endpoint apart from its others: `GET /tada (HTTP/2, TLS 1.3,
+/// x-forwarded-for: 10.0.0.1)`.
 pub fn request(cell: &Cell) -> String {
     let http = match cell.http {
         Http::Http1 => None,
@@ -101,7 +105,8 @@ impl Outcome {
     pub fn of(judged: &Judged) -> Self {
         let Some(observation) = &judged.observed else { return Self(NOT_OBSERVED.into()) };
         let words = judge::in_words(&observation.outcome);
-        // An Envoy's error that another Envoy passed on looks like the application's own; its log knows better.
+        // An Envoy's error that another Envoy passed on looks like the application's own; its log knows
+        // better.
         let unreached = judged.evidence.iter().any(|account| account.reached == Some(false));
         Self(match &observation.outcome {
             protocol::Outcome::Response { status, body, .. }
@@ -142,12 +147,14 @@ impl Outcome {
     }
 }
 
-/// Where a request was made more than once, the most open outcome stands: a surface must not hide that something got through.
+/// Where a request was made more than once, the most open outcome stands: a surface must not hide that
+/// something got through.
 fn gather(lines: impl IntoIterator<Item = Line>) -> Vec<Surface> {
     let mut surfaces: BTreeMap<(String, String), Surface> = BTreeMap::new();
     for Line { scenario, stage, endpoint, client, request, outcome } in lines {
         let key = (scenario.clone(), stage.clone());
-        let surface = surfaces.entry(key).or_insert_with(|| Surface { scenario, stage, cells: BTreeMap::new() });
+        let surface =
+            surfaces.entry(key).or_insert_with(|| Surface { scenario, stage, cells: BTreeMap::new() });
         let requests = surface.cells.entry(endpoint).or_default().entry(client).or_default();
         let stands = requests.entry(request).or_insert_with(|| outcome.clone());
         *stands = stands.more_open(&outcome).clone();

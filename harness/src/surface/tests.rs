@@ -13,7 +13,9 @@ use crate::scenario::{self, Counted};
 /// One check a line: its client, what else is said of it, and what comes of it.
 fn judged(dials: &[(&str, &str, protocol::Outcome)]) -> Vec<Judged> {
     let checks = dials.iter().enumerate().map(|(number, (client, more, _))| {
-        format!("      - {{check: check {number}, as: {client}, to: backend, expect: {{status: 200}}, {more}}}\n")
+        format!(
+            "      - {{check: check {number}, as: {client}, to: backend, expect: {{status: 200}}, {more}}}\n"
+        )
     });
     let text = format!(
         "
@@ -32,8 +34,13 @@ stages:
     );
     let scenario = scenario::read_text(&text);
     let cells = plan(&scenario, &scenario.stages[0], "run");
-    let observed = |outcome: &protocol::Outcome| Observation { outcome: outcome.clone(), tls: None, timing: Timing::default() };
-    let observations = cells.iter().zip(dials).map(|(cell, (_, _, outcome))| (cell.id.clone(), observed(outcome))).collect();
+    let observed = |outcome: &protocol::Outcome| Observation {
+        outcome: outcome.clone(),
+        tls: None,
+        timing: Timing::default(),
+    };
+    let observations =
+        cells.iter().zip(dials).map(|(cell, (_, _, outcome))| (cell.id.clone(), observed(outcome))).collect();
     judge::judge(&scenario, &cells, &observations, &BTreeMap::new())
 }
 
@@ -70,7 +77,11 @@ fn failed(kind: Failure) -> protocol::Outcome {
 fn a_surface_reads_well() {
     let surface = surface(&[
         ("frontend", "send: GET /balances/balance_1", answer(200, "{\"balance\": 10.95}")),
-        ("frontend", "send: GET /balances/balance_1, tls: '1.2', http: '2'", answer(200, "{\"balance\":10.95}")),
+        (
+            "frontend",
+            "send: GET /balances/balance_1, tls: '1.2', http: '2'",
+            answer(200, "{\"balance\":10.95}"),
+        ),
         ("frontend", "send: GET /, headers: {X-Forwarded-For: 10.0.0.1}", answer(404, "none such")),
         ("frontend", "send: HEAD /", answer(200, "")),
         ("frontend", "send: POST /profiles", local(403, "RBAC: access denied")),
@@ -112,7 +123,12 @@ fn what_was_not_dialled_is_said() {
 fn what_did_not_reach_the_application_is_not_its_answer() {
     let of = |status, reached| {
         let mut judged = judged(&[("frontend", "send: GET /", answer(status, "x"))]);
-        judged[0].evidence = vec![judge::Account { endpoint: "backend".into(), counted: None, tallied: Counted::default(), reached }];
+        judged[0].evidence = vec![judge::Account {
+            endpoint: "backend".into(),
+            counted: None,
+            tallied: Counted::default(),
+            reached,
+        }];
         Outcome::of(&judged[0]).0
     };
     assert_eq!(of(400, Some(false)), "400 by Envoy");
@@ -180,15 +196,40 @@ fn line(scenario: &str, stage: &str, endpoint: &str, client: &str, request: &str
 }
 
 #[rstest]
-#[case("alert 46 certificate_unknown", "200 json 0123456789ab", Danger::Opened, "frontend-2 can now GET /x at backend")]
+#[case(
+    "alert 46 certificate_unknown",
+    "200 json 0123456789ab",
+    Danger::Opened,
+    "frontend-2 can now GET /x at backend"
+)]
 #[case("403 RBAC: access denied", "204 no body", Danger::Opened, "frontend-2 can now GET /x at backend")]
-#[case("404 text 000000000000", "200 text 000000000000", Danger::Opened, "frontend-2 can now GET /x at backend")]
+#[case(
+    "404 text 000000000000",
+    "200 text 000000000000",
+    Danger::Opened,
+    "frontend-2 can now GET /x at backend"
+)]
 #[case("connection refused", "200 no body", Danger::Opened, "frontend-2 can now GET /x at backend")]
 #[case("server turned down", "200 no body", Danger::Opened, "frontend-2 can now GET /x at backend")]
 #[case("503 by Envoy", "301 by Envoy", Danger::Opened, "frontend-2 can now GET /x at backend")]
-#[case("403 RBAC: access denied", "405 no body", Danger::Opened, "frontend-2 now gets through to backend with GET /x: 405 no body")]
-#[case("alert 116 certificate_required", "404 no body", Danger::Opened, "frontend-2 now gets through to backend with GET /x: 404 no body")]
-#[case("200 no body", "server turned down", Danger::Weakened, "backend no longer proves its identity to frontend-2 for GET /x")]
+#[case(
+    "403 RBAC: access denied",
+    "405 no body",
+    Danger::Opened,
+    "frontend-2 now gets through to backend with GET /x: 405 no body"
+)]
+#[case(
+    "alert 116 certificate_required",
+    "404 no body",
+    Danger::Opened,
+    "frontend-2 now gets through to backend with GET /x: 404 no body"
+)]
+#[case(
+    "200 no body",
+    "server turned down",
+    Danger::Weakened,
+    "backend no longer proves its identity to frontend-2 for GET /x"
+)]
 #[case(
     "alert 46 certificate_unknown",
     "server turned down",
@@ -201,33 +242,78 @@ fn line(scenario: &str, stage: &str, endpoint: &str, client: &str, request: &str
     Danger::Weakened,
     "frontend-2 is refused later at backend for GET /x: 403 RBAC: access denied"
 )]
-#[case("alert 46 certificate_unknown", "503 by Envoy", Danger::Weakened, "frontend-2 is refused later at backend for GET /x: 503 by Envoy")]
+#[case(
+    "alert 46 certificate_unknown",
+    "503 by Envoy",
+    Danger::Weakened,
+    "frontend-2 is refused later at backend for GET /x: 503 by Envoy"
+)]
 #[case(
     "alert 46 certificate_unknown",
     "timed out",
     Danger::Weakened,
     "frontend-2 is no longer shown to be refused at backend for GET /x: timed out"
 )]
-#[case("403 no body", "not observed", Danger::Weakened, "frontend-2 is no longer shown to be refused at backend for GET /x: not observed")]
-#[case("timed out", "server turned down", Danger::Changed, "frontend-2 still gets nowhere at backend with GET /x: server turned down")]
-#[case("200 text a", "200 text b", Danger::Changed, "frontend-2 gets another answer to GET /x at backend: 200 text b")]
-#[case("200 text a", "302 text a", Danger::Changed, "frontend-2 gets another answer to GET /x at backend: 302 text a")]
-#[case("404 text a", "405 text a", Danger::Changed, "frontend-2 gets another answer to GET /x at backend: 405 text a")]
+#[case(
+    "403 no body",
+    "not observed",
+    Danger::Weakened,
+    "frontend-2 is no longer shown to be refused at backend for GET /x: not observed"
+)]
+#[case(
+    "timed out",
+    "server turned down",
+    Danger::Changed,
+    "frontend-2 still gets nowhere at backend with GET /x: server turned down"
+)]
+#[case(
+    "200 text a",
+    "200 text b",
+    Danger::Changed,
+    "frontend-2 gets another answer to GET /x at backend: 200 text b"
+)]
+#[case(
+    "200 text a",
+    "302 text a",
+    Danger::Changed,
+    "frontend-2 gets another answer to GET /x at backend: 302 text a"
+)]
+#[case(
+    "404 text a",
+    "405 text a",
+    Danger::Changed,
+    "frontend-2 gets another answer to GET /x at backend: 405 text a"
+)]
 #[case(
     "alert 46 certificate_unknown",
     "alert 48 unknown_ca",
     Danger::Changed,
     "frontend-2 is refused otherwise at backend for GET /x: alert 48 unknown_ca"
 )]
-#[case("403 RBAC: access denied", "400 by Envoy", Danger::Changed, "frontend-2 is refused otherwise at backend for GET /x: 400 by Envoy")]
-#[case("timed out", "connection refused", Danger::Changed, "frontend-2 still gets nowhere at backend with GET /x: connection refused")]
+#[case(
+    "403 RBAC: access denied",
+    "400 by Envoy",
+    Danger::Changed,
+    "frontend-2 is refused otherwise at backend for GET /x: 400 by Envoy"
+)]
+#[case(
+    "timed out",
+    "connection refused",
+    Danger::Changed,
+    "frontend-2 still gets nowhere at backend with GET /x: connection refused"
+)]
 #[case(
     "200 no body",
     "alert 45 certificate_expired",
     Danger::Closed,
     "frontend-2 can no longer GET /x at backend: alert 45 certificate_expired"
 )]
-#[case("200 no body", "404 no body", Danger::Closed, "frontend-2 can no longer GET /x at backend: 404 no body")]
+#[case(
+    "200 no body",
+    "404 no body",
+    Danger::Closed,
+    "frontend-2 can no longer GET /x at backend: 404 no body"
+)]
 #[case("200 no body", "timed out", Danger::Closed, "frontend-2 can no longer GET /x at backend: timed out")]
 #[case(
     "405 no body",
@@ -336,12 +422,16 @@ fn yaml_that_is_no_surface_is_refused() {
 fn what_is_stored_is_loaded() {
     let temp = tempfile::tempdir().unwrap();
     let dir = folder(temp.path());
-    let [one, two] = ["one", "two"].map(|stage| written(stage, &[("backend nobody GET /", "alert 46 certificate_unknown")]));
+    let [one, two] = ["one", "two"]
+        .map(|stage| written(stage, &[("backend nobody GET /", "alert 46 certificate_unknown")]));
     assert_eq!(load(&dir, "symbank").unwrap(), []);
 
     let file = |stage: &str| dir.join(format!("symbank.{stage}.snap"));
     let stages = ["one", "two"];
-    assert_eq!(store(&dir, "symbank", stages, &[two.clone(), one.clone()]).unwrap(), [file("two"), file("one")]);
+    assert_eq!(
+        store(&dir, "symbank", stages, &[two.clone(), one.clone()]).unwrap(),
+        [file("two"), file("one")]
+    );
     assert_eq!(load(&dir, "symbank").unwrap(), [one.clone(), two.clone()]);
     assert_eq!(load(&dir, "sym").unwrap(), []);
     assert_eq!(read(&file("one")).unwrap(), std::slice::from_ref(&one));
@@ -363,14 +453,18 @@ fn what_is_stored_is_loaded() {
 fn a_report_is_read_as_its_surfaces() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("report.json");
-    let judged = judged(&[("frontend", "send: GET /", answer(200, "x")), ("nobody", "send: GET /, tls: '1.2'", alert(40))]);
+    let judged = judged(&[
+        ("frontend", "send: GET /", answer(200, "x")),
+        ("nobody", "send: GET /, tls: '1.2'", alert(40)),
+    ]);
     let rows = judged.iter().map(|one| {
         serde_json::json!({
             "scenario": "symbank", "stage": "only-frontend", "as": one.cell.client, "to": "backend",
             "request": request(&one.cell), "got": Outcome::of(one), "more": 1,
         })
     });
-    std::fs::write(&path, serde_json::json!({"checks": rows.collect::<Vec<_>>(), "run": "r1"}).to_string()).unwrap();
+    std::fs::write(&path, serde_json::json!({"checks": rows.collect::<Vec<_>>(), "run": "r1"}).to_string())
+        .unwrap();
     assert_eq!(read(&path).unwrap(), surfaces(&judged));
 }
 
@@ -382,10 +476,16 @@ fn a_report_is_read_as_its_surfaces() {
 #[case("- a\n- b\n", "text that begins with \"- a\"")]
 #[case("a: 1\nb: 2\n", "YAML with the keys `a`, `b`")]
 #[case("scenario: symbank\nstages: []\n", "a scenario")]
-#[case("---\nsource: a\n---\nscenario: a\nstage: b\ncells:\n  c: 1\n", "a surface with a mistake in line 7: ")]
+#[case(
+    "---\nsource: a\n---\nscenario: a\nstage: b\ncells:\n  c: 1\n",
+    "a surface with a mistake in line 7: "
+)]
 #[case("{\"a\": 1}", "a JSON object with the keys `a`")]
 #[case("{", "broken JSON: ")]
-#[case("{\"checks\": [{\"scenario\": \"a\"}]}", "a report.json with a mistake, or of another version: missing field `stage`")]
+#[case(
+    "{\"checks\": [{\"scenario\": \"a\"}]}",
+    "a report.json with a mistake, or of another version: missing field `stage`"
+)]
 fn what_is_no_surface_is_named(#[case] text: &str, #[case] looks: &str) {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("file");
@@ -411,7 +511,10 @@ const ASSERT_IN: &str = "SVIDPROOF_TEST_ASSERT_IN";
 fn insta_takes_what_is_stored_and_writes_the_same() {
     let surface = written(
         "one",
-        &[("backend nobody GET /", "alert 46 certificate_unknown"), ("page nobody GET / (a: b)", "403 RBAC: access denied")],
+        &[
+            ("backend nobody GET /", "alert 46 certificate_unknown"),
+            ("page nobody GET / (a: b)", "403 RBAC: access denied"),
+        ],
     );
     if let Some(dir) = std::env::var_os(ASSERT_IN) {
         let mut settings = insta::Settings::clone_current();
@@ -423,7 +526,12 @@ fn insta_takes_what_is_stored_and_writes_the_same() {
     let assert_in = |dir: &Path, update: &str| -> Output {
         let mut itself = assert_cmd::Command::new(std::env::current_exe().unwrap());
         itself.args(["--exact", "surface::tests::insta_takes_what_is_stored_and_writes_the_same"]);
-        itself.env(ASSERT_IN, dir).env("INSTA_UPDATE", update).env_remove("INSTA_FORCE_PASS").output().unwrap()
+        itself
+            .env(ASSERT_IN, dir)
+            .env("INSTA_UPDATE", update)
+            .env_remove("INSTA_FORCE_PASS")
+            .output()
+            .unwrap()
     };
     let text = |path: &Path| std::fs::read_to_string(path).unwrap();
 
@@ -474,10 +582,9 @@ fn any_surfaces() -> impl Strategy<Value = Vec<Surface>> {
     );
     let lines = |cells: Vec<((_, _), (_, _), _, _)>| {
         let lines = cells.into_iter();
-        gather(
-            lines
-                .map(|((scenario, stage), (endpoint, client), request, outcome)| line(scenario, stage, endpoint, client, request, outcome)),
-        )
+        gather(lines.map(|((scenario, stage), (endpoint, client), request, outcome)| {
+            line(scenario, stage, endpoint, client, request, outcome)
+        }))
     };
     prop::collection::vec(cell, 0..24).prop_map(lines)
 }
@@ -523,7 +630,11 @@ fn any_text() -> impl Strategy<Value = String> {
 
 fn any_written_surface() -> impl Strategy<Value = Surface> {
     let requests = prop::collection::btree_map(any_text(), any_text().prop_map(Outcome), 0..4);
-    let cells = prop::collection::btree_map(any_text(), prop::collection::btree_map(any_text(), requests, 0..3), 0..3);
+    let cells = prop::collection::btree_map(
+        any_text(),
+        prop::collection::btree_map(any_text(), requests, 0..3),
+        0..3,
+    );
     (any_text(), any_text(), cells).prop_map(|(scenario, stage, cells)| Surface { scenario, stage, cells })
 }
 
@@ -533,7 +644,9 @@ fn all_cells(surfaces: &[Surface]) -> Vec<[String; 5]> {
         for (endpoint, clients) in &surface.cells {
             for (client, requests) in clients {
                 for request in requests.keys() {
-                    all.push([&surface.scenario, &surface.stage, endpoint, client, request].map(Clone::clone));
+                    all.push(
+                        [&surface.scenario, &surface.stage, endpoint, client, request].map(Clone::clone),
+                    );
                 }
             }
         }
@@ -541,8 +654,12 @@ fn all_cells(surfaces: &[Surface]) -> Vec<[String; 5]> {
     all
 }
 
-fn outcome_at<'a>(surfaces: &'a mut [Surface], [scenario, stage, endpoint, client, request]: &[String; 5]) -> &'a mut Outcome {
-    let surface = surfaces.iter_mut().find(|surface| surface.scenario == *scenario && surface.stage == *stage).unwrap();
+fn outcome_at<'a>(
+    surfaces: &'a mut [Surface],
+    [scenario, stage, endpoint, client, request]: &[String; 5],
+) -> &'a mut Outcome {
+    let surface =
+        surfaces.iter_mut().find(|surface| surface.scenario == *scenario && surface.stage == *stage).unwrap();
     surface.cells.get_mut(endpoint).unwrap().get_mut(client).unwrap().get_mut(request).unwrap()
 }
 

@@ -14,5 +14,6 @@ pub fn state() -> PathBuf {
 
 fn under(variable: &str, default: &str) -> PathBuf {
     let set = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-    set.unwrap_or_else(|| std::env::home_dir().unwrap_or_else(std::env::temp_dir).join(default)).join("svidproof")
+    set.unwrap_or_else(|| std::env::home_dir().unwrap_or_else(std::env::temp_dir).join(default))
+        .join("svidproof")
 }

@@ -1,6 +1,8 @@
-//! What a person sees while svidproof works: a line a step with its time, on standard error. A spinner on a terminal, plain lines elsewhere.
+//! What a person sees while svidproof works: a line a step with its time, on standard error. A spinner on a
+//! terminal, plain lines elsewhere.
 //!
-//! Steps at the first level are the run's phases: the report repeats them. Not for results: those are the report's.
+//! Steps at the first level are the run's phases: the report repeats them. Not for results: those are the
+//! report's.
 
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,11 +32,17 @@ struct Inner {
 }
 
 impl Progress {
-    /// Spinners and colour only where standard error is a terminal; no colour under `NO_COLOR` (no-color.org).
+    /// Spinners and colour only where standard error is a terminal; no colour under `NO_COLOR`
+    /// (no-color.org).
     pub fn new() -> Self {
         let terminal = std::io::stderr().is_terminal();
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self(Arc::new(Inner { begun: Instant::now(), spinners: terminal.then(MultiProgress::new), colour, phases: Mutex::default() }))
+        Self(Arc::new(Inner {
+            begun: Instant::now(),
+            spinners: terminal.then(MultiProgress::new),
+            colour,
+            phases: Mutex::default(),
+        }))
     }
 
     /// A phase of the run.
@@ -65,7 +73,8 @@ impl Progress {
         let spinner = self.0.spinners.as_ref().map(|all| {
             let spinner = all.add(ProgressBar::new_spinner());
             spinner.set_style(
-                ProgressStyle::with_template("{spinner} {prefix} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
+                ProgressStyle::with_template("{spinner} {prefix} {msg} {elapsed}")
+                    .unwrap_or_else(|_| ProgressStyle::default_spinner()),
             );
             spinner.set_prefix(name.clone());
             spinner.enable_steady_tick(Duration::from_millis(120));
@@ -77,7 +86,11 @@ impl Progress {
     fn ended(&self, step: &Step, mark: &str, colour: &str) {
         let (paint, plain) = if self.0.colour { (colour, "\x1b[0m") } else { ("", "") };
         let indent = if step.phase { "" } else { "  " };
-        self.note(&format!("{indent}{paint}{mark}{plain} {:<44} {:>6.1} s", step.name, step.begun.elapsed().as_secs_f64()));
+        self.note(&format!(
+            "{indent}{paint}{mark}{plain} {:<44} {:>6.1} s",
+            step.name,
+            step.begun.elapsed().as_secs_f64()
+        ));
     }
 }
 

@@ -1,7 +1,8 @@
 //! The only place that starts a process: argv in, output or a typed failure out.
 //!
-//! Every child leads a process group of its own, so that ending it reaches its grandchildren (terraform's provisioners, kind's docker),
-//! and a dropped future ends the whole group. Not for long-lived daemons: `engine` detaches its dockerd by [`Tool::detach`].
+//! Every child leads a process group of its own, so that ending it reaches its grandchildren (terraform's
+//! provisioners, kind's docker), and a dropped future ends the whole group. Not for long-lived daemons:
+//! `engine` detaches its dockerd by [`Tool::detach`].
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -57,7 +58,15 @@ pub struct Tool {
 
 impl Tool {
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), args: vec![], env: vec![], unset: vec![], dir: None, stdin: vec![], log: None }
+        Self {
+            program: program.into(),
+            args: vec![],
+            env: vec![],
+            unset: vec![],
+            dir: None,
+            stdin: vec![],
+            log: None,
+        }
     }
 
     #[must_use]
@@ -79,7 +88,10 @@ impl Tool {
     }
 
     #[must_use]
-    pub fn envs<K: Into<OsString>, V: Into<OsString>>(mut self, pairs: impl IntoIterator<Item = (K, V)>) -> Self {
+    pub fn envs<K: Into<OsString>, V: Into<OsString>>(
+        mut self,
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
         self.env.extend(pairs.into_iter().map(|(k, v)| (k.into(), v.into())));
         self
     }
@@ -102,7 +114,8 @@ impl Tool {
         self
     }
 
-    /// Appends standard output and standard error to this file while the command runs, instead of capturing them.
+    /// Appends standard output and standard error to this file while the command runs, instead of capturing
+    /// them.
     #[must_use]
     pub fn log(mut self, path: impl Into<PathBuf>) -> Self {
         self.log = Some(path.into());
@@ -111,11 +124,13 @@ impl Tool {
 
     /// The command line as a person would type it.
     pub fn line(&self) -> String {
-        let words = std::iter::once(self.program.as_os_str()).chain(self.args.iter().map(OsString::as_os_str));
+        let words =
+            std::iter::once(self.program.as_os_str()).chain(self.args.iter().map(OsString::as_os_str));
         words.map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
     }
 
-    /// Runs to the end. Dropping the future ends the command's whole process group (SIGTERM, as a terminal's end would).
+    /// Runs to the end. Dropping the future ends the command's whole process group (SIGTERM, as a terminal's
+    /// end would).
     pub async fn run(self) -> Result<Output, ToolError> {
         let command = self.line();
         let log = self.log.clone();
@@ -123,7 +138,8 @@ impl Tool {
         let start = |source| ToolError::Start { command: command.clone(), source };
         let mut written_from = 0;
         // Not as a path: duct takes a bare name that is a path to be in the working directory.
-        let mut expression = duct::cmd(self.program.as_os_str(), &self.args).unchecked().stdin_bytes(self.stdin);
+        let mut expression =
+            duct::cmd(self.program.as_os_str(), &self.args).unchecked().stdin_bytes(self.stdin);
         if let Some(path) = &log {
             let file = append(path).map_err(start)?;
             written_from = file.metadata().map_err(start)?.len();
@@ -174,7 +190,12 @@ impl Tool {
         let out = append(&path).map_err(start)?;
         #[allow(clippy::disallowed_methods, reason = "this is the place")]
         let mut child = std::process::Command::new(&self.program);
-        child.args(&self.args).stdin(std::process::Stdio::null()).stdout(out.try_clone().map_err(start)?).stderr(out).process_group(0);
+        child
+            .args(&self.args)
+            .stdin(std::process::Stdio::null())
+            .stdout(out.try_clone().map_err(start)?)
+            .stderr(out)
+            .process_group(0);
         for key in &self.unset {
             child.env_remove(key);
         }
@@ -218,7 +239,9 @@ pub(crate) const SBIN: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 /// The program's place on PATH, as a shell would find it; else in the system's own folders.
 pub fn find(program: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
-    let runs = |path: &Path| path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
+    let runs = |path: &Path| {
+        path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(SBIN.map(PathBuf::from));
     folders.map(|dir| dir.join(program)).find(|path| runs(path))
@@ -227,13 +250,24 @@ pub fn find(program: &str) -> Option<PathBuf> {
 /// The last lines of what a command printed.
 pub fn last_lines(printed: &str) -> String {
     let lines: Vec<_> = printed.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(TAIL)..].iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+    lines[lines.len().saturating_sub(TAIL)..]
+        .iter()
+        .map(|line| format!("  {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
-fn missing_or(program: &Path, source: std::io::Error, start: impl Fn(std::io::Error) -> ToolError) -> ToolError {
+fn missing_or(
+    program: &Path,
+    source: std::io::Error,
+    start: impl Fn(std::io::Error) -> ToolError,
+) -> ToolError {
     if source.kind() == std::io::ErrorKind::NotFound && program.components().count() == 1 {
         let tool = program.display().to_string();
-        return ToolError::Missing { tool, hint: "./scripts/setup installs what a machine lacks; `svidproof doctor` names it".into() };
+        return ToolError::Missing {
+            tool,
+            hint: "./scripts/setup installs what a machine lacks; `svidproof doctor` names it".into(),
+        };
     }
     start(source)
 }
@@ -259,12 +293,19 @@ fn lossy(bytes: Vec<u8>) -> String {
 
 fn status_of(status: std::process::ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
-    status.code().map_or_else(|| format!("signal {}", status.signal().unwrap_or_default()), |code| format!("exit status {code}"))
+    status.code().map_or_else(
+        || format!("signal {}", status.signal().unwrap_or_default()),
+        |code| format!("exit status {code}"),
+    )
 }
 
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%^".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]
@@ -284,7 +325,10 @@ mod tests {
     #[tokio::test]
     async fn a_failure_names_the_command_its_status_and_its_last_lines() {
         let error = sh("echo one; echo two >&2; exit 3").run().await.unwrap_err().to_string();
-        assert!(error.starts_with("`sh -c 'echo one; echo two >&2; exit 3'` ended with exit status 3 after"), "{error}");
+        assert!(
+            error.starts_with("`sh -c 'echo one; echo two >&2; exit 3'` ended with exit status 3 after"),
+            "{error}"
+        );
         assert!(error.ends_with("its last lines:\n  one\n  two"), "{error}");
     }
 
@@ -293,13 +337,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/log");
         let error = sh("echo why; exit 1").log(&path).run().await.unwrap_err().to_string();
-        assert!(error.contains("  why") && error.ends_with(&format!("hint: the full log is {}", path.display())), "{error}");
+        assert!(
+            error.contains("  why") && error.ends_with(&format!("hint: the full log is {}", path.display())),
+            "{error}"
+        );
     }
 
     #[tokio::test]
     async fn a_missing_program_is_named_with_a_hint() {
         let error = Tool::new("svidproof-no-such-tool").run().await.unwrap_err().to_string();
-        assert!(error.contains("svidproof-no-such-tool is not on PATH") && error.contains("hint: "), "{error}");
+        assert!(
+            error.contains("svidproof-no-such-tool is not on PATH") && error.contains("hint: "),
+            "{error}"
+        );
     }
 
     #[tokio::test]
@@ -308,12 +358,14 @@ mod tests {
         let pipe = dir.path().join("alive");
         sh(&format!("mkfifo {}", pipe.display())).run().await.unwrap();
         // The grandchild holds the pipe's writing end; reading comes to its end only when it is gone.
-        let running = tokio::spawn(sh(&format!("sh -c 'echo up; exec sleep 600' > {}; true", pipe.display())).run());
+        let running =
+            tokio::spawn(sh(&format!("sh -c 'echo up; exec sleep 600' > {}; true", pipe.display())).run());
         let mut reader = tokio::task::spawn_blocking(move || File::open(pipe)).await.unwrap().unwrap();
         let mut first = [0; 3];
         reader.read_exact(&mut first).unwrap();
         running.abort();
-        let rest = tokio::task::spawn_blocking(move || reader.read_to_end(&mut vec![])).await.unwrap().unwrap();
+        let rest =
+            tokio::task::spawn_blocking(move || reader.read_to_end(&mut vec![])).await.unwrap().unwrap();
         assert_eq!((&first, rest), (b"up\n", 0));
     }
 }

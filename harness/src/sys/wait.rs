@@ -1,4 +1,5 @@
-//! The only place that waits. Each wait says what it waits for, and, when it gives up, the last status that it saw.
+//! The only place that waits. Each wait says what it waits for, and, when it gives up, the last status that
+//! it saw.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -67,11 +68,19 @@ pub async fn events<V, T, E: Display>(
     }
 }
 
-/// What follows `first` until there was nothing for `quiet`, or until `limit` has passed. Also ends where `next` has no more.
-pub async fn burst<V>(first: V, quiet: Duration, limit: Duration, mut next: impl AsyncFnMut() -> Option<V>) -> Vec<V> {
+/// What follows `first` until there was nothing for `quiet`, or until `limit` has passed. Also ends where
+/// `next` has no more.
+pub async fn burst<V>(
+    first: V,
+    quiet: Duration,
+    limit: Duration,
+    mut next: impl AsyncFnMut() -> Option<V>,
+) -> Vec<V> {
     let begun = Instant::now();
     let mut all = vec![first];
-    while let Ok(Some(event)) = tokio::time::timeout(quiet.min(limit.saturating_sub(begun.elapsed())), next()).await {
+    while let Ok(Some(event)) =
+        tokio::time::timeout(quiet.min(limit.saturating_sub(begun.elapsed())), next()).await
+    {
         all.push(event);
     }
     all
@@ -89,12 +98,18 @@ mod tests {
             Look::<(), String>::NotYet(format!("look {looks}"))
         });
         let error = result.await.unwrap_err().to_string();
-        assert!(error.starts_with("gave up waiting for the moon after") && error.contains("last status: look "), "{error}");
+        assert!(
+            error.starts_with("gave up waiting for the moon after") && error.contains("last status: look "),
+            "{error}"
+        );
     }
 
     #[tokio::test]
     async fn a_fatal_look_ends_the_wait_at_once() {
-        let error = poll("the moon", Duration::MAX, Duration::ZERO, async || Look::<(), _>::Fatal("it is gone")).await.unwrap_err();
+        let error =
+            poll("the moon", Duration::MAX, Duration::ZERO, async || Look::<(), _>::Fatal("it is gone"))
+                .await
+                .unwrap_err();
         assert_eq!(error.to_string(), "waiting for the moon: it is gone");
     }
 
@@ -102,14 +117,17 @@ mod tests {
     async fn events_are_taken_until_one_is_ready() {
         let mut numbers = 0..;
         let next = async || Ok::<_, String>(numbers.next().unwrap());
-        let found = events("three", Duration::from_secs(5), next, |n| if n == 3 { Look::Ready(n) } else { Look::NotYet(n.to_string()) });
+        let found = events("three", Duration::from_secs(5), next, |n| {
+            if n == 3 { Look::Ready(n) } else { Look::NotYet(n.to_string()) }
+        });
         assert_eq!(found.await.unwrap(), 3);
     }
 
     #[tokio::test(start_paused = true)]
     async fn events_that_never_come_time_out() {
         let next = async || std::future::pending::<Result<(), String>>().await;
-        let error = events("rain", Duration::from_secs(2), next, |()| Look::<(), _>::Ready(())).await.unwrap_err();
+        let error =
+            events("rain", Duration::from_secs(2), next, |()| Look::<(), _>::Ready(())).await.unwrap_err();
         assert_eq!(error.to_string(), "gave up waiting for rain after 2 s; last status: nothing was seen");
     }
 
@@ -117,7 +135,8 @@ mod tests {
     async fn a_burst_ends_with_the_first_pause() {
         let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
         send.send(2).unwrap();
-        let all = burst(1, Duration::from_millis(100), Duration::from_secs(2), async || receive.recv().await).await;
+        let all =
+            burst(1, Duration::from_millis(100), Duration::from_secs(2), async || receive.recv().await).await;
         assert_eq!(all, [1, 2]);
     }
 
@@ -125,7 +144,10 @@ mod tests {
     async fn a_burst_without_a_pause_ends_with_its_limit() {
         let mut ticks = tokio::time::interval(Duration::from_millis(60));
         let first = ticks.tick().await;
-        let all = burst(first, Duration::from_millis(100), Duration::from_secs(2), async || Some(ticks.tick().await)).await;
+        let all = burst(first, Duration::from_millis(100), Duration::from_secs(2), async || {
+            Some(ticks.tick().await)
+        })
+        .await;
         assert!((30..40).contains(&all.len()), "{}", all.len());
     }
 }

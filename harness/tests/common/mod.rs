@@ -1,5 +1,6 @@
-//! A world of its own for each test of the command line: a small project, folders in the places of the user's, and fakes in the place of every
-//! tool that svidproof starts. Nothing here stands for svidproof itself: that is the real program.
+//! A world of its own for each test of the command line: a small project, folders in the places of the
+//! user's, and fakes in the place of every tool that svidproof starts. Nothing here stands for svidproof
+//! itself: that is the real program.
 
 #![allow(clippy::unwrap_used, reason = "allow-unwrap-in-tests covers test functions alone")]
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test file uses its part")]
@@ -56,7 +57,8 @@ images: []
 node: {upstream: "kindest/node:v1", files: {}, text: {}, links: {}, folders: [], environment: {}, entrypoint: [/init], stop-signal: TERM}
 "#;
 
-/// All that svidproof may start. A test that wants one to be called says what it does; the others fail, and say so.
+/// All that svidproof may start. A test that wants one to be called says what it does; the others fail, and
+/// say so.
 const TOOLS: [&str; 14] = [
     "cargo",
     "cc",
@@ -115,7 +117,9 @@ impl World {
         // The real one: what it does when things go wrong is under test too.
         let terraform = Path::new(env!("CARGO_MANIFEST_DIR")).join("../terraform/kind");
         fs::create_dir_all(project.join("terraform/kind")).unwrap();
-        for entry in fs::read_dir(terraform).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
+        for entry in
+            fs::read_dir(terraform).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file())
+        {
             fs::copy(entry.path(), project.join("terraform/kind").join(entry.file_name())).unwrap();
         }
         for tool in TOOLS {
@@ -131,8 +135,10 @@ impl World {
         world.fake("cargo", "");
         // What it builds are the fakes of the same names.
         let fakes = world.root.join("fakes");
-        let build =
-            format!("while [ \"$1\" != -o ]; do shift; done\ncp {0}/fake-helm \"$2/helm\"\ncp {0}/fake-kind \"$2/kind\"", fakes.display());
+        let build = format!(
+            "while [ \"$1\" != -o ]; do shift; done\ncp {0}/fake-helm \"$2/helm\"\ncp {0}/fake-kind \"$2/kind\"",
+            fakes.display()
+        );
         world.fake("go", &format!("[ \"$1\" = version ] && exec echo go version fake\n{build}"));
         world
     }
@@ -149,9 +155,11 @@ impl World {
 
     /// Puts a fake onto PATH in the place of `tool`: a shell script that first records its arguments.
     pub(crate) fn fake(&self, tool: &str, script: &str) {
-        let (fake, place) = (self.root.join(format!("fakes/fake-{tool}")), self.root.join("fakes").join(tool));
+        let (fake, place) =
+            (self.root.join(format!("fakes/fake-{tool}")), self.root.join("fakes").join(tool));
         let record = format!("echo \"{tool} $*\" >> '{}'", self.calls_file().display());
-        fs::write(&fake, format!("#!/bin/sh\n# A fake, in the place of {tool}.\n{record}\n{script}\n")).unwrap();
+        fs::write(&fake, format!("#!/bin/sh\n# A fake, in the place of {tool}.\n{record}\n{script}\n"))
+            .unwrap();
         fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
         // Again for a test that changes a fake.
         let _ = fs::remove_file(&place);
@@ -161,8 +169,11 @@ impl World {
     /// Lets the machine's own terraform through, in the place of its fake.
     pub(crate) fn real_terraform(&self) {
         let path = std::env::var_os("PATH").unwrap();
-        let mut places = std::env::split_paths(&path).flat_map(|dir| ["terraform", "tofu"].map(|name| dir.join(name)));
-        let real = places.find(|path| path.is_file()).expect("terraform or tofu is on PATH: ./scripts/setup installs one");
+        let mut places =
+            std::env::split_paths(&path).flat_map(|dir| ["terraform", "tofu"].map(|name| dir.join(name)));
+        let real = places
+            .find(|path| path.is_file())
+            .expect("terraform or tofu is on PATH: ./scripts/setup installs one");
         let place = self.root.join("fakes/terraform");
         fs::remove_file(&place).unwrap();
         symlink(real, place).unwrap();
@@ -173,10 +184,17 @@ impl World {
     }
 
     /// The real program in this world, and nothing else of the machine's environment.
-    #[allow(clippy::disallowed_methods, reason = "tool.rs starts what svidproof starts; this starts svidproof")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "tool.rs starts what svidproof starts; this starts svidproof"
+    )]
     pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
-        command.current_dir(self.project()).env_clear().env("PATH", self.path()).env("HOME", self.root.join("home"));
+        command
+            .current_dir(self.project())
+            .env_clear()
+            .env("PATH", self.path())
+            .env("HOME", self.root.join("home"));
         command.env("XDG_CACHE_HOME", self.root.join("cache")).env("XDG_STATE_HOME", self.root.join("state"));
         command
     }
@@ -190,16 +208,24 @@ impl World {
     /// The same, under way, with fakes that block.
     pub(crate) fn start(&self, args: &[&str], blocks: &[&Block]) -> Running {
         let mut command = self.command(assert_cmd::cargo::cargo_bin!("svidproof"));
-        let mut child = command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut stderr = child.stderr.take().unwrap();
-        let blocks: Vec<_> = blocks.iter().map(|block| (block.alive.clone(), Arc::clone(&block.reached))).collect();
+        let blocks: Vec<_> =
+            blocks.iter().map(|block| (block.alive.clone(), Arc::clone(&block.reached))).collect();
         let said = std::thread::spawn(move || {
             let mut said = vec![];
             stderr.read_to_end(&mut said).unwrap();
             // svidproof has ended. A test that still waits for a fake is told, for it would wait for ever.
             for (pipe, _) in blocks.iter().filter(|(_, reached)| !reached.load(Ordering::SeqCst)) {
                 let mut pipe = File::options().read(true).write(true).open(pipe).unwrap();
-                writeln!(pipe, "never: svidproof ended; it said\n{}", String::from_utf8_lossy(&said)).unwrap();
+                writeln!(pipe, "never: svidproof ended; it said\n{}", String::from_utf8_lossy(&said))
+                    .unwrap();
                 std::mem::forget(pipe);
             }
             said
@@ -218,7 +244,11 @@ impl World {
 
     /// Those of one tool.
     pub(crate) fn calls_of(&self, tool: &str) -> String {
-        self.calls().into_iter().filter(|call| call.split(' ').next() == Some(tool)).collect::<Vec<_>>().join("\n")
+        self.calls()
+            .into_iter()
+            .filter(|call| call.split(' ').next() == Some(tool))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     fn calls_file(&self) -> PathBuf {
@@ -291,7 +321,9 @@ impl World {
 }
 
 fn below(folder: &Path) -> Vec<PathBuf> {
-    fs::read_dir(folder).map(|entries| entries.map(|entry| entry.unwrap().path()).collect()).unwrap_or_default()
+    fs::read_dir(folder)
+        .map(|entries| entries.map(|entry| entry.unwrap().path()).collect())
+        .unwrap_or_default()
 }
 
 /// A svidproof under way.
@@ -320,12 +352,20 @@ pub(crate) struct Block {
 
 impl Block {
     pub(crate) fn new(world: &World, name: &str) -> Self {
-        Self { alive: world.fifo(&format!("{name}-alive")), hold: world.fifo(&format!("{name}-hold")), reached: Arc::default() }
+        Self {
+            alive: world.fifo(&format!("{name}-alive")),
+            hold: world.fifo(&format!("{name}-hold")),
+            reached: Arc::default(),
+        }
     }
 
     /// The fake holds the one pipe open as long as it or its child lives; its child reads from the other.
     pub(crate) fn script(&self) -> String {
-        format!("exec 3> '{}'\necho up >&3\nsh -c \"read go < '{}'\"", self.alive.display(), self.hold.display())
+        format!(
+            "exec 3> '{}'\necho up >&3\nsh -c \"read go < '{}'\"",
+            self.alive.display(),
+            self.hold.display()
+        )
     }
 
     /// For another svidproof.
@@ -367,7 +407,8 @@ impl Reached {
     }
 }
 
-/// A stub of an API server: it says its version, knows no namespace, and takes every deletion. Returns its port.
+/// A stub of an API server: it says its version, knows no namespace, and takes every deletion. Returns its
+/// port.
 pub(crate) fn stub_api() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -390,8 +431,10 @@ pub(crate) fn stub_api() -> u16 {
                 ("404 Not Found", status)
             };
             let body = body.to_string();
-            let head =
-                format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}", body.len());
+            let head = format!(
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}",
+                body.len()
+            );
             // The client may have gone meanwhile.
             let _ = write!(stream, "{head}\r\n\r\n{body}");
         }

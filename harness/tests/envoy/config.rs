@@ -1,4 +1,5 @@
-//! Envoy's configuration: a listener a variant under test, all with one application behind them, and the SDS files that they read.
+//! Envoy's configuration: a listener a variant under test, all with one application behind them, and the SDS
+//! files that they read.
 
 use serde_json::{Value, json};
 
@@ -82,7 +83,8 @@ impl Listener {
     fn tls(&self) -> Value {
         let mut common = json!({"tls_certificate_sds_secret_configs": [sds("svid")]});
         if self.ca {
-            let sans = self.sans.iter().map(|path| json!({"san_type": "URI", "matcher": {"exact": spiffe(path)}}));
+            let sans =
+                self.sans.iter().map(|path| json!({"san_type": "URI", "matcher": {"exact": spiffe(path)}}));
             common["combined_validation_context"] = json!({
                 "default_validation_context": {
                     "match_typed_subject_alt_names": sans.collect::<Vec<_>>(),

@@ -1,8 +1,8 @@
 //! Trust domains and what clients present, made on the spot.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, SanType, date_time_ymd,
 };
 use svidproof_probe::protocol::Credential;
 
@@ -39,7 +39,8 @@ impl Authority {
         params.is_ca = IsCa::ExplicitNoCa;
         params.subject_alt_names = vec![SanType::URI(id.try_into().expect("ASCII"))];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().expect("a key");
@@ -63,7 +64,10 @@ pub(crate) fn presented(authority: &Authority) -> Vec<(&'static str, Credential)
         ("the right SVID", right.clone()),
         ("a wrong ID", authority.svid(&spiffe("/ns/default/sa/default/stranger")).into()),
         ("the same ID of another CA", Authority::new("rogue").svid(&frontend).into()),
-        ("another trust domain", Authority::new("example.net").svid("spiffe://example.net/ns/default/sa/default/frontend").into()),
+        (
+            "another trust domain",
+            Authority::new("example.net").svid("spiffe://example.net/ns/default/sa/default/frontend").into(),
+        ),
         ("an expired SVID", authority.svid_until(&frontend, 2021).into()),
         ("frontend", right),
         ("frontend-2", authority.svid(&spiffe("/ns/default/sa/default/frontend-2")).into()),

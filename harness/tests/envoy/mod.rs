@@ -1,4 +1,5 @@
-//! A real Envoy with an nginx behind it, in containers, as in a pod; dialled from outside, and asked for its own account.
+//! A real Envoy with an nginx behind it, in containers, as in a pod; dialled from outside, and asked for its
+//! own account.
 
 pub(crate) mod config;
 mod credentials;
@@ -19,7 +20,9 @@ use svidproof_probe::protocol::{Bundle, Credential, Dial, Observation, Request, 
 use svidproof_probe::{Identities, dial};
 use testcontainers::core::{IntoContainerPort, WaitFor};
 use testcontainers::runners::AsyncRunner;
-use testcontainers::{ContainerAsync, ContainerRequest, CopyTargetOptions, GenericImage, ImageExt, TestcontainersError};
+use testcontainers::{
+    ContainerAsync, ContainerRequest, CopyTargetOptions, GenericImage, ImageExt, TestcontainersError,
+};
 use tokio::io::AsyncBufReadExt;
 
 use config::{ADMIN, APPLICATION, FOLDER, Listener, NOBODY_HOME, spiffe};
@@ -62,10 +65,17 @@ pub(crate) fn closed() -> String {
 impl Rig {
     pub(crate) async fn start(listeners: &[Listener]) -> Result<Self, String> {
         let authority = Authority::new("example.org");
-        let envoy = envoy(listeners, &authority).start().await.map_err(|error| unstartable(&ENVOY, &error))?;
+        let envoy =
+            envoy(listeners, &authority).start().await.map_err(|error| unstartable(&ENVOY, &error))?;
         let nginx = nginx(envoy.id())?.start().await.map_err(|error| unstartable(&NGINX, &error))?;
         let admin = published(&envoy, ADMIN).await;
-        Ok(Self { envoy, nginx, admin, bundle: authority.pem(), credentials: credentials::presented(&authority).into_iter().collect() })
+        Ok(Self {
+            envoy,
+            nginx,
+            admin,
+            bundle: authority.pem(),
+            credentials: credentials::presented(&authority).into_iter().collect(),
+        })
     }
 
     pub(crate) async fn end(self) -> Result<(), TestcontainersError> {
@@ -114,28 +124,41 @@ impl Rig {
 
     /// What Envoy counted at a listener since its start.
     pub(crate) async fn counted(&self, listener: &Listener) -> Counters {
-        let stats = async { reqwest::get(format!("http://{}/stats", self.admin)).await?.error_for_status()?.text().await };
-        let stats = stats.await.unwrap_or_else(|error| panic!("Envoy's admin interface at {}: {error}", self.admin));
+        let stats = async {
+            reqwest::get(format!("http://{}/stats", self.admin)).await?.error_for_status()?.text().await
+        };
+        let stats =
+            stats.await.unwrap_or_else(|error| panic!("Envoy's admin interface at {}: {error}", self.admin));
         let own = listener.counters();
-        let lines: Vec<_> = stats.lines().filter(|line| own.iter().any(|prefix| line.starts_with(prefix))).collect();
+        let lines: Vec<_> =
+            stats.lines().filter(|line| own.iter().any(|prefix| line.starts_with(prefix))).collect();
         assert!(!lines.is_empty(), "Envoy has no counter that begins with one of {own:?}");
         counted(&lines.join("\n"), &listener.cluster())
     }
 
-    /// The cells whose requests nginx logged. Waits for those that the application answered, as far as the clients can tell.
+    /// The cells whose requests nginx logged. Waits for those that the application answered, as far as the
+    /// clients can tell.
     pub(crate) async fn reached(&self, dialled: &Dialled) -> BTreeSet<CellId> {
-        let answered = dialled.observations.iter().filter(|(_, observation)| judge::is_from_application(observation));
+        let answered =
+            dialled.observations.iter().filter(|(_, observation)| judge::is_from_application(observation));
         let mut missing: BTreeSet<_> = answered.map(|(id, _)| id.as_str()).collect();
         let mut reached = BTreeSet::new();
         let mut lines = self.nginx.stdout(true).lines();
-        let next = async || lines.next_line().await.map_err(|error| error.to_string())?.ok_or_else(|| "it ended".to_owned());
+        let next = async || {
+            lines.next_line().await.map_err(|error| error.to_string())?.ok_or_else(|| "it ended".to_owned())
+        };
         let look = |line: String| {
-            let named = dialled.cells.iter().find(|cell| line.contains(&format!("svidproof-cell={} ", cell.id)));
+            let named =
+                dialled.cells.iter().find(|cell| line.contains(&format!("svidproof-cell={} ", cell.id)));
             if let Some(cell) = named {
                 missing.remove(cell.id.as_str());
                 reached.insert(cell.id.clone());
             }
-            if missing.is_empty() { Look::Ready(()) } else { Look::NotYet(format!("{missing:?} are missing")) }
+            if missing.is_empty() {
+                Look::Ready(())
+            } else {
+                Look::NotYet(format!("{missing:?} are missing"))
+            }
         };
         // A line that does not come is for the judge to see.
         let _ = wait::events::<_, _, String>("nginx to log what was answered", LOG, next, look).await;
@@ -160,34 +183,43 @@ impl Rig {
 
 impl Dialled {
     pub(crate) fn judge(&self, scenario: &Scenario, evidence: Result<Evidence, String>) -> Vec<Judged> {
-        judge::judge(scenario, &self.cells, &self.observations, &BTreeMap::from([("backend".into(), evidence)]))
+        judge::judge(
+            scenario,
+            &self.cells,
+            &self.observations,
+            &BTreeMap::from([("backend".into(), evidence)]),
+        )
     }
 }
 
 fn envoy(listeners: &[Listener], authority: &Authority) -> ContainerRequest<GenericImage> {
     let ports = listeners.iter().map(|listener| listener.port).chain([ADMIN, NOBODY_HOME]);
-    let image =
-        GenericImage::new(ENVOY.0, ENVOY.1).with_wait_for(WaitFor::message_on_stderr("all dependencies initialized. starting workers"));
+    let image = GenericImage::new(ENVOY.0, ENVOY.1)
+        .with_wait_for(WaitFor::message_on_stderr("all dependencies initialized. starting workers"));
     let request = image
         .with_cmd(["-c", &format!("{FOLDER}/envoy.json"), "--concurrency", "1", "--disable-hot-restart"])
         .with_network(NETWORK)
         .with_host_config_modifier(|config| {
             // For this machine alone.
-            for binding in config.port_bindings.iter_mut().flat_map(|ports| ports.values_mut()).flatten().flatten() {
+            for binding in
+                config.port_bindings.iter_mut().flat_map(|ports| ports.values_mut()).flatten().flatten()
+            {
                 binding.host_ip = Some("127.0.0.1".into());
             }
         });
     let request = ports.fold(request, |request, port| request.with_mapped_port(0, port.tcp()));
-    config::files(listeners, authority)
-        .into_iter()
-        .fold(request, |request, (name, content)| request.with_copy_to(format!("{FOLDER}/{name}"), content.to_string().into_bytes()))
+    config::files(listeners, authority).into_iter().fold(request, |request, (name, content)| {
+        request.with_copy_to(format!("{FOLDER}/{name}"), content.to_string().into_bytes())
+    })
 }
 
-/// The backend of the reference scenario, with its configuration and its data, in the network namespace of another container.
+/// The backend of the reference scenario, with its configuration and its data, in the network namespace of
+/// another container.
 fn nginx(beside: &str) -> Result<ContainerRequest<GenericImage>, String> {
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../helm/nginx/files");
     let read = |path: PathBuf| fs::read(&path).map_err(|error| format!("{}: {error}", path.display()));
-    let conf = String::from_utf8_lossy(&read(chart.join("nginx.conf"))?).replace("__PORT__", &APPLICATION.to_string());
+    let conf = String::from_utf8_lossy(&read(chart.join("nginx.conf"))?)
+        .replace("__PORT__", &APPLICATION.to_string());
     let mode = Some(format!("container:{beside}"));
     let image = GenericImage::new(NGINX.0, NGINX.1)
         .with_entrypoint("/usr/sbin/nginx")

@@ -1,4 +1,5 @@
-//! A report as a large run would make it: two scenarios, every verdict, findings, and texts that break what is careless with them.
+//! A report as a large run would make it: two scenarios, every verdict, findings, and texts that break what
+//! is careless with them.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::path::Path;
@@ -16,18 +17,30 @@ use svidproof_probe::protocol::{Failure, Http, Observation, Outcome, Timing, Tls
 /// Ends the page's data, begins a comment in them, leaves the string and the attribute, and is no XML.
 pub(crate) const AWKWARD: &str = "</script><script>window.broken = true</script><!-- <script> \"quoted\" 'too' & <img src=x onerror=\"window.broken = true\"> \
     \\u003c @DATA@ ]]> \u{1b}[31mred\u{1b}[0m \u{0} Zażółć gęślą jaźń 😀 \u{202e}thgir";
-pub(crate) const FINDING: &str =
-    "Envoy takes a leaf with two URI SANs where one of them is on the list; the X.509-SVID standard forbids it (section 2)";
+pub(crate) const FINDING: &str = "Envoy takes a leaf with two URI SANs where one of them is on the list; the X.509-SVID standard forbids it (section 2)";
 
 pub(crate) fn report() -> Report {
-    let judged: Vec<Judged> = ["symbank.yaml", "front-proxy.yaml"].iter().flat_map(|file| cells(file)).enumerate().map(judged).collect();
-    let versions = [("envoy", "1.39.0"), ("spire", "1.15.2"), ("kubernetes", "1.36.3"), ("nginx", "1.30.1"), ("kind", "0.32.0")];
-    let versions = versions.into_iter().map(|(part, version)| (part.to_owned(), version.to_owned())).collect();
+    let judged: Vec<Judged> = ["symbank.yaml", "front-proxy.yaml"]
+        .iter()
+        .flat_map(|file| cells(file))
+        .enumerate()
+        .map(judged)
+        .collect();
+    let versions = [
+        ("envoy", "1.39.0"),
+        ("spire", "1.15.2"),
+        ("kubernetes", "1.36.3"),
+        ("nginx", "1.30.1"),
+        ("kind", "0.32.0"),
+    ];
+    let versions =
+        versions.into_iter().map(|(part, version)| (part.to_owned(), version.to_owned())).collect();
     let started: Timestamp = "2026-03-01T09:30:00.5Z".parse().unwrap();
     let mut report = Report::new("5f3a91c2", "kind", "packages", &versions, started, phases(), &judged);
     report.svidproof = "0.0.0";
     for row in &mut report.checks {
-        row.finding = (row.client.starts_with("two-uris") && row.stage != "profiles-only").then(|| FINDING.to_owned());
+        row.finding =
+            (row.client.starts_with("two-uris") && row.stage != "profiles-only").then(|| FINDING.to_owned());
     }
     let last = report.checks.last_mut().unwrap();
     last.check = AWKWARD.into();
@@ -39,7 +52,8 @@ pub(crate) fn report() -> Report {
 }
 
 fn cells(file: &str) -> Vec<Cell> {
-    let scenario = scenario::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sample").join(file)).unwrap();
+    let scenario =
+        scenario::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sample").join(file)).unwrap();
     scenario.stages.iter().flat_map(|stage| plan(&scenario, stage, "r")).collect()
 }
 
@@ -52,16 +66,27 @@ fn judged((number, cell): (usize, Cell)) -> Judged {
         ("only-frontend", "allowed-and-slash", _) => {
             (Verdict::Failed, "expected alert 46 certificate_unknown, saw 200", Some(response(200)))
         }
-        ("profiles-only", "frontend", "/profiles/../balances/balance_1") => {
-            (Verdict::Failed, "expected 403 RBAC: access denied, saw 200 with {\"balance\": 10.95}", Some(response(200)))
-        }
+        ("profiles-only", "frontend", "/profiles/../balances/balance_1") => (
+            Verdict::Failed,
+            "expected 403 RBAC: access denied, saw 200 with {\"balance\": 10.95}",
+            Some(response(200)),
+        ),
         ("both-frontends", "expired", _) => {
-            let timed_out = Outcome::Failed { kind: Failure::TimedOut, detail: "no answer within 10 s".into() };
-            (Verdict::Errored, "neither an answer nor a refusal: timed out: no answer within 10 s", Some(timed_out))
+            let timed_out =
+                Outcome::Failed { kind: Failure::TimedOut, detail: "no answer within 10 s".into() };
+            (
+                Verdict::Errored,
+                "neither an answer nor a refusal: timed out: no answer within 10 s",
+                Some(timed_out),
+            )
         }
-        ("closed", "laptop", "/echo") => (Verdict::Errored, "Envoy counted 1 request more than the clients sent", Some(as_expected)),
+        ("closed", "laptop", "/echo") => {
+            (Verdict::Errored, "Envoy counted 1 request more than the clients sent", Some(as_expected))
+        }
         ("closed", _, "/headers") => (Verdict::Skipped, "the stage's chart has no such route", None),
-        ("closed", "nobody", _) => (Verdict::Failed, "expected alert 116 certificate_required, saw 200", Some(response(200))),
+        ("closed", "nobody", _) => {
+            (Verdict::Failed, "expected alert 116 certificate_required, saw 200", Some(response(200)))
+        }
         _ => (Verdict::Passed, "", Some(as_expected)),
     };
     let tls = Tls {
@@ -76,7 +101,11 @@ fn judged((number, cell): (usize, Cell)) -> Judged {
     let counted = if verdict == Verdict::Errored { Counted { forwarded: 22, ..tallied } } else { tallied };
     let reached = outcome.as_ref().map(|outcome| matches!(outcome, Outcome::Response { status: 200, .. }));
     Judged {
-        observed: outcome.map(|outcome| Observation { outcome, tls: Some(tls), timing: Timing { done_us, ..Timing::default() } }),
+        observed: outcome.map(|outcome| Observation {
+            outcome,
+            tls: Some(tls),
+            timing: Timing { done_us, ..Timing::default() },
+        }),
         verdict,
         reason: reason.into(),
         evidence: vec![Account { endpoint: cell.endpoint.clone(), counted: Some(counted), tallied, reached }],

@@ -1,4 +1,5 @@
-//! A headless Chromium, driven over W3C WebDriver. The driver's process group ends with the [`Browser`], also where a test panics.
+//! A headless Chromium, driven over W3C WebDriver. The driver's process group ends with the [`Browser`], also
+//! where a test panics.
 
 use std::path::Path;
 use std::time::Duration;
@@ -40,7 +41,10 @@ impl Drop for Browser {
 
 impl Browser {
     pub(crate) async fn start() -> Self {
-        let found = |program| tool::find(program).unwrap_or_else(|| panic!("{program} is not on PATH\nhint: scripts/setup --test"));
+        let found = |program| {
+            tool::find(program)
+                .unwrap_or_else(|| panic!("{program} is not on PATH\nhint: scripts/setup --test"))
+        };
         let (chromium, chromedriver) = (found("chromium"), found("chromedriver"));
         // reqwest asks for a TLS provider though nothing here speaks TLS.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -52,14 +56,21 @@ impl Browser {
         let driver = tokio::spawn(async move { drop(running.await) });
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap();
         let mut browser = Self { http, session: String::new(), driver, _profile: profile };
-        let port =
-            wait::poll("chromedriver's port", Duration::from_secs(20), Duration::from_millis(20), async || port(&log)).await.unwrap();
+        let port = wait::poll(
+            "chromedriver's port",
+            Duration::from_secs(20),
+            Duration::from_millis(20),
+            async || port(&log),
+        )
+        .await
+        .unwrap();
         let args: Vec<&str> = FLAGS.into_iter().chain([data.as_str()]).collect();
         let options = json!({ "binary": chromium, "args": args });
         let wanted = json!({ "browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" } });
         browser.session = format!("http://127.0.0.1:{port}");
         let session = browser.post("/session", json!({ "capabilities": { "alwaysMatch": wanted } })).await;
-        browser.session = format!("http://127.0.0.1:{port}/session/{}", session["sessionId"].as_str().unwrap());
+        browser.session =
+            format!("http://127.0.0.1:{port}/session/{}", session["sessionId"].as_str().unwrap());
         browser
     }
 
@@ -82,7 +93,11 @@ impl Browser {
     /// Keys to whatever has the focus.
     pub(crate) async fn press(&self, key: &str) {
         let strokes = json!([{ "type": "keyDown", "value": key }, { "type": "keyUp", "value": key }]);
-        self.post("/actions", json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": strokes }] })).await;
+        self.post(
+            "/actions",
+            json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": strokes }] }),
+        )
+        .await;
     }
 
     /// What an expression is in the page.
@@ -91,12 +106,19 @@ impl Browser {
     }
 
     pub(crate) async fn text(&self, css: &str) -> String {
-        self.value(&format!("document.querySelector({}).innerText", json!(css))).await.as_str().unwrap().to_owned()
+        self.value(&format!("document.querySelector({}).innerText", json!(css)))
+            .await
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// How many elements are there and seen.
     pub(crate) async fn count(&self, css: &str) -> u64 {
-        let shown = format!("[...document.querySelectorAll({})].filter((one) => one.checkVisibility()).length", json!(css));
+        let shown = format!(
+            "[...document.querySelectorAll({})].filter((one) => one.checkVisibility()).length",
+            json!(css)
+        );
         self.value(&shown).await.as_u64().unwrap()
     }
 

@@ -18,7 +18,13 @@ pub struct Exec {
 
 impl Exec {
     fn what(&self) -> String {
-        format!("run `{}` in container {} of pod {}/{}", self.argv.join(" "), self.container, self.namespace, self.pod)
+        format!(
+            "run `{}` in container {} of pod {}/{}",
+            self.argv.join(" "),
+            self.container,
+            self.namespace,
+            self.pod
+        )
     }
 }
 
@@ -63,7 +69,10 @@ impl Kube {
             Some(status) if status.status.as_deref() == Some("Success") => Ok(printed),
             Some(status) => {
                 let said = status.message.unwrap_or_default();
-                Err(failed(format!("{said}\n{}", crate::sys::tool::last_lines(&format!("{printed}\n{complaint}")))))
+                Err(failed(format!(
+                    "{said}\n{}",
+                    crate::sys::tool::last_lines(&format!("{printed}\n{complaint}"))
+                )))
             }
             None => Err(failed("its end was not reported".into())),
         }
@@ -72,7 +81,8 @@ impl Kube {
     /// Starts a command whose standard streams the caller holds.
     pub async fn attach(&self, exec: &Exec, stdin: bool) -> Result<AttachedProcess, KubeError> {
         let pods: Api<Pod> = Api::namespaced(self.client(), &exec.namespace);
-        let params = AttachParams::default().container(&exec.container).stdin(stdin).stdout(true).stderr(true);
+        let params =
+            AttachParams::default().container(&exec.container).stdin(stdin).stdout(true).stderr(true);
         pods.exec(&exec.pod, &exec.argv, &params).await.map_err(KubeError::api(exec.what()))
     }
 }

@@ -1,4 +1,5 @@
-//! A port of a pod as a port of this machine's loopback, for the pages and the admin interfaces that are to be read with an ordinary HTTP client.
+//! A port of a pod as a port of this machine's loopback, for the pages and the admin interfaces that are to
+//! be read with an ordinary HTTP client.
 //!
 //! Each connection gets a stream of its own: one that breaks leaves the others alone.
 
@@ -20,8 +21,10 @@ pub struct Forward {
 
 impl Kube {
     pub async fn forward(&self, backend: &Backend, port: u16) -> Result<Forward, KubeError> {
-        let what = format!("forward a local port to port {port} of pod {}/{}", backend.namespace, backend.pod);
-        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|e| KubeError::other(&what)(e.to_string()))?;
+        let what =
+            format!("forward a local port to port {port} of pod {}/{}", backend.namespace, backend.pod);
+        let listener =
+            TcpListener::bind("127.0.0.1:0").await.map_err(|e| KubeError::other(&what)(e.to_string()))?;
         let address = listener.local_addr().map_err(|e| KubeError::other(&what)(e.to_string()))?;
         let pods: Api<Pod> = Api::namespaced(self.client(), &backend.namespace);
         let serving = tokio::spawn(serve(listener, pods, backend.pod.clone(), port));

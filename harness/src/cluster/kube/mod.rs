@@ -1,5 +1,5 @@
-//! What this harness needs of the Kubernetes API, typed: roll-outs watched, commands run in pods, pods found, logs followed, ports forwarded.
-//! Not for installing things: that is Helm's.
+//! What this harness needs of the Kubernetes API, typed: roll-outs watched, commands run in pods, pods found,
+//! logs followed, ports forwarded. Not for installing things: that is Helm's.
 
 mod exec;
 mod forward;
@@ -51,9 +51,10 @@ impl KubeError {
 
 /// An error and what is behind it: hyper, for one, keeps why it could not connect to itself.
 fn causes(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |cause| cause.source())
-        .map(ToString::to_string)
-        .fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
+    std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string).fold(
+        error.to_string(),
+        |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") },
+    )
 }
 
 /// A ready pod of a Service.
@@ -82,7 +83,8 @@ impl Kube {
         let failed = |source| KubeError::Kubeconfig { path: kubeconfig.into(), source: Box::new(source) };
         let options = KubeConfigOptions { context: context.map(Into::into), ..Default::default() };
         let read = Kubeconfig::read_from(kubeconfig).map_err(failed)?;
-        if let Some(context) = context.filter(|context| read.contexts.iter().all(|one| one.name != *context)) {
+        if let Some(context) = context.filter(|context| read.contexts.iter().all(|one| one.name != *context))
+        {
             let known = read.contexts.into_iter().map(|one| one.name).collect();
             return Err(KubeError::NoContext { path: kubeconfig.into(), context: context.into(), known });
         }
@@ -93,7 +95,11 @@ impl Kube {
 
     /// The API server's version, as a proof that it answers.
     pub async fn version(&self) -> Result<String, KubeError> {
-        self.client.apiserver_version().await.map(|info| info.git_version).map_err(KubeError::api("reach the API server"))
+        self.client
+            .apiserver_version()
+            .await
+            .map(|info| info.git_version)
+            .map_err(KubeError::api("reach the API server"))
     }
 
     pub fn client(&self) -> Client {
@@ -102,11 +108,21 @@ impl Kube {
 
     pub async fn namespace_exists(&self, name: &str) -> Result<bool, KubeError> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        namespaces.get_opt(name).await.map(|found| found.is_some()).map_err(KubeError::api(format!("read namespace {name}")))
+        namespaces
+            .get_opt(name)
+            .await
+            .map(|found| found.is_some())
+            .map_err(KubeError::api(format!("read namespace {name}")))
     }
 
     /// Makes the Secret, or changes it to this. Its namespace is made where it is not there.
-    pub async fn apply_secret(&self, namespace: &str, name: &str, kind: &str, data: &[(&str, &str)]) -> Result<(), KubeError> {
+    pub async fn apply_secret(
+        &self,
+        namespace: &str,
+        name: &str,
+        kind: &str,
+        data: &[(&str, &str)],
+    ) -> Result<(), KubeError> {
         let what = format!("apply secret {namespace}/{name}");
         let own = PatchParams::apply("svidproof");
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
@@ -141,7 +157,9 @@ impl Kube {
     /// The Service `namespace/name` and its pods that are ready and not on their way out.
     pub async fn resolve(&self, service: &str) -> Result<Resolved, KubeError> {
         let what = format!("resolve service {service}");
-        let (namespace, name) = service.split_once('/').ok_or_else(|| KubeError::other(&what)("it is not namespace/name".into()))?;
+        let (namespace, name) = service
+            .split_once('/')
+            .ok_or_else(|| KubeError::other(&what)("it is not namespace/name".into()))?;
         let services: Api<Service> = Api::namespaced(self.client.clone(), namespace);
         let service = services.get(name).await.map_err(KubeError::api(&what))?;
         let spec = service.spec.unwrap_or_default();
@@ -154,7 +172,9 @@ impl Kube {
         let target_ports = ports.iter().filter_map(|port| {
             let target = port.target_port.as_ref().map_or(Some(port.port), |target| match target {
                 k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(number) => Some(*number),
-                k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::String(named) => named_port(&pods, named),
+                k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::String(named) => {
+                    named_port(&pods, named)
+                }
             })?;
             Some((u16::try_from(port.port).ok()?, u16::try_from(target).ok()?))
         });
@@ -163,27 +183,41 @@ impl Kube {
             let ip = pod.status.as_ref()?.pod_ip.clone()?;
             Some(Backend { namespace: namespace.into(), pod: pod.metadata.name.clone()?, ip })
         });
-        let ingress =
-            service.status.and_then(|status| status.load_balancer?.ingress?.into_iter().next()).and_then(|one| one.ip.or(one.hostname));
+        let ingress = service
+            .status
+            .and_then(|status| status.load_balancer?.ingress?.into_iter().next())
+            .and_then(|one| one.ip.or(one.hostname));
         let cluster_ip = spec.cluster_ip.filter(|ip| ip != "None");
         Ok(Resolved { pods: backends.collect(), cluster_ip, ingress, target_ports })
     }
 
     /// The ready pods with these labels.
-    pub async fn ready_pods(&self, namespace: &str, labels: &[(&str, &str)]) -> Result<Vec<Backend>, KubeError> {
+    pub async fn ready_pods(
+        &self,
+        namespace: &str,
+        labels: &[(&str, &str)],
+    ) -> Result<Vec<Backend>, KubeError> {
         let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let pods = self.pods(namespace, &labels).await?;
         let ready = pods.into_iter().filter(is_ready);
         Ok(ready
-            .filter_map(|pod| Some(Backend { namespace: namespace.into(), pod: pod.metadata.name?, ip: pod.status?.pod_ip? }))
+            .filter_map(|pod| {
+                Some(Backend {
+                    namespace: namespace.into(),
+                    pod: pod.metadata.name?,
+                    ip: pod.status?.pod_ip?,
+                })
+            })
             .collect())
     }
 
     async fn pods(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Result<Vec<Pod>, KubeError> {
-        let selector = labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
+        let selector =
+            labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let list = pods.list(&ListParams::default().labels(&selector)).await;
-        list.map(|list| list.items).map_err(KubeError::api(format!("list the pods {selector} in {namespace}")))
+        list.map(|list| list.items)
+            .map_err(KubeError::api(format!("list the pods {selector} in {namespace}")))
     }
 
     /// The container's log from its last seconds on, line by line, as it grows.
@@ -192,9 +226,15 @@ impl Kube {
         backend: &Backend,
         container: &str,
     ) -> Result<impl Stream<Item = Result<String, KubeError>> + Unpin + use<>, KubeError> {
-        let what = format!("follow the log of container {container} in pod {}/{}", backend.namespace, backend.pod);
+        let what =
+            format!("follow the log of container {container} in pod {}/{}", backend.namespace, backend.pod);
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &backend.namespace);
-        let params = LogParams { container: Some(container.into()), follow: true, since_seconds: Some(2), ..Default::default() };
+        let params = LogParams {
+            container: Some(container.into()),
+            follow: true,
+            since_seconds: Some(2),
+            ..Default::default()
+        };
         let lines = pods.log_stream(&backend.pod, &params).await.map_err(KubeError::api(&what))?.lines();
         Ok(lines.map_err(move |e| KubeError::other(&what)(e.to_string())))
     }

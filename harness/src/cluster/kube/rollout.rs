@@ -32,10 +32,17 @@ impl Kube {
     }
 
     /// Waits until the `ConfigMap` has this key.
-    pub async fn config_map_key(&self, namespace: &str, name: &str, key: &str, limit: Duration) -> Result<(), KubeError> {
+    pub async fn config_map_key(
+        &self,
+        namespace: &str,
+        name: &str,
+        key: &str,
+        limit: Duration,
+    ) -> Result<(), KubeError> {
         let what = format!("key {key} of configmap {namespace}/{name}");
         let look = |map: ConfigMap| {
-            let there = map.data.as_ref().is_some_and(|data| data.get(key).is_some_and(|text| !text.is_empty()));
+            let there =
+                map.data.as_ref().is_some_and(|data| data.get(key).is_some_and(|text| !text.is_empty()));
             if there { Look::Ready(()) } else { Look::NotYet("the key is not there".into()) }
         };
         self.watched(namespace, name, &what, limit, look).await
@@ -45,7 +52,8 @@ impl Kube {
         let namespaces: Api<Namespace> = Api::all(self.client());
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let mut events = pin!(watch(namespaces, config).default_backoff());
-        let next = async || events.next().await.ok_or("the watch ended".to_owned())?.map_err(|e| e.to_string());
+        let next =
+            async || events.next().await.ok_or("the watch ended".to_owned())?.map_err(|e| e.to_string());
         let mut seen = false;
         let look = |event: Event<Namespace>| match event {
             Event::Delete(_) => Look::<_, String>::Ready(()),
@@ -56,7 +64,8 @@ impl Kube {
             }
             Event::Init | Event::InitDone => Look::NotYet("it is still there".into()),
         };
-        let waited = wait::events(&format!("namespace {name} to be gone"), Duration::from_mins(2), next, look).await;
+        let waited =
+            wait::events(&format!("namespace {name} to be gone"), Duration::from_mins(2), next, look).await;
         waited.map_err(|e| KubeError::Wait(e.to_string()))
     }
 
@@ -111,8 +120,11 @@ fn deployment(object: Deployment) -> Look<(), String> {
     let generation = object.metadata.generation;
     let wanted = object.spec.and_then(|spec| spec.replicas).unwrap_or(1);
     let status = object.status.unwrap_or_default();
-    let (updated, available, all) =
-        (status.updated_replicas.unwrap_or(0), status.available_replicas.unwrap_or(0), status.replicas.unwrap_or(0));
+    let (updated, available, all) = (
+        status.updated_replicas.unwrap_or(0),
+        status.available_replicas.unwrap_or(0),
+        status.replicas.unwrap_or(0),
+    );
     if status.observed_generation >= generation && updated == wanted && available == wanted && all == wanted {
         return Look::Ready(());
     }
@@ -125,7 +137,10 @@ fn stateful_set(object: StatefulSet) -> Look<(), String> {
     let status = object.status.unwrap_or_default();
     let ready = status.ready_replicas.unwrap_or(0);
     let current = status.update_revision == status.current_revision;
-    if status.observed_generation >= generation && ready == wanted && (current || status.updated_replicas == Some(wanted)) {
+    if status.observed_generation >= generation
+        && ready == wanted
+        && (current || status.updated_replicas == Some(wanted))
+    {
         return Look::Ready(());
     }
     Look::NotYet(format!("{ready} of {wanted} ready"))
@@ -134,7 +149,8 @@ fn stateful_set(object: StatefulSet) -> Look<(), String> {
 fn daemon_set(object: DaemonSet) -> Look<(), String> {
     let generation = object.metadata.generation;
     let status = object.status.unwrap_or_default();
-    let (wanted, updated, ready) = (status.desired_number_scheduled, status.updated_number_scheduled.unwrap_or(0), status.number_ready);
+    let (wanted, updated, ready) =
+        (status.desired_number_scheduled, status.updated_number_scheduled.unwrap_or(0), status.number_ready);
     // A DaemonSet that is seen before its controller wants no pod at all yet.
     if status.observed_generation >= generation && wanted > 0 && updated == wanted && ready == wanted {
         return Look::Ready(());
@@ -145,14 +161,19 @@ fn daemon_set(object: DaemonSet) -> Look<(), String> {
 fn in_words(pod: &Pod) -> String {
     let name = pod.metadata.name.as_deref().unwrap_or("?");
     let Some(status) = &pod.status else { return format!("pod {name} has no status yet") };
-    let containers = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+    let containers =
+        status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
     let waiting = containers.filter_map(|container| {
         let state = container.state.as_ref()?;
         let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-        let last = last.map(|end| format!(", its last run ended with status {}", end.exit_code)).unwrap_or_default();
+        let last =
+            last.map(|end| format!(", its last run ended with status {}", end.exit_code)).unwrap_or_default();
         match (&state.waiting, &state.terminated) {
             (Some(waiting), _) => {
-                let (reason, message) = (waiting.reason.as_deref().unwrap_or("waiting"), waiting.message.as_deref().unwrap_or_default());
+                let (reason, message) = (
+                    waiting.reason.as_deref().unwrap_or("waiting"),
+                    waiting.message.as_deref().unwrap_or_default(),
+                );
                 Some(format!("{}: {reason} {message}{last}", container.name))
             }
             (None, Some(end)) => Some(format!("{}: ended with status {}", container.name, end.exit_code)),
@@ -161,7 +182,8 @@ fn in_words(pod: &Pod) -> String {
         }
     });
     let waiting = waiting.collect::<Vec<_>>().join("; ");
-    let conditions = status.conditions.iter().flatten().filter(|one| one.status == "False" && one.message.is_some());
+    let conditions =
+        status.conditions.iter().flatten().filter(|one| one.status == "False" && one.message.is_some());
     let conditions = conditions.filter_map(|one| one.message.as_deref()).collect::<Vec<_>>().join("; ");
     format!(
         "pod {name} is {}: {waiting}{}{conditions}",

@@ -44,12 +44,28 @@ pub struct Server {
 impl Server {
     /// The first pod of this StatefulSet.
     pub fn new(kube: Kube, namespace: &str, stateful_set: &str, container: &str) -> Self {
-        Self { kube, namespace: namespace.into(), pod: format!("{stateful_set}-0"), container: container.into() }
+        Self {
+            kube,
+            namespace: namespace.into(),
+            pod: format!("{stateful_set}-0"),
+            container: container.into(),
+        }
     }
 
-    /// Creates the entries in one call. Their IDs begin with `prefix`, by which [`Server::delete`] knows its own.
-    pub async fn create(&self, trust_domain: &str, prefix: &str, entries: &[Entry]) -> Result<Created, SpireError> {
-        let answer = self.run(&["entry", "create", "-data", "-", "-output", "json"], &document(trust_domain, prefix, entries)).await?;
+    /// Creates the entries in one call. Their IDs begin with `prefix`, by which [`Server::delete`] knows its
+    /// own.
+    pub async fn create(
+        &self,
+        trust_domain: &str,
+        prefix: &str,
+        entries: &[Entry],
+    ) -> Result<Created, SpireError> {
+        let answer = self
+            .run(
+                &["entry", "create", "-data", "-", "-output", "json"],
+                &document(trust_domain, prefix, entries),
+            )
+            .await?;
         let mut created = Created::default();
         for (result, entry) in self.results(&answer)?.iter().zip(entries) {
             match result.status.code {
@@ -70,12 +86,15 @@ impl Server {
 
     /// Deletes the entries whose IDs begin with `prefix`, and no other. Returns how many there were.
     pub async fn delete(&self, prefix: &str) -> Result<usize, SpireError> {
-        let shown: Shown = self.parsed(&self.run(&["entry", "show", "-output", "json"], &Value::Null).await?)?;
-        let ids: Vec<_> = shown.entries.into_iter().map(|entry| entry.id).filter(|id| id.starts_with(prefix)).collect();
+        let shown: Shown =
+            self.parsed(&self.run(&["entry", "show", "-output", "json"], &Value::Null).await?)?;
+        let ids: Vec<_> =
+            shown.entries.into_iter().map(|entry| entry.id).filter(|id| id.starts_with(prefix)).collect();
         if ids.is_empty() {
             return Ok(0);
         }
-        let answer = self.run(&["entry", "delete", "-file", "-", "-output", "json"], &json!({ "ids": ids })).await?;
+        let answer =
+            self.run(&["entry", "delete", "-file", "-", "-output", "json"], &json!({ "ids": ids })).await?;
         for (result, id) in self.results(&answer)?.iter().zip(&ids) {
             if ![OK, NOT_FOUND].contains(&result.status.code) {
                 let (code, message) = (result.status.code, result.status.message.clone());
@@ -92,8 +111,16 @@ impl Server {
     }
 
     async fn run(&self, command: &[&str], stdin: &Value) -> Result<String, SpireError> {
-        let argv = std::iter::once("/opt/spire/bin/spire-server").chain(command.iter().copied()).map(Into::into).collect();
-        let exec = Exec { namespace: self.namespace.clone(), pod: self.pod.clone(), container: self.container.clone(), argv };
+        let argv = std::iter::once("/opt/spire/bin/spire-server")
+            .chain(command.iter().copied())
+            .map(Into::into)
+            .collect();
+        let exec = Exec {
+            namespace: self.namespace.clone(),
+            pod: self.pod.clone(),
+            container: self.container.clone(),
+            argv,
+        };
         let stdin = if stdin.is_null() { vec![] } else { stdin.to_string().into_bytes() };
         self.kube.exec(&exec, &stdin).await.map_err(|source| SpireError::Exec { server: self.name(), source })
     }
@@ -103,7 +130,8 @@ impl Server {
     }
 
     fn parsed<'a, T: Deserialize<'a>>(&self, answer: &'a str) -> Result<T, SpireError> {
-        let problem = |e| SpireError::Answer { server: self.name(), problem: format!("{e} in {answer:.300}") };
+        let problem =
+            |e| SpireError::Answer { server: self.name(), problem: format!("{e} in {answer:.300}") };
         serde_json::from_str(answer).map_err(problem)
     }
 
@@ -141,7 +169,8 @@ struct ShownEntry {
     id: String,
 }
 
-/// The document that `entry create -data -` reads. Node aliases hang under the server, everything else under the first of them.
+/// The document that `entry create -data -` reads. Node aliases hang under the server, everything else under
+/// the first of them.
 fn document(trust_domain: &str, prefix: &str, entries: &[Entry]) -> Value {
     let spiffe = |path: &str| format!("spiffe://{trust_domain}{path}");
     let alias = entries.iter().find(|entry| entry.node).map_or("/spire/server", |entry| &entry.id);
@@ -163,7 +192,8 @@ fn document(trust_domain: &str, prefix: &str, entries: &[Entry]) -> Value {
 
 /// The SVID with this SPIFFE ID out of what `spire-agent api fetch x509 -output json` printed.
 ///
-/// The document has DER in base64 (SPIFFE Workload API, `X509SVID`); before SPIRE 1.15 it came wrapped in a list.
+/// The document has DER in base64 (SPIFFE Workload API, `X509SVID`); before SPIRE 1.15 it came wrapped in a
+/// list.
 pub fn carried(printed: &str, id: &str) -> Result<Carried, String> {
     let unread = |e: serde_json::Error| format!("spire-agent's answer is not understood: {e}");
     let document: Value = serde_json::from_str(printed).map_err(unread)?;
@@ -175,7 +205,9 @@ pub fn carried(printed: &str, id: &str) -> Result<Carried, String> {
     let held: Vec<_> = fetched.svids.iter().map(|svid| svid.spiffe_id.clone()).collect();
     let svid = fetched.svids.into_iter().find(|svid| svid.spiffe_id == id);
     let svid = svid.ok_or(format!("the workload holds no SVID {id}, but {}", held.join(", ")))?;
-    let certificates = |base64: &str| pem::certificates(base64).map_err(|problem| format!("the SVID {id} is not understood: {problem}"));
+    let certificates = |base64: &str| {
+        pem::certificates(base64).map_err(|problem| format!("the SVID {id} is not understood: {problem}"))
+    };
     Ok(Carried {
         chain: certificates(&svid.x509_svid)?,
         key: pem::block("PRIVATE KEY", &svid.x509_svid_key),
@@ -226,8 +258,14 @@ mod tests {
 
     #[test]
     fn workloads_hang_under_the_node_alias_and_keep_their_selectors_colons() {
-        let node = Entry { id: "/agent".into(), select: vec!["k8s_psat:cluster:c".into()], node: true, dns: vec![] };
-        let work = Entry { id: "/web".into(), select: vec!["k8s:pod-label:app:web".into()], node: false, dns: vec!["web".into()] };
+        let node =
+            Entry { id: "/agent".into(), select: vec!["k8s_psat:cluster:c".into()], node: true, dns: vec![] };
+        let work = Entry {
+            id: "/web".into(),
+            select: vec!["k8s:pod-label:app:web".into()],
+            node: false,
+            dns: vec!["web".into()],
+        };
         let made = document("example.org", "run-", &[node, work]);
         assert_eq!(made["entries"][0]["parent_id"], "spiffe://example.org/spire/server");
         let expected = json!({

@@ -6,7 +6,12 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// One block; `base64` is the DER in base64.
 pub(super) fn block(label: &str, base64: &str) -> String {
-    let lines = base64.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned()).collect::<Vec<_>>().join("\n");
+    let lines = base64
+        .as_bytes()
+        .chunks(64)
+        .map(|line| String::from_utf8_lossy(line).into_owned())
+        .collect::<Vec<_>>()
+        .join("\n");
     format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n")
 }
 
@@ -30,10 +35,14 @@ mod tests {
 
     #[test]
     fn certificates_in_a_row_come_apart() {
-        let der = |name: &str| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap().cert.der().to_vec();
+        let der =
+            |name: &str| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap().cert.der().to_vec();
         let (one, two) = (der("one"), der("two"));
         let both = certificates(&STANDARD.encode([one.as_slice(), &two].concat())).unwrap();
-        assert_eq!(both, certificates(&STANDARD.encode(one)).unwrap() + &certificates(&STANDARD.encode(two)).unwrap());
+        assert_eq!(
+            both,
+            certificates(&STANDARD.encode(one)).unwrap() + &certificates(&STANDARD.encode(two)).unwrap()
+        );
         assert_eq!(both.matches("BEGIN CERTIFICATE").count(), 2);
         assert!(certificates("AAAA").is_err());
     }

@@ -1,8 +1,10 @@
-//! From what both sides saw to a verdict for each cell. Pure: dialling, and reading Envoy's counters and the application's log, are others' work.
+//! From what both sides saw to a verdict for each cell. Pure: dialling, and reading Envoy's counters and the
+//! application's log, are others' work.
 //!
-//! An unexpected answer fails a cell; whatever leaves room for doubt errs it. A cell passes only where the client's side and the server's side
-//! tell the same story: the client saw what is expected, Envoy counted exactly what the clients saw, what was refused did not reach the
-//! application and what was answered did, and the control held. Nothing that is missing can make a cell pass.
+//! An unexpected answer fails a cell; whatever leaves room for doubt errs it. A cell passes only where the
+//! client's side and the server's side tell the same story: the client saw what is expected, Envoy counted
+//! exactly what the clients saw, what was refused did not reach the application and what was answered did,
+//! and the control held. Nothing that is missing can make a cell pass.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,7 +51,8 @@ pub struct Account {
     pub counted: Option<Counted>,
     /// What Envoy must have counted, by what the clients saw.
     pub tallied: Counted,
-    /// Whether this cell's request reached the application behind this endpoint; absent where nothing says so.
+    /// Whether this cell's request reached the application behind this endpoint; absent where nothing says
+    /// so.
     pub reached: Option<bool>,
 }
 
@@ -59,7 +62,8 @@ pub struct Control {
     pub held: bool,
 }
 
-/// Judges all cells of one window. `evidence` has an entry for each endpoint with an `admin`: what was read, or why it could not be.
+/// Judges all cells of one window. `evidence` has an entry for each endpoint with an `admin`: what was read,
+/// or why it could not be.
 pub fn judge(
     scenario: &Scenario,
     cells: &[Cell],
@@ -71,14 +75,17 @@ pub fn judge(
     cells.iter().map(|cell| window.judge(cell)).collect()
 }
 
-/// The endpoint whose application answers what is sent to `endpoint`: the last of its upstreams. A page's application is its own.
+/// The endpoint whose application answers what is sent to `endpoint`: the last of its upstreams. A page's
+/// application is its own.
 pub fn terminal<'a>(scenario: &'a Scenario, endpoint: &'a str) -> &'a str {
     route(scenario, endpoint).last().copied().unwrap_or(endpoint)
 }
 
-/// Whether this is an answer of the application itself and not of an Envoy in front of it, as far as a client can tell.
+/// Whether this is an answer of the application itself and not of an Envoy in front of it, as far as a client
+/// can tell.
 pub fn is_from_application(observation: &Observation) -> bool {
-    matches!(&observation.outcome, Outcome::Response { headers, .. } if !is_local_reply(headers)) && !is_rbac_denial(&observation.outcome)
+    matches!(&observation.outcome, Outcome::Response { headers, .. } if !is_local_reply(headers))
+        && !is_rbac_denial(&observation.outcome)
 }
 
 /// What was seen, in a few words: `alert 116 certificate_required`, `200`, `timed out`.
@@ -108,8 +115,13 @@ fn failure_in_words(kind: Failure) -> &'static str {
 fn route<'a>(scenario: &'a Scenario, endpoint: &'a str) -> Vec<&'a str> {
     let mut route = vec![endpoint];
     // What a page's application asks of its upstream is its own request, not this one.
-    let forwards =
-        |name: &str| scenario.endpoints.get(name).filter(|endpoint| !endpoint.is_plain()).and_then(|endpoint| endpoint.upstream.as_deref());
+    let forwards = |name: &str| {
+        scenario
+            .endpoints
+            .get(name)
+            .filter(|endpoint| !endpoint.is_plain())
+            .and_then(|endpoint| endpoint.upstream.as_deref())
+    };
     while let Some(next) = route.last().copied().and_then(forwards).filter(|next| !route.contains(next)) {
         route.push(next);
     }
@@ -158,12 +170,18 @@ impl<'a> Window<'a> {
         self.observations.get(&cell.id)
     }
 
-    /// The endpoints that a cell's own request passes. Where `expect.upstream` says what goes on behind the first, the request ends there.
+    /// The endpoints that a cell's own request passes. Where `expect.upstream` says what goes on behind the
+    /// first, the request ends there.
     fn route(&self, cell: &'a Cell) -> Vec<&'a str> {
-        if cell.expect.upstream.is_some() { vec![&cell.endpoint] } else { route(self.scenario, &cell.endpoint) }
+        if cell.expect.upstream.is_some() {
+            vec![&cell.endpoint]
+        } else {
+            route(self.scenario, &cell.endpoint)
+        }
     }
 
-    /// The endpoints whose evidence bears on a cell: those on its way, and the upstream that `expect.upstream` speaks of.
+    /// The endpoints whose evidence bears on a cell: those on its way, and the upstream that
+    /// `expect.upstream` speaks of.
     fn concerned(&self, cell: &'a Cell) -> Vec<&'a str> {
         let mut endpoints = self.route(cell);
         if cell.expect.upstream.is_some() {
@@ -203,8 +221,12 @@ impl<'a> Window<'a> {
         let outcome = self.observed(cell).map(|observation| &observation.outcome);
         let mut caused = match outcome {
             Some(Outcome::Alert { number }) => vec![(cell.endpoint.as_str(), refusal(cell, *number).once())],
-            Some(Outcome::Response { headers, .. }) => self.passage(cell, outcome.is_some_and(is_rbac_denial), is_local_reply(headers)),
-            Some(Outcome::ServerRefused { .. }) => return vec![(cell.endpoint.as_str(), Kind::Broken.once())],
+            Some(Outcome::Response { headers, .. }) => {
+                self.passage(cell, outcome.is_some_and(is_rbac_denial), is_local_reply(headers))
+            }
+            Some(Outcome::ServerRefused { .. }) => {
+                return vec![(cell.endpoint.as_str(), Kind::Broken.once())];
+            }
             Some(Outcome::Failed { .. }) | None => return vec![],
         };
         let upstream = self.endpoint(&cell.endpoint).and_then(|endpoint| endpoint.upstream.as_deref());
@@ -218,7 +240,8 @@ impl<'a> Window<'a> {
         let denied = Counted { denied: 1, ..Counted::default() };
         let route = self.route(cell);
         let Some((last, before)) = route.split_last() else { return vec![] };
-        // The first Envoy puts its own time of an upstream on whatever it passes on, so only its own replies can be told by it.
+        // The first Envoy puts its own time of an upstream on whatever it passes on, so only its own replies
+        // can be told by it.
         if local && let Some(first) = before.first() {
             return if rbac { vec![(first, denied)] } else { vec![] };
         }
@@ -247,35 +270,58 @@ impl<'a> Window<'a> {
             (tallied.san, counted.san, "SAN refusal", "SAN refusals", "fail_verify_san"),
             (tallied.chain, counted.chain, "chain refusal", "chain refusals", "fail_verify_error"),
             (tallied.denied, counted.denied, "RBAC denial", "RBAC denials", "rbac.denied"),
-            (tallied.forwarded, counted.forwarded, "forwarded request", "forwarded requests", "upstream_rq_total"),
+            (
+                tallied.forwarded,
+                counted.forwarded,
+                "forwarded request",
+                "forwarded requests",
+                "upstream_rq_total",
+            ),
             (tallied.broken, counted.broken, "broken handshake", "broken handshakes", "connection_error"),
-            (tallied.allowed, counted.allowed, "request that the policy allowed", "requests that the policy allowed", "rbac.allowed"),
+            (
+                tallied.allowed,
+                counted.allowed,
+                "request that the policy allowed",
+                "requests that the policy allowed",
+                "rbac.allowed",
+            ),
         ];
         let differing = kinds.iter().filter(|(tallied, counted, ..)| tallied != counted);
         let differences: Vec<_> = differing
             .map(|(tallied, counted, one, many, counter)| {
-                format!("clients saw {tallied} {}, Envoy counted {counted} ({counter})", if *tallied == 1 { one } else { many })
+                format!(
+                    "clients saw {tallied} {}, Envoy counted {counted} ({counter})",
+                    if *tallied == 1 { one } else { many }
+                )
             })
             .collect();
         if differences.is_empty() {
             return None;
         }
         let loose: Vec<_> = self.loose(endpoint).into_iter().map(|name| format!("`{name}`")).collect();
-        let unknown = if loose.is_empty() { String::new() } else { format!("; what {} caused there is not known", loose.join(", ")) };
+        let unknown = if loose.is_empty() {
+            String::new()
+        } else {
+            format!("; what {} caused there is not known", loose.join(", "))
+        };
         Some(format!("evidence disagrees at {endpoint}: {}{unknown}", differences.join(", ")))
     }
 
     /// The checks whose share in an endpoint's counters cannot be told from what their clients saw.
     fn loose(&self, endpoint: &str) -> BTreeSet<&'a str> {
-        let loose = self.cells.iter().filter(|cell| self.concerned(cell).contains(&endpoint)).filter(|cell| match self.observed(cell) {
-            None => true,
-            Some(observation) => match &observation.outcome {
-                Outcome::Failed { .. } | Outcome::ServerRefused { .. } => true,
-                Outcome::Response { .. } | Outcome::Alert { .. } => {
-                    cell.expect.upstream.is_some() && cell.endpoint != endpoint && !differences(cell, observation).is_empty()
-                }
+        let loose = self.cells.iter().filter(|cell| self.concerned(cell).contains(&endpoint)).filter(
+            |cell| match self.observed(cell) {
+                None => true,
+                Some(observation) => match &observation.outcome {
+                    Outcome::Failed { .. } | Outcome::ServerRefused { .. } => true,
+                    Outcome::Response { .. } | Outcome::Alert { .. } => {
+                        cell.expect.upstream.is_some()
+                            && cell.endpoint != endpoint
+                            && !differences(cell, observation).is_empty()
+                    }
+                },
             },
-        });
+        );
         loose.map(|cell| cell.check.as_str()).collect()
     }
 
@@ -286,14 +332,23 @@ impl<'a> Window<'a> {
             None => (Verdict::Errored, "nothing came back from the dial".into()),
             Some(Observation { outcome: Outcome::Failed { kind, detail }, .. }) => {
                 let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
-                (Verdict::Errored, format!("neither an answer nor a refusal: {}{detail}", failure_in_words(*kind)))
+                (
+                    Verdict::Errored,
+                    format!("neither an answer nor a refusal: {}{detail}", failure_in_words(*kind)),
+                )
             }
-            Some(Observation { outcome: Outcome::ServerRefused { reason }, .. }) if !cell.expect.is_stated() => {
+            Some(Observation { outcome: Outcome::ServerRefused { reason }, .. })
+                if !cell.expect.is_stated() =>
+            {
                 (Verdict::Errored, format!("the client turned the server's certificate down: {reason}"))
             }
             Some(observation) => {
                 let differences = differences(cell, observation);
-                let doubts = if differences.is_empty() { self.doubts(cell, control.as_ref().map(|(_, held)| held)) } else { vec![] };
+                let doubts = if differences.is_empty() {
+                    self.doubts(cell, control.as_ref().map(|(_, held)| held))
+                } else {
+                    vec![]
+                };
                 match (differences.is_empty(), doubts.is_empty()) {
                     (false, _) => (Verdict::Failed, differences.join("; ")),
                     (true, false) => (Verdict::Errored, doubts.join("; ")),
@@ -303,7 +358,11 @@ impl<'a> Window<'a> {
         };
         let account = |endpoint: &str| Account {
             endpoint: endpoint.into(),
-            counted: self.evidence.get(endpoint).and_then(|evidence| evidence.as_ref().ok()).map(|evidence| evidence.counted),
+            counted: self
+                .evidence
+                .get(endpoint)
+                .and_then(|evidence| evidence.as_ref().ok())
+                .map(|evidence| evidence.counted),
             tallied: self.tallies.get(endpoint).copied().unwrap_or_default(),
             reached: self.reached(cell).filter(|_| self.logging(cell) == Some(endpoint)),
         };
@@ -332,9 +391,13 @@ impl<'a> Window<'a> {
         }
         if let Some(endpoint) = self.logging(cell) {
             match (self.reached(cell), self.is_refused(cell)) {
-                (None, _) if doubts.is_empty() => doubts.push(format!("nothing says what reached the application at {endpoint}")),
+                (None, _) if doubts.is_empty() => {
+                    doubts.push(format!("nothing says what reached the application at {endpoint}"))
+                }
                 (Some(true), true) => {
-                    doubts.push(format!("evidence disagrees at {endpoint}: refused, yet the request reached the application"));
+                    doubts.push(format!(
+                        "evidence disagrees at {endpoint}: refused, yet the request reached the application"
+                    ));
                 }
                 (Some(false), false) => {
                     doubts.push(format!("evidence disagrees at {endpoint}: answered, yet the application did not log the request"));
@@ -343,7 +406,8 @@ impl<'a> Window<'a> {
             }
         }
         if cell.expect.is_refusal() {
-            let counting = if cell.expect.alert.is_some() { vec![cell.endpoint.as_str()] } else { self.concerned(cell) };
+            let counting =
+                if cell.expect.alert.is_some() { vec![cell.endpoint.as_str()] } else { self.concerned(cell) };
             if !counting.iter().any(|endpoint| self.has_admin(endpoint)) {
                 doubts.push(format!("no evidence can be had at {}", cell.endpoint));
             }
@@ -355,14 +419,18 @@ impl<'a> Window<'a> {
         doubts
     }
 
-    /// Whether the request must not have reached the application: by what is expected, or else by what was seen.
+    /// Whether the request must not have reached the application: by what is expected, or else by what was
+    /// seen.
     fn is_refused(&self, cell: &'a Cell) -> bool {
         if cell.expect.is_stated() {
             return cell.expect.is_refusal();
         }
         self.observed(cell).is_none_or(|seen| match &seen.outcome {
-            // An answer of an Envoy further on has passed the first, and shows no sign of who gave it: the log tells.
-            Outcome::Response { status, .. } if *status >= 400 && self.route(cell).len() > 1 => self.reached(cell) != Some(true),
+            // An answer of an Envoy further on has passed the first, and shows no sign of who gave it: the
+            // log tells.
+            Outcome::Response { status, .. } if *status >= 400 && self.route(cell).len() > 1 => {
+                self.reached(cell) != Some(true)
+            }
             _ => !is_from_application(seen),
         })
     }
@@ -374,20 +442,24 @@ impl<'a> Window<'a> {
             return Err(format!("the control `{check}` was not made"));
         }
         let failure = cells.find_map(|cell| {
-            let Some(observation) = self.observed(cell) else { return Some("nothing came back from the dial".into()) };
+            let Some(observation) = self.observed(cell) else {
+                return Some("nothing came back from the dial".into());
+            };
             if cell.expect.is_refusal() {
                 return Some("it is itself a refusal".into());
             }
             if let Some(difference) = differences(cell, observation).into_iter().next() {
                 return Some(difference);
             }
-            (self.logging(cell).is_some() && self.reached(cell) != Some(true)).then(|| "it did not reach the application".into())
+            (self.logging(cell).is_some() && self.reached(cell) != Some(true))
+                .then(|| "it did not reach the application".into())
         });
         failure.map_or(Ok(()), |why: String| Err(format!("the control `{check}` did not hold: {why}")))
     }
 }
 
-/// What an alert says that Envoy counted. Where it is the expected one, the scenario may know better: one alert can stand for several.
+/// What an alert says that Envoy counted. Where it is the expected one, the scenario may know better: one
+/// alert can stand for several.
 fn refusal(cell: &Cell, number: u8) -> Kind {
     let expected = cell.expect.alert.as_ref().and_then(alert::number) == Some(number);
     if let Some(kind) = cell.expect.counts.filter(|_| expected) {
@@ -431,15 +503,23 @@ fn differences(cell: &Cell, observation: &Observation) -> Vec<String> {
             let who = if cell.nobody { "nobody" } else { cell.client.as_str() };
             vec![format!("expected {expected}, saw {seen}: the endpoint let {who} in")]
         }
-        Outcome::Response { status, headers, body, .. } if Some(*status) == expect.status => content(expect, headers, body),
+        Outcome::Response { status, headers, body, .. } if Some(*status) == expect.status => {
+            content(expect, headers, body)
+        }
         Outcome::Response { body, .. } if body.is_empty() || is_rbac_denial(&observation.outcome) => {
             vec![format!("expected {expected}, saw {seen}")]
         }
-        Outcome::Response { body, .. } => vec![format!("expected {expected}, saw {seen} with {}", excerpt(body))],
-        Outcome::ServerRefused { reason } => {
-            vec![format!("expected {expected}, but the client turned the server's certificate down: {reason}")]
+        Outcome::Response { body, .. } => {
+            vec![format!("expected {expected}, saw {seen} with {}", excerpt(body))]
         }
-        Outcome::Failed { detail, .. } => vec![format!("expected {expected}, but the dial came to nothing: {seen} ({detail})")],
+        Outcome::ServerRefused { reason } => {
+            vec![format!(
+                "expected {expected}, but the client turned the server's certificate down: {reason}"
+            )]
+        }
+        Outcome::Failed { detail, .. } => {
+            vec![format!("expected {expected}, but the dial came to nothing: {seen} ({detail})")]
+        }
     }
 }
 
@@ -457,17 +537,27 @@ fn content(expect: &Expect, headers: &[(String, String)], body: &str) -> Vec<Str
         match serde_json::from_str::<serde_json::Value>(body) {
             Ok(seen) if seen == *json => {}
             Ok(_) => differences.push(format!("expected the JSON {json}, saw {}", excerpt(body))),
-            Err(error) => differences.push(format!("expected the JSON {json}, saw {}, which is not JSON: {error}", excerpt(body))),
+            Err(error) => differences
+                .push(format!("expected the JSON {json}, saw {}, which is not JSON: {error}", excerpt(body))),
         }
     }
     if let Some(whole) = expect.body.as_deref().filter(|whole| *whole != body) {
         differences.push(format!("expected the body {}, saw {}", excerpt(whole), excerpt(body)));
     }
     differences.extend(
-        expect.contains.iter().filter(|text| !body.contains(*text)).map(|text| format!("the body lacks {text:?}: {}", excerpt(body))),
+        expect
+            .contains
+            .iter()
+            .filter(|text| !body.contains(*text))
+            .map(|text| format!("the body lacks {text:?}: {}", excerpt(body))),
     );
-    differences
-        .extend(expect.lacks.iter().filter(|text| body.contains(*text)).map(|text| format!("the body has {text:?}, which it must not")));
+    differences.extend(
+        expect
+            .lacks
+            .iter()
+            .filter(|text| body.contains(*text))
+            .map(|text| format!("the body has {text:?}, which it must not")),
+    );
     for (text, times) in &expect.count {
         let seen = if text.is_empty() { 0 } else { body.matches(text).count() };
         if seen != *times {
@@ -475,7 +565,8 @@ fn content(expect: &Expect, headers: &[(String, String)], body: &str) -> Vec<Str
         }
     }
     for (name, value) in &expect.headers {
-        let seen: Vec<_> = headers.iter().filter(|(one, _)| one == name).map(|(_, value)| value.as_str()).collect();
+        let seen: Vec<_> =
+            headers.iter().filter(|(one, _)| one == name).map(|(_, value)| value.as_str()).collect();
         if !seen.contains(&value.as_str()) {
             let seen = if seen.is_empty() { "none".into() } else { seen.join(", ") };
             differences.push(format!("expected the header `{name}: {value}`, saw {seen}"));

@@ -5,7 +5,8 @@ use svidproof_probe::protocol::{Http, Timing, Tls};
 use super::*;
 use crate::scenario::{self, AlertName};
 
-/// A page whose application asks `backend`; a proxy that forwards to `backend`; `backend` with its application's log.
+/// A page whose application asks `backend`; a proxy that forwards to `backend`; `backend` with its
+/// application's log.
 fn world() -> Scenario {
     scenario::read_text(
         "
@@ -96,8 +97,9 @@ struct Scene {
 impl Scene {
     /// With a control at each endpoint with TLS, which is served; the evidence fits.
     fn new(cases: Vec<(Cell, Observation)>) -> Self {
-        let controls = ["backend", "proxy"]
-            .map(|endpoint| (cell(&format!("control {endpoint}"), "friend", endpoint, status(200)), answered(200, "ok")));
+        let controls = ["backend", "proxy"].map(|endpoint| {
+            (cell(&format!("control {endpoint}"), "friend", endpoint, status(200)), answered(200, "ok"))
+        });
         let all: Vec<_> = controls.into_iter().chain(cases).collect();
         let cells = all.iter().map(|(cell, _)| cell.clone()).collect();
         let observations = all.into_iter().map(|(cell, observation)| (cell.id, observation)).collect();
@@ -110,19 +112,29 @@ impl Scene {
     fn fitting(&self) -> Evidences {
         let world = world();
         let behind = |cell: &&Cell| terminal(&world, &cell.endpoint) == "backend";
-        let from_application = |cell: &&Cell| self.observations.get(&cell.id).is_some_and(is_from_application);
-        let reached: BTreeSet<CellId> = self.cells.iter().filter(behind).filter(from_application).map(|cell| cell.id.clone()).collect();
+        let from_application =
+            |cell: &&Cell| self.observations.get(&cell.id).is_some_and(is_from_application);
+        let reached: BTreeSet<CellId> =
+            self.cells.iter().filter(behind).filter(from_application).map(|cell| cell.id.clone()).collect();
         let logs = BTreeMap::from([(
             "backend".to_owned(),
             Ok(Evidence { counted: Counted::default(), rbac: true, reached: Some(reached.clone()) }),
         )]);
-        let mut window =
-            Window { scenario: &world, cells: &self.cells, observations: &self.observations, evidence: &logs, tallies: BTreeMap::new() };
+        let mut window = Window {
+            scenario: &world,
+            cells: &self.cells,
+            observations: &self.observations,
+            evidence: &logs,
+            tallies: BTreeMap::new(),
+        };
         window.tally();
         let counted = |endpoint: &str| window.tallies.get(endpoint).copied().unwrap_or_default();
         BTreeMap::from([
             ("proxy".into(), Ok(Evidence { counted: counted("proxy"), rbac: false, reached: None })),
-            ("backend".into(), Ok(Evidence { counted: counted("backend"), rbac: true, reached: Some(reached) })),
+            (
+                "backend".into(),
+                Ok(Evidence { counted: counted("backend"), rbac: true, reached: Some(reached) }),
+            ),
         ])
     }
 
@@ -195,7 +207,12 @@ fn what_is_expected_and_agreed_passes(
 #[case::denied("friend", status(200), local(403, RBAC_DENIED), "expected 200, saw 403 RBAC: access denied")]
 #[case::not_denied("friend", status(403), answered(200, "secret"), "expected 403, saw 200 with \"secret\"")]
 #[case::impostor("friend", status(200), seen(Outcome::ServerRefused { reason: "wrong ID".into() }), "expected 200, but the client turned the server's certificate down: wrong ID")]
-fn what_is_not_expected_fails(#[case] client: &str, #[case] expect: Expect, #[case] observation: Observation, #[case] reason: &str) {
+fn what_is_not_expected_fails(
+    #[case] client: &str,
+    #[case] expect: Expect,
+    #[case] observation: Observation,
+    #[case] reason: &str,
+) {
     let mut scene = Scene::new(vec![(cell("it", client, "backend", expect), observation)]);
     assert_eq!(scene.last(), (Verdict::Failed, reason.into()));
     scene.backend().counted.san += 7;
@@ -237,20 +254,33 @@ fn in_tls_1_2_forty_is_the_word_for_certificate_required(
     let mut it = cell("it", "nobody", "backend", alert_named("certificate_required"));
     it.tls = tls;
     let mut observation = alerted(40);
-    observation.tls =
-        version.map(|version| Tls { version: version.into(), alpn: None, peer_id: None, peer_dns: vec![], peer_chain: vec![] });
+    observation.tls = version.map(|version| Tls {
+        version: version.into(),
+        alpn: None,
+        peer_id: None,
+        peer_dns: vec![],
+        peer_chain: vec![],
+    });
     assert_eq!(Scene::new(vec![(it, observation)]).last().0, verdict);
 }
 
 #[test]
 fn counters_that_moved_otherwise_err_every_cell_there() {
-    let refused = |check| (cell(check, "stranger", "backend", alert_named("certificate_unknown")), alerted(46));
+    let refused =
+        |check| (cell(check, "stranger", "backend", alert_named("certificate_unknown")), alerted(46));
     let mut scene = Scene::new(vec![refused("a"), refused("b"), refused("c")]);
     scene.backend().counted.san = 2;
-    let reason = "evidence disagrees at backend: clients saw 3 SAN refusals, Envoy counted 2 (fail_verify_san)";
+    let reason =
+        "evidence disagrees at backend: clients saw 3 SAN refusals, Envoy counted 2 (fail_verify_san)";
     // The proxy's control too: its request ends at the backend.
     for judged in scene.judge() {
-        assert_eq!((judged.verdict, judged.reason.contains(reason)), (Verdict::Errored, true), "{}: {}", judged.cell.check, judged.reason);
+        assert_eq!(
+            (judged.verdict, judged.reason.contains(reason)),
+            (Verdict::Errored, true),
+            "{}: {}",
+            judged.cell.check,
+            judged.reason
+        );
     }
 }
 
@@ -266,7 +296,10 @@ fn counters_that_moved_otherwise_err_every_cell_there() {
 #[case(|evidence: &mut Evidence| evidence.reached.iter_mut().for_each(|reached| reached.extend(["it".into()])), "refused, yet the request reached the application")]
 #[case(|evidence: &mut Evidence| evidence.reached.iter_mut().for_each(BTreeSet::clear), "the control `control backend` did not hold: it did not reach the application")]
 fn a_refusal_that_the_server_does_not_confirm_errs(#[case] change: fn(&mut Evidence), #[case] reason: &str) {
-    let mut scene = Scene::new(vec![(cell("it", "stranger", "backend", alert_named("certificate_unknown")), alerted(46))]);
+    let mut scene = Scene::new(vec![(
+        cell("it", "stranger", "backend", alert_named("certificate_unknown")),
+        alerted(46),
+    )]);
     change(scene.backend());
     let (verdict, why) = scene.last();
     assert_eq!((verdict, why.contains(reason)), (Verdict::Errored, true), "{why}");
@@ -274,7 +307,10 @@ fn a_refusal_that_the_server_does_not_confirm_errs(#[case] change: fn(&mut Evide
 
 #[test]
 fn evidence_that_could_not_be_read_errs() {
-    let mut scene = Scene::new(vec![(cell("it", "stranger", "backend", alert_named("certificate_unknown")), alerted(46))]);
+    let mut scene = Scene::new(vec![(
+        cell("it", "stranger", "backend", alert_named("certificate_unknown")),
+        alerted(46),
+    )]);
     scene.evidence.insert("backend".into(), Err("connection refused".into()));
     let (verdict, reason) = scene.last();
     assert_eq!(verdict, Verdict::Errored);
@@ -294,17 +330,26 @@ fn an_answer_that_the_application_did_not_log_errs() {
 #[case::refused(alerted(46), "expected 200, saw alert 46 certificate_unknown")]
 #[case::timed_out(failed(Failure::TimedOut), "timed out")]
 fn a_refusal_falls_with_its_control(#[case] control: Observation, #[case] why: &str) {
-    let mut scene = Scene::new(vec![(cell("it", "nobody", "backend", alert_named("certificate_required")), alerted(116))]);
+    let mut scene = Scene::new(vec![(
+        cell("it", "nobody", "backend", alert_named("certificate_required")),
+        alerted(116),
+    )]);
     scene.observations.insert("control backend".into(), control);
     scene.evidence = scene.fitting();
     let (verdict, reason) = scene.last();
     assert_eq!(verdict, Verdict::Errored);
-    assert!(reason.contains("the control `control backend` did not hold") && reason.contains(why), "{reason}");
+    assert!(
+        reason.contains("the control `control backend` did not hold") && reason.contains(why),
+        "{reason}"
+    );
 }
 
 #[test]
 fn a_refusal_without_a_control_or_with_one_that_was_not_made_errs() {
-    let mut scene = Scene::new(vec![(cell("it", "nobody", "backend", alert_named("certificate_required")), alerted(116))]);
+    let mut scene = Scene::new(vec![(
+        cell("it", "nobody", "backend", alert_named("certificate_required")),
+        alerted(116),
+    )]);
     scene.cells.last_mut().unwrap().control = None;
     assert_eq!(scene.last(), (Verdict::Errored, "a refusal without a control".into()));
     scene.cells.last_mut().unwrap().control = Some("another".into());
@@ -313,8 +358,11 @@ fn a_refusal_without_a_control_or_with_one_that_was_not_made_errs() {
 
 #[test]
 fn a_page_says_what_its_upstream_counted() {
-    let expect =
-        Expect { upstream: Some(Counted { san: 3, ..Counted::default() }), contains: vec!["could not be read".into()], ..status(200) };
+    let expect = Expect {
+        upstream: Some(Counted { san: 3, ..Counted::default() }),
+        contains: vec!["could not be read".into()],
+        ..status(200)
+    };
     let page = respond(200, &[], "the balance could not be read");
     let mut scene = Scene::new(vec![(cell("page", "nobody", "page", expect), page)]);
     assert_eq!(scene.backend().counted, Counted { san: 3, forwarded: 2, allowed: 2, ..Counted::default() });
@@ -364,10 +412,15 @@ fn a_forged_credential_moves_its_counter_and_no_other(
     #[case] number: u8,
     #[case] moved: Counted,
 ) {
-    let mut scene = Scene::new(vec![(cell("it", "stranger", "backend", forged(alert, counts)), alerted(number))]);
+    let mut scene =
+        Scene::new(vec![(cell("it", "stranger", "backend", forged(alert, counts)), alerted(number))]);
     let served = Counted { forwarded: 2, allowed: 2, ..Counted::default() };
     assert_eq!((scene.backend().counted, scene.last().0), (served + moved, Verdict::Passed));
-    for other in [Kind::NoCert, Kind::San, Kind::Chain, Kind::Broken].map(Kind::once).into_iter().filter(|other| *other != moved) {
+    for other in [Kind::NoCert, Kind::San, Kind::Chain, Kind::Broken]
+        .map(Kind::once)
+        .into_iter()
+        .filter(|other| *other != moved)
+    {
         scene.backend().counted = served + other;
         assert_eq!(scene.last().0, Verdict::Errored, "{other:?}");
     }
@@ -375,7 +428,10 @@ fn a_forged_credential_moves_its_counter_and_no_other(
 
 #[test]
 fn what_the_scenario_says_is_counted_holds_for_the_expected_alert_alone() {
-    let mut scene = Scene::new(vec![(cell("it", "stranger", "backend", forged("unknown_ca", Some(Kind::Broken))), alerted(46))]);
+    let mut scene = Scene::new(vec![(
+        cell("it", "stranger", "backend", forged("unknown_ca", Some(Kind::Broken))),
+        alerted(46),
+    )]);
     assert_eq!(scene.backend().counted.san, 1);
     assert_eq!(scene.last().0, Verdict::Failed);
 }
@@ -387,9 +443,13 @@ fn what_the_scenario_says_is_counted_holds_for_the_expected_alert_alone() {
 #[case::rejected(local(400, ""), Verdict::Passed)]
 #[case::timed_out(failed(Failure::TimedOut), Verdict::Errored)]
 #[case::impostor(seen(Outcome::ServerRefused { reason: "wrong ID".into() }), Verdict::Errored)]
-fn where_nothing_is_stated_all_that_can_be_judged_passes(#[case] observation: Observation, #[case] verdict: Verdict) {
+fn where_nothing_is_stated_all_that_can_be_judged_passes(
+    #[case] observation: Observation,
+    #[case] verdict: Verdict,
+) {
     for endpoint in ["backend", "proxy"] {
-        let mut scene = Scene::new(vec![(cell("it", "stranger", endpoint, Expect::default()), observation.clone())]);
+        let mut scene =
+            Scene::new(vec![(cell("it", "stranger", endpoint, Expect::default()), observation.clone())]);
         assert_eq!(scene.last().0, verdict, "{endpoint}: {}", scene.last().1);
         scene.backend().counted.denied += 1;
         assert_eq!(scene.last().0, Verdict::Errored, "the two sides must agree all the same");
@@ -400,10 +460,19 @@ fn where_nothing_is_stated_all_that_can_be_judged_passes(#[case] observation: Ob
 fn where_nothing_is_stated_the_log_must_still_tell_the_same() {
     let mut refused = Scene::new(vec![(cell("it", "stranger", "backend", Expect::default()), alerted(46))]);
     refused.backend().reached.as_mut().unwrap().insert("it".into());
-    assert!(refused.last().1.contains("refused, yet the request reached the application"), "{}", refused.last().1);
-    let mut served = Scene::new(vec![(cell("it", "stranger", "backend", Expect::default()), answered(200, "ok"))]);
+    assert!(
+        refused.last().1.contains("refused, yet the request reached the application"),
+        "{}",
+        refused.last().1
+    );
+    let mut served =
+        Scene::new(vec![(cell("it", "stranger", "backend", Expect::default()), answered(200, "ok"))]);
     served.backend().reached.as_mut().unwrap().remove("it");
-    assert!(served.last().1.contains("answered, yet the application did not log the request"), "{}", served.last().1);
+    assert!(
+        served.last().1.contains("answered, yet the application did not log the request"),
+        "{}",
+        served.last().1
+    );
 }
 
 fn any_cell() -> impl Strategy<Value = (&'static str, &'static str, Expect)> {
@@ -453,13 +522,14 @@ fn any_scene() -> impl Strategy<Value = Scene> {
     ];
     (prop::collection::vec(met, 1..6), lie).prop_map(|(cases, lie)| {
         let mut missing = vec![];
-        let cases = cases.into_iter().enumerate().map(|(number, ((client, endpoint, expect), observation))| {
-            let it = cell(&format!("it {number}"), client, endpoint, expect);
-            if observation.is_none() {
-                missing.push(it.id.clone());
-            }
-            (it, observation.unwrap_or_else(|| failed(Failure::Closed)))
-        });
+        let cases =
+            cases.into_iter().enumerate().map(|(number, ((client, endpoint, expect), observation))| {
+                let it = cell(&format!("it {number}"), client, endpoint, expect);
+                if observation.is_none() {
+                    missing.push(it.id.clone());
+                }
+                (it, observation.unwrap_or_else(|| failed(Failure::Closed)))
+            });
         let mut scene = Scene::new(cases.collect());
         for id in missing {
             scene.observations.remove(&id);

@@ -1,4 +1,5 @@
-//! From the file to a [`Scenario`], and from what is wrong in it to messages with line and column. What parts mean to each other is `validate`'s.
+//! From the file to a [`Scenario`], and from what is wrong in it to messages with line and column. What parts
+//! mean to each other is `validate`'s.
 
 use std::fmt::{Display, Formatter};
 use std::path::{Path, PathBuf};
@@ -51,7 +52,8 @@ pub fn load(file: &Path) -> Result<Scenario, ScenarioError> {
 pub(super) fn read(text: &str, file: &Path, root: &Path) -> Result<Scenario, ScenarioError> {
     let wrong = |error: &Error| ScenarioError::Invalid { mistakes: vec![mistake(file, error)] };
     let options = || serde_saphyr::options! { with_snippet: false };
-    let mut scenario: Scenario = serde_saphyr::from_str_with_options(text, options()).map_err(|error| wrong(&error))?;
+    let mut scenario: Scenario =
+        serde_saphyr::from_str_with_options(text, options()).map_err(|error| wrong(&error))?;
     let places: Node = serde_saphyr::from_str_with_options(text, options()).map_err(|error| wrong(&error))?;
     scenario.file = file.into();
     scenario.root = root.into();
@@ -77,12 +79,16 @@ fn mistake(file: &Path, error: &Error) -> Mistake {
 fn in_words(error: &Error) -> String {
     match error {
         Error::AliasError { error, .. } => in_words(error.without_snippet()),
-        Error::SerdeUnknownField { field, expected, .. } => format!("unknown key `{field}`{}", instead(field, expected.iter().copied())),
+        Error::SerdeUnknownField { field, expected, .. } => {
+            format!("unknown key `{field}`{}", instead(field, expected.iter().copied()))
+        }
         Error::SerdeMissingField { field, .. } => format!("the key `{field}` is missing here"),
         Error::SerdeUnknownVariant { variant, expected, .. } => {
             format!("unknown value `{variant}`{}", instead(variant, expected.iter().copied()))
         }
-        Error::InvalidScalar { ty: "u8" | "u16" | "u64" | "usize", .. } => "expected a whole number, not negative and not too large".into(),
+        Error::InvalidScalar { ty: "u8" | "u16" | "u64" | "usize", .. } => {
+            "expected a whole number, not negative and not too large".into()
+        }
         Error::DuplicateMappingKey { key: Some(key), .. } => format!("the key `{key}` stands here twice"),
         Error::Eof { .. } => "the file is empty or ends too early".into(),
         other => UserMessageFormatter.format_message(other).into_owned(),
@@ -93,8 +99,11 @@ fn in_words(error: &Error) -> String {
 pub(super) fn instead<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     // A slip is a letter or two; more in a long name.
-    let near =
-        known.iter().map(|name| (distance(wrong, name), *name)).min().filter(|(far, name)| *far <= (name.chars().count() / 3).max(1));
+    let near = known
+        .iter()
+        .map(|name| (distance(wrong, name), *name))
+        .min()
+        .filter(|(far, name)| *far <= (name.chars().count() / 3).max(1));
     match near {
         Some((_, name)) => format!(": did you mean `{name}`?"),
         None if known.is_empty() => ": there is none".into(),
@@ -117,7 +126,8 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.chars().count()]
 }
 
-/// Where things stand in the file, for mistakes that only show once all of it is read: the document again, as places alone.
+/// Where things stand in the file, for mistakes that only show once all of it is read: the document again, as
+/// places alone.
 #[derive(Debug)]
 pub(super) struct Node {
     place: Place,
@@ -142,7 +152,8 @@ impl Node {
         self.place
     }
 
-    /// The value under a key. The node itself where there is none, so that a path always leads to the nearest place there is.
+    /// The value under a key. The node itself where there is none, so that a path always leads to the nearest
+    /// place there is.
     pub(super) fn at(&self, key: &str) -> &Self {
         self.entry(key).map_or(self, |(_, value)| value)
     }

@@ -50,7 +50,11 @@ fn what_is_right_is_read() {
 )]
 #[case("port: 80}", "port: many}", "x.yaml:10:39: expected a whole number, not negative and not too large")]
 #[case("install: []\n", "install: []\ninstall: []\n", "x.yaml:5:1: the key `install` stands here twice")]
-#[case("example.org", "spiffe://example.org", "x.yaml:2:15: `spiffe://example.org` is not a trust domain: write it without `spiffe://`")]
+#[case(
+    "example.org",
+    "spiffe://example.org",
+    "x.yaml:2:15: `spiffe://example.org` is not a trust domain: write it without `spiffe://`"
+)]
 #[case(
     "example.org",
     "Example.org",
@@ -71,14 +75,26 @@ fn what_is_right_is_read() {
     "{id: backend, select",
     "x.yaml:6:10: `backend` is not the path of a SPIFFE ID: it does not start with `/`"
 )]
-#[case("friend: /friend", "friend: /friend/", "x.yaml:12:11: `/friend/` is not the path of a SPIFFE ID: it has an empty segment")]
-#[case("friend: /friend", "friend: /a/../b", "x.yaml:12:11: `/a/../b` is not the path of a SPIFFE ID: it has a segment `.` or `..`")]
+#[case(
+    "friend: /friend",
+    "friend: /friend/",
+    "x.yaml:12:11: `/friend/` is not the path of a SPIFFE ID: it has an empty segment"
+)]
+#[case(
+    "friend: /friend",
+    "friend: /a/../b",
+    "x.yaml:12:11: `/a/../b` is not the path of a SPIFFE ID: it has a segment `.` or `..`"
+)]
 #[case(
     "friend: /friend",
     "friend: /a b",
     "x.yaml:12:11: `/a b` is not the path of a SPIFFE ID: only letters, digits, `.`, `-` and `_` may stand between the `/`"
 )]
-#[case("\"k8s:ns:default\"", "default", "x.yaml:6:29: selector `default` has no type: write `type:value`, such as `k8s:ns:default`")]
+#[case(
+    "\"k8s:ns:default\"",
+    "default",
+    "x.yaml:6:29: selector `default` has no type: write `type:value`, such as `k8s:ns:default`"
+)]
 #[case("default/page", "page", "x.yaml:10:19: `page` does not name a Service: write `namespace/name`")]
 #[case(
     "port: 80}",
@@ -90,9 +106,17 @@ fn what_is_right_is_read() {
     "port: 80, app-log: app}",
     "x.yaml:10:43: endpoint `page` has `app-log` but no `admin`: the two are read together as evidence"
 )]
-#[case("upstream: backend", "upstream: backnd", "x.yaml:9:87: endpoint `backnd` is not defined: did you mean `backend`?")]
+#[case(
+    "upstream: backend",
+    "upstream: backnd",
+    "x.yaml:9:87: endpoint `backnd` is not defined: did you mean `backend`?"
+)]
 #[case("upstream: backend", "upstream: proxy", "x.yaml:9:87: `upstream` runs in a circle: proxy -> proxy")]
-#[case("{check: served, as: friend", "{check: served, as: freind", "x.yaml:18:29: client `freind` is not defined: did you mean `friend`?")]
+#[case(
+    "{check: served, as: friend",
+    "{check: served, as: freind",
+    "x.yaml:18:29: client `freind` is not defined: did you mean `friend`?"
+)]
 #[case(
     "{check: served, as: friend",
     "{check: served, as: outsider",
@@ -100,8 +124,16 @@ fn what_is_right_is_read() {
 )]
 #[case("{check: served, as: friend", "{check: served, as: []", "x.yaml:18:29: check `served` has no client")]
 #[case("to: page", "to: pages", "x.yaml:20:39: endpoint `pages` is not defined: did you mean `page`?")]
-#[case("control: served", "control: serves", "x.yaml:19:116: control `serves` is not a check of stage `one`: did you mean `served`?")]
-#[case("control: served", "control: refused", "x.yaml:19:116: control `refused` is itself a refusal: a control must succeed")]
+#[case(
+    "control: served",
+    "control: serves",
+    "x.yaml:19:116: control `serves` is not a check of stage `one`: did you mean `served`?"
+)]
+#[case(
+    "control: served",
+    "control: refused",
+    "x.yaml:19:116: control `refused` is itself a refusal: a control must succeed"
+)]
 #[case(
     "control: served",
     "control: page",
@@ -117,8 +149,16 @@ fn what_is_right_is_read() {
     "identity: /backend}",
     "x.yaml:19:44: a refusal needs evidence, and none can be had at `backend`: give the endpoint that refuses the port of its Envoy's `admin`"
 )]
-#[case("check: page", "check: served", "x.yaml:20:17: stage `one` has two checks `served`: controls and reports go by the name")]
-#[case("send: [GET /]", "send: [GET]", "x.yaml:19:60: `GET` is not a request: it has no target; write `METHOD TARGET`, such as `GET /`")]
+#[case(
+    "check: page",
+    "check: served",
+    "x.yaml:20:17: stage `one` has two checks `served`: controls and reports go by the name"
+)]
+#[case(
+    "send: [GET /]",
+    "send: [GET]",
+    "x.yaml:19:60: `GET` is not a request: it has no target; write `METHOD TARGET`, such as `GET /`"
+)]
 #[case(
     "send: [GET /]",
     "send: [get /]",
@@ -135,7 +175,11 @@ fn what_is_right_is_read() {
     "x.yaml:19:84: alerts go by their RFC name: did you mean `certificate_required`?"
 )]
 #[case("certificate_required", "3", "x.yaml:19:84: no TLS alert has the number 3")]
-#[case("alert: certificate_required", "alert: 116, body: x", "x.yaml:19:89: `body` needs `status`: after an alert there is no answer")]
+#[case(
+    "alert: certificate_required",
+    "alert: 116, body: x",
+    "x.yaml:19:89: `body` needs `status`: after an alert there is no answer"
+)]
 #[case(
     "alert: certificate_required",
     "alert: 116, status: 403",
@@ -152,10 +196,22 @@ fn what_is_right_is_read() {
     "to: page, send: GET /, expect: {status: 200, upstream: {san: 1}}",
     "x.yaml:20:80: endpoint `page` has no `upstream` that could have counted this"
 )]
-#[case("stage: one, values: {}", "stage: two, values: {}", "x.yaml:22:27: stage `two` is not defined: expected one of `one`")]
+#[case(
+    "stage: one, values: {}",
+    "stage: two, values: {}",
+    "x.yaml:22:27: stage `two` is not defined: expected one of `one`"
+)]
 #[case("values: {}", "values: {backend: 1}", "x.yaml:22:41: release `backend` is not defined: there is none")]
-#[case("red: [refused]", "red: [refuse]", "x.yaml:22:50: `refuse` is not a check of stage `one`: did you mean `refused`?")]
-fn a_mistake_is_told_with_its_place_and_what_would_be_right(#[case] right: &str, #[case] wrong: &str, #[case] expected: &str) {
+#[case(
+    "red: [refused]",
+    "red: [refuse]",
+    "x.yaml:22:50: `refuse` is not a check of stage `one`: did you mean `refused`?"
+)]
+fn a_mistake_is_told_with_its_place_and_what_would_be_right(
+    #[case] right: &str,
+    #[case] wrong: &str,
+    #[case] expected: &str,
+) {
     assert!(RIGHT.contains(right));
     let all = mistakes(&RIGHT.replacen(right, wrong, 1));
     assert!(all.lines().any(|line| line == expected), "{all}");
@@ -181,21 +237,37 @@ fn whole() -> String {
 fn forged_and_surface_are_written_out_as_checks() {
     let scenario = read(&whole(), Path::new("x.yaml"), Path::new("/nowhere")).unwrap();
     let stage = &scenario.stages[0];
-    let check = |name: &str| stage.checks.iter().find(|check| check.name == name).unwrap_or_else(|| panic!("{name}"));
-    let (rogue, wrong) = (check("backend: forged rogue-ca, TLS 1.3"), check("backend: forged wrong-id, TLS 1.2"));
-    assert_eq!((rogue.expect.counts, rogue.finding.as_deref()), (Some(crate::scenario::Kind::Chain), Some("odd")));
+    let check =
+        |name: &str| stage.checks.iter().find(|check| check.name == name).unwrap_or_else(|| panic!("{name}"));
+    let (rogue, wrong) =
+        (check("backend: forged rogue-ca, TLS 1.3"), check("backend: forged wrong-id, TLS 1.2"));
+    assert_eq!(
+        (rogue.expect.counts, rogue.finding.as_deref()),
+        (Some(crate::scenario::Kind::Chain), Some("odd"))
+    );
     assert_eq!(rogue.control.as_deref(), Some("backend: forged sound, TLS 1.3"));
     assert_eq!(check("backend: forged sound, TLS 1.3").expect.status, Some(200));
-    assert_eq!(wrong.expect.alert, Some(crate::scenario::AlertName::Number(48)), "what a stage says goes before what the scenario says");
+    assert_eq!(
+        wrong.expect.alert,
+        Some(crate::scenario::AlertName::Number(48)),
+        "what a stage says goes before what the scenario says"
+    );
     let client = &scenario.clients["wrong-id like friend"];
     assert!(client.identity().is_none() && !client.is_nobody());
     let cells = crate::proof::plan::plan(&scenario, stage, "run");
-    assert_eq!(cells.iter().filter(|cell| cell.check.starts_with("backend: surface of all")).count(), 2 * 2 * 2 * 2 * 2);
+    assert_eq!(
+        cells.iter().filter(|cell| cell.check.starts_with("backend: surface of all")).count(),
+        2 * 2 * 2 * 2 * 2
+    );
     assert!(!check("backend: surface of all over HTTP/2 with a").expect.is_stated());
 }
 
 #[rstest]
-#[case("  wrong-id:", "  wrong-ip:", "x.yaml:16:3: forged credential `wrong-ip` is not defined: did you mean `wrong-id`?")]
+#[case(
+    "  wrong-id:",
+    "  wrong-ip:",
+    "x.yaml:16:3: forged credential `wrong-ip` is not defined: did you mean `wrong-id`?"
+)]
 #[case(
     "  wrong-id:",
     "  sound:",
@@ -207,7 +279,11 @@ fn forged_and_surface_are_written_out_as_checks() {
     "x.yaml:15:1: forged credentials take a CA that the trust domain's bundle holds: give `spire.authority-secret`, the Secret of the server's upstream CA"
 )]
 #[case("{alert: certificate_unknown}", "{}", "x.yaml:16:13: nothing is expected: give `status` or `alert`")]
-#[case("like: friend", "like: nobody", "x.yaml:25:29: client `nobody` has no SPIFFE ID that a credential could be like")]
+#[case(
+    "like: friend",
+    "like: nobody",
+    "x.yaml:25:29: client `nobody` has no SPIFFE ID that a credential could be like"
+)]
 #[case(
     "- {to: backend",
     "- {to: page",
@@ -223,7 +299,11 @@ fn forged_and_surface_are_written_out_as_checks() {
     "paths: ['http://x/',",
     "x.yaml:27:89: `GET http://x/` is not a request: its target is absolute, which HTTP/2 has no form for; write `METHOD TARGET`, such as `GET /`"
 )]
-fn a_mistake_in_forged_or_surface_is_told_with_its_place(#[case] right: &str, #[case] wrong: &str, #[case] expected: &str) {
+fn a_mistake_in_forged_or_surface_is_told_with_its_place(
+    #[case] right: &str,
+    #[case] wrong: &str,
+    #[case] expected: &str,
+) {
     assert!(whole().contains(right));
     let all = mistakes(&whole().replacen(right, wrong, 1));
     assert!(all.lines().any(|line| line == expected), "{all}");
@@ -231,8 +311,12 @@ fn a_mistake_in_forged_or_surface_is_told_with_its_place(#[case] right: &str, #[
 
 #[test]
 fn all_mistakes_are_told_in_the_order_of_the_file() {
-    let text = RIGHT.replace("friend: /friend", "friend: friend").replace("to: page", "to: pgae").replace("as: [nobody]", "as: [nobdy]");
-    let lines: Vec<u64> = mistakes(&text).lines().filter_map(|line| line.split(':').nth(1)?.parse().ok()).collect();
+    let text = RIGHT
+        .replace("friend: /friend", "friend: friend")
+        .replace("to: page", "to: pgae")
+        .replace("as: [nobody]", "as: [nobdy]");
+    let lines: Vec<u64> =
+        mistakes(&text).lines().filter_map(|line| line.split(':').nth(1)?.parse().ok()).collect();
     assert_eq!(lines, [12, 19, 20]);
 }
 

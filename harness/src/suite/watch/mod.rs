@@ -10,8 +10,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use crate::scenario::Scenario;
 use crate::sys::wait;
 
-/// An editor saves in steps (a new file, a rename, the mode), and a checkout touches many files: after this long without another they are done.
-/// It is waited out after each save, so it is short.
+/// An editor saves in steps (a new file, a rename, the mode), and a checkout touches many files: after this
+/// long without another they are done. It is waited out after each save, so it is short.
 const QUIET: Duration = Duration::from_millis(100);
 /// Something that never ceases to write must not keep everyone waiting.
 const LONGEST: Duration = Duration::from_secs(2);
@@ -85,8 +85,10 @@ impl Followed {
 
     /// Whether any of the changes concerns it.
     pub fn is_touched(&self, changes: &Changes) -> bool {
-        let touches =
-            |path: &PathBuf| self.files.contains(path) || (counts(path) && self.folders.iter().any(|folder| path.starts_with(folder)));
+        let touches = |path: &PathBuf| {
+            self.files.contains(path)
+                || (counts(path) && self.folders.iter().any(|folder| path.starts_with(folder)))
+        };
         changes.all || changes.paths.iter().any(touches)
     }
 }
@@ -131,17 +133,22 @@ impl Watcher {
     pub fn new() -> Result<Self, WatchError> {
         let (send, events) = unbounded_channel();
         // The other end may be gone at the very end.
-        let inner = notify::recommended_watcher(move |event| drop(send.send(event))).map_err(WatchError::Start)?;
+        let inner =
+            notify::recommended_watcher(move |event| drop(send.send(event))).map_err(WatchError::Start)?;
         Ok(Self { inner, events })
     }
 
-    /// From now on these as well. Again for those that are followed already: a folder may be a new one of the old name.
+    /// From now on these as well. Again for those that are followed already: a folder may be a new one of the
+    /// old name.
     pub fn follow(&mut self, followed: &Followed) -> Result<(), WatchError> {
         // A file by its folder: most editors put a new file in the old one's place.
-        let parents = followed.files.iter().filter_map(|file| Some((file.parent()?, RecursiveMode::NonRecursive)));
+        let parents =
+            followed.files.iter().filter_map(|file| Some((file.parent()?, RecursiveMode::NonRecursive)));
         let folders = followed.folders.iter().map(|folder| (folder.as_path(), RecursiveMode::Recursive));
         for (path, mode) in parents.chain(folders) {
-            self.inner.watch(path, mode).map_err(|source| WatchError::Follow { path: path.into(), source })?;
+            self.inner
+                .watch(path, mode)
+                .map_err(|source| WatchError::Follow { path: path.into(), source })?;
         }
         Ok(())
     }
@@ -155,8 +162,9 @@ impl Watcher {
 
 /// What of a scenario is fixed once its cluster is up; in words, where `now` wants it otherwise.
 pub fn needs_up(before: &Scenario, now: &Scenario) -> Option<&'static str> {
-    let identities =
-        |scenario: &Scenario| scenario.clients.values().filter_map(|client| client.identity().map(ToOwned::to_owned)).collect();
+    let identities = |scenario: &Scenario| {
+        scenario.clients.values().filter_map(|client| client.identity().map(ToOwned::to_owned)).collect()
+    };
     let (were, are): (BTreeSet<_>, BTreeSet<_>) = (identities(before), identities(now));
     let releases = |scenario: &Scenario| {
         let all = scenario.install.iter().flatten();

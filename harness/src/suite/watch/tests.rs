@@ -29,10 +29,16 @@ stages:
 fn project() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().canonicalize().unwrap();
-    for folder in ["helm/web/charts", "helm/web/files", "helm/lib/templates", "helm/other", "shared", "tests/scenarios"] {
+    for folder in
+        ["helm/web/charts", "helm/web/files", "helm/lib/templates", "helm/other", "shared", "tests/scenarios"]
+    {
         fs::create_dir_all(root.join(folder)).unwrap();
     }
-    let files = [("helm/web/Chart.yaml", "name: web"), ("shared/page", "hello"), ("tests/scenarios/web.yaml", SCENARIO)];
+    let files = [
+        ("helm/web/Chart.yaml", "name: web"),
+        ("shared/page", "hello"),
+        ("tests/scenarios/web.yaml", SCENARIO),
+    ];
     for (path, text) in files {
         fs::write(root.join(path), text).unwrap();
     }
