@@ -1,10 +1,9 @@
 //! What a dial presents, and the CA certificates that it trusts: from the Workload API, or from PEM as it is.
 //! Not for checking a chain of our own: a forged credential is sent just like a true one.
 
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::ResolvesClientCert;
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use rustls::sign::CertifiedKey;
@@ -12,10 +11,7 @@ use rustls::{RootCertStore, SignatureScheme};
 
 use crate::identities::{Identities, IdentityError};
 use crate::protocol::{Bundle, Credential};
-
-/// The one TLS provider, passed explicitly: the library works whether or not its caller installed a default.
-pub(crate) static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-    LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
+use crate::tls::{certified, roots};
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum CredentialError {
@@ -59,22 +55,6 @@ pub(crate) fn anchors(
             Ok(Arc::new(roots.map_err(|e| CredentialError::Unreadable { what, problem: e.to_string() })?))
         }
     }
-}
-
-/// Chain and key together, without a look at whether they match.
-pub(crate) fn certified(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<Arc<CertifiedKey>, rustls::Error> {
-    Ok(Arc::new(CertifiedKey::new(chain, PROVIDER.key_provider.load_private_key(key)?)))
-}
-
-pub(crate) fn roots(
-    authorities: impl IntoIterator<Item = CertificateDer<'static>>,
-) -> Result<RootCertStore, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    authorities.into_iter().try_for_each(|authority| roots.add(authority))?;
-    Ok(roots)
 }
 
 fn certificates(what: &'static str, text: &str) -> Result<Vec<CertificateDer<'static>>, CredentialError> {

@@ -13,10 +13,12 @@ use sha2::{Digest, Sha256};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use crate::credential::{Always, CredentialError, PROVIDER, anchors, presented};
+use crate::credential::{Always, CredentialError, anchors, presented};
 use crate::exchange::{exchange, message};
 use crate::identities::Identities;
-use crate::protocol::{self, Dial, Failure, Http, Observation, Outcome, Timing, Tls, TlsVersions};
+use crate::outcome::failed;
+use crate::protocol::{self, Dial, Failure, Observation, Outcome, Timing, Tls, TlsVersions};
+use crate::tls::{PROVIDER, alpn};
 use crate::verify::{Sans, Verifier};
 use crate::wire::{Wire, failure};
 
@@ -53,10 +55,6 @@ impl SoFar {
     fn micros(&self) -> u64 {
         u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
-}
-
-pub(crate) fn failed(kind: Failure, detail: impl Into<String>) -> Outcome {
-    Outcome::Failed { kind, detail: detail.into() }
 }
 
 impl From<CredentialError> for Outcome {
@@ -146,14 +144,6 @@ fn versions(asked: TlsVersions) -> Vec<&'static SupportedProtocolVersion> {
         TlsVersions::Any => vec![&version::TLS13, &version::TLS12],
         TlsVersions::Tls12 => vec![&version::TLS12],
         TlsVersions::Tls13 => vec![&version::TLS13],
-    }
-}
-
-/// The protocol's name in ALPN. Only the one that is asked for is offered.
-pub(crate) fn alpn(http: Http) -> &'static [u8] {
-    match http {
-        Http::Http1 => b"http/1.1",
-        Http::Http2 => b"h2",
     }
 }
 

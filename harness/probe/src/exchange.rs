@@ -10,8 +10,9 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
 
-use crate::dial::{alpn, failed};
+use crate::outcome::failed;
 use crate::protocol::{Failure, Http, Outcome, Request};
+use crate::tls::alpn;
 use crate::wire::Wire;
 
 /// Of a longer body only this much is read.

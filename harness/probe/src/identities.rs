@@ -14,8 +14,8 @@ use spiffe::{WorkloadApiClient, X509Context, X509Svid};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::credential;
 use crate::protocol::Carried;
+use crate::tls;
 
 /// The pause between two connections to the Workload API. An agent that knows no entry for this workload yet
 /// ends the stream at once and announces nothing, so asking again is all there is; this is the only wait here
@@ -156,14 +156,14 @@ impl Held {
             let chain = issued.cert_chain().iter().map(|certificate| owned(certificate.as_bytes())).collect();
             let key =
                 PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(issued.private_key().as_bytes().to_vec()));
-            let key = credential::certified(chain, key)
-                .map_err(|e| format!("the key of {id} cannot be used: {e}"))?;
+            let key =
+                tls::certified(chain, key).map_err(|e| format!("the key of {id} cannot be used: {e}"))?;
             held.svids.insert(id, Svid { key, issued: issued.clone() });
         }
         for (trust_domain, bundle) in context.bundle_set().iter() {
             let authorities: Vec<_> =
                 bundle.authorities().iter().map(|authority| owned(authority.as_bytes())).collect();
-            let roots = credential::roots(authorities.iter().cloned());
+            let roots = tls::roots(authorities.iter().cloned());
             let roots =
                 Arc::new(roots.map_err(|e| format!("the bundle of {trust_domain} cannot be used: {e}"))?);
             held.bundles.insert(trust_domain.as_str().into(), Bundle { roots, authorities });

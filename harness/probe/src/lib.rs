@@ -11,8 +11,10 @@ mod exchange;
 #[path = "../tests/fixture/mod.rs"]
 mod fixture;
 mod identities;
+mod outcome;
 pub mod protocol;
 mod serve;
+mod tls;
 mod verify;
 mod wire;
 

@@ -267,8 +267,8 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::credential::{PROVIDER, roots};
     use crate::fixture::{Authority, BACKEND, config, dns};
+    use crate::tls::{PROVIDER, roots};
 
     fn session(authority: &Authority) -> ClientConnection {
         let config = ClientConfig::builder_with_provider(PROVIDER.clone())
