@@ -12,7 +12,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use svidproof::proof::judge::{Evidence, Judged};
 use svidproof::proof::verdict::Verdict;
 use svidproof::scenario::Counted;
-use svidproof_probe::protocol::{Failure, Outcome};
+use svidproof_probe::protocol::{DialFailure, Outcome};
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
@@ -284,7 +284,8 @@ fn a_port_that_refuses(shared: &Shared) -> Result<(), Failed> {
     shared.run(async |rig| {
         let scenario = scenario("listener.yaml");
         let dialled = rig.dial(&scenario, "refused", &closed()).await;
-        let refused = |outcome: &Outcome| matches!(outcome, Outcome::Failed { kind: Failure::Refused, .. });
+        let refused =
+            |outcome: &Outcome| matches!(outcome, Outcome::Failed { kind: DialFailure::Refused, .. });
         assert!(
             dialled.observations.values().all(|seen| refused(&seen.outcome)),
             "{:?}",

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use fixture::{Authority, BACKEND, FRONTEND, config, listen_http};
 use futures::StreamExt;
 use svidproof_probe::protocol::{
-    Bundle, Credential, Http, Outcome, Request, Server, ServerName, TlsVersions,
+    Credential, Http, Outcome, Request, ServerName, ServerProof, TlsVersions, TrustAnchors,
 };
 use svidproof_probe::{Dial, Identities, dial};
 
@@ -25,7 +25,10 @@ async fn main() {
     let right = Dial {
         address: address.to_string(),
         credential: Credential::Pem { chain: frontend.chain_pem, key: frontend.key_pem },
-        server: Server { name: ServerName::Spiffe(BACKEND.into()), bundle: Bundle::Pem(authority.pem()) },
+        server: ServerProof {
+            name: ServerName::Spiffe(BACKEND.into()),
+            anchors: TrustAnchors::Pem(authority.pem()),
+        },
         tls: TlsVersions::Tls13,
         request: Request {
             method: "GET".into(),

@@ -10,7 +10,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, SignatureScheme};
 
 use crate::identities::{Identities, IdentityError};
-use crate::protocol::{Bundle, Credential};
+use crate::protocol::{Credential, TrustAnchors};
 use crate::tls::{certified, roots};
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -44,12 +44,12 @@ pub(crate) fn presented(
 
 /// The trust anchors that the server's chain must lead to.
 pub(crate) fn anchors(
-    bundle: &Bundle,
+    asked: &TrustAnchors,
     identities: &Identities,
 ) -> Result<Arc<RootCertStore>, CredentialError> {
-    match bundle {
-        Bundle::TrustDomain(trust_domain) => Ok(identities.bundle(trust_domain)?),
-        Bundle::Pem(bundle) => {
+    match asked {
+        TrustAnchors::TrustDomain(trust_domain) => Ok(identities.bundle(trust_domain)?),
+        TrustAnchors::Pem(bundle) => {
             let what = "the server's bundle";
             let roots = roots(certificates(what, bundle)?);
             Ok(Arc::new(roots.map_err(|e| CredentialError::Unreadable { what, problem: e.to_string() })?))

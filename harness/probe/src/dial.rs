@@ -17,7 +17,7 @@ use crate::credential::{Always, CredentialError, anchors, presented};
 use crate::exchange::{exchange, message};
 use crate::identities::Identities;
 use crate::outcome::failed;
-use crate::protocol::{self, Dial, Failure, Observation, Outcome, Timing, Tls, TlsVersions};
+use crate::protocol::{self, Dial, DialFailure, Observation, Outcome, Timing, Tls, TlsVersions};
 use crate::tls::{PROVIDER, alpn};
 use crate::verify::{Sans, Verifier};
 use crate::wire::{Wire, failure};
@@ -35,9 +35,10 @@ pub async fn dial(dial: &Dial, identities: &Identities) -> Observation {
         match timeout(Duration::from_millis(dial.timeout_ms), attempt(dial, identities, &mut so_far)).await {
             Ok(Ok(answered)) => answered,
             Ok(Err(stopped)) => stopped,
-            Err(_) => {
-                failed(Failure::TimedOut, format!("gave up after {} ms, {}", dial.timeout_ms, so_far.step))
-            }
+            Err(_) => failed(
+                DialFailure::TimedOut,
+                format!("gave up after {} ms, {}", dial.timeout_ms, so_far.step),
+            ),
         };
     let timing = Timing { done_us: so_far.micros(), ..so_far.timing };
     Observation { outcome, tls: so_far.tls, timing }
@@ -59,20 +60,20 @@ impl SoFar {
 
 impl From<CredentialError> for Outcome {
     fn from(error: CredentialError) -> Self {
-        failed(Failure::Credential, error.to_string())
+        failed(DialFailure::Credential, error.to_string())
     }
 }
 
 /// Both sides of the result are outcomes; an `Err` is one that stopped the dial before an answer.
 async fn attempt(dial: &Dial, identities: &Identities, so_far: &mut SoFar) -> Result<Outcome, Outcome> {
-    let roots = anchors(&dial.server.bundle, identities)?;
+    let roots = anchors(&dial.server.anchors, identities)?;
     let client = presented(&dial.credential, identities)?.map(|key| Arc::new(Always::new(key)));
     let message = message(&dial.request)?;
     let verifier = Arc::new(Verifier::new(roots, dial.server.name.clone(), PROVIDER.clone()));
 
     so_far.step = "resolving the name";
     let unresolved = |problem: String| {
-        failed(Failure::Unresolved, format!("{} does not resolve: {problem}", dial.address))
+        failed(DialFailure::Unresolved, format!("{} does not resolve: {problem}", dial.address))
     };
     let addresses: Vec<_> =
         lookup_host(&dial.address).await.map_err(|e| unresolved(e.to_string()))?.collect();
@@ -122,10 +123,11 @@ fn session(
         // rustls sends no SNI for an IP address, and the verifier compares SPIFFE IDs.
         protocol::ServerName::Spiffe(_) => ServerName::IpAddress(address.ip().into()),
         protocol::ServerName::Dns(name) => ServerName::try_from(name.clone()).map_err(|_| {
-            failed(Failure::Credential, format!("the expected server name {name:?} is not a DNS name"))
+            failed(DialFailure::Credential, format!("the expected server name {name:?} is not a DNS name"))
         })?,
     };
-    let unusable = |e: rustls::Error| failed(Failure::Protocol, format!("no TLS session can be made: {e}"));
+    let unusable =
+        |e: rustls::Error| failed(DialFailure::Protocol, format!("no TLS session can be made: {e}"));
     let config = ClientConfig::builder_with_provider(PROVIDER.clone())
         .with_protocol_versions(&versions(dial.tls))
         .map_err(unusable)?;

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
 
 use crate::outcome::failed;
-use crate::protocol::{Failure, Http, Outcome, Request};
+use crate::protocol::{DialFailure, Http, Outcome, Request};
 use crate::tls::alpn;
 use crate::wire::Wire;
 
@@ -27,7 +27,7 @@ pub(crate) async fn exchange(wire: Wire, http: Http, message: Message) -> Result
     let negotiated = wire.tls().alpn_protocol();
     if http == Http::Http2 && negotiated != Some(alpn(Http::Http2)) {
         return Err(failed(
-            Failure::Protocol,
+            DialFailure::Protocol,
             "HTTP/2 was asked for, and the server did not negotiate h2 by ALPN",
         ));
     }
@@ -58,7 +58,7 @@ pub(crate) async fn exchange(wire: Wire, http: Http, message: Message) -> Result
 /// server said.
 fn unexpected(error: &hyper::Error) -> Outcome {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    failed(Failure::Protocol, format!("{error}{cause}"))
+    failed(DialFailure::Protocol, format!("{error}{cause}"))
 }
 
 async fn read(response: http::Response<Incoming>, http: Http) -> Result<Outcome, hyper::Error> {
@@ -85,7 +85,7 @@ async fn read(response: http::Response<Incoming>, http: Http) -> Result<Outcome,
 /// The request, or why it cannot be sent as it is.
 pub(crate) fn message(request: &Request) -> Result<Message, Outcome> {
     let unsendable = |what: &str, value: &str| {
-        failed(Failure::Protocol, format!("the request's {what} {value:?} cannot be sent as it is"))
+        failed(DialFailure::Protocol, format!("the request's {what} {value:?} cannot be sent as it is"))
     };
     let mut headers = HeaderMap::new();
     if request.http == Http::Http1 {

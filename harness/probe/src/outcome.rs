@@ -1,7 +1,7 @@
 //! Outcomes as the probe's parts make them. Not for what an outcome is: that is `protocol`.
 
-use crate::protocol::{Failure, Outcome};
+use crate::protocol::{DialFailure, Outcome};
 
-pub(crate) fn failed(kind: Failure, detail: impl Into<String>) -> Outcome {
+pub(crate) fn failed(kind: DialFailure, detail: impl Into<String>) -> Outcome {
     Outcome::Failed { kind, detail: detail.into() }
 }

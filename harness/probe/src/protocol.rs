@@ -10,7 +10,7 @@ pub struct Dial {
     /// `address:port`; a name is resolved where the probe runs.
     pub address: String,
     pub credential: Credential,
-    pub server: Server,
+    pub server: ServerProof,
     pub tls: TlsVersions,
     pub request: Request,
     /// The whole dial's bound, in milliseconds.
@@ -40,11 +40,11 @@ impl std::fmt::Debug for Credential {
     }
 }
 
-/// Whom the server must prove to be. Its chain is always verified against `bundle`.
+/// What the server must prove: that it is the one of this name. Its chain is always verified against `anchors`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Server {
+pub struct ServerProof {
     pub name: ServerName,
-    pub bundle: Bundle,
+    pub anchors: TrustAnchors,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ pub enum ServerName {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Bundle {
+pub enum TrustAnchors {
     /// The bundle of this trust domain that the Workload API handed to the probe.
     TrustDomain(String),
     /// CA certificates, PEM.
@@ -126,12 +126,12 @@ pub enum Outcome {
     /// The client itself turned the server's certificate down.
     ServerRefused { reason: String },
     /// Nothing that could be judged: it is neither an answer nor a refusal.
-    Failed { kind: Failure, detail: String },
+    Failed { kind: DialFailure, detail: String },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Failure {
+pub enum DialFailure {
     /// The name did not resolve.
     Unresolved,
     /// Connection refused (a TCP reset in answer to SYN).

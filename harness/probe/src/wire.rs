@@ -17,7 +17,7 @@ use rustls::{ClientConnection, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::protocol::{Failure, Outcome};
+use crate::protocol::{DialFailure, Outcome};
 
 /// What ended a connection.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -49,25 +49,25 @@ impl From<End> for Outcome {
             End::Tls(rustls::Error::InvalidCertificate(refusal)) => {
                 return Self::ServerRefused { reason: crate::verify::reason(refusal) };
             }
-            End::Tls(_) => Failure::Protocol,
+            End::Tls(_) => DialFailure::Protocol,
             End::Io { kind, .. } => failure(*kind),
-            End::Closed => Failure::Closed,
+            End::Closed => DialFailure::Closed,
         };
         Self::Failed { kind, detail: end.to_string() }
     }
 }
 
 /// What an operating system's error on a connection, or on the way to one, amounts to.
-pub(crate) fn failure(kind: ErrorKind) -> Failure {
+pub(crate) fn failure(kind: ErrorKind) -> DialFailure {
     match kind {
-        ErrorKind::ConnectionRefused => Failure::Refused,
+        ErrorKind::ConnectionRefused => DialFailure::Refused,
         ErrorKind::ConnectionReset
         | ErrorKind::ConnectionAborted
         | ErrorKind::BrokenPipe
-        | ErrorKind::NotConnected => Failure::Reset,
-        ErrorKind::UnexpectedEof => Failure::Closed,
-        ErrorKind::TimedOut => Failure::TimedOut,
-        _ => Failure::Protocol,
+        | ErrorKind::NotConnected => DialFailure::Reset,
+        ErrorKind::UnexpectedEof => DialFailure::Closed,
+        ErrorKind::TimedOut => DialFailure::TimedOut,
+        _ => DialFailure::Protocol,
     }
 }
 
@@ -312,7 +312,7 @@ mod tests {
         // The beginning of an alert, and no more.
         let mut wire = reset_after(&[21, 3, 3]).await;
         let outcome = Outcome::from(wire.handshake().await.unwrap_err());
-        assert!(matches!(outcome, Outcome::Failed { kind: Failure::Reset, .. }), "{outcome:?}");
+        assert!(matches!(outcome, Outcome::Failed { kind: DialFailure::Reset, .. }), "{outcome:?}");
     }
 
     #[tokio::test]

@@ -15,7 +15,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use svidproof_probe::protocol::{
-    Answer, Ask, Bundle, Call, Credential, Http, Outcome, Reply, Request, Server, ServerName, TlsVersions,
+    Answer, Ask, Call, Credential, Http, Outcome, Reply, Request, ServerName, ServerProof, TlsVersions,
+    TrustAnchors,
 };
 use svidproof_probe::{Dial, Identities, serve};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf};
@@ -142,9 +143,9 @@ fn dial(address: &str) -> Dial {
     Dial {
         address: address.into(),
         credential: Credential::Svid(FRONTEND.into()),
-        server: Server {
+        server: ServerProof {
             name: ServerName::Spiffe(BACKEND.into()),
-            bundle: Bundle::TrustDomain("example.org".into()),
+            anchors: TrustAnchors::TrustDomain("example.org".into()),
         },
         tls: TlsVersions::Any,
         request: Request {
@@ -250,8 +251,8 @@ async fn it_ends_at_the_end_of_its_input_with_every_call_answered() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap().to_string();
     for id in 1..=100 {
-        let bundle = Bundle::Pem(Authority::new("example.org").pem());
-        let server = Server { name: ServerName::Spiffe(BACKEND.into()), bundle };
+        let anchors = TrustAnchors::Pem(Authority::new("example.org").pem());
+        let server = ServerProof { name: ServerName::Spiffe(BACKEND.into()), anchors };
         let dial = Dial { timeout_ms: 5, credential: Credential::Nobody, server, ..dial(&address) };
         talk.call(id, Ask::Dial(Box::new(dial))).await;
     }

@@ -226,7 +226,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use rstest::rstest;
-    use svidproof_probe::protocol::{Failure as Dial, Http, Observation, Outcome, Timing};
+    use svidproof_probe::protocol::{DialFailure, Http, Observation, Outcome, Timing};
 
     use super::*;
     use crate::proof::{judge, plan};
@@ -281,7 +281,7 @@ stages:
     fn what_errored_is_not_accepted() {
         let dir = tempfile::tempdir().unwrap();
         let (judged, baselines) =
-            seen(Outcome::Failed { kind: Dial::TimedOut, detail: String::new() }, dir.path());
+            seen(Outcome::Failed { kind: DialFailure::TimedOut, detail: String::new() }, dir.path());
         assert_eq!(judged[0].verdict, Verdict::Errored);
         let failure = accept(&judged, &baselines, &Progress::new()).unwrap_err();
         assert_eq!(failure.status, 3);

@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
-use svidproof_probe::protocol::{Failure, Http, Observation, Outcome};
+use svidproof_probe::protocol::{DialFailure, Http, Observation, Outcome};
 
 use crate::alert;
 use crate::proof::judge::{self, Account, Control, Judged};
@@ -102,7 +102,7 @@ pub enum Seen {
     },
     Failed {
         #[serde(with = "schema::FailureKind")]
-        kind: Failure,
+        kind: DialFailure,
         detail: String,
     },
 }

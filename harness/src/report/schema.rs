@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::Serialize;
-use svidproof_probe::protocol::{Failure, Http};
+use svidproof_probe::protocol::{DialFailure, Http};
 
 use super::Report;
 
@@ -30,7 +30,7 @@ pub(super) enum HttpVersion {
 
 /// Why a dial came to neither an answer nor a refusal.
 #[derive(Serialize, JsonSchema)]
-#[serde(remote = "Failure", rename_all = "snake_case")]
+#[serde(remote = "DialFailure", rename_all = "snake_case")]
 pub(super) enum FailureKind {
     /// The name did not resolve.
     Unresolved,

@@ -93,7 +93,7 @@ fn report() -> Report {
         Verdict::Failed,
         "expected 403, saw 200 with \"{}\"",
     );
-    let timed_out = Some(Outcome::Failed { kind: Failure::TimedOut, detail: "10 s".into() });
+    let timed_out = Some(Outcome::Failed { kind: DialFailure::TimedOut, detail: "10 s".into() });
     let errored = judged(
         "profiles-only",
         "frontend reads its profile",

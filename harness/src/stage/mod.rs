@@ -12,8 +12,8 @@ use futures::future::{join_all, try_join_all};
 use serde_json::Value;
 use svidproof_probe::Identities;
 use svidproof_probe::protocol::{
-    Bundle, Carried, Credential, Dial, Failure, Http, Observation, Outcome, Request, Server, ServerName,
-    Timing,
+    Carried, Credential, Dial, DialFailure, Http, Observation, Outcome, Request, ServerName, ServerProof,
+    Timing, TrustAnchors,
 };
 
 use crate::cluster::envoy::{Admin, Counters, EnvoyError};
@@ -399,8 +399,8 @@ impl<'a> Window<'a> {
             (Some(path), None) => Credential::Svid(format!("spiffe://{domain}{path}")),
         };
         let bundle = carried.map_or_else(
-            || Bundle::TrustDomain(domain.clone()),
-            |carried| Bundle::Pem(carried.bundle.clone()),
+            || TrustAnchors::TrustDomain(domain.clone()),
+            |carried| TrustAnchors::Pem(carried.bundle.clone()),
         );
         let address = if client.is_outside() {
             self.outside(&cell.endpoint, target)?
@@ -408,8 +408,14 @@ impl<'a> Window<'a> {
             inside(&cell.endpoint, target, number)?
         };
         let timeout_ms = u64::try_from(DIAL.as_millis()).unwrap_or(u64::MAX);
-        let dial =
-            Dial { address, credential, server: Server { name, bundle }, tls: cell.tls, request, timeout_ms };
+        let dial = Dial {
+            address,
+            credential,
+            server: ServerProof { name, anchors: bundle },
+            tls: cell.tls,
+            request,
+            timeout_ms,
+        };
         let observation = if client.is_outside() {
             svidproof_probe::dial(&dial, &Identities::none()).await
         } else {
@@ -439,7 +445,7 @@ impl<'a> Window<'a> {
         let forward = self.ground.kube.forward(pod, container_port(target)).await.map_err(resolve)?;
         let begun = Instant::now();
         let outcome = fetch(&forward, cell).await.unwrap_or_else(|e| Outcome::Failed {
-            kind: if e.is_timeout() { Failure::TimedOut } else { Failure::Closed },
+            kind: if e.is_timeout() { DialFailure::TimedOut } else { DialFailure::Closed },
             detail: format!("{e:?}"),
         });
         let done_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);

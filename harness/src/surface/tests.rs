@@ -4,7 +4,7 @@ use std::process::Output;
 
 use proptest::prelude::*;
 use rstest::rstest;
-use svidproof_probe::protocol::{Failure, Observation, Timing};
+use svidproof_probe::protocol::{DialFailure, Observation, Timing};
 
 use super::*;
 use crate::proof::plan::plan;
@@ -69,7 +69,7 @@ fn alert(number: u8) -> protocol::Outcome {
     protocol::Outcome::Alert { number }
 }
 
-fn failed(kind: Failure) -> protocol::Outcome {
+fn failed(kind: DialFailure) -> protocol::Outcome {
     protocol::Outcome::Failed { kind, detail: "10.0.0.1:443 in 12 ms".into() }
 }
 
@@ -88,7 +88,7 @@ fn a_surface_reads_well() {
         ("frontend", "send: 'GET /a:#b'", local(400, "bad path at 10.0.0.1")),
         ("frontend-2", "send: GET /balances/balance_1", alert(46)),
         ("nobody", "send: GET /balances/balance_1", alert(116)),
-        ("nobody", "send: GET /", failed(Failure::Refused)),
+        ("nobody", "send: GET /", failed(DialFailure::Refused)),
         ("nobody", "send: GET /x", protocol::Outcome::ServerRefused { reason: "at 12:00:00".into() }),
     ]);
     insta::assert_snapshot!(surface.to_yaml(), @r##"

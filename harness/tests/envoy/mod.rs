@@ -16,7 +16,9 @@ use svidproof::proof::judge::{self, Evidence, Judged};
 use svidproof::proof::plan::{Cell, CellId, plan};
 use svidproof::scenario::{self, Scenario};
 use svidproof::sys::wait::{self, Look};
-use svidproof_probe::protocol::{Bundle, Credential, Dial, Observation, Request, Server, ServerName};
+use svidproof_probe::protocol::{
+    Credential, Dial, Observation, Request, ServerName, ServerProof, TrustAnchors,
+};
 use svidproof_probe::{Identities, dial};
 use testcontainers::core::{IntoContainerPort, WaitFor};
 use testcontainers::runners::AsyncRunner;
@@ -114,7 +116,7 @@ impl Rig {
         let asked = Dial {
             address: address.into(),
             credential: self.credentials[cell.client.as_str()].clone(),
-            server: Server { name, bundle: Bundle::Pem(self.bundle.clone()) },
+            server: ServerProof { name, anchors: TrustAnchors::Pem(self.bundle.clone()) },
             tls: cell.tls,
             request,
             timeout_ms: 10_000,

@@ -12,7 +12,7 @@ use svidproof::proof::verdict::Verdict;
 use svidproof::report::Report;
 use svidproof::scenario::{self, Counted};
 use svidproof::sys::progress::Phase;
-use svidproof_probe::protocol::{Failure, Http, Observation, Outcome, Timing, Tls};
+use svidproof_probe::protocol::{DialFailure, Http, Observation, Outcome, Timing, Tls};
 
 /// Ends the page's data, begins a comment in them, leaves the string and the attribute, and is no XML.
 pub(crate) const AWKWARD: &str = "</script><script>window.broken = true</script><!-- <script> \"quoted\" 'too' & <img src=x onerror=\"window.broken = true\"> \
@@ -73,7 +73,7 @@ fn judged((number, cell): (usize, Cell)) -> Judged {
         ),
         ("both-frontends", "expired", _) => {
             let timed_out =
-                Outcome::Failed { kind: Failure::TimedOut, detail: "no answer within 10 s".into() };
+                Outcome::Failed { kind: DialFailure::TimedOut, detail: "no answer within 10 s".into() };
             (
                 Verdict::Errored,
                 "neither an answer nor a refusal: timed out: no answer within 10 s",

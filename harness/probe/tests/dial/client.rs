@@ -13,7 +13,7 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, ServerConnection, SignatureScheme,
 };
 use svidproof_probe::Dial;
-use svidproof_probe::protocol::{Credential, Failure, Http, Outcome, TlsVersions};
+use svidproof_probe::protocol::{Credential, DialFailure, Http, Outcome, TlsVersions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::fixture::{Authority, BACKEND, FRONTEND, Leaf, config, listen, listen_http, uri};
@@ -118,7 +118,7 @@ async fn a_credential_that_the_probe_does_not_have(#[case] credential: Credentia
     let mut dial = world.dial(listen_http(world.config(), hello).await);
     assert_ok(&observe(&dial).await);
     dial.credential = credential;
-    assert_failed(&observe(&dial).await, Failure::Credential, words);
+    assert_failed(&observe(&dial).await, DialFailure::Credential, words);
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn an_unreadable_key_is_not_repeated() {
         key: world.frontend.key_pem.replacen('M', "!", 1),
     };
     let seen = observe(&dial).await;
-    assert_failed(&seen, Failure::Credential, "the client's key cannot be read");
+    assert_failed(&seen, DialFailure::Credential, "the client's key cannot be read");
     let line = world.frontend.key_pem.lines().nth(2).unwrap();
     assert!(!format!("{seen:?}").contains(line));
     assert!(!format!("{dial:?}").contains(line));

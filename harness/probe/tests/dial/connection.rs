@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 use svidproof_probe::Dial;
-use svidproof_probe::protocol::Failure;
+use svidproof_probe::protocol::DialFailure;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -15,28 +15,28 @@ async fn what_ends_the_connection_without_tls_is_told_apart() {
     assert_ok(&observe(&world.dial(listen_http(world.config(), hello).await)).await);
 
     let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    assert_failed(&observe(&world.dial(unused)).await, Failure::Refused, &unused.to_string());
+    assert_failed(&observe(&world.dial(unused)).await, DialFailure::Refused, &unused.to_string());
 
     let resets = listen(async |mut tcp: tokio::net::TcpStream| {
         let _ = tcp.read(&mut [0; 64]).await;
         tcp.set_zero_linger().unwrap();
     });
-    assert_failed(&observe(&world.dial(resets.await)).await, Failure::Reset, "reset");
+    assert_failed(&observe(&world.dial(resets.await)).await, DialFailure::Reset, "reset");
 
     let closes = listen(async |mut tcp: tokio::net::TcpStream| {
         let _ = tcp.read(&mut [0; 16 * 1024]).await;
     });
-    assert_failed(&observe(&world.dial(closes.await)).await, Failure::Closed, "closed");
+    assert_failed(&observe(&world.dial(closes.await)).await, DialFailure::Closed, "closed");
 
     let babbles = listen(async |mut tcp: tokio::net::TcpStream| {
         let _ = tcp.write_all(b"220 mail.example.org ESMTP\r\n").await;
         let _ = tcp.read_to_end(&mut vec![]).await;
     });
-    assert_failed(&observe(&world.dial(babbles.await)).await, Failure::Protocol, "");
+    assert_failed(&observe(&world.dial(babbles.await)).await, DialFailure::Protocol, "");
 
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let dial = Dial { timeout_ms: 50, ..world.dial(silent.local_addr().unwrap()) };
-    assert_failed(&observe(&dial).await, Failure::TimedOut, "gave up after 50 ms, in the TLS handshake");
+    assert_failed(&observe(&dial).await, DialFailure::TimedOut, "gave up after 50 ms, in the TLS handshake");
 }
 
 /// Names that the resolver turns down without asking anyone: a label is at most 63 octets long.
@@ -47,7 +47,7 @@ async fn what_ends_the_connection_without_tls_is_told_apart() {
 async fn a_name_that_does_not_resolve(#[case] address: String) {
     let world = World::new();
     let dial = Dial { address, ..world.dial("127.0.0.1:1".parse().unwrap()) };
-    assert_failed(&observe(&dial).await, Failure::Unresolved, "does not resolve");
+    assert_failed(&observe(&dial).await, DialFailure::Unresolved, "does not resolve");
 }
 
 #[tokio::test]

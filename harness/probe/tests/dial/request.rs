@@ -3,7 +3,7 @@
 use http_body_util::Full;
 use hyper::body::Incoming;
 use rstest::rstest;
-use svidproof_probe::protocol::{Failure, Http, Outcome};
+use svidproof_probe::protocol::{DialFailure, Http, Outcome};
 
 use crate::fixture::listen_http;
 use crate::world::{World, assert_failed, assert_ok, hello, observe, recorder};
@@ -32,7 +32,7 @@ async fn the_target_goes_on_the_wire_as_it_is(
     dial.request.target = target.into();
     dial.request.headers = vec![("X-Trace".into(), "1".into())];
     let seen = observe(&dial).await;
-    if let Outcome::Failed { kind: Failure::Protocol, detail } = &seen.outcome {
+    if let Outcome::Failed { kind: DialFailure::Protocol, detail } = &seen.outcome {
         assert!(target.starts_with("HTTP:") && detail.contains("cannot be sent as it is"), "{detail}");
         return;
     }
@@ -78,7 +78,7 @@ async fn a_target_that_would_be_changed_is_not_sent(
     dial.request.http = http;
     assert_ok(&observe(&dial).await);
     dial.request.target = target.into();
-    assert_failed(&observe(&dial).await, Failure::Protocol, "target");
+    assert_failed(&observe(&dial).await, DialFailure::Protocol, "target");
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn http2_is_not_spoken_to_a_server_that_did_not_negotiate_it() {
     let mut dial = world.dial(address);
     assert_ok(&observe(&dial).await);
     dial.request.http = Http::Http2;
-    assert_failed(&observe(&dial).await, Failure::Protocol, "did not negotiate h2");
+    assert_failed(&observe(&dial).await, DialFailure::Protocol, "did not negotiate h2");
 }
 
 #[rstest]

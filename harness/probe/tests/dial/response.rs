@@ -2,7 +2,7 @@
 
 use http_body_util::Full;
 use rstest::rstest;
-use svidproof_probe::protocol::{Failure, Http, Outcome};
+use svidproof_probe::protocol::{DialFailure, Http, Outcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::fixture::{listen_http, listen_tls};
@@ -15,14 +15,14 @@ use crate::world::{World, assert_failed, observe, recorder};
 #[case::forbidden("POST", b"HTTP/1.1 403 Forbidden\r\ncontent-length: 19\r\n\r\nRBAC: access denied", Ok((403, 19)))]
 #[case::chunked("GET", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", Ok((200, 2)))]
 #[case::until_the_end("GET", b"HTTP/1.1 200 OK\r\n\r\nhello", Ok((200, 5)))]
-#[case::cut_short("GET", b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe", Err(Failure::Closed))]
-#[case::no_answer("GET", b"", Err(Failure::Closed))]
-#[case::not_http("GET", b"220 mail.example.org ESMTP\r\n\r\n", Err(Failure::Protocol))]
+#[case::cut_short("GET", b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe", Err(DialFailure::Closed))]
+#[case::no_answer("GET", b"", Err(DialFailure::Closed))]
+#[case::not_http("GET", b"220 mail.example.org ESMTP\r\n\r\n", Err(DialFailure::Protocol))]
 #[tokio::test]
 async fn responses(
     #[case] method: &str,
     #[case] response: &'static [u8],
-    #[case] expected: Result<(u16, usize), Failure>,
+    #[case] expected: Result<(u16, usize), DialFailure>,
 ) {
     let world = World::new();
     let (address, _recorded) = recorder(&world, response).await;
@@ -48,7 +48,7 @@ async fn an_answer_before_the_request_is_none() {
             let _ = stream.read_to_end(&mut vec![]).await;
         },
     );
-    assert_failed(&observe(&world.dial(address.await)).await, Failure::Protocol, "unexpected message");
+    assert_failed(&observe(&world.dial(address.await)).await, DialFailure::Protocol, "unexpected message");
 }
 
 #[rstest]

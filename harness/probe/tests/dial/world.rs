@@ -6,7 +6,7 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use rustls::ServerConfig;
 use svidproof_probe::protocol::{
-    Bundle, Credential, Failure, Http, Outcome, Request, Server, ServerName, TlsVersions,
+    Credential, DialFailure, Http, Outcome, Request, ServerName, ServerProof, TlsVersions, TrustAnchors,
 };
 use svidproof_probe::{Dial, Identities, Observation};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,9 +38,9 @@ impl World {
         Dial {
             address: address.to_string(),
             credential: shown(&self.frontend),
-            server: Server {
+            server: ServerProof {
                 name: ServerName::Spiffe(BACKEND.into()),
-                bundle: Bundle::Pem(self.authority.pem()),
+                anchors: TrustAnchors::Pem(self.authority.pem()),
             },
             tls: TlsVersions::Any,
             request: Request {
@@ -70,7 +70,7 @@ pub(crate) fn assert_ok(seen: &Observation) {
 }
 
 #[track_caller]
-pub(crate) fn assert_failed(seen: &Observation, expected: Failure, words: &str) {
+pub(crate) fn assert_failed(seen: &Observation, expected: DialFailure, words: &str) {
     match &seen.outcome {
         Outcome::Failed { kind, detail } => {
             assert!(*kind == expected && detail.contains(words), "{kind:?}: {detail}")

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use svidproof_probe::protocol::{Failure, Observation, Outcome, TlsVersions};
+use svidproof_probe::protocol::{DialFailure, Observation, Outcome, TlsVersions};
 
 use crate::alert;
 use crate::proof::plan::{Cell, CellId};
@@ -99,15 +99,15 @@ pub fn in_words(outcome: &Outcome) -> String {
     }
 }
 
-fn failure_in_words(kind: Failure) -> &'static str {
+fn failure_in_words(kind: DialFailure) -> &'static str {
     match kind {
-        Failure::Unresolved => "name not resolved",
-        Failure::Refused => "connection refused",
-        Failure::Reset => "reset without an alert",
-        Failure::Closed => "closed without an alert",
-        Failure::TimedOut => "timed out",
-        Failure::Protocol => "protocol error",
-        Failure::Credential => "credential not to be had",
+        DialFailure::Unresolved => "name not resolved",
+        DialFailure::Refused => "connection refused",
+        DialFailure::Reset => "reset without an alert",
+        DialFailure::Closed => "closed without an alert",
+        DialFailure::TimedOut => "timed out",
+        DialFailure::Protocol => "protocol error",
+        DialFailure::Credential => "credential not to be had",
     }
 }
 

@@ -64,7 +64,7 @@ fn alerted(number: u8) -> Observation {
     seen(Outcome::Alert { number })
 }
 
-fn failed(kind: Failure) -> Observation {
+fn failed(kind: DialFailure) -> Observation {
     seen(Outcome::Failed { kind, detail: "detail".into() })
 }
 
@@ -220,14 +220,14 @@ fn what_is_not_expected_fails(
 }
 
 #[rstest]
-#[case(Failure::Unresolved)]
-#[case(Failure::Refused)]
-#[case(Failure::Reset)]
-#[case(Failure::Closed)]
-#[case(Failure::TimedOut)]
-#[case(Failure::Protocol)]
-#[case(Failure::Credential)]
-fn a_dial_that_came_to_nothing_is_no_refusal(#[case] kind: Failure) {
+#[case(DialFailure::Unresolved)]
+#[case(DialFailure::Refused)]
+#[case(DialFailure::Reset)]
+#[case(DialFailure::Closed)]
+#[case(DialFailure::TimedOut)]
+#[case(DialFailure::Protocol)]
+#[case(DialFailure::Credential)]
+fn a_dial_that_came_to_nothing_is_no_refusal(#[case] kind: DialFailure) {
     for expect in [alert_named("certificate_required"), status(403), status(200)] {
         let scene = Scene::new(vec![(cell("it", "nobody", "backend", expect), failed(kind))]);
         assert_eq!(scene.last().0, Verdict::Errored);
@@ -328,7 +328,7 @@ fn an_answer_that_the_application_did_not_log_errs() {
 
 #[rstest]
 #[case::refused(alerted(46), "expected 200, saw alert 46 certificate_unknown")]
-#[case::timed_out(failed(Failure::TimedOut), "timed out")]
+#[case::timed_out(failed(DialFailure::TimedOut), "timed out")]
 fn a_refusal_falls_with_its_control(#[case] control: Observation, #[case] why: &str) {
     let mut scene = Scene::new(vec![(
         cell("it", "nobody", "backend", alert_named("certificate_required")),
@@ -441,7 +441,7 @@ fn what_the_scenario_says_is_counted_holds_for_the_expected_alert_alone() {
 #[case::refused(alerted(46), Verdict::Passed)]
 #[case::denied(local(403, RBAC_DENIED), Verdict::Passed)]
 #[case::rejected(local(400, ""), Verdict::Passed)]
-#[case::timed_out(failed(Failure::TimedOut), Verdict::Errored)]
+#[case::timed_out(failed(DialFailure::TimedOut), Verdict::Errored)]
 #[case::impostor(seen(Outcome::ServerRefused { reason: "wrong ID".into() }), Verdict::Errored)]
 fn where_nothing_is_stated_all_that_can_be_judged_passes(
     #[case] observation: Observation,
@@ -499,7 +499,7 @@ fn any_observation() -> impl Strategy<Value = Option<Observation>> {
         2 => Just(Some(local(403, RBAC_DENIED))),
         1 => Just(Some(local(503, "upstream connect error"))),
         4 => prop::sample::select(vec![40_u8, 46, 48, 51, 116]).prop_map(|number| Some(alerted(number))),
-        1 => prop::sample::select(vec![Failure::Reset, Failure::TimedOut, Failure::Refused]).prop_map(|kind| Some(failed(kind))),
+        1 => prop::sample::select(vec![DialFailure::Reset, DialFailure::TimedOut, DialFailure::Refused]).prop_map(|kind| Some(failed(kind))),
         1 => Just(Some(seen(Outcome::ServerRefused { reason: String::new() }))),
         1 => Just(None),
     ]
@@ -528,7 +528,7 @@ fn any_scene() -> impl Strategy<Value = Scene> {
                 if observation.is_none() {
                     missing.push(it.id.clone());
                 }
-                (it, observation.unwrap_or_else(|| failed(Failure::Closed)))
+                (it, observation.unwrap_or_else(|| failed(DialFailure::Closed)))
             });
         let mut scene = Scene::new(cases.collect());
         for id in missing {
