@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 
 use fixture::{Authority, BACKEND, FRONTEND, config, listen_http};
 use futures::StreamExt;
-use svidproof_probe::protocol::{
-    Credential, Http, Outcome, Request, ServerName, ServerProof, TlsVersions, TrustAnchors,
-};
+use svidproof_probe::protocol::{Credential, Http, Outcome, Request, ServerProof, TlsVersions, TrustAnchors};
 use svidproof_probe::{Dial, Identities, dial};
 
 const FOR: Duration = Duration::from_secs(5);
@@ -26,7 +24,8 @@ async fn main() {
         address: address.to_string(),
         credential: Credential::Pem { chain: frontend.chain_pem, key: frontend.key_pem },
         server: ServerProof {
-            name: ServerName::Spiffe(BACKEND.into()),
+            spiffe_id: BACKEND.into(),
+            dns: None,
             anchors: TrustAnchors::Pem(authority.pem()),
         },
         tls: TlsVersions::Tls13,

@@ -17,7 +17,7 @@ use crate::credential::{Always, CredentialError, anchors, presented};
 use crate::exchange::{exchange, message};
 use crate::identities::Identities;
 use crate::outcome::failed;
-use crate::protocol::{self, Dial, DialFailure, Observation, Outcome, Timing, Tls, TlsVersions};
+use crate::protocol::{Dial, DialFailure, Observation, Outcome, Timing, Tls, TlsVersions};
 use crate::tls::{PROVIDER, alpn};
 use crate::verify::{Sans, Verifier};
 use crate::wire::{Wire, failure};
@@ -69,7 +69,7 @@ async fn attempt(dial: &Dial, identities: &Identities, so_far: &mut SoFar) -> Re
     let roots = anchors(&dial.server.anchors, identities)?;
     let client = presented(&dial.credential, identities)?.map(|key| Arc::new(Always::new(key)));
     let message = message(&dial.request)?;
-    let verifier = Arc::new(Verifier::new(roots, dial.server.name.clone(), PROVIDER.clone()));
+    let verifier = Arc::new(Verifier::new(roots, &dial.server, PROVIDER.clone()));
 
     so_far.step = "resolving the name";
     let unresolved = |problem: String| {
@@ -119,10 +119,10 @@ fn session(
     verifier: Arc<Verifier>,
     client: Option<Arc<Always>>,
 ) -> Result<ClientConnection, Outcome> {
-    let name = match &dial.server.name {
-        // rustls sends no SNI for an IP address, and the verifier compares SPIFFE IDs.
-        protocol::ServerName::Spiffe(_) => ServerName::IpAddress(address.ip().into()),
-        protocol::ServerName::Dns(name) => ServerName::try_from(name.clone()).map_err(|_| {
+    let name = match &dial.server.dns {
+        // rustls sends no SNI for an IP address, and the verifier does not look at it.
+        None => ServerName::IpAddress(address.ip().into()),
+        Some(name) => ServerName::try_from(name.clone()).map_err(|_| {
             failed(DialFailure::Credential, format!("the expected server name {name:?} is not a DNS name"))
         })?,
     };

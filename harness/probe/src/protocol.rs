@@ -40,20 +40,17 @@ impl std::fmt::Debug for Credential {
     }
 }
 
-/// What the server must prove: that it is the one of this name. Its chain is always verified against `anchors`.
+/// What the server must prove, all of it, before the client sends anything inside TLS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ServerProof {
-    pub name: ServerName,
+    /// The one URI SAN of its leaf (X.509-SVID, section 2), byte for byte.
+    pub spiffe_id: String,
+    /// A DNS SAN of its leaf as well (RFC 6125), sent as SNI too. Absent: no SNI is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<String>,
+    /// What its chain must lead to.
     pub anchors: TrustAnchors,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ServerName {
-    /// The URI SAN (X.509-SVID, section 2); no SNI is sent.
-    Spiffe(String),
-    /// A DNS SAN (RFC 6125), sent as SNI too.
-    Dns(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,5 @@
-//! Whom the client takes for the server: a chain to the given bundle, and the expected SPIFFE ID or DNS name.
-//! Not for the client's own credential.
+//! Whom the client takes for the server: a chain to the trust anchors, the expected SPIFFE ID and, where one
+//! is asked for, the DNS name. Not for the client's own credential.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,21 +11,35 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::protocol;
+use crate::protocol::ServerProof;
 
 /// Why a chain that verifies is still not the expected server's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum Mismatch {
-    #[error("its certificate has {} URI SANs where an X.509-SVID has exactly one{}", .found.len(), listed(.found))]
+    #[error(
+        "its certificate has {} URI SANs where an X.509-SVID has exactly one{}",
+        .found.len(),
+        listed(.found)
+    )]
     NotOneUri { found: Vec<String> },
     #[error("its SPIFFE ID is {found}, not {expected}")]
     OtherId { expected: String, found: String },
-    #[error("its certificate is not for the DNS name {expected}; it is for {}", if .found.is_empty() { "none".into() } else { .found.join(", ") })]
+    #[error("its certificate is not for the DNS name {expected}; it is for {}", or_none(.found))]
     OtherDns { expected: String, found: Vec<String> },
 }
 
 fn listed(found: &[String]) -> String {
     if found.is_empty() { String::new() } else { format!(": {}", found.join(", ")) }
+}
+
+fn or_none(found: &[String]) -> String {
+    if found.is_empty() { "none".into() } else { found.join(", ") }
+}
+
+impl From<Mismatch> for Error {
+    fn from(mismatch: Mismatch) -> Self {
+        CertificateError::Other(OtherError(Arc::new(mismatch))).into()
+    }
 }
 
 /// The verifier's refusal in words.
@@ -63,7 +77,8 @@ impl Sans {
 #[derive(Debug)]
 pub(crate) struct Verifier {
     roots: Arc<RootCertStore>,
-    expected: protocol::ServerName,
+    spiffe_id: String,
+    dns: Option<String>,
     provider: Arc<CryptoProvider>,
     /// What the server sent, leaf first: rustls itself keeps only a chain that was verified.
     sent: OnceLock<Vec<CertificateDer<'static>>>,
@@ -72,37 +87,40 @@ pub(crate) struct Verifier {
 impl Verifier {
     pub(crate) fn new(
         roots: Arc<RootCertStore>,
-        expected: protocol::ServerName,
+        expected: &ServerProof,
         provider: Arc<CryptoProvider>,
     ) -> Self {
-        Self { roots, expected, provider, sent: OnceLock::new() }
+        let (spiffe_id, dns) = (expected.spiffe_id.clone(), expected.dns.clone());
+        Self { roots, spiffe_id, dns, provider, sent: OnceLock::new() }
     }
 
     pub(crate) fn sent(&self) -> &[CertificateDer<'static>] {
         self.sent.get().map_or(&[], Vec::as_slice)
     }
 
-    fn name_matches(
+    /// The SPIFFE ID first: who answers matters more than under which name.
+    fn names_match(
         &self,
         leaf: &CertificateDer<'_>,
         parsed: &ParsedCertificate<'_>,
         dialled: &ServerName<'_>,
     ) -> Result<(), Error> {
         let sans = Sans::of(leaf);
-        let mismatch = match &self.expected {
-            protocol::ServerName::Spiffe(expected) => match sans.uris.as_slice() {
-                [found] if found == expected => return Ok(()),
-                [found] => Mismatch::OtherId { expected: expected.clone(), found: found.clone() },
-                _ => Mismatch::NotOneUri { found: sans.uris },
-            },
-            protocol::ServerName::Dns(expected) => match verify_server_name(parsed, dialled) {
-                Err(Error::InvalidCertificate(
-                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-                )) => Mismatch::OtherDns { expected: expected.clone(), found: sans.dns },
-                verified => return verified,
-            },
-        };
-        Err(CertificateError::Other(OtherError(Arc::new(mismatch))).into())
+        match sans.uris.as_slice() {
+            [found] if *found == self.spiffe_id => {}
+            [found] => {
+                let (expected, found) = (self.spiffe_id.clone(), found.clone());
+                return Err(Mismatch::OtherId { expected, found }.into());
+            }
+            _ => return Err(Mismatch::NotOneUri { found: sans.uris }.into()),
+        }
+        let Some(expected) = self.dns.clone() else { return Ok(()) };
+        match verify_server_name(parsed, dialled) {
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Err(Mismatch::OtherDns { expected, found: sans.dns }.into()),
+            verified => verified,
+        }
     }
 }
 
@@ -123,7 +141,7 @@ impl ServerCertVerifier for Verifier {
         // appendix A) are checked here too.
         let algorithms = self.provider.signature_verification_algorithms.all;
         verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, now, algorithms)?;
-        self.name_matches(leaf, &parsed, dialled)?;
+        self.names_match(leaf, &parsed, dialled)?;
         Ok(ServerCertVerified::assertion())
     }
 

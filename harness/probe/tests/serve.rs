@@ -15,8 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use svidproof_probe::protocol::{
-    Answer, Ask, Call, Credential, Http, Outcome, Reply, Request, ServerName, ServerProof, TlsVersions,
-    TrustAnchors,
+    Answer, Ask, Call, Credential, Http, Outcome, Reply, Request, ServerProof, TlsVersions, TrustAnchors,
 };
 use svidproof_probe::{Dial, Identities, serve};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf};
@@ -144,7 +143,8 @@ fn dial(address: &str) -> Dial {
         address: address.into(),
         credential: Credential::Svid(FRONTEND.into()),
         server: ServerProof {
-            name: ServerName::Spiffe(BACKEND.into()),
+            spiffe_id: BACKEND.into(),
+            dns: None,
             anchors: TrustAnchors::TrustDomain("example.org".into()),
         },
         tls: TlsVersions::Any,
@@ -252,7 +252,7 @@ async fn it_ends_at_the_end_of_its_input_with_every_call_answered() {
     let address = silent.local_addr().unwrap().to_string();
     for id in 1..=100 {
         let anchors = TrustAnchors::Pem(Authority::new("example.org").pem());
-        let server = ServerProof { name: ServerName::Spiffe(BACKEND.into()), anchors };
+        let server = ServerProof { spiffe_id: BACKEND.into(), dns: None, anchors };
         let dial = Dial { timeout_ms: 5, credential: Credential::Nobody, server, ..dial(&address) };
         talk.call(id, Ask::Dial(Box::new(dial))).await;
     }

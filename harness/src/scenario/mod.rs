@@ -118,7 +118,7 @@ pub struct Endpoint {
     /// API server.
     #[serde(default)]
     pub identity: Option<String>,
-    /// Verify this DNS SAN instead of the SPIFFE ID, and send it as SNI and authority.
+    /// A DNS SAN that the server must prove as well as the SPIFFE ID; it is sent as SNI and authority.
     #[serde(default)]
     pub dns: Option<String>,
     /// How clients from outside the cluster come in.

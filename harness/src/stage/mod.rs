@@ -12,8 +12,8 @@ use futures::future::{join_all, try_join_all};
 use serde_json::Value;
 use svidproof_probe::Identities;
 use svidproof_probe::protocol::{
-    Carried, Credential, Dial, DialFailure, Http, Observation, Outcome, Request, ServerName, ServerProof,
-    Timing, TrustAnchors,
+    Carried, Credential, Dial, DialFailure, Http, Observation, Outcome, Request, ServerProof, Timing,
+    TrustAnchors,
 };
 
 use crate::cluster::envoy::{Admin, Counters, EnvoyError};
@@ -384,11 +384,6 @@ impl<'a> Window<'a> {
         };
         let domain = &self.live.scenario.trust_domain;
         let identity = target.declared.identity.as_deref().unwrap_or_default();
-        let name = target
-            .declared
-            .dns
-            .clone()
-            .map_or_else(|| ServerName::Spiffe(format!("spiffe://{domain}{identity}")), ServerName::Dns);
         let carried = self.carried.get(&cell.client);
         let forged = self.forged.get(&cell.client).and_then(|forged| forged.as_ref().ok());
         let credential = match (client.identity(), carried) {
@@ -398,7 +393,7 @@ impl<'a> Window<'a> {
             }
             (Some(path), None) => Credential::Svid(format!("spiffe://{domain}{path}")),
         };
-        let bundle = carried.map_or_else(
+        let anchors = carried.map_or_else(
             || TrustAnchors::TrustDomain(domain.clone()),
             |carried| TrustAnchors::Pem(carried.bundle.clone()),
         );
@@ -407,15 +402,10 @@ impl<'a> Window<'a> {
         } else {
             inside(&cell.endpoint, target, number)?
         };
+        let spiffe_id = format!("spiffe://{domain}{identity}");
+        let server = ServerProof { spiffe_id, dns: target.declared.dns.clone(), anchors };
         let timeout_ms = u64::try_from(DIAL.as_millis()).unwrap_or(u64::MAX);
-        let dial = Dial {
-            address,
-            credential,
-            server: ServerProof { name, anchors: bundle },
-            tls: cell.tls,
-            request,
-            timeout_ms,
-        };
+        let dial = Dial { address, credential, server, tls: cell.tls, request, timeout_ms };
         let observation = if client.is_outside() {
             svidproof_probe::dial(&dial, &Identities::none()).await
         } else {

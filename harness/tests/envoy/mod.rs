@@ -16,9 +16,7 @@ use svidproof::proof::judge::{self, Evidence, Judged};
 use svidproof::proof::plan::{Cell, CellId, plan};
 use svidproof::scenario::{self, Scenario};
 use svidproof::sys::wait::{self, Look};
-use svidproof_probe::protocol::{
-    Credential, Dial, Observation, Request, ServerName, ServerProof, TrustAnchors,
-};
+use svidproof_probe::protocol::{Credential, Dial, Observation, Request, ServerProof, TrustAnchors};
 use svidproof_probe::{Identities, dial};
 use testcontainers::core::{IntoContainerPort, WaitFor};
 use testcontainers::runners::AsyncRunner;
@@ -112,11 +110,11 @@ impl Rig {
             headers: cell.headers.clone(),
             body: String::new(),
         };
-        let name = ServerName::Spiffe(spiffe("/ns/default/sa/default/backend"));
+        let spiffe_id = spiffe("/ns/default/sa/default/backend");
         let asked = Dial {
             address: address.into(),
             credential: self.credentials[cell.client.as_str()].clone(),
-            server: ServerProof { name, anchors: TrustAnchors::Pem(self.bundle.clone()) },
+            server: ServerProof { spiffe_id, dns: None, anchors: TrustAnchors::Pem(self.bundle.clone()) },
             tls: cell.tls,
             request,
             timeout_ms: 10_000,

@@ -3,7 +3,7 @@
 use rcgen::{ExtendedKeyUsagePurpose, SanType};
 use rstest::rstest;
 use svidproof_probe::Dial;
-use svidproof_probe::protocol::{ServerName, TlsVersions};
+use svidproof_probe::protocol::TlsVersions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
@@ -48,37 +48,53 @@ async fn the_server_must_prove_its_spiffe_id(
 }
 
 #[rstest]
-#[case::its_name(&[dns("example.com"), uri("spiffe://example.com/proxy")], None)]
-#[case::another_name(&[dns("example.net")], Some("not for the DNS name example.com; it is for example.net"))]
+#[case::both(&[dns("example.com"), uri(BACKEND)], None)]
+#[case::among_others(&[dns("www.example.com"), dns("example.com"), uri(BACKEND)], None)]
+#[case::another_name(&[dns("example.net"), uri(BACKEND)], Some("not for the DNS name example.com; it is for example.net"))]
 #[case::an_id_alone(&[uri(BACKEND)], Some("not for the DNS name example.com; it is for none"))]
+#[case::another_id(
+    &[dns("example.com"), uri("spiffe://example.org/other")],
+    Some("its SPIFFE ID is spiffe://example.org/other, not spiffe://example.org/ns/default/sa/default/backend")
+)]
+#[case::a_name_alone(&[dns("example.com")], Some("has 0 URI SANs"))]
 #[tokio::test]
-async fn a_server_can_be_known_by_its_dns_name(#[case] names: &[SanType], #[case] refused: Option<&str>) {
+async fn with_a_dns_name_the_server_must_prove_both(
+    #[case] names: &[SanType],
+    #[case] refused: Option<&str>,
+    #[values(TlsVersions::Tls12, TlsVersions::Tls13)] tls: TlsVersions,
+) {
     let world = World::new();
-    let (sni, mut asked) = mpsc::unbounded_channel();
-    let address =
-        listen_tls(config(&world.authority.leaf(names), world.authority.required()), move |mut stream| {
-            let _ = sni.send(stream.get_ref().1.server_name().map(str::to_owned));
-            async move {
-                let _ = stream.read(&mut [0; 4096]).await;
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-                let _ = stream.read_to_end(&mut vec![]).await;
-            }
-        });
-    let mut dial = world.dial(address.await);
-    dial.server.name = ServerName::Dns("example.com".into());
+    let leaf = world.authority.leaf(names);
+    let address = listen_http(config(&leaf, world.authority.required()), hello).await;
+    let mut dial = Dial { tls, ..world.dial(address) };
+    dial.server.dns = Some("example.com".into());
     let seen = observe(&dial).await;
-    if let Some(words) = refused {
-        return assert_server_refused(&seen, words);
+    match refused {
+        Some(words) => assert_server_refused(&seen, words),
+        None => assert_ok(&seen),
     }
-    assert_ok(&seen);
-    assert_eq!(asked.recv().await.unwrap().as_deref(), Some("example.com"), "the DNS name is sent as SNI");
-    let tls = seen.tls.unwrap();
-    assert_eq!(
-        (tls.peer_dns, tls.peer_id.as_deref()),
-        (vec!["example.com".to_owned()], Some("spiffe://example.com/proxy"))
-    );
+}
 
-    dial.server.name = ServerName::Spiffe("spiffe://example.com/proxy".into());
-    assert_ok(&observe(&dial).await);
-    assert_eq!(asked.recv().await.unwrap(), None, "a SPIFFE ID is not");
+#[tokio::test]
+async fn the_dns_name_is_sent_as_sni_and_a_spiffe_id_is_not() {
+    let world = World::new();
+    let leaf = world.authority.leaf(&[dns("example.com"), uri(BACKEND)]);
+    let (sni, mut asked) = mpsc::unbounded_channel();
+    let address = listen_tls(config(&leaf, world.authority.required()), move |mut stream| {
+        let _ = sni.send(stream.get_ref().1.server_name().map(str::to_owned));
+        async move {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            let _ = stream.read_to_end(&mut vec![]).await;
+        }
+    });
+    let mut dial = world.dial(address.await);
+    for name in [Some("example.com".to_owned()), None] {
+        dial.server.dns.clone_from(&name);
+        let seen = observe(&dial).await;
+        assert_ok(&seen);
+        assert_eq!(asked.recv().await.unwrap(), name);
+        let tls = seen.tls.unwrap();
+        assert_eq!((tls.peer_dns, tls.peer_id.as_deref()), (vec!["example.com".to_owned()], Some(BACKEND)));
+    }
 }

@@ -6,7 +6,7 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use rustls::ServerConfig;
 use svidproof_probe::protocol::{
-    Credential, DialFailure, Http, Outcome, Request, ServerName, ServerProof, TlsVersions, TrustAnchors,
+    Credential, DialFailure, Http, Outcome, Request, ServerProof, TlsVersions, TrustAnchors,
 };
 use svidproof_probe::{Dial, Identities, Observation};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,7 +39,8 @@ impl World {
             address: address.to_string(),
             credential: shown(&self.frontend),
             server: ServerProof {
-                name: ServerName::Spiffe(BACKEND.into()),
+                spiffe_id: BACKEND.into(),
+                dns: None,
                 anchors: TrustAnchors::Pem(self.authority.pem()),
             },
             tls: TlsVersions::Any,
