@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use fixture::{Authority, BACKEND, FRONTEND, config, listen_http};
 use futures::StreamExt;
+use http_body_util::Full;
+use hyper::body::Bytes;
 use svidproof_probe::protocol::{Credential, Http, Outcome, Request, ServerProof, TlsVersions, TrustAnchors};
 use svidproof_probe::{Dial, Identities, dial};
 
@@ -18,8 +20,10 @@ const FOR: Duration = Duration::from_secs(5);
 async fn main() {
     let authority = Authority::new("example.org");
     let (backend, frontend) = (authority.svid(BACKEND), authority.svid(FRONTEND));
-    let address =
-        listen_http(config(&backend, authority.required()), |_| http::Response::new("hello".into())).await;
+    let address = listen_http(config(&backend, authority.required()), |_| {
+        http::Response::new(Full::<Bytes>::from("hello"))
+    })
+    .await;
     let right = Dial {
         address: address.to_string(),
         credential: Credential::Pem { chain: frontend.chain_pem, key: frontend.key_pem },

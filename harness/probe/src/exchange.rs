@@ -63,23 +63,31 @@ fn unexpected(error: &hyper::Error) -> Outcome {
 
 async fn read(response: http::Response<Incoming>, http: Http) -> Result<Outcome, hyper::Error> {
     let (head, mut incoming) = response.into_parts();
-    let mut body = vec![];
-    while body.len() < BODY_LIMIT
-        && let Some(frame) = incoming.frame().await
-    {
-        if let Ok(data) = frame?.into_data() {
-            body.extend_from_slice(&data[..data.len().min(BODY_LIMIT - body.len())]);
+    let (mut body, mut body_cut, mut trailers) = (vec![], false, HeaderMap::new());
+    while !body_cut && let Some(frame) = incoming.frame().await {
+        match frame?.into_data() {
+            Ok(data) => {
+                let room = BODY_LIMIT - body.len();
+                body_cut = data.len() > room;
+                body.extend_from_slice(&data[..data.len().min(room)]);
+            }
+            Err(other) => trailers.extend(other.into_trailers().unwrap_or_default()),
         }
     }
-    let headers = head.headers.iter().map(|(name, value)| {
-        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-    });
     Ok(Outcome::Response {
         status: head.status.as_u16(),
         http,
-        headers: headers.collect(),
+        headers: texts(&head.headers),
         body: String::from_utf8_lossy(&body).into_owned(),
+        body_cut,
+        trailers: texts(&trailers),
     })
+}
+
+/// Names in lower case, as `HeaderName` has them.
+fn texts(fields: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    fields.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
 }
 
 /// The request, or why it cannot be sent as it is.

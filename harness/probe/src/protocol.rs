@@ -117,6 +117,13 @@ pub enum Outcome {
         headers: Vec<(String, String)>,
         /// At most 256 KiB; what is not UTF-8 is replaced.
         body: String,
+        /// There was more of the body than `body` holds: what it lacks says nothing.
+        #[serde(default, skip_serializing_if = "is_false")]
+        body_cut: bool,
+        /// What came after the body (RFC 9110 6.5), as `headers`; not read where the body was cut. A gRPC
+        /// status is here, or in `headers` where there is no body.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        trailers: Vec<(String, String)>,
     },
     /// The peer's fatal alert, by its number (RFC 8446 6, RFC 5246 7.2).
     Alert { number: u8 },
@@ -124,6 +131,11 @@ pub enum Outcome {
     ServerRefused { reason: String },
     /// Nothing that could be judged: it is neither an answer nor a refusal.
     Failed { kind: DialFailure, detail: String },
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_false(is: &bool) -> bool {
+    !is
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

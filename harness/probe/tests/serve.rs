@@ -183,7 +183,11 @@ async fn svids_of_the_workload_api() {
     assert_eq!(talk.reply().await, Reply { id: 1, answer: Answer::Held { ids: vec![FRONTEND.into()] } });
 
     let address =
-        listen_http(config(&backend, authority.required()), |_| http::Response::new(Full::default())).await;
+        listen_http(
+            config(&backend, authority.required()),
+            |_| http::Response::new(Full::<Bytes>::default()),
+        )
+        .await;
     let Answer::Observed(seen) = talk.ask(3, Ask::Dial(Box::new(dial(&address.to_string())))).await else {
         panic!()
     };

@@ -256,7 +256,14 @@ stages:
     }
 
     fn status(status: u16) -> Outcome {
-        Outcome::Response { status, http: Http::Http1, headers: vec![], body: String::new() }
+        Outcome::Response {
+            status,
+            http: Http::Http1,
+            headers: vec![],
+            body: String::new(),
+            body_cut: false,
+            trailers: vec![],
+        }
     }
 
     #[test]

@@ -56,7 +56,14 @@ fn report() -> Report {
     let status = |status| Expect { status: Some(status), ..Expect::default() };
     let alert = Expect { alert: Some(AlertName::Name("certificate_required".into())), ..Expect::default() };
     let response = |status, body: &str| {
-        Some(Outcome::Response { status, http: Http::Http1, headers: vec![], body: body.into() })
+        Some(Outcome::Response {
+            status,
+            http: Http::Http1,
+            headers: vec![],
+            body: body.into(),
+            body_cut: false,
+            trailers: vec![],
+        })
     };
     let served = judged(
         "both-frontends",

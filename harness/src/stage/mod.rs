@@ -550,7 +550,14 @@ async fn fetch(forward: &Forward, cell: &Cell) -> Result<Outcome, reqwest::Error
     let status = response.status().as_u16();
     let text = |value: &reqwest::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers = response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
-    Ok(Outcome::Response { status, http: Http::Http1, headers, body: response.text().await? })
+    Ok(Outcome::Response {
+        status,
+        http: Http::Http1,
+        headers,
+        body: response.text().await?,
+        body_cut: false,
+        trailers: vec![],
+    })
 }
 
 /// The cell that a line of an application's log names.

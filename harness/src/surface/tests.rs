@@ -52,7 +52,14 @@ fn surface(dials: &[(&str, &str, protocol::Outcome)]) -> Surface {
 
 fn respond(status: u16, headers: &[(&str, &str)], body: &str) -> protocol::Outcome {
     let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-    protocol::Outcome::Response { status, http: Http::Http1, headers, body: body.into() }
+    protocol::Outcome::Response {
+        status,
+        http: Http::Http1,
+        headers,
+        body: body.into(),
+        body_cut: false,
+        trailers: vec![],
+    }
 }
 
 /// By the application, through Envoy.

@@ -115,7 +115,14 @@ fn judged((number, cell): (usize, Cell)) -> Judged {
 }
 
 fn response(status: u16) -> Outcome {
-    Outcome::Response { status, http: Http::Http1, headers: vec![], body: "{}".into() }
+    Outcome::Response {
+        status,
+        http: Http::Http1,
+        headers: vec![],
+        body: "{}".into(),
+        body_cut: false,
+        trailers: vec![],
+    }
 }
 
 /// The two scenarios come up and are checked side by side.

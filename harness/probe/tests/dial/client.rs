@@ -32,12 +32,15 @@ async fn the_right_svid_gets_an_answer(
     (dial.tls, dial.request.http) = (tls, http);
     let seen = observe(&dial).await;
 
-    let Outcome::Response { status, http: spoken, headers, body } = &seen.outcome else { panic!("{seen:?}") };
+    let Outcome::Response { status, http: spoken, headers, body, body_cut, trailers } = &seen.outcome else {
+        panic!("{seen:?}")
+    };
     let (in_http, in_alpn) = if http == Http::Http1 { ("HTTP/1.1", "http/1.1") } else { ("HTTP/2.0", "h2") };
     assert_eq!(
         (*status, *spoken, body.as_str()),
         (200, http, format!("GET /balances/balance_1 {in_http}").as_str())
     );
+    assert_eq!((*body_cut, trailers.len()), (false, 0));
     assert_eq!(headers[..2], [("x-served-by".into(), "backend".into()), ("x-last".into(), "1".into())]);
     let tls = seen.tls.unwrap();
     assert_eq!(
@@ -110,8 +113,14 @@ async fn a_refusal_is_read_every_time() {
 }
 
 #[rstest]
-#[case::unknown_svid(Credential::Svid(FRONTEND.into()), "no SVID for spiffe://example.org/ns/default/sa/default/frontend")]
-#[case::no_pem(Credential::Pem { chain: "-".into(), key: "-".into() }, "the client's chain holds no certificate")]
+#[case::unknown_svid(
+    Credential::Svid(FRONTEND.into()),
+    "no SVID for spiffe://example.org/ns/default/sa/default/frontend"
+)]
+#[case::no_pem(
+    Credential::Pem { chain: "-".into(), key: "-".into() },
+    "the client's chain holds no certificate"
+)]
 #[tokio::test]
 async fn a_credential_that_the_probe_does_not_have(#[case] credential: Credential, #[case] words: &str) {
     let world = World::new();

@@ -7,6 +7,7 @@ mod fixture;
 
 mod client;
 mod connection;
+mod hostile;
 mod request;
 mod response;
 mod server;

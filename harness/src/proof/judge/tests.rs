@@ -81,7 +81,14 @@ fn local(status: u16, body: &str) -> Observation {
 
 fn respond(status: u16, headers: &[(&str, &str)], body: &str) -> Observation {
     let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-    seen(Outcome::Response { status, http: Http::Http1, headers, body: body.into() })
+    seen(Outcome::Response {
+        status,
+        http: Http::Http1,
+        headers,
+        body: body.into(),
+        body_cut: false,
+        trailers: vec![],
+    })
 }
 
 type Evidences = BTreeMap<String, Result<Evidence, String>>;
