@@ -21,7 +21,10 @@ pub(crate) enum CredentialError {
     Unreadable { what: &'static str, problem: String },
     #[error("{what} holds no certificate\nhint: it must be PEM with at least one CERTIFICATE block")]
     Empty { what: &'static str },
-    #[error("the client's key fits none of the signature schemes that the server asked for ({})", .asked.join(", "))]
+    #[error(
+        "the client's key fits none of the signature schemes that the server asked for ({})",
+        .asked.join(", ")
+    )]
     NotAskedFor { asked: Vec<String> },
 }
 

@@ -22,14 +22,56 @@ use crate::tls;
 /// without an event, and it ends early when nobody listens.
 const RECONNECT: Duration = Duration::from_millis(200);
 
+/// What the Workload API did not hand out. `status` is why there was no stream of it at that moment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
-    #[error("the Workload API handed out no SVID for {id}; it handed out: {}{}\nhint: is there an entry for it whose selectors fit the probe's pod?", listed(.held), last_word(.status.as_ref()))]
-    NoSvid { id: String, held: Vec<String>, status: Option<String> },
-    #[error("the Workload API handed out no bundle of the trust domain {trust_domain}; it handed out those of: {}{}", listed(.held), last_word(.status.as_ref()))]
-    NoBundle { trust_domain: String, held: Vec<String>, status: Option<String> },
-    #[error("after {waited_ms} ms the Workload API had handed out no SVID for: {}; it had handed out: {}{}", listed(.missing), listed(.held), last_word(.status.as_ref()))]
-    Missing { missing: Vec<String>, held: Vec<String>, waited_ms: u64, status: Option<String> },
+    /// An SVID was asked for that is not held.
+    #[error(
+        "the Workload API handed out no SVID for {id}; it handed out: {}{}\n\
+         hint: is there an entry for it whose selectors fit the probe's pod?",
+        listed(.held),
+        last_word(.status.as_ref())
+    )]
+    NoSvid {
+        /// The SPIFFE ID that was asked for.
+        id: String,
+        /// The SPIFFE IDs that are held.
+        held: Vec<String>,
+        /// The Workload API's last word.
+        status: Option<String>,
+    },
+    /// A bundle was asked for that is not held.
+    #[error(
+        "the Workload API handed out no bundle of the trust domain {trust_domain}; \
+         it handed out those of: {}{}",
+        listed(.held),
+        last_word(.status.as_ref())
+    )]
+    NoBundle {
+        /// The trust domain's name, without `spiffe://`.
+        trust_domain: String,
+        /// The trust domains whose bundles are held.
+        held: Vec<String>,
+        /// The Workload API's last word.
+        status: Option<String>,
+    },
+    /// A wait for SVIDs was over before all were held.
+    #[error(
+        "after {waited_ms} ms the Workload API had handed out no SVID for: {}; it had handed out: {}{}",
+        listed(.missing),
+        listed(.held),
+        last_word(.status.as_ref())
+    )]
+    Missing {
+        /// The SPIFFE IDs that were waited for in vain.
+        missing: Vec<String>,
+        /// The SPIFFE IDs that are held.
+        held: Vec<String>,
+        /// The bound of the wait, in milliseconds.
+        waited_ms: u64,
+        /// The Workload API's last word.
+        status: Option<String>,
+    },
 }
 
 fn listed(names: &[String]) -> String {

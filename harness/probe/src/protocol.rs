@@ -9,11 +9,15 @@ use serde::{Deserialize, Serialize};
 pub struct Dial {
     /// `address:port`; a name is resolved where the probe runs.
     pub address: String,
+    /// What the client presents.
     pub credential: Credential,
+    /// What the server must prove.
     pub server: ServerProof,
+    /// The TLS versions that the client offers.
     pub tls: TlsVersions,
+    /// What is asked once both sides have taken each other.
     pub request: Request,
-    /// The whole dial's bound, in milliseconds.
+    /// The whole dial's bound, in milliseconds: each wait and each read in it is over by then.
     pub timeout_ms: u64,
 }
 
@@ -26,7 +30,12 @@ pub enum Credential {
     /// The X.509-SVID with this SPIFFE ID that the Workload API handed to the probe.
     Svid(String),
     /// A chain, leaf first, and its PKCS#8 key, both PEM. Sent as it is: a forged one too.
-    Pem { chain: String, key: String },
+    Pem {
+        /// Leaf first.
+        chain: String,
+        /// A secret: it is not shown by `Debug`.
+        key: String,
+    },
 }
 
 impl std::fmt::Debug for Credential {
@@ -53,6 +62,7 @@ pub struct ServerProof {
     pub anchors: TrustAnchors,
 }
 
+/// The CA certificates that the server's chain must lead to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrustAnchors {
@@ -62,37 +72,49 @@ pub enum TrustAnchors {
     Pem(String),
 }
 
+/// The TLS versions that a client offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum TlsVersions {
     #[default]
+    /// 1.3 and 1.2.
     #[serde(rename = "any")]
     Any,
+    /// 1.2 alone (RFC 5246).
     #[serde(rename = "1.2")]
     Tls12,
+    /// 1.3 alone (RFC 8446).
     #[serde(rename = "1.3")]
     Tls13,
 }
 
+/// One HTTP request. What could go on the wire only changed is not sent: the dial fails.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
+    /// As it goes on the wire, such as `GET`.
     pub method: String,
     /// The request target as it goes on the wire: neither normalised nor escaped.
     pub target: String,
     /// The Host header or the `:authority` pseudo-header.
     pub authority: String,
+    /// The version of HTTP that is offered by ALPN, alone, and spoken.
     pub http: Http,
+    /// Sent in this order, `Host` before them.
     #[serde(default)]
     pub headers: Vec<(String, String)>,
+    /// Empty: no body.
     #[serde(default)]
     pub body: String,
 }
 
+/// The version of HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Http {
     #[default]
+    /// HTTP/1.1 (RFC 9112).
     #[serde(rename = "1.1")]
     Http1,
+    /// HTTP/2 (RFC 9113).
     #[serde(rename = "2")]
     Http2,
 }
@@ -100,18 +122,25 @@ pub enum Http {
 /// What one dial saw.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
+    /// How the dial ended.
     pub outcome: Outcome,
-    /// Absent where the TLS handshake did not come far enough to know.
+    /// What the TLS handshake came to, also where the dial ended in a refusal. Absent where it did not come
+    /// far enough to know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// When each step was done.
     pub timing: Timing,
 }
 
+/// How a dial ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
+    /// The server answered the request.
     Response {
+        /// The status code (RFC 9110 15).
         status: u16,
+        /// The version that was spoken.
         http: Http,
         /// In the order of the wire (a repeated name's values together), names in lower case.
         headers: Vec<(String, String)>,
@@ -126,11 +155,22 @@ pub enum Outcome {
         trailers: Vec<(String, String)>,
     },
     /// The peer's fatal alert, by its number (RFC 8446 6, RFC 5246 7.2).
-    Alert { number: u8 },
+    Alert {
+        /// `AlertDescription`, such as 116 for `certificate_required`.
+        number: u8,
+    },
     /// The client itself turned the server's certificate down.
-    ServerRefused { reason: String },
+    ServerRefused {
+        /// In words: what was found and what was expected.
+        reason: String,
+    },
     /// Nothing that could be judged: it is neither an answer nor a refusal.
-    Failed { kind: DialFailure, detail: String },
+    Failed {
+        /// Which kind of failure.
+        kind: DialFailure,
+        /// In words: what was tried, on what, and what came back.
+        detail: String,
+    },
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
@@ -138,6 +178,7 @@ fn is_false(is: &bool) -> bool {
     !is
 }
 
+/// Why a dial came to neither an answer nor a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DialFailure {
@@ -149,6 +190,7 @@ pub enum DialFailure {
     Reset,
     /// The connection was closed without a TLS alert and before an answer.
     Closed,
+    /// The dial's bound, or the operating system's, was over.
     TimedOut,
     /// Neither TLS nor HTTP as expected.
     Protocol,
@@ -156,13 +198,15 @@ pub enum DialFailure {
     Credential,
 }
 
+/// What a TLS handshake came to, and who the server said it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tls {
     /// `1.2` or `1.3`.
     pub version: String,
+    /// What the server chose of ALPN (RFC 7301): `h2` or `http/1.1`. Absent: it chose nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alpn: Option<String>,
-    /// The one URI SAN of the server's leaf.
+    /// The one URI SAN of the server's leaf; absent where it has none or several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_id: Option<String>,
     /// The DNS SANs of the server's leaf.
@@ -176,10 +220,13 @@ pub struct Tls {
 /// Since the dial began, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Timing {
+    /// TCP is connected. Absent: it never was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connected_us: Option<u64>,
+    /// The client's side of the TLS handshake is done. Absent: it never was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handshake_us: Option<u64>,
+    /// The dial is over.
     pub done_us: u64,
 }
 
@@ -187,21 +234,28 @@ pub struct Timing {
 /// any order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
+    /// The caller's number for this call.
     pub id: u64,
+    /// What is asked.
     pub ask: Ask,
 }
 
+/// What the binary can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
+    /// To dial once.
     Dial(Box<Dial>),
     /// Answered once the Workload API has handed out an SVID for each of these SPIFFE IDs.
     Await {
+        /// SPIFFE IDs; none: answered at once.
         ids: Vec<String>,
+        /// The bound of the wait, in milliseconds.
         timeout_ms: u64,
     },
     /// The SVID with this SPIFFE ID, to be carried out of the cluster.
     Fetch {
+        /// The SPIFFE ID.
         id: String,
     },
 }
@@ -209,18 +263,24 @@ pub enum Ask {
 /// A line on the binary's standard output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
+    /// The call's number; 0 where the line was no call.
     pub id: u64,
+    /// What came of it.
     pub answer: Answer,
 }
 
+/// What came of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
+    /// What the dial saw.
     Observed(Observation),
     /// Every SPIFFE ID that the Workload API hands out now.
     Held {
+        /// In alphabetical order.
         ids: Vec<String>,
     },
+    /// The SVID that was fetched.
     Svid(Carried),
     /// What was asked could not be done, and why; for `Await`, which IDs were missing.
     Error(String),
@@ -238,6 +298,7 @@ pub struct Carried {
 }
 
 impl std::fmt::Debug for Carried {
+    /// Without the key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Carried").finish_non_exhaustive()
     }

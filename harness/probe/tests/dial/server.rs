@@ -50,11 +50,17 @@ async fn the_server_must_prove_its_spiffe_id(
 #[rstest]
 #[case::both(&[dns("example.com"), uri(BACKEND)], None)]
 #[case::among_others(&[dns("www.example.com"), dns("example.com"), uri(BACKEND)], None)]
-#[case::another_name(&[dns("example.net"), uri(BACKEND)], Some("not for the DNS name example.com; it is for example.net"))]
+#[case::another_name(
+    &[dns("example.net"), uri(BACKEND)],
+    Some("not for the DNS name example.com; it is for example.net")
+)]
 #[case::an_id_alone(&[uri(BACKEND)], Some("not for the DNS name example.com; it is for none"))]
 #[case::another_id(
     &[dns("example.com"), uri("spiffe://example.org/other")],
-    Some("its SPIFFE ID is spiffe://example.org/other, not spiffe://example.org/ns/default/sa/default/backend")
+    Some(concat!(
+        "its SPIFFE ID is spiffe://example.org/other, ",
+        "not spiffe://example.org/ns/default/sa/default/backend"
+    ))
 )]
 #[case::a_name_alone(&[dns("example.com")], Some("has 0 URI SANs"))]
 #[tokio::test]
