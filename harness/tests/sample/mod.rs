@@ -14,6 +14,9 @@ use svidproof::scenario::{self, Counted};
 use svidproof::sys::progress::Phase;
 use svidproof_probe::protocol::{Failure, Http, Observation, Outcome, Timing, Tls};
 
+/// Where the two scenarios are that it is made of, whichever package has its tests.
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../harness/tests/sample");
+
 /// Ends the page's data, begins a comment in them, leaves the string and the attribute, and is no XML.
 pub(crate) const AWKWARD: &str = "</script><script>window.broken = true</script><!-- <script> \"quoted\" 'too' & <img src=x onerror=\"window.broken = true\"> \
     \\u003c @DATA@ ]]> \u{1b}[31mred\u{1b}[0m \u{0} Zażółć gęślą jaźń 😀 \u{202e}thgir";
@@ -53,7 +56,7 @@ pub(crate) fn report() -> Report {
 
 fn cells(file: &str) -> Vec<Cell> {
     let scenario =
-        scenario::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sample").join(file)).unwrap();
+        scenario::load(&Path::new(FOLDER).join(file)).unwrap();
     scenario.stages.iter().flat_map(|stage| plan(&scenario, stage, "r")).collect()
 }
 

@@ -5,7 +5,7 @@
 //! result is told as a test of its own, so that names can be listed and filtered as with any test.
 
 #[allow(dead_code, clippy::unwrap_used, reason = "a browser for tests, of which this one needs a part")]
-#[path = "../harness/tests/webdriver/mod.rs"]
+#[path = "../browser/webdriver.rs"]
 mod webdriver;
 
 use std::collections::BTreeMap;
@@ -148,7 +148,7 @@ fn main() -> ExitCode {
 
 /// Panics where it differs, as insta does.
 fn compare(surface: &Surface) {
-    insta::with_settings!({ snapshot_path => "snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {
+    insta::with_settings!({ snapshot_path => "../snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!(surface.name(), surface.to_yaml());
     });
 }

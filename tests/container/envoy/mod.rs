@@ -52,7 +52,7 @@ pub(crate) struct Dialled {
 
 /// A scenario of this folder.
 pub(crate) fn scenario(file: &str) -> Scenario {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/envoy").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("container/envoy").join(file);
     scenario::load(&path).unwrap_or_else(|error| panic!("{error}"))
 }
 
