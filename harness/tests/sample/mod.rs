@@ -55,8 +55,7 @@ pub(crate) fn report() -> Report {
 }
 
 fn cells(file: &str) -> Vec<Cell> {
-    let scenario =
-        scenario::load(&Path::new(FOLDER).join(file)).unwrap();
+    let scenario = scenario::load(&Path::new(FOLDER).join(file)).unwrap();
     scenario.stages.iter().flat_map(|stage| plan(&scenario, stage, "r")).collect()
 }
 
