@@ -13,7 +13,7 @@ fn diff(old: &Path, new: &Path) -> Assert {
 
 fn surface(outcome: &str) -> String {
     format!(
-        "---\nsource: tests/conformance.rs\n---\nscenario: symbank\nstage: one\ncells:\n  backend:\n    nobody:\n      GET /: {outcome}\n"
+        "---\nsource: tests/conformance/main.rs\n---\nscenario: symbank\nstage: one\ncells:\n  backend:\n    nobody:\n      GET /: {outcome}\n"
     )
 }
 

@@ -91,7 +91,8 @@ fn the_schema_is_checked_in() {
     let checked_in = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         checked_in == schema::text(),
-        "docs/report.schema.json is not up to date\nhint: UPDATE_SCHEMA=1 cargo test -p svidproof --test report"
+        "docs/report.schema.json is not up to date\n\
+         hint: UPDATE_SCHEMA=1 cargo test -p svidproof --test report"
     );
 }
 

@@ -28,7 +28,7 @@ pub enum SurfaceError {
 const ENDING: &str = "snap";
 
 /// Whose snapshots insta takes them for: the test that asserts them, relative to the workspace.
-const SOURCE: &str = "tests/conformance.rs";
+const SOURCE: &str = "tests/conformance/main.rs";
 
 impl Surface {
     /// The name of its snapshot, without the ending.

@@ -553,7 +553,7 @@ fn insta_takes_what_is_stored_and_writes_the_same() {
     let _ = assert_in(theirs.path(), "always");
     let written = theirs.path().join(stored.file_name().unwrap());
     let source = format!("source: {}\n", file!());
-    assert_eq!(text(&written).replace(&source, "source: tests/conformance.rs\n"), before);
+    assert_eq!(text(&written).replace(&source, "source: tests/conformance/main.rs\n"), before);
     assert_eq!(load(theirs.path(), "symbank").unwrap(), [surface]);
 
     // And it can fail.

@@ -14,10 +14,16 @@ use svidproof::scenario::{self, Counted};
 use svidproof::sys::progress::Phase;
 use svidproof_probe::protocol::{DialFailure, Http, Observation, Outcome, Timing, Tls};
 
+/// Where the two scenarios are that it is made of, whichever package has its tests.
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../harness/tests/sample");
+
 /// Ends the page's data, begins a comment in them, leaves the string and the attribute, and is no XML.
-pub(crate) const AWKWARD: &str = "</script><script>window.broken = true</script><!-- <script> \"quoted\" 'too' & <img src=x onerror=\"window.broken = true\"> \
+pub(crate) const AWKWARD: &str = "</script><script>window.broken = true</script><!-- <script> \
+    \"quoted\" 'too' & \
+    <img src=x onerror=\"window.broken = true\"> \
     \\u003c @DATA@ ]]> \u{1b}[31mred\u{1b}[0m \u{0} Zażółć gęślą jaźń 😀 \u{202e}thgir";
-pub(crate) const FINDING: &str = "Envoy takes a leaf with two URI SANs where one of them is on the list; the X.509-SVID standard forbids it (section 2)";
+pub(crate) const FINDING: &str = "Envoy takes a leaf with two URI SANs where one of them is on the list; \
+    the X.509-SVID standard forbids it (section 2)";
 
 pub(crate) fn report() -> Report {
     let judged: Vec<Judged> = ["symbank.yaml", "front-proxy.yaml"]
@@ -52,8 +58,7 @@ pub(crate) fn report() -> Report {
 }
 
 fn cells(file: &str) -> Vec<Cell> {
-    let scenario =
-        scenario::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sample").join(file)).unwrap();
+    let scenario = scenario::load(&Path::new(FOLDER).join(file)).unwrap();
     scenario.stages.iter().flat_map(|stage| plan(&scenario, stage, "r")).collect()
 }
 

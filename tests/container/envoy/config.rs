@@ -55,14 +55,16 @@ impl Listener {
 
     fn json(&self) -> Value {
         let mut manager = json!({
-            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "@type": typed("filters.network.http_connection_manager.v3.HttpConnectionManager"),
             "stat_prefix": self.cluster(),
             "route_config": {"virtual_hosts": [
-                {"name": "app", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": self.cluster()}}]},
+                {"name": "app", "domains": ["*"], "routes": [
+                    {"match": {"prefix": "/"}, "route": {"cluster": self.cluster()}},
+                ]},
             ]},
             "http_filters": self.policy.map(Policy::json).into_iter().chain([json!({
                 "name": "envoy.filters.http.router",
-                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+                "typed_config": {"@type": typed("filters.http.router.v3.Router")},
             })]).collect::<Vec<_>>(),
         });
         if self.hardened {
@@ -75,7 +77,9 @@ impl Listener {
             "address": address("0.0.0.0", self.port),
             "filter_chains": [{
                 "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": self.tls()},
-                "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}],
+                "filters": [
+                    {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager},
+                ],
             }],
         })
     }
@@ -85,16 +89,17 @@ impl Listener {
         if self.ca {
             let sans =
                 self.sans.iter().map(|path| json!({"san_type": "URI", "matcher": {"exact": spiffe(path)}}));
+            let chain = if self.accept_untrusted { "ACCEPT_UNTRUSTED" } else { "VERIFY_TRUST_CHAIN" };
             common["combined_validation_context"] = json!({
                 "default_validation_context": {
                     "match_typed_subject_alt_names": sans.collect::<Vec<_>>(),
-                    "trust_chain_verification": if self.accept_untrusted { "ACCEPT_UNTRUSTED" } else { "VERIFY_TRUST_CHAIN" },
+                    "trust_chain_verification": chain,
                 },
                 "validation_context_sds_secret_config": sds("bundle"),
             });
         }
         json!({
-            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "@type": typed("transport_sockets.tls.v3.DownstreamTlsContext"),
             "require_client_certificate": self.require,
             "common_tls_context": common,
         })
@@ -123,11 +128,12 @@ impl Policy {
         if self.method {
             rules.push(json!({"header": {"name": ":method", "string_match": {"exact": "GET"}}}));
         }
-        let frontend = json!({"authenticated": {"principal_name": {"exact": spiffe("/ns/default/sa/default/frontend")}}});
+        let frontend = spiffe("/ns/default/sa/default/frontend");
+        let frontend = json!({"authenticated": {"principal_name": {"exact": frontend}}});
         json!({
             "name": "envoy.filters.http.rbac",
             "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
+                "@type": typed("filters.http.rbac.v3.RBAC"),
                 "rules": {"action": "ALLOW", "policies": {"general-rules": {
                     "permissions": [{"and_rules": {"rules": rules}}],
                     "principals": [frontend],
@@ -153,13 +159,21 @@ pub(crate) fn files(listeners: &[Listener], authority: &Authority) -> [(&'static
         },
     });
     let svid = authority.svid(&spiffe("/ns/default/sa/default/backend"));
-    let certificate = json!({"certificate_chain": {"inline_string": svid.chain}, "private_key": {"inline_string": svid.key}});
+    let certificate = json!({
+        "certificate_chain": {"inline_string": svid.chain},
+        "private_key": {"inline_string": svid.key},
+    });
     let bundle = json!({"trusted_ca": {"inline_string": authority.pem()}});
     [
         ("envoy.json", envoy),
         ("svid.json", secret("svid", "tls_certificate", &certificate)),
         ("bundle.json", secret("bundle", "validation_context", &bundle)),
     ]
+}
+
+/// The type of an extension's configuration.
+fn typed(extension: &str) -> String {
+    format!("type.googleapis.com/envoy.extensions.{extension}")
 }
 
 fn address(address: &str, port: u16) -> Value {
@@ -173,7 +187,7 @@ fn sds(name: &str) -> Value {
 
 fn secret(name: &str, kind: &str, content: &Value) -> Value {
     json!({"resources": [{
-        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+        "@type": typed("transport_sockets.tls.v3.Secret"),
         "name": name,
         kind: content,
     }]})

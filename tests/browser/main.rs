@@ -2,6 +2,7 @@
 //! keyboard.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "../../harness/tests/sample/mod.rs"]
 mod sample;
 mod webdriver;
 

@@ -66,7 +66,11 @@ impl Browser {
         .unwrap();
         let args: Vec<&str> = FLAGS.into_iter().chain([data.as_str()]).collect();
         let options = json!({ "binary": chromium, "args": args });
-        let wanted = json!({ "browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" } });
+        let wanted = json!({
+            "browserName": "chrome",
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": { "browser": "ALL" },
+        });
         browser.session = format!("http://127.0.0.1:{port}");
         let session = browser.post("/session", json!({ "capabilities": { "alwaysMatch": wanted } })).await;
         browser.session =

@@ -52,7 +52,7 @@ pub(crate) struct Dialled {
 
 /// A scenario of this folder.
 pub(crate) fn scenario(file: &str) -> Scenario {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/envoy").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("container/envoy").join(file);
     scenario::load(&path).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -254,7 +254,8 @@ fn unstartable((name, tag): &(&str, &str), error: &TestcontainersError) -> Strin
     let cut = error.char_indices().rev().nth(LONGEST).map_or(0, |(at, _)| at);
     let error = if cut == 0 { error } else { format!("… {}", &error[cut..]) };
     format!(
-        "could not start {name}:{tag} in {engine}: {error}\nhint: `svidproof images load {name}:{tag}` gives the engine that image, and \
+        "could not start {name}:{tag} in {engine}: {error}\n\
+         hint: `svidproof images load {name}:{tag}` gives the engine that image, and \
          `eval \"$(svidproof engine env)\"` points the tests at it; ./scripts/test does both"
     )
 }

@@ -1,0 +1,131 @@
+//! One run on one cluster: brought up, what was chosen made there, taken down whatever came of it. Not for
+//! telling the results.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt;
+use svidproof::images::Source;
+use svidproof::lease::Lease;
+use svidproof::proof::judge::Judged;
+use svidproof::proof::verdict::Verdict;
+use svidproof::provider::{Provider, Wish};
+use svidproof::scenario::{Scenario, Stage};
+use svidproof::session::{self, Live, Session, Setup, teardown};
+use svidproof::stage;
+use svidproof::stage::fault::{plant, unnoticed};
+use svidproof::surface::{Surface, surfaces};
+use svidproof::sys::progress::Progress;
+
+use crate::leftovers;
+use crate::subject::{Subject, TEARDOWN};
+
+/// A test's name -> what came of it.
+pub(crate) type Results = BTreeMap<String, Outcome>;
+
+#[derive(Clone)]
+pub(crate) enum Outcome {
+    Judged(Result<(), String>),
+    /// What was seen in a whole stage, to be compared with its snapshot (`cargo insta review`, `svidproof
+    /// test --accept`).
+    Seen(Surface),
+}
+
+/// Brings the cluster up, runs what was chosen, and takes everything down, also after a panic.
+pub(crate) async fn results(subjects: &[Subject], chosen: &[String]) -> Results {
+    let progress = Progress::new();
+    let before = leftovers::users_kubeconfig();
+    let lease = Lease::new().expect("a lease");
+    let mut results = Results::new();
+    let work = AssertUnwindSafe(work(&lease, subjects, chosen, &mut results, &progress)).catch_unwind().await;
+    let gone = teardown::teardown(&lease, &progress).await.map_err(|e| e.to_string());
+    let problem = match work {
+        Ok(Ok(())) => None,
+        Ok(Err(problem)) => Some(problem),
+        Err(_) => Some("it panicked: see above".to_owned()),
+    };
+    if let Some(problem) = problem {
+        for name in chosen {
+            results.entry(name.clone()).or_insert_with(|| Outcome::Judged(Err(problem.clone())));
+        }
+    }
+    let left = match gone {
+        Ok(()) => leftovers::of(&lease, before.as_deref()).await,
+        Err(problem) => Err(problem),
+    };
+    results.insert(TEARDOWN.into(), Outcome::Judged(left));
+    results
+}
+
+async fn work(
+    lease: &Lease,
+    subjects: &[Subject],
+    chosen: &[String],
+    results: &mut Results,
+    progress: &Progress,
+) -> Result<(), String> {
+    let wish = Wish::default();
+    let scenarios: Vec<Scenario> = subjects.iter().map(|subject| subject.scenario.clone()).collect();
+    let setup = Setup { scenarios, provider: Provider::Kind, wish: &wish, source: Source::Auto, progress };
+    let session = session::up(lease, setup).await.map_err(|e| e.to_string())?;
+    let systems = || subjects.iter().map(|subject| (subject, live(&session, subject)));
+    for (subject, live) in systems() {
+        for one in &subject.scenario.stages {
+            if subject.names_of_stage(one).iter().any(|name| chosen.contains(name)) {
+                results.extend(stage_results(&session, subject, live, one, chosen).await?);
+            }
+        }
+    }
+    // Last: a fault may leave the system as no stage wants it.
+    for (subject, live) in systems() {
+        for fault in subject.scenario.broken.iter().filter(|fault| chosen.contains(&subject.fault(fault))) {
+            let judged = plant(&session.ground, live, fault).await.map_err(|e| e.to_string())?;
+            let problems = unnoticed(fault, &judged);
+            let result = if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) };
+            results.insert(subject.fault(fault), Outcome::Judged(result));
+        }
+    }
+    Ok(())
+}
+
+fn live<'a>(session: &'a Session, subject: &Subject) -> &'a Live {
+    let found = session.live.iter().find(|live| live.scenario.name == subject.scenario.name);
+    found.expect("every scenario was brought up")
+}
+
+async fn stage_results(
+    session: &Session,
+    subject: &Subject,
+    live: &Live,
+    stage: &Stage,
+    chosen: &[String],
+) -> Result<Results, String> {
+    let judged = stage::run(&session.ground, live, stage, &BTreeMap::new(), &|_| true)
+        .await
+        .map_err(|e| e.to_string())?;
+    let check = |name: &str| (subject.check(&stage.name, name), Outcome::Judged(passed(&judged, name)));
+    let mut results: Results = stage.checks.iter().map(|one| check(&one.name)).collect();
+    for screen in subject.screens_of(stage) {
+        let name = screen.name(&subject.scenario);
+        if chosen.contains(&name) {
+            results.insert(name, Outcome::Judged(screen.look(session).await));
+        }
+    }
+    results.extend(surfaces(&judged).into_iter().map(|seen| (subject.surface(stage), Outcome::Seen(seen))));
+    Ok(results)
+}
+
+/// All of a check's cells, each from both sides.
+fn passed(judged: &[Judged], check: &str) -> Result<(), String> {
+    let cells: Vec<_> = judged.iter().filter(|one| one.cell.check == check).collect();
+    let say = |one: &&Judged| {
+        let cell = &one.cell;
+        format!("{:?}: {} {} {}: {}", one.verdict, cell.client, cell.method, cell.target, one.reason)
+    };
+    let red: Vec<_> = cells.iter().filter(|one| one.verdict != Verdict::Passed).map(say).collect();
+    match (cells.is_empty(), red.is_empty()) {
+        (true, _) => Err("no cell was dialled for it".into()),
+        (false, true) => Ok(()),
+        (false, false) => Err(red.join("\n")),
+    }
+}
