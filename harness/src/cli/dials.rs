@@ -3,7 +3,8 @@
 
 use clap::Args;
 
-use super::{Failure, kept, kept_scenarios, print};
+use super::exit::{Failure, print};
+use super::scenarios::{kept, kept_scenarios};
 use crate::session;
 use crate::stage;
 use crate::sys::progress::Progress;

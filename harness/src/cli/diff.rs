@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Failure, print};
+use super::exit::{Failure, print};
 use crate::surface;
 
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Failure, print};
+use super::exit::{Failure, print};
 use crate::engine;
 use crate::sys::tool;
 

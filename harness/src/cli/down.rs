@@ -2,8 +2,7 @@
 
 use clap::Args;
 
-use super::run::{interrupted_down, take_down};
-use super::{Failure, or_interrupted};
+use super::exit::{Failure, or_interrupted};
 use crate::lease::Lease;
 use crate::session::teardown;
 use crate::sys::progress::Progress;
@@ -48,4 +47,31 @@ pub(super) async fn gc(progress: &Progress) -> Result<u8, Failure> {
     let gone = clear(progress).await?;
     progress.note(&format!("{} left-over run(s) taken down", gone.len()));
     Ok(0)
+}
+
+/// Takes the run down, whatever came of it. What went wrong first is told first, and gives the exit status.
+pub(super) async fn and_down<T>(
+    came: Result<T, Failure>,
+    lease: &Lease,
+    progress: &Progress,
+) -> Result<T, Failure> {
+    match (came, take_down(lease, progress).await) {
+        (came, Ok(())) => came,
+        (Ok(_), Err(left)) => Err(left),
+        (Err(first), Err(left)) => {
+            Err(Failure { status: first.status, message: format!("{}\n{}", first.message, left.message) })
+        }
+    }
+}
+
+/// Takes the run down; a second signal leaves the rest to `gc`.
+async fn take_down(lease: &Lease, progress: &Progress) -> Result<(), Failure> {
+    or_interrupted(interrupted_down, async { Ok(teardown::teardown(lease, progress).await?) }).await
+}
+
+fn interrupted_down() -> Failure {
+    Failure {
+        status: 130,
+        message: "interrupted while taking down\nhint: `svidproof gc` takes the rest down".into(),
+    }
 }

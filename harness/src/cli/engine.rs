@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Failure, print};
+use super::exit::{Failure, print};
 use crate::sys::progress::Progress;
 
 #[derive(Debug, Args)]

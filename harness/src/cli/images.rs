@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Failure, or_interrupted, print, project};
+use super::exit::{Failure, or_interrupted, print};
+use super::scenarios::project;
 use crate::engine;
 use crate::images::{self, Cached, ImagesError, Source};
 use crate::sys::progress::Progress;

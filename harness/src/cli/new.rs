@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::Value;
 
-use super::{Failure, or_interrupted, project};
+use super::exit::{Failure, or_interrupted};
+use super::scenarios::project;
 use crate::cluster::helm;
 use crate::draft::{Wanted, draft};
 use crate::session::SessionError;

@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::down::clear;
-use super::test::{Tested, report, test_all};
-use super::{Failure, Scenarios, Where, load, or_interrupted};
+use super::cluster::Where;
+use super::down::{and_down, clear};
+use super::exit::{Failure, or_interrupted};
+use super::report::report;
+use super::scenarios::{Scenarios, load};
 use crate::lease::Lease;
 use crate::scenario::Scenario;
-use crate::session::teardown;
 use crate::session::{self, Setup};
+use crate::suite::{Tested, test_all};
 use crate::sys::progress::Progress;
 
 #[derive(Debug, Args)]
@@ -60,32 +62,5 @@ async fn work(
     let setup =
         Setup { scenarios, provider: args.place.provider, wish: &wish, source: args.place.images, progress };
     let session = session::up(lease, setup).await?;
-    test_all(&session, None, &|_| true).await
-}
-
-/// Takes the run down, whatever came of it. What went wrong first is told first, and gives the exit status.
-pub(super) async fn and_down<T>(
-    came: Result<T, Failure>,
-    lease: &Lease,
-    progress: &Progress,
-) -> Result<T, Failure> {
-    match (came, take_down(lease, progress).await) {
-        (came, Ok(())) => came,
-        (Ok(_), Err(left)) => Err(left),
-        (Err(first), Err(left)) => {
-            Err(Failure { status: first.status, message: format!("{}\n{}", first.message, left.message) })
-        }
-    }
-}
-
-/// Takes the run down; a second signal leaves the rest to `gc`.
-pub(super) async fn take_down(lease: &Lease, progress: &Progress) -> Result<(), Failure> {
-    or_interrupted(interrupted_down, async { Ok(teardown::teardown(lease, progress).await?) }).await
-}
-
-pub(super) fn interrupted_down() -> Failure {
-    Failure {
-        status: 130,
-        message: "interrupted while taking down\nhint: `svidproof gc` takes the rest down".into(),
-    }
+    Ok(test_all(&session, None, &|_| true).await?)
 }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use svidproof_probe::protocol::Carried;
 
-use super::{Failure, kept, kept_scenarios, print};
+use super::exit::{Failure, print};
+use super::scenarios::{kept, kept_scenarios};
 use crate::scenario::{Client, FullClient};
 use crate::session;
 use crate::stage::carry_from;

@@ -2,9 +2,10 @@
 
 use clap::Args;
 
-use super::down::clear;
-use super::run::and_down;
-use super::{Failure, Scenarios, Where, load, or_interrupted};
+use super::cluster::Where;
+use super::down::{and_down, clear};
+use super::exit::{Failure, or_interrupted, print};
+use super::scenarios::{Scenarios, load};
 use crate::lease::Lease;
 use crate::session::{self, Setup};
 use crate::sys::progress::Progress;
@@ -34,7 +35,7 @@ pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<u8, Failure>
                 "run {} is up: `svidproof test` makes its checks, `svidproof down` takes it down",
                 lease.id
             ));
-            super::print(&format!("export KUBECONFIG={}\n", kubeconfig.display()))?;
+            print(&format!("export KUBECONFIG={}\n", kubeconfig.display()))?;
             Ok(0)
         }
         Err(failure) => and_down(Err(failure), &lease, progress).await,

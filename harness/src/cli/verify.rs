@@ -3,7 +3,8 @@
 
 use clap::Args;
 
-use super::{Failure, kept, kept_scenarios, or_interrupted, print};
+use super::exit::{Failure, or_interrupted, print};
+use super::scenarios::{kept, kept_scenarios};
 use crate::lease::Lease;
 use crate::session;
 use crate::stage::fault::{plant, unnoticed};

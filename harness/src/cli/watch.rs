@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::test::{scenarios, stage_is_there, test_all};
-use super::{Failure, Scenarios, kept, or_interrupted, print};
+use super::exit::{Failure, or_interrupted, print};
+use super::scenarios::{Scenarios, kept, scenarios, stage_is_there};
 use crate::lease::Lease;
 use crate::proof::verdict::Verdict;
 use crate::report::{Report, console};
 use crate::scenario::{self, Scenario};
 use crate::session::{self, Record};
+use crate::suite::test_all;
 use crate::suite::watch::{Followed, Watcher, needs_up};
 use crate::surface::{self, Surface};
 use crate::sys::progress::Progress;
