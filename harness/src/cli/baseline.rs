@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::exit::{Failure, print};
+use super::exit::{Ended, print};
 use crate::proof::judge::Judged;
 use crate::proof::verdict::Verdict;
 use crate::scenario::Scenario;
@@ -24,10 +24,10 @@ impl Baseline {
 }
 
 /// Keeps the surfaces. What failed is kept as it is: the checks say what should be, the surface what is.
-pub(super) fn accept(judged: &[Judged], baselines: &[Baseline], progress: &Progress) -> Result<(), Failure> {
+pub(super) fn accept(judged: &[Judged], baselines: &[Baseline], progress: &Progress) -> Result<(), Ended> {
     let errored = judged.iter().filter(|one| one.verdict == Verdict::Errored).count();
     if errored > 0 {
-        return Err(Failure::broken(format!(
+        return Err(Ended::not_judged(format!(
             "nothing is accepted: {errored} cell(s) errored, so nobody knows what is open there\nhint: the table says why; mend that, and accept again"
         )));
     }
@@ -47,7 +47,7 @@ pub(super) fn compare(
     baselines: &[Baseline],
     only: Option<&str>,
     progress: &Progress,
-) -> Result<bool, Failure> {
+) -> Result<bool, Ended> {
     let surfaces = surface::surfaces(judged);
     let mut opened = false;
     for Baseline { scenario, folder, .. } in baselines {
@@ -74,6 +74,7 @@ mod tests {
 
     use svidproof_probe::protocol::{Failure as Dial, Http, Observation, Outcome, Timing};
 
+    use super::super::exit::Exit;
     use super::*;
     use crate::proof::{judge, plan};
 
@@ -129,9 +130,9 @@ stages:
         let (judged, baselines) =
             seen(Outcome::Failed { kind: Dial::TimedOut, detail: String::new() }, dir.path());
         assert_eq!(judged[0].verdict, Verdict::Errored);
-        let failure = accept(&judged, &baselines, &Progress::new()).unwrap_err();
-        assert_eq!(failure.status, 3);
-        assert!(failure.message.contains("1 cell(s) errored"), "{}", failure.message);
+        let ended = accept(&judged, &baselines, &Progress::new()).unwrap_err();
+        assert_eq!(ended.exit, Exit::NotJudged);
+        assert!(ended.to_string().contains("1 cell(s) errored"), "{ended}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

@@ -1,5 +1,9 @@
 //! How a command ends: with which exit status, and what is said on the way out.
+//!
+//! An error's source is never in its own text: [`told`] says the chain, here alone.
 
+use std::error::Error;
+use std::fmt::{Display, Formatter};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -12,50 +16,91 @@ use crate::session::SessionError;
 use crate::session::teardown::TeardownError;
 use crate::stage::StageError;
 
-/// Why a command ends early, and with which status.
+pub(super) use crate::proof::verdict::Exit;
+
+pub(super) type AnyError = Box<dyn Error + Send + Sync>;
+
+/// What a command that is interrupted says.
+pub(super) const INTERRUPTED: &str = "interrupted";
+
+/// The exit statuses, as `--help` lists them.
+pub(super) fn statuses() -> String {
+    let line = |exit: &Exit| format!("\n  {:<3}  {}", exit.code(), exit.sentence());
+    format!("Exit status:{}", Exit::ALL.iter().map(line).collect::<String>())
+}
+
+/// A command that ended early: its exit status, and why.
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) status: u8,
-    pub(super) message: String,
+pub(super) struct Ended {
+    pub(super) exit: Exit,
+    pub(super) error: AnyError,
 }
 
-impl Failure {
-    pub(super) fn input(error: impl std::fmt::Display) -> Self {
-        Self { status: 2, message: error.to_string() }
+impl Ended {
+    pub(super) fn input(error: impl Into<AnyError>) -> Self {
+        Self { exit: Exit::Input, error: error.into() }
     }
 
-    pub(super) fn broken(error: impl std::fmt::Display) -> Self {
-        Self { status: 3, message: error.to_string() }
+    pub(super) fn not_judged(error: impl Into<AnyError>) -> Self {
+        Self { exit: Exit::NotJudged, error: error.into() }
     }
 
-    pub(super) fn interrupted() -> Self {
-        Self { status: 130, message: "interrupted".into() }
+    /// What went wrong after this is told after it, and leaves the exit status as it is.
+    pub(super) fn then(self, later: Self) -> Self {
+        Self { exit: self.exit, error: Both { first: self.error, later: later.error }.into() }
     }
 }
 
-impl From<ScenarioError> for Failure {
+impl Display for Ended {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&told(&*self.error))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{}\n{}", told(&**first), told(&**later))]
+struct Both {
+    first: AnyError,
+    later: AnyError,
+}
+
+/// What was tried, on what (and a hint), where the error that came back does not say it.
+#[derive(Debug, thiserror::Error)]
+#[error("{tried}")]
+pub(super) struct Context {
+    tried: String,
+    source: AnyError,
+}
+
+impl Context {
+    pub(super) fn new(tried: impl Into<String>, source: impl Into<AnyError>) -> Self {
+        Self { tried: tried.into(), source: source.into() }
+    }
+}
+
+impl From<ScenarioError> for Ended {
     fn from(error: ScenarioError) -> Self {
         Self::input(error)
     }
 }
 
-impl From<SessionError> for Failure {
+impl From<SessionError> for Ended {
     fn from(error: SessionError) -> Self {
-        if error.is_input() { Self::input(error) } else { Self::broken(error) }
+        if error.is_input() { Self::input(error) } else { Self::not_judged(error) }
     }
 }
 
-macro_rules! broken {
+macro_rules! not_judged {
     ($($error:ty),*) => {
-        $(impl From<$error> for Failure {
+        $(impl From<$error> for Ended {
             fn from(error: $error) -> Self {
-                Self::broken(error)
+                Self::not_judged(error)
             }
         })*
     };
 }
 
-broken!(
+not_judged!(
     crate::surface::SurfaceError,
     crate::suite::watch::WatchError,
     LeaseError,
@@ -66,32 +111,54 @@ broken!(
     std::io::Error
 );
 
-pub(super) fn ended(status: Result<u8, Failure>) -> ExitCode {
-    match status {
-        Ok(status) => ExitCode::from(status),
-        Err(Failure { status, message }) => {
-            // Standard error may be closed: the status still says it.
-            let _ = writeln!(std::io::stderr(), "svidproof: {message}");
-            ExitCode::from(status)
+/// Says why a command ended early, and makes the process's exit status.
+pub(super) fn status(ended: Result<Exit, Ended>) -> ExitCode {
+    let exit = ended.unwrap_or_else(|ended| {
+        // Standard error may be closed: the status still says it.
+        let _ = writeln!(std::io::stderr(), "svidproof: {ended}");
+        ended.exit
+    });
+    ExitCode::from(exit.code())
+}
+
+/// An error in full, for a person: what it says, then `: ` and what each of its sources says, then their
+/// hints (lines that begin with `hint: ` end a text). What was said already is not said again: an error of
+/// another crate may have its source in its own text.
+pub fn told(error: &(dyn Error + 'static)) -> String {
+    let (mut said, mut hints) = (String::new(), String::new());
+    let mut below = Some(error);
+    while let Some(link) = below {
+        below = link.source();
+        let text = link.to_string();
+        let (what, hint) = text.split_at(text.find("\nhint: ").unwrap_or(text.len()));
+        if said.is_empty() {
+            said.push_str(what);
+        } else if !said.contains(what.trim()) {
+            said.push_str(": ");
+            said.push_str(what.trim());
+        }
+        if !hints.contains(hint.trim_end()) {
+            hints.push_str(hint);
         }
     }
+    said + &hints
 }
 
 /// Prints data.
-pub(super) fn print(text: &str) -> Result<(), Failure> {
+pub(super) fn print(text: &str) -> Result<(), Ended> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::from)
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Ended::from)
 }
 
-/// What the work comes to, or `failure` at SIGINT or SIGTERM. They are listened for before the work begins:
-/// it starts what must not be left.
+/// What the work comes to, or at SIGINT or SIGTERM an end that says `message`. They are listened for before
+/// the work begins: it starts what must not be left.
 pub(super) async fn or_interrupted<T>(
-    failure: impl FnOnce() -> Failure,
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
+    message: &'static str,
+    work: impl Future<Output = Result<T, Ended>>,
+) -> Result<T, Ended> {
     tokio::select! {
         biased;
-        () = interrupted() => Err(failure()),
+        () = interrupted() => Err(Ended { exit: Exit::Interrupted, error: message.into() }),
         done = work => done,
     }
 }
@@ -105,5 +172,52 @@ async fn interrupted() {
     tokio::select! {
         _ = int.recv() => {}
         _ = term.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn error(texts: &[&str]) -> AnyError {
+        match texts {
+            [text] => (*text).into(),
+            [text, below @ ..] => Context::new(*text, error(below)).into(),
+            [] => unreachable!("an error says something"),
+        }
+    }
+
+    #[rstest]
+    #[case::one(&["no room"], "no room")]
+    #[case::a_chain(&["cannot install web", "cannot write values", "no room"], "cannot install web: cannot write values: no room")]
+    #[case::a_source_in_its_own_text(&["cannot install web: no room", "no room"], "cannot install web: no room")]
+    #[case::one_that_only_forwards(&["no room", "no room"], "no room")]
+    #[case::one_that_says_the_whole_chain(&["a: b: c", "b: c", "c"], "a: b: c")]
+    #[case::a_source_that_says_nothing(&["no answer", ""], "no answer")]
+    #[case::a_hint_comes_last(&["cannot write\nhint: name another folder", "no room"], "cannot write: no room\nhint: name another folder")]
+    #[case::hints_in_order(&["a\nhint: one", "b\nhint: two"], "a: b\nhint: one\nhint: two")]
+    #[case::a_hint_once(&["a: b\nhint: two", "b\nhint: two"], "a: b\nhint: two")]
+    #[case::a_source_with_its_hint_in_the_text(&["a: b\nhint: two\nhint: one", "b\nhint: two"], "a: b\nhint: two\nhint: one")]
+    #[case::a_hint_of_lines(&["a\nhint: there are\n  x\n  y", "b"], "a: b\nhint: there are\n  x\n  y")]
+    #[case::last_lines_of_a_tool(&["cannot build\nhint: the log", "`go` ended; its last lines:\n  x\n  y\n"], "cannot build: `go` ended; its last lines:\n  x\n  y\nhint: the log")]
+    fn an_error_is_told_once_with_all_that_lies_below(#[case] texts: &[&str], #[case] expected: &str) {
+        assert_eq!(told(&*error(texts)), expected);
+    }
+
+    #[test]
+    fn what_went_wrong_first_is_told_first_and_gives_the_status() {
+        let first = Ended::input(error(&["no such chart\nhint: look", "not found"]));
+        let ended = first.then(Ended::not_judged("not all is gone\nhint: gc"));
+        assert_eq!(ended.exit, Exit::Input);
+        assert_eq!(ended.to_string(), "no such chart: not found\nhint: look\nnot all is gone\nhint: gc");
+    }
+
+    #[test]
+    fn each_status_is_listed_with_its_sentence() {
+        let listed = statuses();
+        assert_eq!(listed.lines().count(), 1 + Exit::ALL.len());
+        assert!(listed.ends_with("\n  130  SIGINT or SIGTERM came."), "{listed}");
     }
 }

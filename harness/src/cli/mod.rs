@@ -1,7 +1,5 @@
 //! The command line, one file a subcommand. Data goes to standard output, everything else to standard error.
-//!
-//! Exit status: 0 all passed, 1 a check failed, 2 the user's input is wrong, 3 something could not be judged
-//! or brought up, 130 interrupted.
+//! Here are the arguments, and which subcommand is called; how it ends is `exit`'s.
 
 mod baseline;
 mod cluster;
@@ -27,18 +25,17 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::exit::{Failure, ended};
+pub use self::exit::told;
+use self::exit::{Ended, Exit};
 use crate::sys::progress::Progress;
 
 /// Proves who may talk to whom, over real mTLS, from both ends.
 #[derive(Debug, Parser)]
-#[command(name = "svidproof", version, max_term_width = 120, after_help = EXIT)]
+#[command(name = "svidproof", version, max_term_width = 120, after_help = exit::statuses())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
-
-const EXIT: &str = "Exit status: 0 all passed, 1 a check failed, 2 the input is wrong, 3 something could not be judged or brought up, 130 interrupted.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -81,35 +78,37 @@ enum Command {
 
 /// Runs the command that this process was started with.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    if let Command::OciRuntime { args } = cli.command {
-        return ended(Err(Failure::broken(crate::engine::oci_runtime(args))));
+    exit::status(called(Cli::parse().command))
+}
+
+fn called(command: Command) -> Result<Exit, Ended> {
+    if let Command::OciRuntime { args } = command {
+        return Err(Ended::not_judged(crate::engine::oci_runtime(args)));
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(e) => return ended(Err(Failure::broken(e))),
-    };
-    let progress = Progress::new();
-    let status = runtime.block_on(async {
-        match cli.command {
-            Command::Run(args) => run::run(args, &progress).await,
-            Command::Up(args) => up::up(args, &progress).await,
-            Command::Test(args) => test::test(args, &progress).await,
-            Command::Watch(args) => watch::watch(args, &progress).await,
-            Command::New(args) => new::new(args, &progress).await,
-            Command::Verify(args) => verify::verify(args, &progress).await,
-            Command::Diff(args) => diff::diff(&args),
-            Command::Down(args) => down::down(args, &progress).await,
-            Command::Gc => down::gc(&progress).await,
-            Command::Svid(args) => svid::svid(args, &progress).await,
-            Command::Images(args) => images::images(args, &progress).await,
-            Command::Engine(args) => engine::engine(args, &progress).await,
-            Command::Doctor(args) => doctor::doctor(args).await,
-            Command::Dials(args) => dials::dials(args, &progress).await,
-            Command::OciRuntime { .. } => Ok(0),
-        }
-    });
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(carry_out(command, &Progress::new()));
     // A read of standard input or of a name that is under way must not hold the exit up.
     runtime.shutdown_background();
-    ended(status)
+    ended
+}
+
+async fn carry_out(command: Command, progress: &Progress) -> Result<Exit, Ended> {
+    match command {
+        Command::Run(args) => run::run(args, progress).await,
+        Command::Up(args) => up::up(args, progress).await,
+        Command::Test(args) => test::test(args, progress).await,
+        Command::Watch(args) => watch::watch(args, progress).await,
+        Command::New(args) => new::new(args, progress).await,
+        Command::Verify(args) => verify::verify(args, progress).await,
+        Command::Diff(args) => diff::diff(&args),
+        Command::Down(args) => down::down(args, progress).await,
+        Command::Gc => down::gc(progress).await,
+        Command::Svid(args) => svid::svid(args, progress).await,
+        Command::Images(args) => images::images(args, progress).await,
+        Command::Engine(args) => engine::engine(args, progress).await,
+        Command::Doctor(args) => doctor::doctor(args).await,
+        Command::Dials(args) => dials::dials(args, progress).await,
+        // It is not for people, and was called before there was a runtime.
+        Command::OciRuntime { args } => Err(Ended::not_judged(crate::engine::oci_runtime(args))),
+    }
 }

@@ -4,8 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Instant;
 
-use super::exit::{Failure, print};
-use crate::proof::verdict::exit_code;
+use super::exit::{Context, Ended, Exit, print};
 use crate::report::{Report, console, html, junit};
 use crate::session::Record;
 use crate::suite::Tested;
@@ -19,7 +18,7 @@ pub(super) fn report(
     begun: Instant,
     out: &Path,
     progress: &Progress,
-) -> Result<u8, Failure> {
+) -> Result<Exit, Ended> {
     let provider = tested.record.cluster.provider.to_string();
     let Record { images, versions, .. } = &tested.record;
     let report = Report::new(run, &provider, images, versions, started, progress.phases(), &tested.judged);
@@ -33,11 +32,11 @@ pub(super) fn report(
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     print(&console::table(&report, colour, begun.elapsed()))?;
     written?;
-    Ok(exit_code(&report.totals))
+    Ok(report.totals.exit())
 }
 
 /// Whole or not at all.
-fn write(out: &Path, name: &str, text: &str) -> Result<(), Failure> {
+fn write(out: &Path, name: &str, text: &str) -> Result<(), Ended> {
     let path = out.join(name);
     let write = || {
         std::fs::create_dir_all(out)?;
@@ -47,9 +46,10 @@ fn write(out: &Path, name: &str, text: &str) -> Result<(), Failure> {
         Ok(())
     };
     write().map_err(|e: std::io::Error| {
-        Failure::broken(format!(
-            "could not write {}: {e}\nhint: is there room, and may it be written? --out names another folder",
+        let tried = format!(
+            "could not write {}\nhint: is there room, and may it be written? --out names another folder",
             path.display()
-        ))
+        );
+        Ended::not_judged(Context::new(tried, e))
     })
 }

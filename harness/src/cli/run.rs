@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::cluster::Where;
 use super::down::{and_down, clear};
-use super::exit::{Failure, or_interrupted};
+use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted};
 use super::report::report;
 use super::scenarios::{Scenarios, load};
 use crate::lease::Lease;
@@ -29,14 +29,13 @@ pub(super) struct RunArgs {
     out: PathBuf,
 }
 
-pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<u8, Failure> {
+pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<Exit, Ended> {
     let scenarios = load(&args.scenarios)?;
     let begun = std::time::Instant::now();
     let started = jiff::Timestamp::now();
     clear(progress).await?;
     let lease = Lease::new()?;
-    let tested =
-        or_interrupted(Failure::interrupted, Box::pin(work(&lease, scenarios, &args, progress))).await;
+    let tested = or_interrupted(INTERRUPTED, Box::pin(work(&lease, scenarios, &args, progress))).await;
     // What could not even be brought up is of no use to keep.
     let tested = if args.keep && tested.is_ok() {
         lease.keep()?;
@@ -57,7 +56,7 @@ async fn work(
     scenarios: Vec<Scenario>,
     args: &RunArgs,
     progress: &Progress,
-) -> Result<Tested, Failure> {
+) -> Result<Tested, Ended> {
     let wish = args.place.wish();
     let setup =
         Setup { scenarios, provider: args.place.provider, wish: &wish, source: args.place.images, progress };

@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 
 use super::baseline::{Baseline, accept, compare};
-use super::exit::{Failure, or_interrupted};
+use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted};
 use super::report::report;
 use super::scenarios::{Scenarios, kept, scenarios, stage_is_there};
 use crate::session;
@@ -31,7 +31,7 @@ pub(super) struct TestArgs {
     out: PathBuf,
 }
 
-pub(super) async fn test(args: TestArgs, progress: &Progress) -> Result<u8, Failure> {
+pub(super) async fn test(args: TestArgs, progress: &Progress) -> Result<Exit, Ended> {
     let lease = kept()?;
     let (begun, started) = (Instant::now(), jiff::Timestamp::now());
     let scenarios = scenarios(&lease, &args.scenarios)?;
@@ -42,17 +42,17 @@ pub(super) async fn test(args: TestArgs, progress: &Progress) -> Result<u8, Fail
         let session = session::reopen(&lease, scenarios, progress).await?;
         Ok(test_all(&session, args.stage.as_deref(), &chosen).await?)
     };
-    let tested = or_interrupted(Failure::interrupted, work).await?;
+    let tested = or_interrupted(INTERRUPTED, work).await?;
     if tested.judged.is_empty() {
-        return Err(Failure::input("no check has such a name\nhint: --check takes `*` for any text"));
+        return Err(Ended::input("no check has such a name\nhint: --check takes `*` for any text"));
     }
-    let status = report(&tested, &lease.id, started, begun, &args.out, progress)?;
+    let exit = report(&tested, &lease.id, started, begun, &args.out, progress)?;
     if args.accept {
         accept(&tested.judged, &baselines, progress)?;
-        return Ok(status);
+        return Ok(exit);
     }
     // A part of a stage's cells is not a surface.
     let opened =
         args.check.is_none() && compare(&tested.judged, &baselines, args.stage.as_deref(), progress)?;
-    Ok(if opened { 1 } else { status })
+    Ok(if opened { Exit::CheckFailed } else { exit })
 }

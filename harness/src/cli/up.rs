@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::cluster::Where;
 use super::down::{and_down, clear};
-use super::exit::{Failure, or_interrupted, print};
+use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted, print};
 use super::scenarios::{Scenarios, load};
 use crate::lease::Lease;
 use crate::session::{self, Setup};
@@ -18,7 +18,7 @@ pub(super) struct UpArgs {
     place: Where,
 }
 
-pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<u8, Failure> {
+pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<Exit, Ended> {
     let scenarios = load(&args.scenarios)?;
     clear(progress).await?;
     let lease = Lease::new()?;
@@ -26,7 +26,7 @@ pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<u8, Failure>
     let setup =
         Setup { scenarios, provider: args.place.provider, wish: &wish, source: args.place.images, progress };
     let session =
-        or_interrupted(Failure::interrupted, Box::pin(async { Ok(session::up(&lease, setup).await?) })).await;
+        or_interrupted(INTERRUPTED, Box::pin(async { Ok(session::up(&lease, setup).await?) })).await;
     match session {
         Ok(session) => {
             lease.keep()?;
@@ -36,7 +36,7 @@ pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<u8, Failure>
                 lease.id
             ));
             print(&format!("export KUBECONFIG={}\n", kubeconfig.display()))?;
-            Ok(0)
+            Ok(Exit::Passed)
         }
         Err(failure) => and_down(Err(failure), &lease, progress).await,
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::exit::{Failure, or_interrupted, print};
+use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted, print};
 use super::scenarios::{Scenarios, kept, scenarios, stage_is_there};
 use crate::lease::Lease;
 use crate::proof::verdict::Verdict;
@@ -19,8 +19,8 @@ use crate::surface::{self, Surface};
 use crate::sys::progress::Progress;
 
 #[derive(Debug, Args)]
-// 130 and not 0, as for every command: from outside it cannot be told whether a round was cut short.
-#[command(after_help = "It works until it is interrupted, and then ends with 130.")]
+// Not with 0, as no command does: from outside it cannot be told whether a round was cut short.
+#[command(after_help = format!("It works until it is interrupted, and then ends with {}.", Exit::Interrupted.code()))]
 pub(super) struct WatchArgs {
     #[command(flatten)]
     scenarios: Scenarios,
@@ -39,12 +39,12 @@ struct Watched {
     surfaces: Vec<Surface>,
 }
 
-pub(super) async fn watch(args: WatchArgs, progress: &Progress) -> Result<u8, Failure> {
+pub(super) async fn watch(args: WatchArgs, progress: &Progress) -> Result<Exit, Ended> {
     let lease = kept()?;
     let scenarios = scenarios(&lease, &args.scenarios)?;
     stage_is_there(args.stage.as_deref(), &scenarios)?;
     let only = args.stage.as_deref();
-    or_interrupted(Failure::interrupted, Box::pin(follow(&lease, scenarios, only, progress))).await
+    or_interrupted(INTERRUPTED, Box::pin(follow(&lease, scenarios, only, progress))).await
 }
 
 async fn follow(
@@ -52,7 +52,7 @@ async fn follow(
     scenarios: Vec<Scenario>,
     only: Option<&str>,
     progress: &Progress,
-) -> Result<u8, Failure> {
+) -> Result<Exit, Ended> {
     let mut files = Watcher::new()?;
     let mut all = vec![];
     for before in scenarios {
@@ -66,8 +66,8 @@ async fn follow(
     loop {
         // One after the other: they share the record of what stands in the cluster.
         for watched in due {
-            if let Err(failure) = round(lease, watched, &mut files, only, progress).await {
-                progress.note(&format!("svidproof: {}", failure.message));
+            if let Err(ended) = round(lease, watched, &mut files, only, progress).await {
+                progress.note(&format!("svidproof: {ended}"));
             }
         }
         progress.note("waiting for a change …");
@@ -90,13 +90,13 @@ async fn round(
     files: &mut Watcher,
     only: Option<&str>,
     progress: &Progress,
-) -> Result<(), Failure> {
+) -> Result<(), Ended> {
     let (begun, started) = (Instant::now(), jiff::Timestamp::now());
     let scenario = scenario::load(&watched.file)?;
     watched.followed = Followed::scenario(&scenario)?;
     files.follow(&watched.followed)?;
     if let Some(what) = needs_up(&watched.before, &scenario) {
-        return Err(Failure::input(format!(
+        return Err(Ended::input(format!(
             "{}: {what} changed, and that is fixed once a cluster is up\nhint: `svidproof down`, then `svidproof up`",
             watched.file.display()
         )));

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
+pub(crate) use svidproof::proof::verdict::Exit;
 
 /// The scenario of the project: nothing is wrong with it.
 pub(crate) const SCENARIO: &str = r#"scenario: web
@@ -143,6 +144,23 @@ impl World {
         world
     }
 
+    /// A world in which a run gets as far as `terraform apply`, and stops there.
+    pub(crate) fn stopped_at_apply() -> (Self, Block) {
+        let world = Self::with_images();
+        let apply = Block::new(&world, "apply");
+        world.fake("terraform", &format!("{TERRAFORM}\n[ \"$1\" = apply ] || exit 0\n{}", apply.script()));
+        (world, apply)
+    }
+
+    /// A world in which a run gets as far as `kind create`, by the machine's own terraform, and stops there.
+    pub(crate) fn stopped_at_create() -> (Self, Block) {
+        let world = Self::with_images();
+        world.real_terraform();
+        let create = Block::new(&world, "create");
+        world.fake("kind", &format!("[ \"$1\" = create ] || exit 0\n{}", create.script()));
+        (world, create)
+    }
+
     pub(crate) fn project(&self) -> PathBuf {
         self.root.join("project")
     }
@@ -205,16 +223,16 @@ impl World {
         assert_cmd::Command::from_std(command).assert()
     }
 
-    /// The same, under way, with fakes that block.
-    pub(crate) fn start(&self, args: &[&str], blocks: &[&Block]) -> Running {
+    /// The same, under way; what it says and prints is to be read.
+    pub(crate) fn spawn(&self, args: &[&str]) -> Child {
         let mut command = self.command(assert_cmd::cargo::cargo_bin!("svidproof"));
-        let mut child = command
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    /// The same, with fakes that block.
+    pub(crate) fn start(&self, args: &[&str], blocks: &[&Block]) -> Running {
+        let mut child = self.spawn(args);
         let mut stderr = child.stderr.take().unwrap();
         let blocks: Vec<_> =
             blocks.iter().map(|block| (block.alive.clone(), Arc::clone(&block.reached))).collect();
@@ -337,9 +355,13 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    pub(crate) fn end(self) -> Output {
+    /// Waits for its end, which `kill` makes one without a status; returns what it said.
+    #[track_caller]
+    pub(crate) fn ends(self, exit: Option<Exit>) -> String {
         let output = self.child.wait_with_output().unwrap();
-        Output { stderr: self.said.join().unwrap(), ..output }
+        let said = String::from_utf8_lossy(&self.said.join().unwrap()).into_owned();
+        assert_eq!(output.status.code(), exit.map(|exit| i32::from(exit.code())), "{said}");
+        said
     }
 }
 
@@ -440,6 +462,18 @@ pub(crate) fn stub_api() -> u16 {
         }
     });
     port
+}
+
+/// An exit status by its name.
+pub(crate) trait Exits {
+    fn exits(self, exit: Exit) -> Self;
+}
+
+impl Exits for assert_cmd::assert::Assert {
+    #[track_caller]
+    fn exits(self, exit: Exit) -> Self {
+        self.code(i32::from(exit.code()))
+    }
 }
 
 /// What svidproof said.
