@@ -1,4 +1,5 @@
-//! What breaks on the way up: the status of what was not judged, the command and its last lines, and everything made so far torn down.
+//! What breaks on the way up: the exit status of what was not judged, the command and its last lines, and
+//! everything made so far torn down.
 
 mod common;
 
@@ -30,7 +31,9 @@ fn no_docker_answers_where_docker_host_says() {
 #[test]
 fn docker_dies_once_it_has_answered() {
     let world = World::new();
-    world.fake("docker", "[ \"$1\" = info ] && exec echo '{\"ServerVersion\": \"1.2.3\", \"DockerRootDir\": \"/fake\", \"ContainersRunning\": 0}'\necho 'error during connect: EOF' >&2\nexit 1");
+    let info = r#"{"ServerVersion": "1.2.3", "DockerRootDir": "/fake", "ContainersRunning": 0}"#;
+    let dies = "echo 'error during connect: EOF' >&2\nexit 1";
+    world.fake("docker", &format!("[ \"$1\" = info ] && exec echo '{info}'\n{dies}"));
     let output = world.svidproof(&RUN).exits(Exit::NotJudged).get_output().clone();
     snapshot!(world, said(&output), @r"
     ✗ container engine [time]
@@ -101,7 +104,9 @@ fn docker_dies_while_the_node_image_is_loaded() {
 fn a_network_that_another_run_uses_is_left_to_it() {
     let world = World::with_images();
     world.fake("terraform", "exit 1");
-    let busy = "case \"$1 $2\" in 'network rm') echo 'Error response from daemon: network svidproof has active endpoints' >&2; exit 1 ;; esac";
+    let busy = "case \"$1 $2\" in\n\
+        'network rm') echo 'Error response from daemon: network svidproof has active endpoints' >&2; exit 1 ;;\n\
+        esac";
     world.fake("docker", &format!("{DOCKER}\n{busy}"));
     let output = world.svidproof(&RUN).exits(Exit::NotJudged).get_output().clone();
     assert!(!said(&output).contains("is not all gone"), "{}", said(&output));
@@ -112,7 +117,11 @@ fn a_network_that_another_run_uses_is_left_to_it() {
 #[test]
 fn an_image_build_fails() {
     let world = World::with_images();
-    world.fake("go", "[ \"$1\" = version ] && exec echo go version fake\nfor n in $(seq 20); do echo \"line $n\"; done\nexit 1");
+    world.fake(
+        "go",
+        "[ \"$1\" = version ] && exec echo go version fake\n\
+         for n in $(seq 20); do echo \"line $n\"; done\nexit 1",
+    );
     let output = world.svidproof(&RUN).exits(Exit::NotJudged).get_output().clone();
     snapshot!(world, said(&output), @r"
     ✓ container engine [time]
@@ -168,7 +177,11 @@ fn terraform_fails() {
 fn kind_fails() {
     let world = World::with_images();
     world.real_terraform();
-    world.fake("kind", "[ \"$1\" = create ] || exit 0\ncat > /dev/null\necho 'ERROR: failed to create cluster: it is a fake' >&2\nexit 1");
+    world.fake(
+        "kind",
+        "[ \"$1\" = create ] || exit 0\ncat > /dev/null\n\
+         echo 'ERROR: failed to create cluster: it is a fake' >&2\nexit 1",
+    );
     let output = world.svidproof(&["up", "--images", "upstream"]).exits(Exit::NotJudged).get_output().clone();
     assert!(said(&output).contains("ERROR: failed to create cluster: it is a fake"), "{}", said(&output));
     assert!(world.called("kind delete cluster --name svidproof-"), "{:#?}", world.calls());
@@ -178,7 +191,11 @@ fn kind_fails() {
 #[test]
 fn helm_fails() {
     let world = World::new();
-    world.fake("helm", "[ \"$1\" = upgrade ] || exit 0\necho 'Error: template: web/templates/web.yaml:3:5: it is a fake' >&2\nexit 1");
+    world.fake(
+        "helm",
+        "[ \"$1\" = upgrade ] || exit 0\n\
+         echo 'Error: template: web/templates/web.yaml:3:5: it is a fake' >&2\nexit 1",
+    );
     let kubeconfig = world.kubeconfig(stub_api());
     let output = world
         .svidproof(&["run", "--provider", "existing", "--kubeconfig", &kubeconfig])
@@ -210,7 +227,8 @@ fn the_disk_is_full(#[case] fill: &str, #[case] padding: usize, #[case] expected
     world.fake("terraform", TERRAFORM);
     // One page of room, in a mount namespace that goes with the test's child.
     let script = format!(
-        "mount -t tmpfs -o size=4k none \"$XDG_STATE_HOME\" || exit 99\n{fill}\n\"$@\"\nstatus=$?\nls \"$XDG_STATE_HOME/svidproof/runs\"\nexit $status"
+        "mount -t tmpfs -o size=4k none \"$XDG_STATE_HOME\" || exit 99\n{fill}\n\"$@\"\nstatus=$?\n\
+         ls \"$XDG_STATE_HOME/svidproof/runs\"\nexit $status"
     );
     let mut try_it = world.command("unshare");
     if !try_it.args(["-rm", "true"]).output().is_ok_and(|output| output.status.success()) {

@@ -16,7 +16,8 @@ fn diff(old: &Path, new: &Path) -> Assert {
 
 fn surface(outcome: &str) -> String {
     format!(
-        "---\nsource: tests/conformance.rs\n---\nscenario: symbank\nstage: one\ncells:\n  backend:\n    nobody:\n      GET /: {outcome}\n"
+        "---\nsource: tests/conformance.rs\n---\n\
+         scenario: symbank\nstage: one\ncells:\n  backend:\n    nobody:\n      GET /: {outcome}\n"
     )
 }
 
@@ -32,7 +33,10 @@ fn file(dir: &TempDir, name: &str, text: &str) -> PathBuf {
     "alert 46 certificate_unknown",
     "200 no body",
     Exit::CheckFailed,
-    "opened up: 1\n  symbank · one\n    nobody can now GET / at backend (was: alert 46 certificate_unknown)\n"
+    concat!(
+        "opened up: 1\n  symbank · one\n",
+        "    nobody can now GET / at backend (was: alert 46 certificate_unknown)\n"
+    )
 )]
 #[case(
     "200 no body",
@@ -60,7 +64,8 @@ fn the_status_says_whether_anything_opened_up(
 fn a_report_stands_for_its_surfaces() {
     let dir = TempDir::new().unwrap();
     let old = file(&dir, "old.snap", &surface("alert 46 certificate_unknown"));
-    let row = r#"{"scenario": "symbank", "stage": "one", "check": "c", "as": "nobody", "to": "backend", "request": "GET /", "got": "200 no body"}"#;
+    let row = r#"{"scenario": "symbank", "stage": "one", "check": "c",
+        "as": "nobody", "to": "backend", "request": "GET /", "got": "200 no body"}"#;
     let new = file(&dir, "report.json", &format!(r#"{{"run": "r1", "checks": [{row}]}}"#));
     diff(&old, &new).exits(Exit::CheckFailed);
     diff(&new, &old).exits(Exit::Passed);

@@ -1,4 +1,5 @@
-//! What a user gets wrong: the status of a wrong input, the place, and what would be right; nothing is started for it.
+//! What a user gets wrong: the exit status of a wrong input, the place, and what would be right; nothing is
+//! started for it.
 
 mod common;
 
@@ -69,7 +70,11 @@ fn a_scenario_that_is_not_there() {
     let world = World::new();
     let output =
         world.svidproof(&["up", "--scenario", "nowhere.yaml"]).exits(Exit::Input).get_output().clone();
-    snapshot!(world, said(&output), @"svidproof: cannot read the scenario nowhere.yaml: No such file or directory (os error 2)");
+    snapshot!(
+        world,
+        said(&output),
+        @"svidproof: cannot read the scenario nowhere.yaml: No such file or directory (os error 2)"
+    );
     world.assert_nothing_is_left();
 }
 
@@ -185,7 +190,8 @@ fn a_port_that_is_taken_is_told_before_anything_is_started() {
 fn a_command_that_needs_a_kept_cluster_says_how_to_get_one(#[case] args: &[&str]) {
     let world = World::new();
     let output = world.svidproof(args).exits(Exit::Input).get_output().clone();
-    let expected = "svidproof: no cluster is kept, or another svidproof is at work on it\nhint: `svidproof up` brings one up and keeps it\n";
+    let expected = "svidproof: no cluster is kept, or another svidproof is at work on it\n\
+        hint: `svidproof up` brings one up and keeps it\n";
     assert_eq!(said(&output), expected);
 }
 

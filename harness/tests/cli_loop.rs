@@ -40,7 +40,9 @@ fn new_writes_a_scenario_and_does_not_overwrite_it() {
     wrote [world]/project/tests/scenarios/shop.yaml
     hint: fill in what its comments name, then `svidproof up --scenario [world]/project/tests/scenarios/shop.yaml`
     ");
-    snapshot!(world, world.calls_of("helm"), @r"helm template shop [world]/project/helm/web --namespace store --include-crds --values -");
+    snapshot!(world, world.calls_of("helm"), @r"
+    helm template shop [world]/project/helm/web --namespace store --include-crds --values -
+    ");
     let path = world.project().join("tests/scenarios/shop.yaml");
     let text = fs::read_to_string(&path).unwrap();
     assert!(
@@ -96,9 +98,9 @@ fn new_in_a_project_without_spire_leaves_nothing() {
 #[rstest]
 #[case::no_chart(&["new", "shop", "--chart", "helm/nothing"], "helm/nothing is not a chart")]
 #[case::a_name_for_no_file(&["new", "../shop", "--chart", "helm/web"], "`../shop` cannot name a scenario")]
-#[case::no_namespace(&["new", "shop", "--chart", "helm/web", "--namespace", "A"], "`A` cannot name a namespace")]
-#[case::no_values(&["new", "shop", "--chart", "helm/web", "--values", "none.yaml"], "cannot read the values none.yaml")]
-#[case::values_that_are_none(&["new", "shop", "--chart", "helm/web", "--values", "Cargo.toml"], "Cargo.toml holds no values")]
+#[case::no_namespace(&["new", "a", "--chart", "helm/web", "--namespace", "A"], "`A` cannot name")]
+#[case::no_values(&["new", "a", "--chart", "helm/web", "--values", "none.yaml"], "cannot read the values")]
+#[case::values_that_are_none(&["new", "a", "--chart", "helm/web", "--values", "Cargo.toml"], "holds no values")]
 #[case::accepting_a_part(&["test", "--accept", "--check", "a"], "cannot be used with")]
 #[case::watching_nothing(&["watch"], "no cluster is kept")]
 fn input_that_is_wrong(#[case] args: &[&str], #[case] expected: &str) {
