@@ -19,7 +19,7 @@ use svidproof::images::Source;
 use svidproof::lease::Lease;
 use svidproof::proof::judge::Judged;
 use svidproof::proof::verdict::Verdict;
-use svidproof::provider::{Provider, Wish};
+use svidproof::provider::{Provider, ClusterOptions};
 use svidproof::scenario::{self, Broken, Scenario, Stage};
 use svidproof::session::teardown;
 use svidproof::session::{self, Session, Setup};
@@ -218,7 +218,7 @@ async fn work(
     results: &mut Results,
     progress: &Progress,
 ) -> Result<(), String> {
-    let wish = Wish::default();
+    let wish = ClusterOptions::default();
     let setup = Setup { scenarios, provider: Provider::Kind, wish: &wish, source: Source::Auto, progress };
     let session = session::up(lease, setup).await.map_err(|e| e.to_string())?;
     for live in &session.live {

@@ -1,4 +1,4 @@
-//! The surface that is kept in the project, to be compared with: accepted once, and held against from then on.
+//! The surface that is kept in the project: accepted once, and compared with from then on.
 
 use std::path::PathBuf;
 
@@ -28,7 +28,8 @@ pub(super) fn accept(judged: &[Judged], baselines: &[Baseline], progress: &Progr
     let errored = judged.iter().filter(|one| one.verdict == Verdict::Errored).count();
     if errored > 0 {
         return Err(Ended::not_judged(format!(
-            "nothing is accepted: {errored} cell(s) errored, so nobody knows what is open there\nhint: the table says why; mend that, and accept again"
+            "nothing is accepted: {errored} cell(s) errored, so nobody knows what is open there\n\
+             hint: the table says why; mend that, and accept again"
         )));
     }
     let surfaces = surface::surfaces(judged);
@@ -56,7 +57,10 @@ pub(super) fn compare(
         let new: Vec<_> = surfaces.iter().filter(|surface| surface.scenario == *scenario).cloned().collect();
         if old.is_empty() {
             if !new.is_empty() {
-                progress.note(&format!("no surface of {scenario} is kept to compare with: `svidproof test --accept` keeps this one"));
+                progress.note(&format!(
+                    "no surface of {scenario} is kept to compare with: \
+                     `svidproof test --accept` keeps this one"
+                ));
             }
             continue;
         }

@@ -33,7 +33,7 @@ pub(super) async fn new(args: NewArgs, progress: &Progress) -> Result<Exit, Ende
     let root = project()?;
     let NewArgs { name, namespace, .. } = &args;
     for (what, text) in [("scenario", name), ("namespace", namespace)] {
-        if !is_label(text) {
+        if !scenario::is_label(text) {
             return Err(Ended::input(format!(
                 "`{text}` cannot name a {what}: lower-case letters, digits and `-` can"
             )));
@@ -115,10 +115,4 @@ fn taken(path: &Path) -> Ended {
         "{} is there already, and is not overwritten\nhint: take another name, or move it away",
         path.display()
     ))
-}
-
-fn is_label(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let ends = text.bytes().next().is_some_and(plain) && text.bytes().last().is_some_and(plain);
-    ends && text.len() <= 40 && text.bytes().all(|byte| plain(byte) || byte == b'-')
 }

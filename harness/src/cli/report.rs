@@ -1,6 +1,5 @@
 //! What a run of checks leaves behind and prints: report.json, junit.xml, report.html and the table.
 
-use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Instant;
 
@@ -8,29 +7,49 @@ use super::exit::{Context, Ended, Exit, print};
 use crate::report::{Report, console, html, junit};
 use crate::session::Record;
 use crate::suite::Tested;
-use crate::sys::progress::Progress;
+use crate::sys::progress::{Progress, is_coloured};
+
+/// When a run of checks began.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun {
+    at: jiff::Timestamp,
+    instant: Instant,
+}
+
+impl Begun {
+    pub(super) fn now() -> Self {
+        Self { at: jiff::Timestamp::now(), instant: Instant::now() }
+    }
+}
+
+/// What the report says of a run of checks.
+pub(super) fn of(tested: &Tested, run: &str, begun: Begun, progress: &Progress) -> Report {
+    let Record { cluster, images, versions, .. } = &tested.record;
+    let provider = cluster.provider.to_string();
+    Report::new(run, &provider, images, versions, begun.at, progress.phases(), &tested.judged)
+}
+
+/// For standard output.
+pub(super) fn table(report: &Report, begun: Begun) -> String {
+    console::table(report, is_coloured(&std::io::stdout()), begun.instant.elapsed())
+}
 
 /// Writes the reports, prints the table, and returns the exit status.
 pub(super) fn report(
     tested: &Tested,
     run: &str,
-    started: jiff::Timestamp,
-    begun: Instant,
+    begun: Begun,
     out: &Path,
     progress: &Progress,
 ) -> Result<Exit, Ended> {
-    let provider = tested.record.cluster.provider.to_string();
-    let Record { images, versions, .. } = &tested.record;
-    let report = Report::new(run, &provider, images, versions, started, progress.phases(), &tested.judged);
+    let report = of(tested, run, begun, progress);
     let files = [
         ("report.json", report.to_json()),
         ("junit.xml", junit::text(&report)),
         ("report.html", html::page(&report)),
     ];
     let written = files.into_iter().try_for_each(|(name, text)| write(out, name, &text));
-    let terminal = std::io::stdout().is_terminal();
-    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    print(&console::table(&report, colour, begun.elapsed()))?;
+    print(&table(&report, begun))?;
     written?;
     Ok(report.totals.exit())
 }

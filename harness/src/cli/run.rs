@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::cluster::Where;
+use super::cluster::ClusterArgs;
 use super::down::{and_down, clear};
 use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted};
-use super::report::report;
+use super::report::{Begun, report};
 use super::scenarios::{Scenarios, load};
 use crate::lease::Lease;
 use crate::scenario::Scenario;
@@ -20,7 +20,7 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     scenarios: Scenarios,
     #[command(flatten)]
-    place: Where,
+    cluster: ClusterArgs,
     /// Leave the cluster standing, for `svidproof test`
     #[arg(long)]
     keep: bool,
@@ -31,8 +31,7 @@ pub(super) struct RunArgs {
 
 pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<Exit, Ended> {
     let scenarios = load(&args.scenarios)?;
-    let begun = std::time::Instant::now();
-    let started = jiff::Timestamp::now();
+    let begun = Begun::now();
     clear(progress).await?;
     let lease = Lease::new()?;
     let tested = or_interrupted(INTERRUPTED, Box::pin(work(&lease, scenarios, &args, progress))).await;
@@ -48,7 +47,7 @@ pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<Exit, Ende
         and_down(tested, &lease, progress).await
     };
     let tested = tested?;
-    report(&tested, &lease.id, started, begun, &args.out, progress)
+    report(&tested, &lease.id, begun, &args.out, progress)
 }
 
 async fn work(
@@ -57,9 +56,14 @@ async fn work(
     args: &RunArgs,
     progress: &Progress,
 ) -> Result<Tested, Ended> {
-    let wish = args.place.wish();
-    let setup =
-        Setup { scenarios, provider: args.place.provider, wish: &wish, source: args.place.images, progress };
+    let options = args.cluster.options();
+    let setup = Setup {
+        scenarios,
+        provider: args.cluster.provider,
+        wish: &options,
+        source: args.cluster.images,
+        progress,
+    };
     let session = session::up(lease, setup).await?;
     Ok(test_all(&session, None, &|_| true).await?)
 }

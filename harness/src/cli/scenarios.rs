@@ -80,7 +80,8 @@ pub(super) fn kept() -> Result<Lease, Ended> {
         }
     }
     Err(Ended::input(
-        "no cluster is kept, or another svidproof is at work on it\nhint: `svidproof up` brings one up and keeps it",
+        "no cluster is kept, or another svidproof is at work on it\n\
+         hint: `svidproof up` brings one up and keeps it",
     ))
 }
 

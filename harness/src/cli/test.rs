@@ -1,13 +1,12 @@
 //! `svidproof test`: the checks, on a cluster that is kept.
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use clap::Args;
 
 use super::baseline::{Baseline, accept, compare};
 use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted};
-use super::report::report;
+use super::report::{Begun, report};
 use super::scenarios::{Scenarios, kept, scenarios, stage_is_there};
 use crate::session;
 use crate::suite::{matches, test_all};
@@ -33,7 +32,7 @@ pub(super) struct TestArgs {
 
 pub(super) async fn test(args: TestArgs, progress: &Progress) -> Result<Exit, Ended> {
     let lease = kept()?;
-    let (begun, started) = (Instant::now(), jiff::Timestamp::now());
+    let begun = Begun::now();
     let scenarios = scenarios(&lease, &args.scenarios)?;
     stage_is_there(args.stage.as_deref(), &scenarios)?;
     let baselines: Vec<_> = scenarios.iter().map(Baseline::of).collect();
@@ -46,7 +45,7 @@ pub(super) async fn test(args: TestArgs, progress: &Progress) -> Result<Exit, En
     if tested.judged.is_empty() {
         return Err(Ended::input("no check has such a name\nhint: --check takes `*` for any text"));
     }
-    let exit = report(&tested, &lease.id, started, begun, &args.out, progress)?;
+    let exit = report(&tested, &lease.id, begun, &args.out, progress)?;
     if args.accept {
         accept(&tested.judged, &baselines, progress)?;
         return Ok(exit);

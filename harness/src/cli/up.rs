@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::cluster::Where;
+use super::cluster::ClusterArgs;
 use super::down::{and_down, clear};
 use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted, print};
 use super::scenarios::{Scenarios, load};
@@ -15,16 +15,21 @@ pub(super) struct UpArgs {
     #[command(flatten)]
     scenarios: Scenarios,
     #[command(flatten)]
-    place: Where,
+    cluster: ClusterArgs,
 }
 
 pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<Exit, Ended> {
     let scenarios = load(&args.scenarios)?;
     clear(progress).await?;
     let lease = Lease::new()?;
-    let wish = args.place.wish();
-    let setup =
-        Setup { scenarios, provider: args.place.provider, wish: &wish, source: args.place.images, progress };
+    let options = args.cluster.options();
+    let setup = Setup {
+        scenarios,
+        provider: args.cluster.provider,
+        wish: &options,
+        source: args.cluster.images,
+        progress,
+    };
     let session =
         or_interrupted(INTERRUPTED, Box::pin(async { Ok(session::up(&lease, setup).await?) })).await;
     match session {

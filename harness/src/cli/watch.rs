@@ -1,32 +1,34 @@
 //! `svidproof watch`: the loop of a chart's developer. A save, and what it opened and closed.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use clap::Args;
 
 use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted, print};
+use super::report::{self, Begun};
 use super::scenarios::{Scenarios, kept, scenarios, stage_is_there};
 use crate::lease::Lease;
 use crate::proof::verdict::Verdict;
-use crate::report::{Report, console};
 use crate::scenario::{self, Scenario};
-use crate::session::{self, Record};
+use crate::session;
 use crate::suite::test_all;
 use crate::suite::watch::{Followed, Watcher, needs_up};
 use crate::surface::{self, Surface};
 use crate::sys::progress::Progress;
 
 #[derive(Debug, Args)]
-// Not with 0, as no command does: from outside it cannot be told whether a round was cut short.
-#[command(after_help = format!("It works until it is interrupted, and then ends with {}.", Exit::Interrupted.code()))]
+#[command(after_help = end())]
 pub(super) struct WatchArgs {
     #[command(flatten)]
     scenarios: Scenarios,
     /// Only this stage [default: all of a scenario that is touched, in order]
     #[arg(long)]
     stage: Option<String>,
+}
+
+/// Not with 0, as for every command: from outside it cannot be told whether a round was cut short.
+fn end() -> String {
+    format!("It works until it is interrupted, and then ends with {}.", Exit::Interrupted.code())
 }
 
 /// A scenario, from round to round.
@@ -91,33 +93,23 @@ async fn round(
     only: Option<&str>,
     progress: &Progress,
 ) -> Result<(), Ended> {
-    let (begun, started) = (Instant::now(), jiff::Timestamp::now());
+    let begun = Begun::now();
     let scenario = scenario::load(&watched.file)?;
     watched.followed = Followed::scenario(&scenario)?;
     files.follow(&watched.followed)?;
     if let Some(what) = needs_up(&watched.before, &scenario) {
         return Err(Ended::input(format!(
-            "{}: {what} changed, and that is fixed once a cluster is up\nhint: `svidproof down`, then `svidproof up`",
+            "{}: {what} changed, and that is fixed once a cluster is up\n\
+             hint: `svidproof down`, then `svidproof up`",
             watched.file.display()
         )));
     }
     stage_is_there(only, std::slice::from_ref(&scenario))?;
     let session = session::reopen(lease, vec![scenario], progress).await?;
     let tested = test_all(&session, only, &|_| true).await?;
-    let Record { cluster, images, versions, .. } = &tested.record;
-    let mut report = Report::new(
-        &lease.id,
-        &cluster.provider.to_string(),
-        images,
-        versions,
-        started,
-        progress.phases(),
-        &tested.judged,
-    );
+    let mut report = report::of(&tested, &lease.id, begun, progress);
     // The totals say how many passed.
     report.checks.retain(|row| row.verdict != Verdict::Passed);
-    let colour =
-        std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let surfaces = surface::surfaces(&tested.judged);
     let changes = if watched.surfaces.is_empty() {
         String::new()
@@ -125,5 +117,5 @@ async fn round(
         surface::in_words(&surface::diff(&watched.surfaces, &surfaces))
     };
     watched.surfaces = surfaces;
-    print(&format!("{changes}{}", console::table(&report, colour, begun.elapsed())))
+    print(&format!("{changes}{}", report::table(&report, begun)))
 }
