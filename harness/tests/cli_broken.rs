@@ -1,11 +1,12 @@
-//! What breaks on the way up: status 3, the command and its last lines, and everything made so far torn down.
+//! What breaks on the way up: the exit status of what was not judged, the command and its last lines, and
+//! everything made so far torn down.
 
 mod common;
 
 use std::fs;
 
 use assert_cmd::cargo::cargo_bin;
-use common::{DOCKER, TERRAFORM, World, said, snapshot, stub_api};
+use common::{DOCKER, Exit, Exits, TERRAFORM, World, said, snapshot, stub_api};
 use rstest::rstest;
 
 const RUN: [&str; 3] = ["run", "--images", "upstream"];
@@ -16,7 +17,7 @@ fn no_docker_answers_where_docker_host_says() {
     world.fake("docker", "echo 'Cannot connect to the Docker daemon at tcp://127.0.0.1:1.' >&2; exit 1");
     let mut command = world.command(cargo_bin!("svidproof"));
     command.args(RUN).env("DOCKER_HOST", "tcp://127.0.0.1:1");
-    let output = assert_cmd::Command::from_std(command).assert().code(3).get_output().clone();
+    let output = assert_cmd::Command::from_std(command).assert().exits(Exit::NotJudged).get_output().clone();
     snapshot!(world, said(&output), @r#"
     ✗ container engine [time]
     ✓ teardown [time]
@@ -30,8 +31,10 @@ fn no_docker_answers_where_docker_host_says() {
 #[test]
 fn docker_dies_once_it_has_answered() {
     let world = World::new();
-    world.fake("docker", "[ \"$1\" = info ] && exec echo '{\"ServerVersion\": \"1.2.3\", \"DockerRootDir\": \"/fake\", \"ContainersRunning\": 0}'\necho 'error during connect: EOF' >&2\nexit 1");
-    let output = world.svidproof(&RUN).code(3).get_output().clone();
+    let info = r#"{"ServerVersion": "1.2.3", "DockerRootDir": "/fake", "ContainersRunning": 0}"#;
+    let dies = "echo 'error during connect: EOF' >&2\nexit 1";
+    world.fake("docker", &format!("[ \"$1\" = info ] && exec echo '{info}'\n{dies}"));
+    let output = world.svidproof(&RUN).exits(Exit::NotJudged).get_output().clone();
     snapshot!(world, said(&output), @r"
     ✗ container engine [time]
     ✓ teardown [time]
@@ -53,7 +56,7 @@ fn docker_dies_while_the_cluster_is_made() {
     );
     world.fake("docker", &format!("{die}\n{DOCKER}"));
     world.fake("kind", &format!("[ \"$1\" = create ] && touch '{}'\ndocker \"$@\"", dead.display()));
-    let output = world.svidproof(&RUN).code(3).get_output().clone();
+    let output = world.svidproof(&RUN).exits(Exit::NotJudged).get_output().clone();
     let said = said(&output);
     let told: Vec<_> = said
         .lines()
@@ -82,7 +85,8 @@ fn docker_dies_while_the_node_image_is_loaded() {
     world.fake("debootstrap", "for root in \"$@\"; do :; done\nmkdir -p \"$root/etc\"");
     let die = "case $1 in image | load) echo 'error during connect: EOF' >&2; exit 1 ;; esac";
     world.fake("docker", &format!("{DOCKER}\n{die}"));
-    let output = world.svidproof(&["run", "--images", "packages"]).code(3).get_output().clone();
+    let output =
+        world.svidproof(&["run", "--images", "packages"]).exits(Exit::NotJudged).get_output().clone();
     snapshot!(world, said(&output), @r"
     ✓ container engine [time]
     ✗ images [time]
@@ -100,9 +104,11 @@ fn docker_dies_while_the_node_image_is_loaded() {
 fn a_network_that_another_run_uses_is_left_to_it() {
     let world = World::with_images();
     world.fake("terraform", "exit 1");
-    let busy = "case \"$1 $2\" in 'network rm') echo 'Error response from daemon: network svidproof has active endpoints' >&2; exit 1 ;; esac";
+    let busy = "case \"$1 $2\" in\n\
+        'network rm') echo 'Error response from daemon: network svidproof has active endpoints' >&2; exit 1 ;;\n\
+        esac";
     world.fake("docker", &format!("{DOCKER}\n{busy}"));
-    let output = world.svidproof(&RUN).code(3).get_output().clone();
+    let output = world.svidproof(&RUN).exits(Exit::NotJudged).get_output().clone();
     assert!(!said(&output).contains("is not all gone"), "{}", said(&output));
     assert!(world.called("docker network rm svidproof"), "{:#?}", world.calls());
     world.assert_nothing_is_left();
@@ -111,8 +117,12 @@ fn a_network_that_another_run_uses_is_left_to_it() {
 #[test]
 fn an_image_build_fails() {
     let world = World::with_images();
-    world.fake("go", "[ \"$1\" = version ] && exec echo go version fake\nfor n in $(seq 20); do echo \"line $n\"; done\nexit 1");
-    let output = world.svidproof(&RUN).code(3).get_output().clone();
+    world.fake(
+        "go",
+        "[ \"$1\" = version ] && exec echo go version fake\n\
+         for n in $(seq 20); do echo \"line $n\"; done\nexit 1",
+    );
+    let output = world.svidproof(&RUN).exits(Exit::NotJudged).get_output().clone();
     snapshot!(world, said(&output), @r"
     ✓ container engine [time]
     ✗ images [time]
@@ -145,7 +155,7 @@ fn terraform_fails() {
         "terraform",
         &format!("{TERRAFORM}\n[ \"$1\" = apply ] || exit 0\necho 'Error: it is a fake'\nexit 1"),
     );
-    let output = world.svidproof(&RUN).code(3).get_output().clone();
+    let output = world.svidproof(&RUN).exits(Exit::NotJudged).get_output().clone();
     snapshot!(world, said(&output), @r"
     ✓ container engine [time]
     ✓ images [time]
@@ -167,8 +177,12 @@ fn terraform_fails() {
 fn kind_fails() {
     let world = World::with_images();
     world.real_terraform();
-    world.fake("kind", "[ \"$1\" = create ] || exit 0\ncat > /dev/null\necho 'ERROR: failed to create cluster: it is a fake' >&2\nexit 1");
-    let output = world.svidproof(&["up", "--images", "upstream"]).code(3).get_output().clone();
+    world.fake(
+        "kind",
+        "[ \"$1\" = create ] || exit 0\ncat > /dev/null\n\
+         echo 'ERROR: failed to create cluster: it is a fake' >&2\nexit 1",
+    );
+    let output = world.svidproof(&["up", "--images", "upstream"]).exits(Exit::NotJudged).get_output().clone();
     assert!(said(&output).contains("ERROR: failed to create cluster: it is a fake"), "{}", said(&output));
     assert!(world.called("kind delete cluster --name svidproof-"), "{:#?}", world.calls());
     world.assert_nothing_is_left();
@@ -177,11 +191,15 @@ fn kind_fails() {
 #[test]
 fn helm_fails() {
     let world = World::new();
-    world.fake("helm", "[ \"$1\" = upgrade ] || exit 0\necho 'Error: template: web/templates/web.yaml:3:5: it is a fake' >&2\nexit 1");
+    world.fake(
+        "helm",
+        "[ \"$1\" = upgrade ] || exit 0\n\
+         echo 'Error: template: web/templates/web.yaml:3:5: it is a fake' >&2\nexit 1",
+    );
     let kubeconfig = world.kubeconfig(stub_api());
     let output = world
         .svidproof(&["run", "--provider", "existing", "--kubeconfig", &kubeconfig])
-        .code(3)
+        .exits(Exit::NotJudged)
         .get_output()
         .clone();
     snapshot!(world, said(&output), @r"
@@ -209,7 +227,8 @@ fn the_disk_is_full(#[case] fill: &str, #[case] padding: usize, #[case] expected
     world.fake("terraform", TERRAFORM);
     // One page of room, in a mount namespace that goes with the test's child.
     let script = format!(
-        "mount -t tmpfs -o size=4k none \"$XDG_STATE_HOME\" || exit 99\n{fill}\n\"$@\"\nstatus=$?\nls \"$XDG_STATE_HOME/svidproof/runs\"\nexit $status"
+        "mount -t tmpfs -o size=4k none \"$XDG_STATE_HOME\" || exit 99\n{fill}\n\"$@\"\nstatus=$?\n\
+         ls \"$XDG_STATE_HOME/svidproof/runs\"\nexit $status"
     );
     let mut try_it = world.command("unshare");
     if !try_it.args(["-rm", "true"]).output().is_ok_and(|output| output.status.success()) {
@@ -220,7 +239,7 @@ fn the_disk_is_full(#[case] fill: &str, #[case] padding: usize, #[case] expected
     command.args(["-rm", "sh", "-c", &script, "sh"]).arg(cargo_bin!("svidproof")).args(RUN);
     // PATH goes into the journal.
     command.env("PATH", format!("{}:/{}", world.path(), "x".repeat(padding)));
-    let output = assert_cmd::Command::from_std(command).assert().code(3).get_output().clone();
+    let output = assert_cmd::Command::from_std(command).assert().exits(Exit::NotJudged).get_output().clone();
     let said = said(&output);
     assert!(said.contains(expected) && said.contains("No space left on device"), "{said}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "", "runs that are left");

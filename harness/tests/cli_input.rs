@@ -1,10 +1,11 @@
-//! What a user gets wrong: status 2, the place, and what would be right; nothing is started for it.
+//! What a user gets wrong: the exit status of a wrong input, the place, and what would be right; nothing is
+//! started for it.
 
 mod common;
 
 use std::net::TcpListener;
 
-use common::{FILE, World, said, snapshot, stub_api};
+use common::{Exit, Exits, FILE, World, said, snapshot, stub_api};
 use rstest::rstest;
 
 #[rstest]
@@ -45,7 +46,7 @@ fn a_mistake_in_a_scenario_is_told_with_its_place(
 ) {
     let world = World::new();
     world.edit(right, wrong);
-    let output = world.svidproof(&["run", "--scenario", FILE]).code(2).get_output().clone();
+    let output = world.svidproof(&["run", "--scenario", FILE]).exits(Exit::Input).get_output().clone();
     let root = world.root.display().to_string();
     assert_eq!(said(&output).replace(&root, "[world]"), format!("svidproof: {FILE}:{expected}\n"));
     assert_eq!(world.calls(), Vec::<String>::new());
@@ -56,7 +57,7 @@ fn a_mistake_in_a_scenario_is_told_with_its_place(
 fn all_mistakes_are_told_at_once() {
     let world = World::new();
     world.edit("as: friend, to: web", "as: fiend, to: wed");
-    let output = world.svidproof(&["run", "--scenario", FILE]).code(2).get_output().clone();
+    let output = world.svidproof(&["run", "--scenario", FILE]).exits(Exit::Input).get_output().clone();
     snapshot!(world, said(&output), @r"
     svidproof: tests/scenarios/web.yaml:20:37: client `fiend` is not defined: did you mean `friend`?
     tests/scenarios/web.yaml:20:48: endpoint `wed` is not defined: did you mean `web`?
@@ -67,8 +68,13 @@ fn all_mistakes_are_told_at_once() {
 #[test]
 fn a_scenario_that_is_not_there() {
     let world = World::new();
-    let output = world.svidproof(&["up", "--scenario", "nowhere.yaml"]).code(2).get_output().clone();
-    snapshot!(world, said(&output), @"svidproof: cannot read the scenario nowhere.yaml: No such file or directory (os error 2)");
+    let output =
+        world.svidproof(&["up", "--scenario", "nowhere.yaml"]).exits(Exit::Input).get_output().clone();
+    snapshot!(
+        world,
+        said(&output),
+        @"svidproof: cannot read the scenario nowhere.yaml: No such file or directory (os error 2)"
+    );
     world.assert_nothing_is_left();
 }
 
@@ -76,7 +82,7 @@ fn a_scenario_that_is_not_there() {
 fn a_folder_that_is_no_project() {
     let world = World::new();
     std::fs::remove_dir_all(world.project().join("tests")).unwrap();
-    let output = world.svidproof(&["run"]).code(2).get_output().clone();
+    let output = world.svidproof(&["run"]).exits(Exit::Input).get_output().clone();
     snapshot!(world, said(&output), @r"
     svidproof: no folder from [world]/project upwards holds helm/ and tests/scenarios/
     hint: run svidproof inside the project, or name a scenario by --scenario FILE
@@ -86,7 +92,7 @@ fn a_folder_that_is_no_project() {
 #[test]
 fn a_provider_that_does_not_exist() {
     let world = World::new();
-    let output = world.svidproof(&["run", "--provider", "cloud"]).code(2).get_output().clone();
+    let output = world.svidproof(&["run", "--provider", "cloud"]).exits(Exit::Input).get_output().clone();
     snapshot!(world, said(&output), @r"
     error: invalid value 'cloud' for '--provider <PROVIDER>'
       [possible values: kind, gke, existing]
@@ -98,7 +104,7 @@ fn a_provider_that_does_not_exist() {
 #[test]
 fn an_existing_cluster_without_a_kubeconfig() {
     let world = World::new();
-    let output = world.svidproof(&["run", "--provider", "existing"]).code(2).get_output().clone();
+    let output = world.svidproof(&["run", "--provider", "existing"]).exits(Exit::Input).get_output().clone();
     snapshot!(world, said(&output), @r"
     ✗ cluster (existing) [time]
     ✓ teardown [time]
@@ -113,7 +119,7 @@ fn a_kubeconfig_that_is_not_there() {
     let world = World::new();
     let output = world
         .svidproof(&["run", "--provider", "existing", "--kubeconfig", "nowhere"])
-        .code(2)
+        .exits(Exit::Input)
         .get_output()
         .clone();
     snapshot!(world, said(&output), @r#"
@@ -130,7 +136,7 @@ fn a_context_that_is_not_in_the_kubeconfig() {
     let world = World::new();
     let kubeconfig = world.kubeconfig(stub_api());
     let args = ["run", "--provider", "existing", "--kubeconfig", &kubeconfig, "--context", "stab"];
-    let output = world.svidproof(&args).code(2).get_output().clone();
+    let output = world.svidproof(&args).exits(Exit::Input).get_output().clone();
     snapshot!(world, said(&output), @r"
     ✗ cluster (existing) [time]
     ✓ teardown [time]
@@ -147,7 +153,7 @@ fn a_context_that_is_not_reachable() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let kubeconfig = world.kubeconfig(port);
     let args = ["run", "--provider", "existing", "--kubeconfig", &kubeconfig, "--context", "stub"];
-    let output = world.svidproof(&args).code(2).get_output().clone();
+    let output = world.svidproof(&args).exits(Exit::Input).get_output().clone();
     snapshot!(world, said(&output), @r"
     ✗ cluster (existing) [time]
     ✓ teardown [time]
@@ -163,8 +169,11 @@ fn a_port_that_is_taken_is_told_before_anything_is_started() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     world.edit("{node-port: 30443}", &format!("{{node-port: 30443, host-port: {port}}}"));
-    let output =
-        world.svidproof(&["run", "--images", "upstream", "--scenario", FILE]).code(2).get_output().clone();
+    let output = world
+        .svidproof(&["run", "--images", "upstream", "--scenario", FILE])
+        .exits(Exit::Input)
+        .get_output()
+        .clone();
     snapshot!(world, said(&output), @r"
     ✓ teardown [time]
     svidproof: tests/scenarios/web.yaml:14: port [port] of 127.0.0.1, which the scenario publishes node port [port] on, is taken: Address already in use (os error 98)
@@ -180,8 +189,9 @@ fn a_port_that_is_taken_is_told_before_anything_is_started() {
 #[case(&["svid", "fetch", "--as", "friend"])]
 fn a_command_that_needs_a_kept_cluster_says_how_to_get_one(#[case] args: &[&str]) {
     let world = World::new();
-    let output = world.svidproof(args).code(2).get_output().clone();
-    let expected = "svidproof: no cluster is kept, or another svidproof is at work on it\nhint: `svidproof up` brings one up and keeps it\n";
+    let output = world.svidproof(args).exits(Exit::Input).get_output().clone();
+    let expected = "svidproof: no cluster is kept, or another svidproof is at work on it\n\
+        hint: `svidproof up` brings one up and keeps it\n";
     assert_eq!(said(&output), expected);
 }
 
@@ -189,7 +199,7 @@ fn a_command_that_needs_a_kept_cluster_says_how_to_get_one(#[case] args: &[&str]
 fn a_stage_that_there_is_not() {
     let world = World::new();
     world.kept_run();
-    let output = world.svidproof(&["test", "--stage", "nosuch"]).code(2).get_output().clone();
+    let output = world.svidproof(&["test", "--stage", "nosuch"]).exits(Exit::Input).get_output().clone();
     snapshot!(world, said(&output), @r"
     svidproof: there is no stage `nosuch`
     hint: there are open
@@ -201,7 +211,7 @@ fn a_stage_that_there_is_not() {
 fn an_identity_that_no_client_has() {
     let world = World::new();
     world.kept_run();
-    let output = world.svidproof(&["svid", "fetch", "--as", "fiend"]).code(2).get_output().clone();
+    let output = world.svidproof(&["svid", "fetch", "--as", "fiend"]).exits(Exit::Input).get_output().clone();
     snapshot!(world, said(&output), @r"
     svidproof: no client of the kept run is `fiend`
     hint: there are
@@ -213,7 +223,7 @@ fn an_identity_that_no_client_has() {
 fn down_takes_a_run_by_its_name_alone() {
     let world = World::new();
     world.kept_run();
-    let output = world.svidproof(&["down", "--run", "ffffffff"]).code(2).get_output().clone();
+    let output = world.svidproof(&["down", "--run", "ffffffff"]).exits(Exit::Input).get_output().clone();
     snapshot!(world, said(&output), @"svidproof: there is no run [run] to take down");
     assert_eq!(world.runs().len(), 1);
     world.svidproof(&["down", "--run", "0a1b2c3d"]).success();
@@ -262,7 +272,11 @@ fn help() {
       -h, --help     Print help
       -V, --version  Print version
 
-    Exit status: 0 all passed, 1 a check failed, 2 the input is wrong, 3 something could not be judged
-    or brought up, 130 interrupted.
+    Exit status:
+      0    What was asked for was done, and all checks that were made passed.
+      1    A check failed, something opened up, or a planted fault went unnoticed.
+      2    The input is wrong: an argument, a scenario, a chart, or the cluster that is named.
+      3    Something could not be judged or brought up, or is missing on this machine.
+      130  SIGINT or SIGTERM came.
     ");
 }

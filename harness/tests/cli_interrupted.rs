@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Block, TERRAFORM, World, said};
+use common::{Block, Exit, TERRAFORM, World, said};
 use rstest::rstest;
 use rustix::process::Signal;
 
@@ -15,16 +15,13 @@ fn an_interrupt_ends_what_runs_and_takes_down_what_there_is(
     #[case] signal: Signal,
     #[values("run", "up")] command: &str,
 ) {
-    let world = World::with_images();
-    let block = Block::new(&world, "apply");
-    world.fake("terraform", &format!("{TERRAFORM}\n[ \"$1\" = apply ] || exit 0\n{}", block.script()));
+    let (world, block) = World::stopped_at_apply();
     let running = world.start(&[command, "--images", "upstream"], &[&block]);
     let apply = block.reached();
     running.signal(signal);
     apply.gone();
-    let output = running.end();
-    assert_eq!(output.status.code(), Some(130), "{}", said(&output));
-    assert!(said(&output).ends_with("svidproof: interrupted\n"), "{}", said(&output));
+    let said = running.ends(Some(Exit::Interrupted));
+    assert!(said.ends_with("svidproof: interrupted\n"), "{said}");
     assert!(world.called("terraform destroy "), "{:#?}", world.calls());
     world.assert_nothing_is_left();
 }
@@ -33,16 +30,12 @@ fn an_interrupt_ends_what_runs_and_takes_down_what_there_is(
 /// destroyed.
 #[test]
 fn a_cluster_that_was_half_made_is_deleted() {
-    let world = World::with_images();
-    world.real_terraform();
-    let block = Block::new(&world, "apply");
-    world.fake("kind", &format!("[ \"$1\" = create ] || exit 0\n{}", block.script()));
+    let (world, block) = World::stopped_at_create();
     let running = world.start(&RUN, &[&block]);
     let create = block.reached();
     running.signal(Signal::INT);
     create.gone();
-    let output = running.end();
-    assert_eq!(output.status.code(), Some(130), "{}", said(&output));
+    running.ends(Some(Exit::Interrupted));
     assert!(world.called("kind delete cluster --name svidproof-"), "{:#?}", world.calls());
     world.assert_nothing_is_left();
 }
@@ -50,22 +43,18 @@ fn a_cluster_that_was_half_made_is_deleted() {
 /// Terraform outlives svidproof and goes on; `gc` waits for its lock, then destroys what it has made.
 #[test]
 fn gc_takes_down_what_a_killed_run_left() {
-    let world = World::with_images();
-    world.real_terraform();
-    let block = Block::new(&world, "apply");
-    world.fake("kind", &format!("[ \"$1\" = create ] || exit 0\n{}", block.script()));
+    let (world, block) = World::stopped_at_create();
     let running = world.start(&RUN, &[&block]);
     let create = block.reached();
     running.signal(Signal::KILL);
-    assert_eq!(running.end().status.code(), None);
+    running.ends(None);
     assert_eq!(world.runs().len(), 1);
 
     let gc = world.start(&["gc"], &[]);
     create.release();
     create.gone();
-    let output = gc.end();
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    assert!(said(&output).ends_with("1 left-over run(s) taken down\n"), "{}", said(&output));
+    let said = gc.ends(Some(Exit::Passed));
+    assert!(said.ends_with("1 left-over run(s) taken down\n"), "{said}");
     assert!(world.called("kind delete cluster --name svidproof-"), "{:#?}", world.calls());
     world.assert_nothing_is_left();
 }
@@ -80,9 +69,7 @@ fn gc_leaves_a_kept_run_alone() {
 
 #[test]
 fn gc_and_down_leave_a_run_under_way_alone() {
-    let world = World::with_images();
-    let block = Block::new(&world, "apply");
-    world.fake("terraform", &format!("{TERRAFORM}\n[ \"$1\" = apply ] || exit 0\n{}", block.script()));
+    let (world, block) = World::stopped_at_apply();
     let running = world.start(&RUN, &[&block]);
     let apply = block.reached();
     world.svidproof(&["gc"]).success();
@@ -91,7 +78,7 @@ fn gc_and_down_leave_a_run_under_way_alone() {
     assert!(!world.called("terraform destroy "), "{:#?}", world.calls());
     running.signal(Signal::INT);
     apply.gone();
-    assert_eq!(running.end().status.code(), Some(130));
+    running.ends(Some(Exit::Interrupted));
     world.assert_nothing_is_left();
 }
 
@@ -114,18 +101,16 @@ fn a_second_interrupt_leaves_the_rest_to_gc() {
     let destroys = destroy.reached();
     running.signal(Signal::INT);
     destroys.gone();
-    let output = running.end();
-    assert_eq!(output.status.code(), Some(130), "{}", said(&output));
-    assert!(said(&output).ends_with(&format!("svidproof: interrupted\n{interrupted}")), "{}", said(&output));
+    let said = running.ends(Some(Exit::Interrupted));
+    assert!(said.ends_with(&format!("svidproof: interrupted\n{interrupted}")), "{said}");
 
     destroy.again();
     let gc = world.start(&["gc"], &[&destroy]);
     let destroys = destroy.reached();
     gc.signal(Signal::INT);
     destroys.gone();
-    let output = gc.end();
-    assert_eq!(output.status.code(), Some(130), "{}", said(&output));
-    assert!(said(&output).ends_with(&format!("svidproof: {interrupted}")), "{}", said(&output));
+    let said = gc.ends(Some(Exit::Interrupted));
+    assert!(said.ends_with(&format!("svidproof: {interrupted}")), "{said}");
     assert_eq!(world.runs().len(), 1);
 
     world.fake("terraform", TERRAFORM);

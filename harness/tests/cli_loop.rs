@@ -7,9 +7,8 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
 
-use common::{FILE, World, snapshot};
+use common::{Exit, Exits, FILE, World, snapshot};
 use rstest::rstest;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -41,7 +40,9 @@ fn new_writes_a_scenario_and_does_not_overwrite_it() {
     wrote [world]/project/tests/scenarios/shop.yaml
     hint: fill in what its comments name, then `svidproof up --scenario [world]/project/tests/scenarios/shop.yaml`
     ");
-    snapshot!(world, world.calls_of("helm"), @r"helm template shop [world]/project/helm/web --namespace store --include-crds --values -");
+    snapshot!(world, world.calls_of("helm"), @r"
+    helm template shop [world]/project/helm/web --namespace store --include-crds --values -
+    ");
     let path = world.project().join("tests/scenarios/shop.yaml");
     let text = fs::read_to_string(&path).unwrap();
     assert!(
@@ -52,7 +53,7 @@ fn new_writes_a_scenario_and_does_not_overwrite_it() {
     );
 
     fs::write(&path, "mine").unwrap();
-    let assert = world.svidproof(&args).code(2);
+    let assert = world.svidproof(&args).exits(Exit::Input);
     snapshot!(world, stderr(&assert), @r"
     svidproof: [world]/project/tests/scenarios/shop.yaml is there already, and is not overwritten
     hint: take another name, or move it away
@@ -64,7 +65,7 @@ fn new_writes_a_scenario_and_does_not_overwrite_it() {
 fn new_for_a_chart_without_envoy() {
     let world = world();
     world.fake("helm", "cat > /dev/null\nprintf 'kind: Service\\nmetadata: {name: web}\\n'");
-    let assert = world.svidproof(&["new", "shop", "--chart", "helm/web"]).code(2);
+    let assert = world.svidproof(&["new", "shop", "--chart", "helm/web"]).exits(Exit::Input);
     snapshot!(world, stderr(&assert), @r"
     svidproof: helm/web: the chart has no Envoy listener with mTLS: it makes no ConfigMap
     looked for: a ConfigMap with a YAML text that has `static_resources.listeners`, and in one of them a filter chain whose
@@ -78,7 +79,7 @@ fn new_for_a_chart_without_envoy() {
 fn new_for_a_chart_that_helm_does_not_render() {
     let world = world();
     world.fake("helm", "cat > /dev/null\necho 'Error: values do not meet the schema' >&2\nexit 1");
-    let assert = world.svidproof(&["new", "shop", "--chart", "helm/web"]).code(2);
+    let assert = world.svidproof(&["new", "shop", "--chart", "helm/web"]).exits(Exit::Input);
     snapshot!(world, stderr(&assert), @r"
     svidproof: release shop (chart [world]/project/helm/web, namespace default) could not be rendered: `[world]/fakes/helm template shop [world]/project/helm/web --namespace default --include-crds --values -` ended with exit status 1 after [time]; its last lines:
       Error: values do not meet the schema
@@ -89,7 +90,7 @@ fn new_for_a_chart_that_helm_does_not_render() {
 fn new_in_a_project_without_spire_leaves_nothing() {
     let world = World::new();
     world.fake("helm", &format!("cat > /dev/null\ncat '{RENDERED}'"));
-    let assert = world.svidproof(&["new", "shop", "--chart", "helm/web"]).code(2);
+    let assert = world.svidproof(&["new", "shop", "--chart", "helm/web"]).exits(Exit::Input);
     assert!(stderr(&assert).contains("chart `helm/spire` is not there"), "{}", stderr(&assert));
     assert!(!world.project().join("tests/scenarios/shop.yaml").exists());
 }
@@ -97,15 +98,15 @@ fn new_in_a_project_without_spire_leaves_nothing() {
 #[rstest]
 #[case::no_chart(&["new", "shop", "--chart", "helm/nothing"], "helm/nothing is not a chart")]
 #[case::a_name_for_no_file(&["new", "../shop", "--chart", "helm/web"], "`../shop` cannot name a scenario")]
-#[case::no_namespace(&["new", "shop", "--chart", "helm/web", "--namespace", "A"], "`A` cannot name a namespace")]
-#[case::no_values(&["new", "shop", "--chart", "helm/web", "--values", "none.yaml"], "cannot read the values none.yaml")]
-#[case::values_that_are_none(&["new", "shop", "--chart", "helm/web", "--values", "Cargo.toml"], "Cargo.toml holds no values")]
+#[case::no_namespace(&["new", "a", "--chart", "helm/web", "--namespace", "A"], "`A` cannot name")]
+#[case::no_values(&["new", "a", "--chart", "helm/web", "--values", "none.yaml"], "cannot read the values")]
+#[case::values_that_are_none(&["new", "a", "--chart", "helm/web", "--values", "Cargo.toml"], "holds no values")]
 #[case::accepting_a_part(&["test", "--accept", "--check", "a"], "cannot be used with")]
 #[case::watching_nothing(&["watch"], "no cluster is kept")]
 fn input_that_is_wrong(#[case] args: &[&str], #[case] expected: &str) {
     let world = world();
     fs::write(world.project().join("Cargo.toml"), "[1, 2]").unwrap();
-    let assert = world.svidproof(args).code(2);
+    let assert = world.svidproof(args).exits(Exit::Input);
     assert!(stderr(&assert).contains(expected), "{}", stderr(&assert));
 }
 
@@ -113,7 +114,7 @@ fn input_that_is_wrong(#[case] args: &[&str], #[case] expected: &str) {
 fn watch_needs_a_stage_that_there_is() {
     let world = world();
     world.kept_run();
-    let assert = world.svidproof(&["watch", "--stage", "shut"]).code(2);
+    let assert = world.svidproof(&["watch", "--stage", "shut"]).exits(Exit::Input);
     snapshot!(world, stderr(&assert), @r"
     svidproof: there is no stage `shut`
     hint: there are open
@@ -127,14 +128,7 @@ fn watch_goes_on_until_it_is_interrupted() {
     world.kept_run();
     let port = common::stub_api();
     world.kubeconfig(port);
-    let mut command = world.command(assert_cmd::cargo::cargo_bin!("svidproof"));
-    let mut child = command
-        .arg("watch")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = world.spawn(&["watch"]);
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     let mut told =
         |what: &str| lines.by_ref().take_while(|line| !line.contains(what)).collect::<Vec<_>>().join("\n");
@@ -150,5 +144,5 @@ fn watch_goes_on_until_it_is_interrupted() {
     assert!(broken.contains("tests/scenarios/web.yaml:1:"), "{broken}");
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(told("\0"), "svidproof: interrupted");
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(child.wait().unwrap().code(), Some(i32::from(Exit::Interrupted.code())));
 }

@@ -9,7 +9,7 @@ use svidproof::images::Source;
 use svidproof::lease::Lease;
 use svidproof::proof::judge::Judged;
 use svidproof::proof::verdict::Verdict;
-use svidproof::provider::{Provider, Wish};
+use svidproof::provider::{ClusterOptions, Provider};
 use svidproof::scenario::{Scenario, Stage};
 use svidproof::session::{self, Live, Session, Setup, teardown};
 use svidproof::stage;
@@ -64,7 +64,7 @@ async fn work(
     results: &mut Results,
     progress: &Progress,
 ) -> Result<(), String> {
-    let wish = Wish::default();
+    let wish = ClusterOptions::default();
     let scenarios: Vec<Scenario> = subjects.iter().map(|subject| subject.scenario.clone()).collect();
     let setup = Setup { scenarios, provider: Provider::Kind, wish: &wish, source: Source::Auto, progress };
     let session = session::up(lease, setup).await.map_err(|e| e.to_string())?;

@@ -112,7 +112,8 @@ fn a_port_that_refuses(shared: &Shared) -> Result<(), Failed> {
     shared.run(async |rig| {
         let scenario = scenario("listener.yaml");
         let dialled = rig.dial(&scenario, "refused", &closed()).await;
-        let refused = |outcome: &Outcome| matches!(outcome, Outcome::Failed { kind: DialFailure::Refused, .. });
+        let refused =
+            |outcome: &Outcome| matches!(outcome, Outcome::Failed { kind: DialFailure::Refused, .. });
         assert!(
             dialled.observations.values().all(|seen| refused(&seen.outcome)),
             "{:?}",

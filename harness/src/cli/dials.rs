@@ -3,7 +3,8 @@
 
 use clap::Args;
 
-use super::{Failure, kept, kept_scenarios, print};
+use super::exit::{Ended, Exit, print};
+use super::scenarios::{kept, kept_scenarios};
 use crate::session;
 use crate::stage;
 use crate::sys::progress::Progress;
@@ -15,7 +16,7 @@ pub(super) struct DialsArgs {
     count: u32,
 }
 
-pub(super) async fn dials(args: DialsArgs, progress: &Progress) -> Result<u8, Failure> {
+pub(super) async fn dials(args: DialsArgs, progress: &Progress) -> Result<Exit, Ended> {
     let lease = kept()?;
     let scenarios = kept_scenarios(&lease)?;
     let session = session::reopen(&lease, scenarios, progress).await?;
@@ -30,5 +31,5 @@ pub(super) async fn dials(args: DialsArgs, progress: &Progress) -> Result<u8, Fa
         );
     }
     print(&format!("{}\n", serde_json::Value::Object(rates)))?;
-    Ok(0)
+    Ok(Exit::Passed)
 }

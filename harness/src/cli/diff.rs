@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Failure, print};
+use super::exit::{Ended, Exit, print};
 use crate::surface;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit status: 0 nothing opened up, 1 something did, 2 OLD or NEW is no surface.")]
+#[command(after_help = statuses())]
 pub(super) struct DiffArgs {
     /// A surface, a folder of surfaces, or a report.json
     old: PathBuf,
@@ -16,10 +16,19 @@ pub(super) struct DiffArgs {
     new: PathBuf,
 }
 
-pub(super) fn diff(args: &DiffArgs) -> Result<u8, Failure> {
-    let old = surface::read(&args.old).map_err(Failure::input)?;
-    let new = surface::read(&args.new).map_err(Failure::input)?;
+pub(super) fn diff(args: &DiffArgs) -> Result<Exit, Ended> {
+    let old = surface::read(&args.old).map_err(Ended::input)?;
+    let new = surface::read(&args.new).map_err(Ended::input)?;
     let changes = surface::diff(&old, &new);
     print(&surface::in_words(&changes))?;
-    Ok(u8::from(surface::opened(&changes)))
+    Ok(if surface::opened(&changes) { Exit::CheckFailed } else { Exit::Passed })
+}
+
+fn statuses() -> String {
+    let all = [
+        (Exit::Passed, "nothing opened up"),
+        (Exit::CheckFailed, "something did"),
+        (Exit::Input, "OLD or NEW is no surface"),
+    ];
+    format!("Exit status: {}.", all.map(|(exit, when)| format!("{} {when}", exit.code())).join(", "))
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Failure, print};
+use super::exit::{Ended, Exit, print, told};
 use crate::engine;
 use crate::sys::tool;
 
@@ -28,7 +28,7 @@ const NEEDS: &[Need] = &[
     Need { any_of: &["debootstrap"], what_for: "images: the node's root file system" },
 ];
 
-pub(super) async fn doctor(_args: DoctorArgs) -> Result<u8, Failure> {
+pub(super) async fn doctor(_args: DoctorArgs) -> Result<Exit, Ended> {
     let mut lacking = 0;
     let mut text = String::new();
     for need in NEEDS {
@@ -44,7 +44,7 @@ pub(super) async fn doctor(_args: DoctorArgs) -> Result<u8, Failure> {
     }
     let engine = match engine::status().await {
         Ok(status) => status.to_string(),
-        Err(e) => e.to_string(),
+        Err(e) => told(&e),
     };
     text += &format!(
         "\n{engine}\ncache {}\nstate {}\n",
@@ -57,5 +57,5 @@ pub(super) async fn doctor(_args: DoctorArgs) -> Result<u8, Failure> {
         );
     }
     print(&text)?;
-    Ok(if lacking > 0 { 3 } else { 0 })
+    Ok(if lacking > 0 { Exit::NotJudged } else { Exit::Passed })
 }

@@ -2,11 +2,13 @@
 
 use clap::Args;
 
-use super::run::{interrupted_down, take_down};
-use super::{Failure, or_interrupted};
+use super::exit::{Ended, Exit, or_interrupted};
 use crate::lease::Lease;
 use crate::session::teardown;
 use crate::sys::progress::Progress;
+
+/// What an interrupt leaves.
+const LEFT: &str = "interrupted while taking down\nhint: `svidproof gc` takes the rest down";
 
 #[derive(Debug, Args)]
 pub(super) struct DownArgs {
@@ -15,7 +17,7 @@ pub(super) struct DownArgs {
     run: Option<String>,
 }
 
-pub(super) async fn down(args: DownArgs, progress: &Progress) -> Result<u8, Failure> {
+pub(super) async fn down(args: DownArgs, progress: &Progress) -> Result<Exit, Ended> {
     let mut found = 0;
     for dir in Lease::all()? {
         let id = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -30,22 +32,40 @@ pub(super) async fn down(args: DownArgs, progress: &Progress) -> Result<u8, Fail
         take_down(&lease, progress).await?;
     }
     match (&args.run, found) {
-        (Some(run), 0) => Err(Failure::input(format!("there is no run {run} to take down"))),
+        (Some(run), 0) => Err(Ended::input(format!("there is no run {run} to take down"))),
         (None, 0) => {
             progress.note("nothing is kept");
-            Ok(0)
+            Ok(Exit::Passed)
         }
-        _ => Ok(0),
+        _ => Ok(Exit::Passed),
     }
 }
 
 /// Takes down what runs that were killed left behind; a signal leaves the rest to the next.
-pub(super) async fn clear(progress: &Progress) -> Result<Vec<String>, Failure> {
-    or_interrupted(interrupted_down, async { Ok(teardown::gc(progress).await?) }).await
+pub(super) async fn clear(progress: &Progress) -> Result<Vec<String>, Ended> {
+    or_interrupted(LEFT, async { Ok(teardown::gc(progress).await?) }).await
 }
 
-pub(super) async fn gc(progress: &Progress) -> Result<u8, Failure> {
+pub(super) async fn gc(progress: &Progress) -> Result<Exit, Ended> {
     let gone = clear(progress).await?;
     progress.note(&format!("{} left-over run(s) taken down", gone.len()));
-    Ok(0)
+    Ok(Exit::Passed)
+}
+
+/// Takes the run down, whatever came of it. What went wrong first is told first, and gives the exit status.
+pub(super) async fn and_down<T>(
+    came: Result<T, Ended>,
+    lease: &Lease,
+    progress: &Progress,
+) -> Result<T, Ended> {
+    match (came, take_down(lease, progress).await) {
+        (came, Ok(())) => came,
+        (Ok(_), Err(left)) => Err(left),
+        (Err(first), Err(left)) => Err(first.then(left)),
+    }
+}
+
+/// Takes the run down; a second signal leaves the rest to `gc`.
+async fn take_down(lease: &Lease, progress: &Progress) -> Result<(), Ended> {
+    or_interrupted(LEFT, async { Ok(teardown::teardown(lease, progress).await?) }).await
 }

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Failure, print};
+use super::exit::{Ended, Exit, print};
 use crate::sys::progress::Progress;
 
 #[derive(Debug, Args)]
@@ -21,14 +21,14 @@ enum EngineCommand {
     Stop,
 }
 
-pub(super) async fn engine(args: EngineArgs, progress: &Progress) -> Result<u8, Failure> {
+pub(super) async fn engine(args: EngineArgs, progress: &Progress) -> Result<Exit, Ended> {
     let said = match args.command {
         EngineCommand::Status => format!("{}\n", crate::engine::status().await?),
         EngineCommand::Env => exports(&crate::engine::ensure(progress).await?.env()),
         EngineCommand::Stop => format!("{}\n", crate::engine::stop().await?),
     };
     print(&said)?;
-    Ok(0)
+    Ok(Exit::Passed)
 }
 
 /// For `eval` in a POSIX shell.

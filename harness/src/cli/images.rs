@@ -2,10 +2,14 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Failure, or_interrupted, print, project};
+use super::exit::{Ended, Exit, or_interrupted, print};
+use super::scenarios::project;
 use crate::engine;
 use crate::images::{self, Cached, ImagesError, Source};
 use crate::sys::progress::Progress;
+
+/// What an interrupt leaves.
+const KEPT: &str = "interrupted; what is built is kept, and the next build goes on from there";
 
 #[derive(Debug, Args)]
 pub(super) struct ImagesArgs {
@@ -36,16 +40,12 @@ enum ImagesCommand {
     Prune,
 }
 
-pub(super) async fn images(args: ImagesArgs, progress: &Progress) -> Result<u8, Failure> {
+pub(super) async fn images(args: ImagesArgs, progress: &Progress) -> Result<Exit, Ended> {
     let root = project()?;
-    let kept = || Failure {
-        status: 130,
-        message: "interrupted; what is built is kept, and the next build goes on from there".into(),
-    };
-    or_interrupted(kept, carry_out(args, &root, progress)).await
+    or_interrupted(KEPT, carry_out(args, &root, progress)).await
 }
 
-async fn carry_out(args: ImagesArgs, root: &std::path::Path, progress: &Progress) -> Result<u8, Failure> {
+async fn carry_out(args: ImagesArgs, root: &std::path::Path, progress: &Progress) -> Result<Exit, Ended> {
     match args.command {
         ImagesCommand::Build { images } => {
             let step = progress.phase("images");
@@ -57,8 +57,8 @@ async fn carry_out(args: ImagesArgs, root: &std::path::Path, progress: &Progress
             let step = progress.phase("images for the engine");
             let engine = engine::ensure(progress).await?;
             images::load(root, &engine, &names, images, progress).await.map_err(|error| match error {
-                ImagesError::NotDeclared { .. } => Failure::input(error),
-                _ => Failure::broken(error),
+                ImagesError::NotDeclared { .. } => Ended::input(error),
+                _ => error.into(),
             })?;
             step.done();
         }
@@ -68,7 +68,7 @@ async fn carry_out(args: ImagesArgs, root: &std::path::Path, progress: &Progress
             print(&lines(&images::prune(root, &engine, progress).await?))?;
         }
     }
-    Ok(0)
+    Ok(Exit::Passed)
 }
 
 fn lines(cached: &[Cached]) -> String {

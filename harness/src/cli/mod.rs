@@ -1,16 +1,19 @@
 //! The command line, one file a subcommand. Data goes to standard output, everything else to standard error.
-//!
-//! Exit status: 0 all passed, 1 a check failed, 2 the user's input is wrong, 3 something could not be judged
-//! or brought up, 130 interrupted.
+//! Here are the arguments, and which subcommand is called; how it ends is `exit`'s.
 
+mod baseline;
+mod cluster;
 mod dials;
 mod diff;
 mod doctor;
 mod down;
 mod engine;
+mod exit;
 mod images;
 mod new;
+mod report;
 mod run;
+mod scenarios;
 mod svid;
 mod test;
 mod up;
@@ -18,31 +21,21 @@ mod verify;
 mod watch;
 
 use std::ffi::OsString;
-use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
+use clap::{Parser, Subcommand};
 
-use crate::images::{ImagesError, Source};
-use crate::lease::{Lease, LeaseError};
-use crate::provider::{Provider, Wish};
-use crate::scenario::{self, Scenario, ScenarioError};
-use crate::session::teardown::TeardownError;
-use crate::session::{Record, SessionError};
-use crate::stage::StageError;
+pub use self::exit::told;
+use self::exit::{Ended, Exit};
 use crate::sys::progress::Progress;
 
 /// Proves who may talk to whom, over real mTLS, from both ends.
 #[derive(Debug, Parser)]
-#[command(name = "svidproof", version, max_term_width = 120, after_help = EXIT)]
+#[command(name = "svidproof", version, max_term_width = 120, after_help = exit::statuses())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
-
-const EXIT: &str = "Exit status: 0 all passed, 1 a check failed, 2 the input is wrong, 3 something could not be judged or brought up, 130 interrupted.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -83,242 +76,39 @@ enum Command {
     },
 }
 
-/// What is tested.
-#[derive(Debug, Clone, Args)]
-struct Scenarios {
-    /// Scenario files [default: those in tests/scenarios]
-    #[arg(long = "scenario", value_name = "FILE", num_args = 1..)]
-    files: Vec<PathBuf>,
-}
-
-/// Where the cluster comes from.
-#[derive(Debug, Clone, Args)]
-struct Where {
-    #[arg(long, value_enum, default_value_t = Provider::Kind)]
-    provider: Provider,
-    /// Context of an existing cluster
-    #[arg(long)]
-    context: Option<String>,
-    /// Kubeconfig of an existing cluster
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// Terraform variable of the provider `gke`
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = variable)]
-    set: Vec<(String, serde_json::Value)>,
-    /// Where images come from
-    #[arg(long, value_enum, default_value_t = Source::Auto)]
-    images: Source,
-}
-
-impl Where {
-    fn wish(&self) -> Wish {
-        Wish {
-            context: self.context.clone(),
-            kubeconfig: self.kubeconfig.clone(),
-            set: self.set.iter().cloned().collect(),
-        }
-    }
-}
-
-/// `name=value`; a value that is JSON is taken as it is, anything else as text.
-fn variable(text: &str) -> Result<(String, serde_json::Value), String> {
-    let (name, value) = text.split_once('=').ok_or("it is NAME=VALUE")?;
-    Ok((name.into(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
-}
-
-/// Why a command ends early, and with which status.
-#[derive(Debug)]
-struct Failure {
-    status: u8,
-    message: String,
-}
-
-impl Failure {
-    fn input(error: impl std::fmt::Display) -> Self {
-        Self { status: 2, message: error.to_string() }
-    }
-
-    fn broken(error: impl std::fmt::Display) -> Self {
-        Self { status: 3, message: error.to_string() }
-    }
-
-    fn interrupted() -> Self {
-        Self { status: 130, message: "interrupted".into() }
-    }
-}
-
-impl From<ScenarioError> for Failure {
-    fn from(error: ScenarioError) -> Self {
-        Self::input(error)
-    }
-}
-
-impl From<SessionError> for Failure {
-    fn from(error: SessionError) -> Self {
-        if error.is_input() { Self::input(error) } else { Self::broken(error) }
-    }
-}
-
-macro_rules! broken {
-    ($($error:ty),*) => {
-        $(impl From<$error> for Failure {
-            fn from(error: $error) -> Self {
-                Self::broken(error)
-            }
-        })*
-    };
-}
-
-broken!(
-    crate::surface::SurfaceError,
-    crate::suite::watch::WatchError,
-    LeaseError,
-    TeardownError,
-    StageError,
-    ImagesError,
-    crate::engine::EngineError,
-    std::io::Error
-);
-
 /// Runs the command that this process was started with.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    if let Command::OciRuntime { args } = cli.command {
-        return ended(Err(Failure::broken(crate::engine::oci_runtime(args))));
+    exit::status(called(Cli::parse().command))
+}
+
+fn called(command: Command) -> Result<Exit, Ended> {
+    if let Command::OciRuntime { args } = command {
+        return Err(Ended::not_judged(crate::engine::oci_runtime(args)));
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(e) => return ended(Err(Failure::broken(e))),
-    };
-    let progress = Progress::new();
-    let status = runtime.block_on(async {
-        match cli.command {
-            Command::Run(args) => run::run(args, &progress).await,
-            Command::Up(args) => up::up(args, &progress).await,
-            Command::Test(args) => test::test(args, &progress).await,
-            Command::Watch(args) => watch::watch(args, &progress).await,
-            Command::New(args) => new::new(args, &progress).await,
-            Command::Verify(args) => verify::verify(args, &progress).await,
-            Command::Diff(args) => diff::diff(&args),
-            Command::Down(args) => down::down(args, &progress).await,
-            Command::Gc => down::gc(&progress).await,
-            Command::Svid(args) => svid::svid(args, &progress).await,
-            Command::Images(args) => images::images(args, &progress).await,
-            Command::Engine(args) => engine::engine(args, &progress).await,
-            Command::Doctor(args) => doctor::doctor(args).await,
-            Command::Dials(args) => dials::dials(args, &progress).await,
-            Command::OciRuntime { .. } => Ok(0),
-        }
-    });
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(carry_out(command, &Progress::new()));
     // A read of standard input or of a name that is under way must not hold the exit up.
     runtime.shutdown_background();
-    ended(status)
+    ended
 }
 
-fn ended(status: Result<u8, Failure>) -> ExitCode {
-    match status {
-        Ok(status) => ExitCode::from(status),
-        Err(Failure { status, message }) => {
-            // Standard error may be closed: the status still says it.
-            let _ = writeln!(std::io::stderr(), "svidproof: {message}");
-            ExitCode::from(status)
-        }
+async fn carry_out(command: Command, progress: &Progress) -> Result<Exit, Ended> {
+    match command {
+        Command::Run(args) => run::run(args, progress).await,
+        Command::Up(args) => up::up(args, progress).await,
+        Command::Test(args) => test::test(args, progress).await,
+        Command::Watch(args) => watch::watch(args, progress).await,
+        Command::New(args) => new::new(args, progress).await,
+        Command::Verify(args) => verify::verify(args, progress).await,
+        Command::Diff(args) => diff::diff(&args),
+        Command::Down(args) => down::down(args, progress).await,
+        Command::Gc => down::gc(progress).await,
+        Command::Svid(args) => svid::svid(args, progress).await,
+        Command::Images(args) => images::images(args, progress).await,
+        Command::Engine(args) => engine::engine(args, progress).await,
+        Command::Doctor(args) => doctor::doctor(args).await,
+        Command::Dials(args) => dials::dials(args, progress).await,
+        // It is not for people, and was called before there was a runtime.
+        Command::OciRuntime { args } => Err(Ended::not_judged(crate::engine::oci_runtime(args))),
     }
-}
-
-/// Prints data.
-fn print(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::from)
-}
-
-/// What the work comes to, or `failure` at SIGINT or SIGTERM. They are listened for before the work begins:
-/// it starts what must not be left.
-async fn or_interrupted<T>(
-    failure: impl FnOnce() -> Failure,
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    tokio::select! {
-        biased;
-        () = interrupted() => Err(failure()),
-        done = work => done,
-    }
-}
-
-/// Resolves at SIGINT or SIGTERM.
-async fn interrupted() {
-    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = int.recv() => {}
-        _ = term.recv() => {}
-    }
-}
-
-/// The named scenario files, or those of the project that the working directory is in.
-fn load(scenarios: &Scenarios) -> Result<Vec<Scenario>, Failure> {
-    let files = if scenarios.files.is_empty() { reference_scenarios()? } else { scenarios.files.clone() };
-    let mut loaded: Vec<Scenario> = vec![];
-    for file in files {
-        let scenario = scenario::load(&file)?;
-        if let Some(other) = loaded.iter().find(|other| other.name == scenario.name) {
-            let names = (other.file.display(), file.display());
-            return Err(Failure::input(format!(
-                "{} and {} are both scenario `{}`\nhint: name one of them otherwise",
-                names.0, names.1, scenario.name
-            )));
-        }
-        loaded.push(scenario);
-    }
-    Ok(loaded)
-}
-
-fn reference_scenarios() -> Result<Vec<PathBuf>, Failure> {
-    let root = project()?;
-    let folder = root.join("tests/scenarios");
-    let entries =
-        std::fs::read_dir(&folder).map_err(|e| Failure::input(format!("{}: {e}", folder.display())))?;
-    let mut files: Vec<_> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|end| end == "yaml"))
-        .collect();
-    files.sort();
-    Ok(files)
-}
-
-/// The folder, from the working directory upwards, that holds charts and scenarios.
-fn project() -> Result<PathBuf, Failure> {
-    let here = std::env::current_dir()?;
-    let root = here
-        .ancestors()
-        .find(|folder| folder.join("helm").is_dir() && folder.join("tests/scenarios").is_dir());
-    let hint = "hint: run svidproof inside the project, or name a scenario by --scenario FILE";
-    root.map(Path::to_owned).ok_or_else(|| {
-        Failure::input(format!(
-            "no folder from {} upwards holds helm/ and tests/scenarios/\n{hint}",
-            here.display()
-        ))
-    })
-}
-
-/// The scenarios that the kept run was brought up with, read anew.
-fn kept_scenarios(lease: &Lease) -> Result<Vec<Scenario>, Failure> {
-    let files = Record::read(&lease.dir)?.scenarios;
-    Ok(files.iter().map(|file| scenario::load(file)).collect::<Result<_, _>>()?)
-}
-
-/// The newest run that was kept, taken over.
-fn kept() -> Result<Lease, Failure> {
-    for dir in Lease::all()? {
-        if let Ok(lease) = Lease::open(dir)
-            && lease.kept()?
-        {
-            return Ok(lease);
-        }
-    }
-    Err(Failure::input(
-        "no cluster is kept, or another svidproof is at work on it\nhint: `svidproof up` brings one up and keeps it",
-    ))
 }

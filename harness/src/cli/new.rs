@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::Value;
 
-use super::{Failure, or_interrupted, project};
+use super::exit::{Context, Ended, Exit, INTERRUPTED, or_interrupted, told};
+use super::scenarios::project;
 use crate::cluster::helm;
 use crate::draft::{Wanted, draft};
 use crate::session::SessionError;
@@ -28,12 +29,12 @@ pub(super) struct NewArgs {
     values: Option<PathBuf>,
 }
 
-pub(super) async fn new(args: NewArgs, progress: &Progress) -> Result<u8, Failure> {
+pub(super) async fn new(args: NewArgs, progress: &Progress) -> Result<Exit, Ended> {
     let root = project()?;
     let NewArgs { name, namespace, .. } = &args;
     for (what, text) in [("scenario", name), ("namespace", namespace)] {
-        if !is_label(text) {
-            return Err(Failure::input(format!(
+        if !scenario::is_label(text) {
+            return Err(Ended::input(format!(
                 "`{text}` cannot name a {what}: lower-case letters, digits and `-` can"
             )));
         }
@@ -46,78 +47,72 @@ pub(super) async fn new(args: NewArgs, progress: &Progress) -> Result<u8, Failur
     let values = values(args.values.as_deref())?;
     let helm = tool::find("helm")
         .or_else(|| images::tool("helm"))
-        .ok_or_else(|| Failure::from(SessionError::NoHelm))?;
+        .ok_or_else(|| Ended::from(SessionError::NoHelm))?;
     let release = name;
     let rendered = async {
-        helm::template(&helm, release, &root.join(&chart), namespace, &values).await.map_err(Failure::input)
+        helm::template(&helm, release, &root.join(&chart), namespace, &values).await.map_err(Ended::input)
     };
-    let manifests = or_interrupted(Failure::interrupted, rendered).await?;
+    let manifests = or_interrupted(INTERRUPTED, rendered).await?;
     let wanted = Wanted { name, chart: &chart, release, namespace, values: &values };
-    let text =
-        draft(&wanted, &manifests).map_err(|e| Failure::input(format!("{}: {e}", args.chart.display())))?;
+    let text = draft(&wanted, &manifests)
+        .map_err(|e| Ended::input(Context::new(args.chart.display().to_string(), e)))?;
     write(&path, &text)?;
     if let Err(mistakes) = scenario::load(&path) {
         // What is not a scenario must not stand where scenarios are looked for.
         std::fs::remove_file(&path)?;
-        return Err(Failure::input(format!(
-            "what was drafted is not a scenario, and nothing was written:\n{mistakes}"
+        return Err(Ended::input(format!(
+            "what was drafted is not a scenario, and nothing was written:\n{}",
+            told(&mistakes)
         )));
     }
     progress.note(&format!(
         "wrote {}\nhint: fill in what its comments name, then `svidproof up --scenario {0}`",
         path.display()
     ));
-    Ok(0)
+    Ok(Exit::Passed)
 }
 
 /// The chart's folder as a scenario names it.
-fn inside(root: &Path, chart: &Path) -> Result<String, Failure> {
+fn inside(root: &Path, chart: &Path) -> Result<String, Ended> {
     let real = chart.canonicalize().ok().filter(|real| real.join("Chart.yaml").is_file());
     let real = real
-        .ok_or_else(|| Failure::input(format!("{} is not a chart: it has no Chart.yaml", chart.display())))?;
+        .ok_or_else(|| Ended::input(format!("{} is not a chart: it has no Chart.yaml", chart.display())))?;
     let root = root.canonicalize()?;
     let hint = "hint: put the chart into it, or a link to it";
-    let outside = || {
-        Failure::input(format!("{} is not inside the project {}\n{hint}", chart.display(), root.display()))
-    };
+    let outside =
+        || Ended::input(format!("{} is not inside the project {}\n{hint}", chart.display(), root.display()));
     // By the name that the user gave it, where that is inside: it may be a link.
     let named = std::path::absolute(chart)?;
     let inside = named.strip_prefix(&root).or_else(|_| real.strip_prefix(&root)).map_err(|_| outside())?;
     inside.to_str().map(ToOwned::to_owned).ok_or_else(outside)
 }
 
-fn values(file: Option<&Path>) -> Result<Value, Failure> {
+fn values(file: Option<&Path>) -> Result<Value, Ended> {
     let Some(file) = file else { return Ok(Value::Null) };
     let text = std::fs::read_to_string(file)
-        .map_err(|e| Failure::input(format!("cannot read the values {}: {e}", file.display())))?;
-    let values: Value =
-        serde_saphyr::from_str(&text).map_err(|e| Failure::input(format!("{}: {e}", file.display())))?;
+        .map_err(|e| Ended::input(Context::new(format!("cannot read the values {}", file.display()), e)))?;
+    let values: Value = serde_saphyr::from_str(&text)
+        .map_err(|e| Ended::input(Context::new(file.display().to_string(), e)))?;
     if values.is_object() || values.is_null() {
         return Ok(values);
     }
-    Err(Failure::input(format!("{} holds no values: they are a map", file.display())))
+    Err(Ended::input(format!("{} holds no values: they are a map", file.display())))
 }
 
 /// Not over a file that came there meanwhile.
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
+fn write(path: &Path, text: &str) -> Result<(), Ended> {
+    let broken = |e| Ended::not_judged(Context::new(format!("could not write {}", path.display()), e));
     let mut file = match std::fs::File::create_new(path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Err(taken(path)),
-        Err(e) => return Err(Failure::broken(format!("could not write {}: {e}", path.display()))),
+        Err(e) => return Err(broken(e)),
     };
-    file.write_all(text.as_bytes())
-        .map_err(|e| Failure::broken(format!("could not write {}: {e}", path.display())))
+    file.write_all(text.as_bytes()).map_err(broken)
 }
 
-fn taken(path: &Path) -> Failure {
-    Failure::input(format!(
+fn taken(path: &Path) -> Ended {
+    Ended::input(format!(
         "{} is there already, and is not overwritten\nhint: take another name, or move it away",
         path.display()
     ))
-}
-
-fn is_label(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let ends = text.bytes().next().is_some_and(plain) && text.bytes().last().is_some_and(plain);
-    ends && text.len() <= 40 && text.bytes().all(|byte| plain(byte) || byte == b'-')
 }

@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::down::clear;
-use super::test::{Tested, report, test_all};
-use super::{Failure, Scenarios, Where, load, or_interrupted};
+use super::cluster::ClusterArgs;
+use super::down::{and_down, clear};
+use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted};
+use super::report::{Begun, report};
+use super::scenarios::{Scenarios, load};
 use crate::lease::Lease;
 use crate::scenario::Scenario;
-use crate::session::teardown;
 use crate::session::{self, Setup};
+use crate::suite::{Tested, test_all};
 use crate::sys::progress::Progress;
 
 #[derive(Debug, Args)]
@@ -18,7 +20,7 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     scenarios: Scenarios,
     #[command(flatten)]
-    place: Where,
+    cluster: ClusterArgs,
     /// Leave the cluster standing, for `svidproof test`
     #[arg(long)]
     keep: bool,
@@ -27,14 +29,12 @@ pub(super) struct RunArgs {
     out: PathBuf,
 }
 
-pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<u8, Failure> {
+pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<Exit, Ended> {
     let scenarios = load(&args.scenarios)?;
-    let begun = std::time::Instant::now();
-    let started = jiff::Timestamp::now();
+    let begun = Begun::now();
     clear(progress).await?;
     let lease = Lease::new()?;
-    let tested =
-        or_interrupted(Failure::interrupted, Box::pin(work(&lease, scenarios, &args, progress))).await;
+    let tested = or_interrupted(INTERRUPTED, Box::pin(work(&lease, scenarios, &args, progress))).await;
     // What could not even be brought up is of no use to keep.
     let tested = if args.keep && tested.is_ok() {
         lease.keep()?;
@@ -47,7 +47,7 @@ pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<u8, Failur
         and_down(tested, &lease, progress).await
     };
     let tested = tested?;
-    report(&tested, &lease.id, started, begun, &args.out, progress)
+    report(&tested, &lease.id, begun, &args.out, progress)
 }
 
 async fn work(
@@ -55,37 +55,15 @@ async fn work(
     scenarios: Vec<Scenario>,
     args: &RunArgs,
     progress: &Progress,
-) -> Result<Tested, Failure> {
-    let wish = args.place.wish();
-    let setup =
-        Setup { scenarios, provider: args.place.provider, wish: &wish, source: args.place.images, progress };
+) -> Result<Tested, Ended> {
+    let options = args.cluster.options();
+    let setup = Setup {
+        scenarios,
+        provider: args.cluster.provider,
+        wish: &options,
+        source: args.cluster.images,
+        progress,
+    };
     let session = session::up(lease, setup).await?;
-    test_all(&session, None, &|_| true).await
-}
-
-/// Takes the run down, whatever came of it. What went wrong first is told first, and gives the exit status.
-pub(super) async fn and_down<T>(
-    came: Result<T, Failure>,
-    lease: &Lease,
-    progress: &Progress,
-) -> Result<T, Failure> {
-    match (came, take_down(lease, progress).await) {
-        (came, Ok(())) => came,
-        (Ok(_), Err(left)) => Err(left),
-        (Err(first), Err(left)) => {
-            Err(Failure { status: first.status, message: format!("{}\n{}", first.message, left.message) })
-        }
-    }
-}
-
-/// Takes the run down; a second signal leaves the rest to `gc`.
-pub(super) async fn take_down(lease: &Lease, progress: &Progress) -> Result<(), Failure> {
-    or_interrupted(interrupted_down, async { Ok(teardown::teardown(lease, progress).await?) }).await
-}
-
-pub(super) fn interrupted_down() -> Failure {
-    Failure {
-        status: 130,
-        message: "interrupted while taking down\nhint: `svidproof gc` takes the rest down".into(),
-    }
+    Ok(test_all(&session, None, &|_| true).await?)
 }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use svidproof_probe::protocol::Carried;
 
-use super::{Failure, kept, kept_scenarios, print};
+use super::exit::{Context, Ended, Exit, print};
+use super::scenarios::{kept, kept_scenarios};
 use crate::scenario::{Client, FullClient};
 use crate::session;
 use crate::stage::carry_from;
@@ -31,7 +32,7 @@ enum SvidCommand {
     },
 }
 
-pub(super) async fn svid(args: SvidArgs, progress: &Progress) -> Result<u8, Failure> {
+pub(super) async fn svid(args: SvidArgs, progress: &Progress) -> Result<Exit, Ended> {
     let SvidCommand::Fetch { id, out } = args.command;
     let lease = kept()?;
     let scenarios = kept_scenarios(&lease)?;
@@ -49,7 +50,7 @@ pub(super) async fn svid(args: SvidArgs, progress: &Progress) -> Result<u8, Fail
         }
     }
     let Some((scenario, client, spiffe)) = wanted else {
-        return Err(Failure::input(format!(
+        return Err(Ended::input(format!(
             "no client of the kept run is `{id}`\nhint: there are\n{}",
             known.join("\n")
         )));
@@ -58,14 +59,15 @@ pub(super) async fn svid(args: SvidArgs, progress: &Progress) -> Result<u8, Fail
     let live = &session.live[0];
     let carried = match client {
         Client::Full(FullClient { from: Some(from), .. }) => {
-            carry_from(&session.ground, live, &from, &spiffe).await.map_err(Failure::broken)?
+            carry_from(&session.ground, live, &from, &spiffe).await.map_err(Ended::not_judged)?
         }
-        _ => live.probe.fetch(spiffe.clone()).await.map_err(Failure::broken)?,
+        _ => live.probe.fetch(spiffe.clone()).await.map_err(Ended::not_judged)?,
     };
-    write(&carried, &out)
-        .map_err(|e| Failure::broken(format!("could not write the SVID into {}: {e}", out.display())))?;
+    write(&carried, &out).map_err(|e| {
+        Ended::not_judged(Context::new(format!("could not write the SVID into {}", out.display()), e))
+    })?;
     print(&format!("{spiffe}\n"))?;
-    Ok(0)
+    Ok(Exit::Passed)
 }
 
 fn write(carried: &Carried, out: &Path) -> std::io::Result<()> {

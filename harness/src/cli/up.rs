@@ -2,9 +2,10 @@
 
 use clap::Args;
 
-use super::down::clear;
-use super::run::and_down;
-use super::{Failure, Scenarios, Where, load, or_interrupted};
+use super::cluster::ClusterArgs;
+use super::down::{and_down, clear};
+use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted, print};
+use super::scenarios::{Scenarios, load};
 use crate::lease::Lease;
 use crate::session::{self, Setup};
 use crate::sys::progress::Progress;
@@ -14,18 +15,23 @@ pub(super) struct UpArgs {
     #[command(flatten)]
     scenarios: Scenarios,
     #[command(flatten)]
-    place: Where,
+    cluster: ClusterArgs,
 }
 
-pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<u8, Failure> {
+pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<Exit, Ended> {
     let scenarios = load(&args.scenarios)?;
     clear(progress).await?;
     let lease = Lease::new()?;
-    let wish = args.place.wish();
-    let setup =
-        Setup { scenarios, provider: args.place.provider, wish: &wish, source: args.place.images, progress };
+    let options = args.cluster.options();
+    let setup = Setup {
+        scenarios,
+        provider: args.cluster.provider,
+        wish: &options,
+        source: args.cluster.images,
+        progress,
+    };
     let session =
-        or_interrupted(Failure::interrupted, Box::pin(async { Ok(session::up(&lease, setup).await?) })).await;
+        or_interrupted(INTERRUPTED, Box::pin(async { Ok(session::up(&lease, setup).await?) })).await;
     match session {
         Ok(session) => {
             lease.keep()?;
@@ -34,8 +40,8 @@ pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<u8, Failure>
                 "run {} is up: `svidproof test` makes its checks, `svidproof down` takes it down",
                 lease.id
             ));
-            super::print(&format!("export KUBECONFIG={}\n", kubeconfig.display()))?;
-            Ok(0)
+            print(&format!("export KUBECONFIG={}\n", kubeconfig.display()))?;
+            Ok(Exit::Passed)
         }
         Err(failure) => and_down(Err(failure), &lease, progress).await,
     }

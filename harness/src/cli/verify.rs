@@ -3,7 +3,8 @@
 
 use clap::Args;
 
-use super::{Failure, kept, kept_scenarios, or_interrupted, print};
+use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted, print};
+use super::scenarios::{kept, kept_scenarios};
 use crate::lease::Lease;
 use crate::session;
 use crate::stage::fault::{plant, unnoticed};
@@ -16,12 +17,12 @@ pub(super) struct VerifyArgs {
     fault: Option<String>,
 }
 
-pub(super) async fn verify(args: VerifyArgs, progress: &Progress) -> Result<u8, Failure> {
+pub(super) async fn verify(args: VerifyArgs, progress: &Progress) -> Result<Exit, Ended> {
     let lease = kept()?;
-    or_interrupted(Failure::interrupted, verify_all(&lease, &args, progress)).await
+    or_interrupted(INTERRUPTED, verify_all(&lease, &args, progress)).await
 }
 
-async fn verify_all(lease: &Lease, args: &VerifyArgs, progress: &Progress) -> Result<u8, Failure> {
+async fn verify_all(lease: &Lease, args: &VerifyArgs, progress: &Progress) -> Result<Exit, Ended> {
     let scenarios = kept_scenarios(lease)?;
     let session = session::reopen(lease, scenarios, progress).await?;
     let (mut planted, mut missed) = (0, 0);
@@ -45,10 +46,8 @@ async fn verify_all(lease: &Lease, args: &VerifyArgs, progress: &Progress) -> Re
         }
     }
     if planted == 0 {
-        return Err(Failure::input(
-            "there is no such fault\nhint: a scenario lists its faults under `broken`",
-        ));
+        return Err(Ended::input("there is no such fault\nhint: a scenario lists its faults under `broken`"));
     }
     print(&format!("{} of {planted} faults noticed\n", planted - missed))?;
-    Ok(u8::from(missed > 0))
+    Ok(if missed > 0 { Exit::CheckFailed } else { Exit::Passed })
 }

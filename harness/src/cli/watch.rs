@@ -1,31 +1,34 @@
 //! `svidproof watch`: the loop of a chart's developer. A save, and what it opened and closed.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use clap::Args;
 
-use super::test::{scenarios, stage_is_there, test_all};
-use super::{Failure, Scenarios, kept, or_interrupted, print};
+use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted, print};
+use super::report::{self, Begun};
+use super::scenarios::{Scenarios, kept, scenarios, stage_is_there};
 use crate::lease::Lease;
 use crate::proof::verdict::Verdict;
-use crate::report::{Report, console};
 use crate::scenario::{self, Scenario};
-use crate::session::{self, Record};
+use crate::session;
+use crate::suite::test_all;
 use crate::suite::watch::{Followed, Watcher, needs_up};
 use crate::surface::{self, Surface};
 use crate::sys::progress::Progress;
 
 #[derive(Debug, Args)]
-// 130 and not 0, as for every command: from outside it cannot be told whether a round was cut short.
-#[command(after_help = "It works until it is interrupted, and then ends with 130.")]
+#[command(after_help = end())]
 pub(super) struct WatchArgs {
     #[command(flatten)]
     scenarios: Scenarios,
     /// Only this stage [default: all of a scenario that is touched, in order]
     #[arg(long)]
     stage: Option<String>,
+}
+
+/// Not with 0, as for every command: from outside it cannot be told whether a round was cut short.
+fn end() -> String {
+    format!("It works until it is interrupted, and then ends with {}.", Exit::Interrupted.code())
 }
 
 /// A scenario, from round to round.
@@ -38,12 +41,12 @@ struct Watched {
     surfaces: Vec<Surface>,
 }
 
-pub(super) async fn watch(args: WatchArgs, progress: &Progress) -> Result<u8, Failure> {
+pub(super) async fn watch(args: WatchArgs, progress: &Progress) -> Result<Exit, Ended> {
     let lease = kept()?;
     let scenarios = scenarios(&lease, &args.scenarios)?;
     stage_is_there(args.stage.as_deref(), &scenarios)?;
     let only = args.stage.as_deref();
-    or_interrupted(Failure::interrupted, Box::pin(follow(&lease, scenarios, only, progress))).await
+    or_interrupted(INTERRUPTED, Box::pin(follow(&lease, scenarios, only, progress))).await
 }
 
 async fn follow(
@@ -51,7 +54,7 @@ async fn follow(
     scenarios: Vec<Scenario>,
     only: Option<&str>,
     progress: &Progress,
-) -> Result<u8, Failure> {
+) -> Result<Exit, Ended> {
     let mut files = Watcher::new()?;
     let mut all = vec![];
     for before in scenarios {
@@ -65,8 +68,8 @@ async fn follow(
     loop {
         // One after the other: they share the record of what stands in the cluster.
         for watched in due {
-            if let Err(failure) = round(lease, watched, &mut files, only, progress).await {
-                progress.note(&format!("svidproof: {}", failure.message));
+            if let Err(ended) = round(lease, watched, &mut files, only, progress).await {
+                progress.note(&format!("svidproof: {ended}"));
             }
         }
         progress.note("waiting for a change …");
@@ -89,34 +92,24 @@ async fn round(
     files: &mut Watcher,
     only: Option<&str>,
     progress: &Progress,
-) -> Result<(), Failure> {
-    let (begun, started) = (Instant::now(), jiff::Timestamp::now());
+) -> Result<(), Ended> {
+    let begun = Begun::now();
     let scenario = scenario::load(&watched.file)?;
     watched.followed = Followed::scenario(&scenario)?;
     files.follow(&watched.followed)?;
     if let Some(what) = needs_up(&watched.before, &scenario) {
-        return Err(Failure::input(format!(
-            "{}: {what} changed, and that is fixed once a cluster is up\nhint: `svidproof down`, then `svidproof up`",
+        return Err(Ended::input(format!(
+            "{}: {what} changed, and that is fixed once a cluster is up\n\
+             hint: `svidproof down`, then `svidproof up`",
             watched.file.display()
         )));
     }
     stage_is_there(only, std::slice::from_ref(&scenario))?;
     let session = session::reopen(lease, vec![scenario], progress).await?;
     let tested = test_all(&session, only, &|_| true).await?;
-    let Record { cluster, images, versions, .. } = &tested.record;
-    let mut report = Report::new(
-        &lease.id,
-        &cluster.provider.to_string(),
-        images,
-        versions,
-        started,
-        progress.phases(),
-        &tested.judged,
-    );
+    let mut report = report::of(&tested, &lease.id, begun, progress);
     // The totals say how many passed.
     report.checks.retain(|row| row.verdict != Verdict::Passed);
-    let colour =
-        std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let surfaces = surface::surfaces(&tested.judged);
     let changes = if watched.surfaces.is_empty() {
         String::new()
@@ -124,5 +117,5 @@ async fn round(
         surface::in_words(&surface::diff(&watched.surfaces, &surfaces))
     };
     watched.surfaces = surfaces;
-    print(&format!("{changes}{}", console::table(&report, colour, begun.elapsed())))
+    print(&format!("{changes}{}", report::table(&report, begun)))
 }

@@ -1,4 +1,4 @@
-//! What became of a check, the totals of a run, and the exit code they make. How a verdict is reached is
+//! What became of a check, the totals of a run, and the exit status they make. How a verdict is reached is
 //! `judge`'s.
 
 use schemars::JsonSchema;
@@ -40,12 +40,57 @@ impl FromIterator<Verdict> for Totals {
     }
 }
 
-/// 1 where a check failed; else 3 where one could not be judged; else 0.
-pub fn exit_code(totals: &Totals) -> u8 {
-    match totals {
-        Totals { failed: 1.., .. } => 1,
-        Totals { errored: 1.., .. } => 3,
-        _ => 0,
+impl Totals {
+    /// The worst verdict makes it: one that failed, else one that could not be judged.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self { failed: 1.., .. } => Exit::CheckFailed,
+            Self { errored: 1.., .. } => Exit::NotJudged,
+            _ => Exit::Passed,
+        }
+    }
+}
+
+/// Makes the enum, and keeps each docstring for `--help`: it is written once.
+macro_rules! exits {
+    ($(#[doc = $sentence:literal] $name:ident = $code:literal,)+) => {
+        /// How svidproof ends: its exit status, which scripts and CI systems read.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Exit {
+            $(#[doc = $sentence] $name = $code,)+
+        }
+
+        impl Exit {
+            /// All there are, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// When svidproof ends so.
+            pub const fn sentence(self) -> &'static str {
+                match self {
+                    $(Self::$name => $sentence.trim_ascii(),)+
+                }
+            }
+        }
+    };
+}
+
+exits! {
+    /// What was asked for was done, and all checks that were made passed.
+    Passed = 0,
+    /// A check failed, something opened up, or a planted fault went unnoticed.
+    CheckFailed = 1,
+    /// The input is wrong: an argument, a scenario, a chart, or the cluster that is named.
+    Input = 2,
+    /// Something could not be judged or brought up, or is missing on this machine.
+    NotJudged = 3,
+    /// SIGINT or SIGTERM came.
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// The number that the process ends with.
+    pub const fn code(self) -> u8 {
+        self as u8
     }
 }
 
@@ -57,12 +102,34 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case(&[], 0)]
-    #[case(&[Passed, Skipped], 0)]
-    #[case(&[Passed, Errored], 3)]
-    #[case(&[Errored, Failed, Passed], 1)]
-    fn the_worst_verdict_makes_the_exit_code(#[case] verdicts: &[Verdict], #[case] code: u8) {
-        assert_eq!(exit_code(&verdicts.iter().copied().collect()), code);
+    #[case(&[], Exit::Passed)]
+    #[case(&[Passed, Skipped], Exit::Passed)]
+    #[case(&[Passed, Errored], Exit::NotJudged)]
+    #[case(&[Errored, Failed, Passed], Exit::CheckFailed)]
+    fn the_worst_verdict_makes_the_exit_status(#[case] verdicts: &[Verdict], #[case] exit: Exit) {
+        assert_eq!(verdicts.iter().copied().collect::<Totals>().exit(), exit);
+    }
+
+    /// Scripts of users hold these numbers: they never change. clap ends with 2 too, and a shell with 130.
+    #[test]
+    fn the_numbers_stay_as_they_are() {
+        let numbers: Vec<_> = Exit::ALL.iter().map(|exit| (*exit, exit.code())).collect();
+        let expected = [
+            (Exit::Passed, 0),
+            (Exit::CheckFailed, 1),
+            (Exit::Input, 2),
+            (Exit::NotJudged, 3),
+            (Exit::Interrupted, 130),
+        ];
+        assert_eq!(numbers, expected);
+    }
+
+    #[test]
+    fn each_exit_has_a_sentence() {
+        for exit in Exit::ALL {
+            let sentence = exit.sentence();
+            assert!(sentence.ends_with('.') && sentence.trim() == sentence, "{exit:?}: {sentence:?}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod parse;
 mod validate;
 
 pub use parse::{Mistake, ScenarioError, load};
+pub use validate::is_label;
 
 use std::collections::BTreeMap;
 use std::fmt::Formatter;

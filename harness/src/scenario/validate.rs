@@ -599,7 +599,7 @@ fn is_pair(text: &str) -> bool {
 }
 
 /// A DNS label (RFC 1123).
-fn is_label(name: &str) -> bool {
+pub fn is_label(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let ends = name.bytes().next().is_some_and(plain) && name.bytes().last().is_some_and(plain);
     ends && name.len() <= 63 && name.bytes().all(|byte| plain(byte) || byte == b'-')

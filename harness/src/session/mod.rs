@@ -24,7 +24,7 @@ use crate::engine::{self, EngineError};
 use crate::forge::{Authority, ForgeError, authorities};
 use crate::images::{self, ImagesError, Source};
 use crate::lease::{Lease, LeaseError, Thing};
-use crate::provider::{Cluster, Provider, ProviderError, Site, Wish, host_ports};
+use crate::provider::{Cluster, ClusterOptions, Provider, ProviderError, Site, host_ports};
 use crate::scenario::{Entry, Release, Scenario};
 use crate::sys::progress::Progress;
 use crate::sys::tool;
@@ -115,7 +115,7 @@ impl Record {
 pub struct Setup<'a> {
     pub scenarios: Vec<Scenario>,
     pub provider: Provider,
-    pub wish: &'a Wish,
+    pub wish: &'a ClusterOptions,
     pub source: Source,
     pub progress: &'a Progress,
 }

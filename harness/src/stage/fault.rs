@@ -1,7 +1,7 @@
 //! Faults that a scenario must notice: planted on purpose, to prove that its checks can fail.
 
 use crate::proof::judge::Judged;
-use crate::proof::verdict::{Totals, Verdict, exit_code};
+use crate::proof::verdict::{Exit, Totals, Verdict};
 use crate::scenario::Broken;
 use crate::session::{Ground, Live};
 use crate::stage::{self, StageError};
@@ -22,9 +22,9 @@ pub fn unnoticed(fault: &Broken, judged: &[Judged]) -> Vec<String> {
     let mut problems: Vec<_> =
         fault.red.iter().filter(|name| !red(name)).map(|name| format!("`{name}` did not turn red")).collect();
     let totals: Totals = judged.iter().map(|one| one.verdict).collect();
-    let status = exit_code(&totals);
-    if status != 1 {
-        problems.push(format!("the exit status would be {status}, not 1"));
+    let (exit, wanted) = (totals.exit(), Exit::CheckFailed);
+    if exit != wanted {
+        problems.push(format!("the exit status would be {}, not {}", exit.code(), wanted.code()));
     }
     problems
 }

@@ -31,12 +31,16 @@ struct Inner {
     phases: Mutex<Vec<Phase>>,
 }
 
+/// Whether what goes there is coloured: a terminal, and no `NO_COLOR` that says something (no-color.org).
+pub fn is_coloured(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 impl Progress {
-    /// Spinners and colour only where standard error is a terminal; no colour under `NO_COLOR`
-    /// (no-color.org).
+    /// Spinners and colour only where standard error is a terminal.
     pub fn new() -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colour = is_coloured(&std::io::stderr());
         Self(Arc::new(Inner {
             begun: Instant::now(),
             spinners: terminal.then(MultiProgress::new),

@@ -5,19 +5,19 @@
 #![allow(clippy::unwrap_used, reason = "allow-unwrap-in-tests covers test functions alone")]
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test file uses its part")]
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+mod block;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use rustix::process::{Pid, Signal, kill_process};
+pub(crate) use svidproof::proof::verdict::Exit;
+
+pub(crate) use self::block::Block;
 
 /// The scenario of the project: nothing is wrong with it.
 pub(crate) const SCENARIO: &str = r#"scenario: web
@@ -47,14 +47,17 @@ stages:
 pub(crate) const FILE: &str = "tests/scenarios/web.yaml";
 
 const IMAGES: &str = r#"go:
-  - {part: tools, module: example.test/tools, programs: {helm: example.test/tools/helm, kind: example.test/tools/kind}}
+  - part: tools
+    module: example.test/tools
+    programs: {helm: example.test/tools/helm, kind: example.test/tools/kind}
 tools: [tools/helm, tools/kind]
 debian: {part: debian, version: "12", suite: bookworm, packages: [], remove: []}
 pip: []
 c: []
 cargo: {part: apps, programs: {}}
 images: []
-node: {upstream: "kindest/node:v1", files: {}, text: {}, links: {}, folders: [], environment: {}, entrypoint: [/init], stop-signal: TERM}
+node: {upstream: "kindest/node:v1", files: {}, text: {}, links: {}, folders: [], environment: {},
+  entrypoint: [/init], stop-signal: TERM}
 "#;
 
 /// All that svidproof may start. A test that wants one to be called says what it does; the others fail, and
@@ -136,7 +139,8 @@ impl World {
         // What it builds are the fakes of the same names.
         let fakes = world.root.join("fakes");
         let build = format!(
-            "while [ \"$1\" != -o ]; do shift; done\ncp {0}/fake-helm \"$2/helm\"\ncp {0}/fake-kind \"$2/kind\"",
+            "while [ \"$1\" != -o ]; do shift; done\n\
+             cp {0}/fake-helm \"$2/helm\"\ncp {0}/fake-kind \"$2/kind\"",
             fakes.display()
         );
         world.fake("go", &format!("[ \"$1\" = version ] && exec echo go version fake\n{build}"));
@@ -205,32 +209,11 @@ impl World {
         assert_cmd::Command::from_std(command).assert()
     }
 
-    /// The same, under way, with fakes that block.
-    pub(crate) fn start(&self, args: &[&str], blocks: &[&Block]) -> Running {
+    /// The same, under way; what it says and prints is to be read.
+    pub(crate) fn spawn(&self, args: &[&str]) -> Child {
         let mut command = self.command(assert_cmd::cargo::cargo_bin!("svidproof"));
-        let mut child = command
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stderr = child.stderr.take().unwrap();
-        let blocks: Vec<_> =
-            blocks.iter().map(|block| (block.alive.clone(), Arc::clone(&block.reached))).collect();
-        let said = std::thread::spawn(move || {
-            let mut said = vec![];
-            stderr.read_to_end(&mut said).unwrap();
-            // svidproof has ended. A test that still waits for a fake is told, for it would wait for ever.
-            for (pipe, _) in blocks.iter().filter(|(_, reached)| !reached.load(Ordering::SeqCst)) {
-                let mut pipe = File::options().read(true).write(true).open(pipe).unwrap();
-                writeln!(pipe, "never: svidproof ended; it said\n{}", String::from_utf8_lossy(&said))
-                    .unwrap();
-                std::mem::forget(pipe);
-            }
-            said
-        });
-        Running { child, said }
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
     }
 
     /// How the fakes were called, in order.
@@ -296,8 +279,11 @@ impl World {
         fs::write(dir.join("lease.jsonl"), "\"kept\"\n").unwrap();
         let kubeconfig = self.root.join("kubeconfig");
         let record = serde_json::json!({
-            "cluster": {"provider": "existing", "name": "stub", "kubeconfig": kubeconfig, "context": null, "published": {}},
-            "helm": "helm", "images": "those of the cluster", "scenarios": [self.project().join(FILE)], "applied": {},
+            "cluster": {
+                "provider": "existing", "name": "stub", "kubeconfig": kubeconfig, "context": null, "published": {},
+            },
+            "helm": "helm", "images": "those of the cluster",
+            "scenarios": [self.project().join(FILE)], "applied": {},
         });
         fs::write(dir.join("session.json"), record.to_string()).unwrap();
     }
@@ -306,7 +292,8 @@ impl World {
     pub(crate) fn kubeconfig(&self, port: u16) -> String {
         let path = self.root.join("kubeconfig");
         let text = format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: stub\nclusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{port}'}}}}]\n\
+            "apiVersion: v1\nkind: Config\ncurrent-context: stub\n\
+             clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{port}'}}}}]\n\
              users: [{{name: u, user: {{}}}}]\ncontexts: [{{name: stub, context: {{cluster: c, user: u}}}}]\n"
         );
         fs::write(&path, text).unwrap();
@@ -326,87 +313,6 @@ fn below(folder: &Path) -> Vec<PathBuf> {
         .unwrap_or_default()
 }
 
-/// A svidproof under way.
-pub(crate) struct Running {
-    child: Child,
-    said: JoinHandle<Vec<u8>>,
-}
-
-impl Running {
-    pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    pub(crate) fn end(self) -> Output {
-        let output = self.child.wait_with_output().unwrap();
-        Output { stderr: self.said.join().unwrap(), ..output }
-    }
-}
-
-/// A place in a fake's script where it stops until the test says, or until it is ended.
-pub(crate) struct Block {
-    alive: PathBuf,
-    hold: PathBuf,
-    reached: Arc<AtomicBool>,
-}
-
-impl Block {
-    pub(crate) fn new(world: &World, name: &str) -> Self {
-        Self {
-            alive: world.fifo(&format!("{name}-alive")),
-            hold: world.fifo(&format!("{name}-hold")),
-            reached: Arc::default(),
-        }
-    }
-
-    /// The fake holds the one pipe open as long as it or its child lives; its child reads from the other.
-    pub(crate) fn script(&self) -> String {
-        format!(
-            "exec 3> '{}'\necho up >&3\nsh -c \"read go < '{}'\"",
-            self.alive.display(),
-            self.hold.display()
-        )
-    }
-
-    /// For another svidproof.
-    pub(crate) fn again(&self) {
-        self.reached.store(false, Ordering::SeqCst);
-    }
-
-    /// Returns once the fake is there.
-    pub(crate) fn reached(&self) -> Reached {
-        let mut pipe = BufReader::new(File::open(&self.alive).unwrap());
-        let mut line = String::new();
-        pipe.read_line(&mut line).unwrap();
-        if line != "up\n" {
-            pipe.read_line(&mut line).unwrap();
-            panic!("the fake was {line}");
-        }
-        self.reached.store(true, Ordering::SeqCst);
-        Reached { pipe, hold: self.hold.clone() }
-    }
-}
-
-pub(crate) struct Reached {
-    pipe: BufReader<File>,
-    hold: PathBuf,
-}
-
-impl Reached {
-    /// Lets the fake go on.
-    pub(crate) fn release(&self) {
-        File::options().write(true).open(&self.hold).unwrap().write_all(b"on\n").unwrap();
-    }
-
-    /// Returns once the fake and its child are gone.
-    pub(crate) fn gone(mut self) {
-        let (sender, receiver) = std::sync::mpsc::channel();
-        std::thread::spawn(move || sender.send(self.pipe.read_to_end(&mut vec![]).unwrap()));
-        let rest = receiver.recv_timeout(Duration::from_secs(30)).expect("the fake and its child end");
-        assert_eq!(rest, 0);
-    }
-}
-
 /// A stub of an API server: it says its version, knows no namespace, and takes every deletion. Returns its
 /// port.
 pub(crate) fn stub_api() -> u16 {
@@ -419,20 +325,23 @@ pub(crate) fn stub_api() -> u16 {
             head.take_while(|line| !line.is_empty()).for_each(drop);
             let (status, body) = if request.starts_with("GET /version") {
                 let version = serde_json::json!({
-                    "major": "1", "minor": "36", "gitVersion": "v1.36.0-stub", "gitCommit": "", "gitTreeState": "", "buildDate": "",
+                    "major": "1", "minor": "36", "gitVersion": "v1.36.0-stub", "gitCommit": "",
+                    "gitTreeState": "", "buildDate": "",
                     "goVersion": "", "compiler": "", "platform": "",
                 });
                 ("200 OK", version)
             } else {
                 let status = serde_json::json!({
-                    "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "stub: not found",
+                    "kind": "Status", "apiVersion": "v1", "metadata": {},
+                    "status": "Failure", "message": "stub: not found",
                     "reason": "NotFound", "code": 404,
                 });
                 ("404 Not Found", status)
             };
             let body = body.to_string();
             let head = format!(
-                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}",
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\n\
+                 connection: close\r\ncontent-length: {}",
                 body.len()
             );
             // The client may have gone meanwhile.
@@ -440,6 +349,18 @@ pub(crate) fn stub_api() -> u16 {
         }
     });
     port
+}
+
+/// An exit status by its name.
+pub(crate) trait Exits {
+    fn exits(self, exit: Exit) -> Self;
+}
+
+impl Exits for assert_cmd::assert::Assert {
+    #[track_caller]
+    fn exits(self, exit: Exit) -> Self {
+        self.code(i32::from(exit.code()))
+    }
 }
 
 /// What svidproof said.

@@ -16,13 +16,17 @@ const QUIET: Duration = Duration::from_millis(100);
 /// Something that never ceases to write must not keep everyone waiting.
 const LONGEST: Duration = Duration::from_secs(2);
 
+/// Changes of files are not, or no longer, told.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
-    #[error("changes of files cannot be followed: {0}\nhint: is fs.inotify.max_user_instances used up?")]
-    Start(notify::Error),
-    #[error("changes in {} cannot be followed: {source}\nhint: is it there, and is fs.inotify.max_user_watches used up?", path.display())]
+    #[error("changes of files cannot be followed\nhint: is fs.inotify.max_user_instances used up?")]
+    Start(#[source] notify::Error),
+    #[error(
+        "changes in {} cannot be followed\nhint: is it there, and is fs.inotify.max_user_watches used up?",
+        path.display()
+    )]
     Follow { path: PathBuf, source: notify::Error },
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("changes of files are not told any more")]
     Ended,
@@ -130,6 +134,7 @@ pub struct Watcher {
 }
 
 impl Watcher {
+    /// Follows nothing yet.
     pub fn new() -> Result<Self, WatchError> {
         let (send, events) = unbounded_channel();
         // The other end may be gone at the very end.

@@ -105,14 +105,19 @@ async fn a_save_is_told_also_where_a_new_file_takes_the_old_ones_place() {
     assert!(followed.is_touched(&watcher.changed().await.unwrap()));
 }
 
+/// One more.
+fn client(scenario: &mut Scenario, identity: &str) {
+    scenario.clients.insert("another".into(), Client::Short(identity.into()));
+}
+
 #[rstest]
 #[case::nothing(|_: &mut Scenario| {}, None)]
 #[case::a_stage(|s: &mut Scenario| s.stages[0].name = "shut".into(), None)]
-#[case::a_client_of_a_known_identity(|s: &mut Scenario| drop(s.clients.insert("again".into(), Client::Short("/ns/web/sa/friend".into()))), None)]
-#[case::a_new_identity(|s: &mut Scenario| drop(s.clients.insert("new".into(), Client::Short("/new".into()))), Some("the clients' SPIFFE IDs"))]
-#[case::nobody(|s: &mut Scenario| drop(s.clients.insert("nobody".into(), Client::Short("none".into()))), None)]
+#[case::a_client_of_a_known_identity(|s: &mut Scenario| client(s, "/ns/web/sa/friend"), None)]
+#[case::a_new_identity(|s: &mut Scenario| client(s, "/new"), Some("the clients' SPIFFE IDs"))]
+#[case::nobody(|s: &mut Scenario| client(s, "none"), None)]
 #[case::a_client_less(|s: &mut Scenario| s.clients.clear(), None)]
-#[case::an_entry(|s: &mut Scenario| s.registration[0].select = vec!["k8s:ns:other".into()], Some("the registration"))]
+#[case::an_entry(|s: &mut Scenario| s.registration[0].select.clear(), Some("the registration"))]
 #[case::the_trust_domain(|s: &mut Scenario| s.trust_domain = "example.com".into(), Some("the trust domain"))]
 #[case::a_release(|s: &mut Scenario| s.install[0][0].name = "other".into(), Some("the releases"))]
 #[case::a_value(|s: &mut Scenario| s.install[0][0].values = serde_json::json!({"a": 1}), None)]

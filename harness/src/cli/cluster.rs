@@ -1,0 +1,66 @@
+//! Which cluster a command is to make or find.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::images::Source;
+use crate::provider::{ClusterOptions, Provider};
+
+/// Where the cluster comes from.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ClusterArgs {
+    #[arg(long, value_enum, default_value_t = Provider::Kind)]
+    pub(super) provider: Provider,
+    /// Context of an existing cluster
+    #[arg(long)]
+    context: Option<String>,
+    /// Kubeconfig of an existing cluster
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Terraform variable of the provider `gke`
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = variable)]
+    set: Vec<(String, serde_json::Value)>,
+    /// Where images come from
+    #[arg(long, value_enum, default_value_t = Source::Auto)]
+    pub(super) images: Source,
+}
+
+impl ClusterArgs {
+    pub(super) fn options(&self) -> ClusterOptions {
+        ClusterOptions {
+            context: self.context.clone(),
+            kubeconfig: self.kubeconfig.clone(),
+            set: self.set.iter().cloned().collect(),
+        }
+    }
+}
+
+/// `name=value`; a value that is JSON is taken as it is, anything else as text.
+fn variable(text: &str) -> Result<(String, serde_json::Value), String> {
+    let (name, value) = text.split_once('=').ok_or("it is NAME=VALUE")?;
+    Ok((name.into(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    #[rstest]
+    #[case::text("zone=europe-west1-b", "zone", json!("europe-west1-b"))]
+    #[case::number("nodes=3", "nodes", json!(3))]
+    #[case::list("zones=[\"a\", \"b\"]", "zones", json!(["a", "b"]))]
+    #[case::a_value_with_an_equals_sign("label=a=b", "label", json!("a=b"))]
+    #[case::nothing("label=", "label", json!(""))]
+    fn a_variable_is_json_or_text(#[case] text: &str, #[case] name: &str, #[case] value: serde_json::Value) {
+        assert_eq!(variable(text), Ok((name.into(), value)));
+    }
+
+    #[test]
+    fn a_variable_has_a_value() {
+        assert_eq!(variable("zone"), Err("it is NAME=VALUE".into()));
+    }
+}

@@ -1,0 +1,105 @@
+//! Which scenarios a command is about: those that the user names, those of the project, or those of the run
+//! that is kept.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::exit::{Context, Ended};
+use crate::lease::Lease;
+use crate::scenario::{self, Scenario};
+use crate::session::Record;
+
+/// What is tested.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Scenarios {
+    /// Scenario files [default: those in tests/scenarios]
+    #[arg(long = "scenario", value_name = "FILE", num_args = 1..)]
+    pub(super) files: Vec<PathBuf>,
+}
+
+/// The named scenario files, or those of the project that the working directory is in.
+pub(super) fn load(scenarios: &Scenarios) -> Result<Vec<Scenario>, Ended> {
+    let files = if scenarios.files.is_empty() { reference_scenarios()? } else { scenarios.files.clone() };
+    let mut loaded: Vec<Scenario> = vec![];
+    for file in files {
+        let scenario = scenario::load(&file)?;
+        if let Some(other) = loaded.iter().find(|other| other.name == scenario.name) {
+            let names = (other.file.display(), file.display());
+            return Err(Ended::input(format!(
+                "{} and {} are both scenario `{}`\nhint: name one of them otherwise",
+                names.0, names.1, scenario.name
+            )));
+        }
+        loaded.push(scenario);
+    }
+    Ok(loaded)
+}
+
+fn reference_scenarios() -> Result<Vec<PathBuf>, Ended> {
+    let root = project()?;
+    let folder = root.join("tests/scenarios");
+    let entries = std::fs::read_dir(&folder)
+        .map_err(|e| Ended::input(Context::new(folder.display().to_string(), e)))?;
+    let mut files: Vec<_> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|end| end == "yaml"))
+        .collect();
+    files.sort();
+    Ok(files)
+}
+
+/// The folder, from the working directory upwards, that holds charts and scenarios.
+pub(super) fn project() -> Result<PathBuf, Ended> {
+    let here = std::env::current_dir()?;
+    let root = here
+        .ancestors()
+        .find(|folder| folder.join("helm").is_dir() && folder.join("tests/scenarios").is_dir());
+    let hint = "hint: run svidproof inside the project, or name a scenario by --scenario FILE";
+    root.map(Path::to_owned).ok_or_else(|| {
+        Ended::input(format!(
+            "no folder from {} upwards holds helm/ and tests/scenarios/\n{hint}",
+            here.display()
+        ))
+    })
+}
+
+/// The scenarios that the kept run was brought up with, read anew.
+pub(super) fn kept_scenarios(lease: &Lease) -> Result<Vec<Scenario>, Ended> {
+    let files = Record::read(&lease.dir)?.scenarios;
+    Ok(files.iter().map(|file| scenario::load(file)).collect::<Result<_, _>>()?)
+}
+
+/// The newest run that was kept, taken over.
+pub(super) fn kept() -> Result<Lease, Ended> {
+    for dir in Lease::all()? {
+        if let Ok(lease) = Lease::open(dir)
+            && lease.kept()?
+        {
+            return Ok(lease);
+        }
+    }
+    Err(Ended::input(
+        "no cluster is kept, or another svidproof is at work on it\n\
+         hint: `svidproof up` brings one up and keeps it",
+    ))
+}
+
+/// Those that the user names, or else those that the cluster was brought up with.
+pub(super) fn scenarios(lease: &Lease, named: &Scenarios) -> Result<Vec<Scenario>, Ended> {
+    if named.files.is_empty() {
+        return kept_scenarios(lease);
+    }
+    load(named)
+}
+
+pub(super) fn stage_is_there(stage: Option<&str>, scenarios: &[Scenario]) -> Result<(), Ended> {
+    let mut known = scenarios.iter().flat_map(|scenario| scenario.stages.iter().map(|one| one.name.as_str()));
+    match stage {
+        Some(stage) if !known.clone().any(|name| name == stage) => {
+            let known: Vec<_> = known.by_ref().collect();
+            Err(Ended::input(format!("there is no stage `{stage}`\nhint: there are {}", known.join(", "))))
+        }
+        _ => Ok(()),
+    }
+}
