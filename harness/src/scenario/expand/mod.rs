@@ -86,3 +86,6 @@ fn cells(matrix: &Matrix) -> Vec<Check> {
     }
     checks
 }
+
+#[cfg(test)]
+mod tests;
