@@ -1,7 +1,8 @@
 //! TLS alerts by number, RFC name and BoringSSL name: the one table. Not for judging: `judge` says which
 //! alert means what.
 
-use crate::scenario::AlertName;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// An alert of RFC 8446 (section 6), of RFC 5246 (section 7.2) or of one of their extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,16 @@ pub const ALERTS: &[Alert] = &[
     alert(120, "no_application_protocol", "TLSV1_ALERT_NO_APPLICATION_PROTOCOL"),
     alert(121, "ech_required", "TLSV1_ALERT_ECH_REQUIRED"),
 ];
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(
+    untagged,
+    expecting = "expected the name of a TLS alert, such as certificate_required, or its number"
+)]
+pub enum AlertName {
+    Number(u8),
+    Name(String),
+}
 
 const fn alert(number: u8, name: &'static str, boringssl: &'static str) -> Alert {
     Alert { number, name, boringssl, boringssl_new: None }

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use rstest::rstest;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;

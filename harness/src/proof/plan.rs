@@ -3,11 +3,8 @@
 
 use svidproof_probe::protocol::{Http, TlsVersions};
 
+pub use crate::scenario::CELL_HEADER;
 use crate::scenario::{Client, Expect, Scenario, Stage};
-
-/// The request header that carries a cell's id, by which the application's log tells whose request came
-/// through.
-pub const CELL_HEADER: &str = "x-svidproof-cell";
 
 pub type CellId = String;
 

@@ -3,8 +3,9 @@ use std::time::Duration;
 use svidproof_probe::protocol::{Timing, Tls, TlsVersions};
 
 use super::*;
+use crate::alert::AlertName;
 use crate::proof::plan::Cell;
-use crate::scenario::{AlertName, Counted};
+use crate::scenario::Counted;
 
 fn judged(
     stage: &str,

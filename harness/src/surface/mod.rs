@@ -17,7 +17,8 @@ pub use change::{Change, Danger, diff, in_words, opened};
 pub use file::{SurfaceError, folder, load, read, store};
 
 use crate::proof::judge::{self, Judged};
-use crate::proof::plan::{CELL_HEADER, Cell};
+use crate::proof::plan::Cell;
+use crate::scenario::CELL_HEADER;
 
 /// One stage of one scenario.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -249,7 +249,7 @@ fn forged_and_surface_are_written_out_as_checks() {
     assert_eq!(check("backend: forged sound, TLS 1.3").expect.status, Some(200));
     assert_eq!(
         wrong.expect.alert,
-        Some(crate::scenario::AlertName::Number(48)),
+        Some(crate::alert::AlertName::Number(48)),
         "what a stage says goes before what the scenario says"
     );
     let client = &scenario.clients["wrong-id like friend"];

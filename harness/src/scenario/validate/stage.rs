@@ -1,215 +1,19 @@
-//! What must hold between the parts of a scenario, so that a run does not find out minutes later. Every
-//! mistake is told, with its place.
-//!
-//! Nothing is asked but the file system, and that only for charts.
+//! What must hold in a stage: its checks, its forged credentials, its surface, and the faults planted in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use svidproof_probe::protocol::{Http, TlsVersions};
 
-use super::parse::{Mistake, Node, Place, instead};
-use super::{
-    AlertName, Check, Client, Endpoint, Entry, Expect, FullClient, Release, Scenario, Stage, Stated,
-};
-use crate::alert;
+use super::identity::{is_label, label_wanted};
+use super::{Found, upstreams};
+use crate::alert::{self, AlertName};
 use crate::forge::{self, SOUND};
-use crate::proof::plan::CELL_HEADER;
+use crate::scenario::mistake::instead;
+use crate::scenario::place::{Node, Place};
+use crate::scenario::{CELL_HEADER, Check, Client, Endpoint, Expect, Scenario, Stage, Stated};
 
-/// In the order of the file; empty for a scenario that can be run.
-pub(super) fn mistakes(scenario: &Scenario, places: &Node) -> Vec<Mistake> {
-    let mut found = Found::default();
-    names(scenario, places, &mut found);
-    install(scenario, places.at("install"), &mut found);
-    registration(&scenario.registration, places.at("registration"), &mut found);
-    for (name, endpoint) in &scenario.endpoints {
-        self::endpoint(scenario, name, endpoint, places.at("endpoints"), &mut found);
-    }
-    for (name, client) in &scenario.clients {
-        self::client(client, places.at("clients").at(name), &mut found);
-    }
-    for (name, stated) in &scenario.forged {
-        forged(name, stated, places.at("forged"), &mut found);
-    }
-    found.check(scenario.forged.is_empty() || scenario.spire.authority_secret.is_some(), places.key("forged"), || {
-        "forged credentials take a CA that the trust domain's bundle holds: give `spire.authority-secret`, the Secret of the server's upstream CA"
-            .into()
-    });
-    stages(scenario, places, &mut found);
-    broken(scenario, places.at("broken"), &mut found);
-
-    found.0.sort_by_key(|(place, _)| *place);
-    let mistake = |(place, message): (Place, String)| Mistake {
-        file: scenario.file.clone(),
-        line: place.line,
-        column: place.column,
-        message,
-    };
-    found.0.into_iter().map(mistake).collect()
-}
-
-#[derive(Default)]
-struct Found(Vec<(Place, String)>);
-
-impl Found {
-    fn add(&mut self, place: Place, message: impl Into<String>) {
-        self.0.push((place, message.into()));
-    }
-
-    fn check(&mut self, holds: bool, place: Place, message: impl FnOnce() -> String) {
-        if !holds {
-            self.add(place, message());
-        }
-    }
-
-    /// A name that must be among those that are defined.
-    fn known<'a>(
-        &mut self,
-        what: &str,
-        name: &str,
-        known: impl IntoIterator<Item = &'a str> + Clone,
-        place: Place,
-    ) -> bool {
-        let found = known.clone().into_iter().any(|one| one == name);
-        self.check(found, place, || format!("{what} `{name}` is not defined{}", instead(name, known)));
-        found
-    }
-}
-
-fn names(scenario: &Scenario, places: &Node, found: &mut Found) {
-    let place = places.at("scenario").place();
-    found.check(is_label(&scenario.name), place, || label_wanted("scenario", &scenario.name));
-    if let Err(why) = trust_domain(&scenario.trust_domain) {
-        found.add(
-            places.at("trust-domain").place(),
-            format!("`{}` is not a trust domain: {why}", scenario.trust_domain),
-        );
-    }
-}
-
-fn install(scenario: &Scenario, places: &Node, found: &mut Found) {
-    let mut seen = BTreeSet::new();
-    for (wave, releases) in scenario.install.iter().enumerate() {
-        for (number, release) in releases.iter().enumerate() {
-            let place = places.nth(wave).nth(number);
-            found.check(
-                seen.insert((&release.namespace, &release.name)),
-                place.at("release").place(),
-                || {
-                    format!(
-                        "release `{}` is already in namespace `{}`: give this one another name",
-                        release.name, release.namespace
-                    )
-                },
-            );
-            chart(scenario, release, place.at("chart").place(), found);
-        }
-    }
-}
-
-fn chart(scenario: &Scenario, release: &Release, place: Place, found: &mut Found) {
-    let folder = scenario.root.join(&release.chart);
-    if folder.join("Chart.yaml").is_file() {
-        return;
-    }
-    let siblings = folder.parent().and_then(|parent| parent.read_dir().ok()).into_iter().flatten().flatten();
-    let charts = siblings.map(|entry| entry.path()).filter(|path| path.join("Chart.yaml").is_file());
-    let mut charts: Vec<String> =
-        charts.map(|path| path.strip_prefix(&scenario.root).unwrap_or(&path).display().to_string()).collect();
-    charts.sort();
-    let wrong = release.chart.display().to_string();
-    let what = if folder.is_dir() { "has no Chart.yaml" } else { "is not there" };
-    let root = scenario.root.display();
-    found.add(
-        place,
-        format!(
-            "chart `{wrong}` {what}, seen from {root}{}",
-            instead(&wrong, charts.iter().map(String::as_str))
-        ),
-    );
-}
-
-fn registration(entries: &[Entry], places: &Node, found: &mut Found) {
-    let mut seen = BTreeSet::new();
-    for (number, entry) in entries.iter().enumerate() {
-        let place = places.nth(number);
-        spiffe_path(&entry.id, place.at("id").place(), found);
-        found.check(!entry.select.is_empty(), place.at("select").place(), || {
-            format!("the entry for `{}` selects nothing: give at least one `type:value`", entry.id)
-        });
-        for (index, selector) in entry.select.iter().enumerate() {
-            let typed =
-                selector.split_once(':').is_some_and(|(kind, value)| !kind.is_empty() && !value.is_empty());
-            found.check(typed, place.at("select").nth(index).place(), || {
-                format!("selector `{selector}` has no type: write `type:value`, such as `k8s:ns:default`")
-            });
-        }
-        let selectors: BTreeSet<&String> = entry.select.iter().collect();
-        found.check(seen.insert((&entry.id, selectors)), place.at("id").place(), || {
-            format!("the entry for `{}` with these selectors stands here twice", entry.id)
-        });
-    }
-}
-
-fn endpoint(scenario: &Scenario, name: &str, endpoint: &Endpoint, places: &Node, found: &mut Found) {
-    let place = places.at(name);
-    found.check(is_pair(&endpoint.service), place.at("service").place(), || {
-        format!("`{}` does not name a Service: write `namespace/name`", endpoint.service)
-    });
-    if let Some(identity) = &endpoint.identity {
-        spiffe_path(identity, place.at("identity").place(), found);
-    }
-    found.check(endpoint.dns.is_none() || endpoint.identity.is_some(), place.key("dns"), || {
-        format!("endpoint `{name}` has `dns` but no `identity`: without an identity it is plain HTTP")
-    });
-    found.check(endpoint.app_log.is_none() || endpoint.admin.is_some(), place.key("app-log"), || {
-        format!("endpoint `{name}` has `app-log` but no `admin`: the two are read together as evidence")
-    });
-    let Some(upstream) = &endpoint.upstream else { return };
-    let at = place.at("upstream").place();
-    if found.known("endpoint", upstream, scenario.endpoints.keys().map(String::as_str), at) {
-        let behind = upstreams(scenario, endpoint);
-        // Told for each endpoint on the circle, not for those that merely lead into it.
-        if let Some(back) = behind.iter().position(|hop| *hop == name) {
-            found.add(at, format!("`upstream` runs in a circle: {name} -> {}", behind[..=back].join(" -> ")));
-        }
-    }
-}
-
-/// The endpoints behind one, nearest first; ends with the first that comes twice.
-fn upstreams<'a>(scenario: &'a Scenario, from: &'a Endpoint) -> Vec<&'a str> {
-    let mut path: Vec<&str> = Vec::new();
-    let mut next = from.upstream.as_deref();
-    while let Some(name) = next {
-        let again = path.contains(&name);
-        path.push(name);
-        next = if again {
-            None
-        } else {
-            scenario.endpoints.get(name).and_then(|endpoint| endpoint.upstream.as_deref())
-        };
-    }
-    path
-}
-
-fn client(client: &Client, place: &Node, found: &mut Found) {
-    if let Some(id) = client.identity() {
-        spiffe_path(id, place.at("id").place(), found);
-    }
-    let Client::Full(FullClient { outside, from: Some(from), .. }) = client else { return };
-    let at = place.at("from").place();
-    found.check(is_pair(from), at, || {
-        format!("`{from}` does not name a workload: write `namespace/app`, after its pods' label `app`")
-    });
-    found.check(*outside, place.key("from"), || {
-        "`from` is for a client with `outside: true`: others are attested where they dial".into()
-    });
-    found.check(client.identity().is_some(), place.key("from"), || {
-        "`from` with `id: none`: nobody has no SVID to carry out".into()
-    });
-}
-
-fn stages(scenario: &Scenario, places: &Node, found: &mut Found) {
+pub(super) fn stages(scenario: &Scenario, places: &Node, found: &mut Found) {
     let place = places.at("stages");
     found.check(!scenario.stages.is_empty(), place.place(), || {
         "there is no stage, so there is nothing to check".into()
@@ -241,7 +45,7 @@ fn stages(scenario: &Scenario, places: &Node, found: &mut Found) {
 }
 
 /// One statement of what must come of a forged credential.
-fn forged(name: &str, stated: &Stated, places: &Node, found: &mut Found) {
+pub(super) fn forged(name: &str, stated: &Stated, places: &Node, found: &mut Found) {
     let place = places.at(name);
     let known = forge::RECIPES.keys().map(String::as_str).filter(|name| *name != SOUND);
     found.known("forged credential", name, known, places.key(name));
@@ -506,7 +310,7 @@ fn alert(name: &AlertName, place: Place, found: &mut Found) {
     }
 }
 
-fn broken(scenario: &Scenario, places: &Node, found: &mut Found) {
+pub(super) fn broken(scenario: &Scenario, places: &Node, found: &mut Found) {
     let mut seen = BTreeSet::new();
     for (number, broken) in scenario.broken.iter().enumerate() {
         let place = places.nth(number);
@@ -555,58 +359,4 @@ fn request(send: &str, http: Http) -> Result<(), &'static str> {
         return Err("its target has a character that a request line cannot carry");
     }
     Ok(())
-}
-
-/// The path of a SPIFFE ID, by section 2.2 of the SPIFFE ID standard.
-fn spiffe_path(path: &str, place: Place, found: &mut Found) {
-    let why = if path.starts_with("spiffe://") {
-        "write the path alone, without `spiffe://` and the trust domain"
-    } else if !path.starts_with('/') {
-        "it does not start with `/`"
-    } else if path[1..].split('/').any(str::is_empty) {
-        "it has an empty segment"
-    } else if path.split('/').any(|segment| segment == "." || segment == "..") {
-        "it has a segment `.` or `..`"
-    } else if !path.bytes().all(|byte| byte == b'/' || is_spiffe_byte(byte)) {
-        "only letters, digits, `.`, `-` and `_` may stand between the `/`"
-    } else {
-        return;
-    };
-    found.add(place, format!("`{path}` is not the path of a SPIFFE ID: {why}"));
-}
-
-/// By section 2.1 of the SPIFFE ID standard.
-fn trust_domain(name: &str) -> Result<(), &'static str> {
-    if name.contains("://") {
-        return Err("write it without `spiffe://`");
-    }
-    if name.is_empty() || name.len() > 255 {
-        return Err("it has 1 to 255 characters");
-    }
-    if !name.bytes().all(|byte| is_spiffe_byte(byte) && !byte.is_ascii_uppercase()) {
-        return Err("only lower-case letters, digits, `.`, `-` and `_` may stand in it");
-    }
-    Ok(())
-}
-
-fn is_spiffe_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')
-}
-
-fn is_pair(text: &str) -> bool {
-    text.split_once('/')
-        .is_some_and(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains('/'))
-}
-
-/// A DNS label (RFC 1123).
-fn is_label(name: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let ends = name.bytes().next().is_some_and(plain) && name.bytes().last().is_some_and(plain);
-    ends && name.len() <= 63 && name.bytes().all(|byte| plain(byte) || byte == b'-')
-}
-
-fn label_wanted(what: &str, name: &str) -> String {
-    format!(
-        "`{name}` cannot name a {what}: it goes into files, headers and logs; lower-case letters, digits and `-` are fit for all of them"
-    )
 }

@@ -1,0 +1,88 @@
+//! Who dials. Not for how its credential comes about: `forge` makes the forged ones, SPIRE all others.
+
+use std::fmt::Formatter;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::forge::{self, Signer};
+
+/// Who dials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Client {
+    /// `none` for nobody, or the path of a SPIFFE ID, attested for the probe in the cluster.
+    Short(String),
+    Full(FullClient),
+    /// One that a scenario does not declare: it comes of a stage's `forged`.
+    Forged {
+        credential: String,
+        /// The path of the SPIFFE ID of the client that it is made like.
+        like: String,
+    },
+}
+
+impl Client {
+    /// The path of the SPIFFE ID that was attested for it; `None` for nobody and for a forged credential.
+    pub fn identity(&self) -> Option<&str> {
+        match self {
+            Self::Short(id) | Self::Full(FullClient { id, .. }) => (id != NOBODY).then_some(id),
+            Self::Forged { .. } => None,
+        }
+    }
+
+    /// Whether no certificate is presented.
+    pub fn is_nobody(&self) -> bool {
+        match self {
+            Self::Forged { credential, .. } => {
+                forge::RECIPES.get(credential).is_some_and(|recipe| recipe.signer == Signer::None)
+            }
+            attested => attested.identity().is_none(),
+        }
+    }
+
+    pub fn is_outside(&self) -> bool {
+        matches!(self, Self::Full(FullClient { outside: true, .. }))
+    }
+}
+
+/// How a scenario writes a client without a certificate.
+const NOBODY: &str = "none";
+
+/// By hand, not `untagged`: that would take line, column and the wrong key out of an error in the full form.
+impl<'de> Deserialize<'de> for Client {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ClientVisitor;
+        impl<'de> Visitor<'de> for ClientVisitor {
+            type Value = Client;
+
+            fn expecting(&self, f: &mut Formatter) -> std::fmt::Result {
+                f.write_str("`none`, the path of a SPIFFE ID, or a map with `id`")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, id: &str) -> Result<Client, E> {
+                Ok(Client::Short(id.into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Client, A::Error> {
+                FullClient::deserialize(MapAccessDeserializer::new(map)).map(Client::Full)
+            }
+        }
+        deserializer.deserialize_any(ClientVisitor)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FullClient {
+    /// As in the short form.
+    pub id: String,
+    /// Dial from where svidproof runs, through the endpoint's published port, with an SVID carried out of the
+    /// cluster.
+    #[serde(default)]
+    pub outside: bool,
+    /// `namespace/pod-label-app`: carry the SVID out of this workload's pod, by its own spire-agent; else out
+    /// of the probe.
+    #[serde(default)]
+    pub from: Option<String>,
+}
