@@ -128,7 +128,7 @@ pub fn number(name: &AlertName) -> Option<u8> {
 }
 
 /// `alert 116 certificate_required`.
-pub fn in_words(number: u8) -> String {
+pub fn describe(number: u8) -> String {
     match by_number(number) {
         Some(alert) => format!("alert {number} {}", alert.name),
         None => format!("alert {number}"),
@@ -165,8 +165,8 @@ mod tests {
 
     #[test]
     fn an_alert_without_a_name_is_still_a_number() {
-        assert_eq!(in_words(116), "alert 116 certificate_required");
-        assert_eq!(in_words(200), "alert 200");
+        assert_eq!(describe(116), "alert 116 certificate_required");
+        assert_eq!(describe(200), "alert 200");
         assert_eq!(number(&AlertName::Number(200)), Some(200));
         assert_eq!(number(&AlertName::Name("certificate_requierd".into())), None);
     }

@@ -20,6 +20,6 @@ pub(super) fn diff(args: &DiffArgs) -> Result<u8, Failure> {
     let old = surface::read(&args.old).map_err(Failure::input)?;
     let new = surface::read(&args.new).map_err(Failure::input)?;
     let changes = surface::diff(&old, &new);
-    print(&surface::in_words(&changes))?;
+    print(&surface::change_list(&changes))?;
     Ok(u8::from(surface::opened(&changes)))
 }

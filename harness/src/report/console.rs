@@ -51,7 +51,7 @@ pub fn table(report: &Report, colour: bool, elapsed: Duration) -> String {
         );
         put(&mut text, format_args!("{}\n", line.trim_end()));
         if !row.reason.is_empty() && row.reason != told {
-            put(&mut text, format_args!("      {on}{}{off}: {}\n", in_words(row.verdict), row.reason));
+            put(&mut text, format_args!("      {on}{}{off}: {}\n", verdict_word(row.verdict), row.reason));
         }
         told = &row.reason;
     }
@@ -130,7 +130,7 @@ fn mark(verdict: Verdict) -> (char, &'static str) {
     }
 }
 
-fn in_words(verdict: Verdict) -> &'static str {
+fn verdict_word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Passed => "passed",
         Verdict::Failed => "failed",

@@ -142,7 +142,7 @@ impl Row {
             to: cell.endpoint.clone(),
             send: format!("{} {}", cell.method, cell.target),
             request: surface::request(cell),
-            got: surface::Outcome::of(judged).as_str().into(),
+            got: surface::Got::of(judged).as_str().into(),
             expected: cell.expect.clone(),
             observed: judged.observed.as_ref().map(Observed::new),
             control: judged.control.clone(),

@@ -116,7 +116,7 @@ fn a_surface_reads_well() {
 fn what_was_not_dialled_is_said() {
     let mut judged = judged(&[("nobody", "send: GET /", alert(116))]);
     judged[0].observed = None;
-    assert_eq!(Outcome::of(&judged[0]).as_str(), "not observed");
+    assert_eq!(Got::of(&judged[0]).as_str(), "not observed");
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn what_did_not_reach_the_application_is_not_its_answer() {
             tallied: Counted::default(),
             reached,
         }];
-        Outcome::of(&judged[0]).0
+        Got::of(&judged[0]).0
     };
     assert_eq!(of(400, Some(false)), "400 by Envoy");
     assert_eq!(of(400, Some(true)), "400 text 2d711642b726");
@@ -191,7 +191,7 @@ fn line(scenario: &str, stage: &str, endpoint: &str, client: &str, request: &str
         endpoint: endpoint.into(),
         client: client.into(),
         request: request.into(),
-        outcome: Outcome(outcome.into()),
+        outcome: Got(outcome.into()),
     }
 }
 
@@ -376,7 +376,7 @@ fn the_most_dangerous_comes_first() {
     ];
     let changes = diff(&old, &new);
     assert!(opened(&changes));
-    insta::assert_snapshot!(in_words(&changes), @r##"
+    insta::assert_snapshot!(change_list(&changes), @r##"
     opened up: 3
       symbank · only-frontend
         frontend-2 can now GET /balances/balance_1 at backend (was: alert 46 certificate_unknown)
@@ -409,7 +409,7 @@ fn the_most_dangerous_comes_first() {
         nobody: GET / at page is not tried any more (was: 200 text 0123456789ab)
     "##);
     assert!(!opened(&diff(&new, &new)));
-    assert_eq!(in_words(&[]), "nothing changed\n");
+    assert_eq!(change_list(&[]), "nothing changed\n");
 }
 
 #[test]
@@ -460,7 +460,7 @@ fn a_report_is_read_as_its_surfaces() {
     let rows = judged.iter().map(|one| {
         serde_json::json!({
             "scenario": "symbank", "stage": "only-frontend", "as": one.cell.client, "to": "backend",
-            "request": request(&one.cell), "got": Outcome::of(one), "more": 1,
+            "request": request(&one.cell), "got": Got::of(one), "more": 1,
         })
     });
     std::fs::write(&path, serde_json::json!({"checks": rows.collect::<Vec<_>>(), "run": "r1"}).to_string())
@@ -629,7 +629,7 @@ fn any_text() -> impl Strategy<Value = String> {
 }
 
 fn any_written_surface() -> impl Strategy<Value = Surface> {
-    let requests = prop::collection::btree_map(any_text(), any_text().prop_map(Outcome), 0..4);
+    let requests = prop::collection::btree_map(any_text(), any_text().prop_map(Got), 0..4);
     let cells = prop::collection::btree_map(
         any_text(),
         prop::collection::btree_map(any_text(), requests, 0..3),
@@ -657,7 +657,7 @@ fn all_cells(surfaces: &[Surface]) -> Vec<[String; 5]> {
 fn outcome_at<'a>(
     surfaces: &'a mut [Surface],
     [scenario, stage, endpoint, client, request]: &[String; 5],
-) -> &'a mut Outcome {
+) -> &'a mut Got {
     let surface =
         surfaces.iter_mut().find(|surface| surface.scenario == *scenario && surface.stage == *stage).unwrap();
     surface.cells.get_mut(endpoint).unwrap().get_mut(client).unwrap().get_mut(request).unwrap()
@@ -698,7 +698,7 @@ proptest! {
         let cell = at.get(&cells);
         let mut new = surfaces.clone();
         let outcome = outcome_at(&mut new, cell);
-        let was = std::mem::replace(outcome, Outcome(other.into()));
+        let was = std::mem::replace(outcome, Got(other.into()));
         prop_assume!(was.as_str() != other);
         let changes = diff(&surfaces, &new);
         prop_assert_eq!(changes.len(), 1);
@@ -733,7 +733,7 @@ proptest! {
         let changes = diff(&old, &new);
         prop_assert!(changes.is_sorted_by_key(|change| change.danger));
         // Told without `Reach`: by the status alone.
-        let answered = |outcome: &Outcome| ["2", "3"].iter().any(|digit| outcome.as_str().starts_with(digit));
+        let answered = |outcome: &Got| ["2", "3"].iter().any(|digit| outcome.as_str().starts_with(digit));
         let (mut old, mut new) = (old, new);
         let (before, after) = (all_cells(&old), all_cells(&new));
         let opens = before.iter().any(|cell| after.contains(cell) && !answered(outcome_at(&mut old, cell)) && answered(outcome_at(&mut new, cell)));
@@ -741,6 +741,6 @@ proptest! {
             prop_assert!(opened(&changes));
             prop_assert_eq!(changes[0].danger, Danger::Opened);
         }
-        prop_assert_eq!(opened(&changes), in_words(&changes).starts_with("opened up: "));
+        prop_assert_eq!(opened(&changes), change_list(&changes).starts_with("opened up: "));
     }
 }

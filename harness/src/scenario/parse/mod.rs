@@ -57,13 +57,13 @@ pub(super) fn read(text: &str, file: &Path, root: &Path) -> Result<Scenario, Sce
 
 fn mistake(file: &Path, error: &Error) -> Mistake {
     let (line, column) = error.location().map_or((1, 1), |location| (location.line(), location.column()));
-    Mistake { file: file.into(), line, column, message: in_words(error.without_snippet()) }
+    Mistake { file: file.into(), line, column, message: user_message(error.without_snippet()) }
 }
 
 /// The errors that users make every day in the words of a scenario; the parser's own words for the rest.
-fn in_words(error: &Error) -> String {
+fn user_message(error: &Error) -> String {
     match error {
-        Error::AliasError { error, .. } => in_words(error.without_snippet()),
+        Error::AliasError { error, .. } => user_message(error.without_snippet()),
         Error::SerdeUnknownField { field, expected, .. } => {
             format!("unknown key `{field}`{}", instead(field, expected.iter().copied()))
         }
