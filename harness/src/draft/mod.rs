@@ -11,6 +11,7 @@ use serde_json::Value;
 use text::text;
 
 use crate::cluster::helm::documents;
+use crate::spiffe_id::split;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DraftError {
@@ -313,13 +314,6 @@ fn trust_domain(endpoints: &[Endpoint]) -> Result<String, DraftError> {
         }),
         None => Ok(domain(first)),
     }
-}
-
-/// Trust domain and path of a SPIFFE ID.
-fn split(id: &str) -> Option<(&str, &str)> {
-    let rest = id.strip_prefix("spiffe://")?;
-    let slash = rest.find('/')?;
-    Some(rest.split_at(slash))
 }
 
 fn is_type(config: &Value, name: &str) -> bool {

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{Endpoint, Listener, NOBODY, STRANGER, Wanted, clients, split};
+use super::{Endpoint, Listener, NOBODY, STRANGER, Wanted, clients};
+use crate::spiffe_id::split;
 
 /// Of the charts that svidproof's project brings along.
 const SPIRE_CHART: &str = "helm/spire";

@@ -13,8 +13,10 @@ use rcgen::{
 
 mod recipe;
 
+pub use recipe::{Catalogue, CatalogueError, Clause, Level, Recipe, Signer, carried, catalogue, recipe};
 use recipe::{Key, Valid};
-pub use recipe::{RECIPES, Recipe, Signer};
+
+use crate::spiffe_id::spiffe_id;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ForgeError {
@@ -46,9 +48,8 @@ impl Authority {
     fn new(trust_domain: &str) -> Result<Self, ForgeError> {
         let failed = making("a CA");
         let key = KeyPair::generate().map_err(&failed)?;
-        let params =
-            signing(&format!("svidproof's CA of {trust_domain}"), &[format!("spiffe://{trust_domain}")])
-                .map_err(&failed)?;
+        let params = signing(&format!("svidproof's CA of {trust_domain}"), &[spiffe_id(trust_domain, "")])
+            .map_err(&failed)?;
         Ok(Self { certificate: params.self_signed(&key).map_err(&failed)?.pem(), key: key.serialize_pem() })
     }
 
@@ -156,7 +157,7 @@ fn leaf(recipe: &Recipe, trust_domain: &str, path: &str) -> Result<CertificatePa
 }
 
 fn filled_in(uri: &str, trust_domain: &str, path: &str) -> String {
-    let id = format!("spiffe://{trust_domain}{path}");
+    let id = spiffe_id(trust_domain, path);
     let mut short = id.clone();
     let last = short.pop().unwrap_or_default();
     let hex = format!("{:02x}", u32::from(last));

@@ -31,11 +31,19 @@ impl Client {
         }
     }
 
+    /// The name of the forged credential that it presents.
+    pub fn credential(&self) -> Option<&str> {
+        match self {
+            Self::Forged { credential, .. } => Some(credential),
+            Self::Short(_) | Self::Full(_) => None,
+        }
+    }
+
     /// Whether no certificate is presented.
     pub fn is_nobody(&self) -> bool {
         match self {
             Self::Forged { credential, .. } => {
-                forge::RECIPES.get(credential).is_some_and(|recipe| recipe.signer == Signer::None)
+                forge::recipe(credential).is_some_and(|recipe| recipe.signer == Signer::None)
             }
             attested => attested.identity().is_none(),
         }

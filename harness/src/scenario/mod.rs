@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod counted;
 mod expand;
+mod forged;
 mod mistake;
 mod parse;
 mod place;
@@ -16,16 +17,18 @@ mod validate;
 pub use check::{Check, Expect, Matrix, OneOrMany};
 pub use client::{Client, FullClient};
 pub use counted::{Counted, Kind};
+pub use forged::{Forged, Forging, Stated, Table, tables};
 pub use mistake::Mistake;
 pub use parse::{ScenarioError, load};
+pub use validate::is_label;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::alert::AlertName;
+use crate::spiffe_id::spiffe_id;
 
 /// The request header that carries a cell's id, by which the application's log tells whose request came
 /// through.
@@ -46,10 +49,9 @@ pub struct Scenario {
     pub registration: Vec<Entry>,
     pub endpoints: BTreeMap<String, Endpoint>,
     pub clients: BTreeMap<String, Client>,
-    /// What must come of each forged credential, wherever a stage dials with them; names as in
-    /// `fixtures/credentials/forged.yaml`.
+    /// What must come of each forged credential, wherever a stage dials with them.
     #[serde(default)]
-    pub forged: BTreeMap<String, Stated>,
+    pub forged: Option<Forged>,
     pub stages: Vec<Stage>,
     /// Faults that the scenario must notice; `svidproof verify` plants them.
     #[serde(default)]
@@ -59,6 +61,25 @@ pub struct Scenario {
     pub file: PathBuf,
     #[serde(skip)]
     pub root: PathBuf,
+}
+
+impl Scenario {
+    /// The SPIFFE ID of a path in the scenario's trust domain.
+    pub fn spiffe_id(&self, path: &str) -> String {
+        spiffe_id(&self.trust_domain, path)
+    }
+
+    /// An endpoint and those behind it, nearest first, each once: where `upstream` runs in a circle, it ends
+    /// before the first that would come again. Empty for an endpoint that is not defined.
+    pub fn route<'a>(&'a self, endpoint: &str) -> impl Iterator<Item = &'a str> {
+        let mut passed = BTreeSet::new();
+        let first = self.endpoints.get_key_value(endpoint);
+        std::iter::successors(first, |(_, endpoint)| {
+            self.endpoints.get_key_value(endpoint.upstream.as_ref()?)
+        })
+        .map(|(name, _)| name.as_str())
+        .take_while(move |name| passed.insert(*name))
+    }
 }
 
 /// Where the scenario's SPIRE stands.
@@ -194,36 +215,6 @@ pub struct Stage {
     /// What is dialled without a word about what must come of it. `load` makes checks of it.
     #[serde(default)]
     pub surface: Vec<Matrix>,
-}
-
-/// All forged credentials at one endpoint, with TLS 1.2 and 1.3 each, and with each the sound one as their
-/// control.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Forging {
-    pub to: String,
-    /// A client that the endpoint lets in.
-    pub like: String,
-    /// A request of that client's that is answered with 200.
-    pub send: String,
-    /// Where something else must come of a credential here than the scenario's `forged` says.
-    #[serde(default)]
-    pub but: BTreeMap<String, Stated>,
-}
-
-/// What must come of a forged credential. Exactly one of `status` and `alert` is there.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Stated {
-    #[serde(default)]
-    pub status: Option<u16>,
-    #[serde(default)]
-    pub alert: Option<AlertName>,
-    /// Where the alert does not tell it.
-    #[serde(default)]
-    pub counts: Option<Kind>,
-    #[serde(default)]
-    pub finding: Option<String>,
 }
 
 /// A planted fault, and the checks that must turn red.

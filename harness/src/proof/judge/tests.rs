@@ -37,6 +37,7 @@ fn cell(check: &str, client: &str, endpoint: &str, expect: Expect) -> Cell {
         check: check.into(),
         client: client.into(),
         nobody: client == "nobody",
+        forged: None,
         endpoint: endpoint.into(),
         method: "GET".into(),
         target: "/".into(),

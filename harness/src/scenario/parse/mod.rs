@@ -7,7 +7,8 @@ use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
 
 use super::mistake::{Mistake, instead};
 use super::place::Node;
-use super::{Scenario, expand, validate};
+use super::{Scenario, expand, forged, validate};
+use crate::forge::{self, CatalogueError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
@@ -19,6 +20,9 @@ pub enum ScenarioError {
         file.display()
     )]
     NoRoot { file: PathBuf },
+    /// Not the scenario's fault, but without it no scenario can be checked.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
     /// Never empty; in the order of the file.
     #[error("{}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Invalid { mistakes: Vec<Mistake> },
@@ -35,6 +39,8 @@ pub fn load(file: &Path) -> Result<Scenario, ScenarioError> {
 }
 
 pub(super) fn read(text: &str, file: &Path, root: &Path) -> Result<Scenario, ScenarioError> {
+    forge::catalogue()?;
+    forged::tables()?;
     let wrong = |error: &Error| ScenarioError::Invalid { mistakes: vec![mistake(file, error)] };
     let options = || serde_saphyr::options! { with_snippet: false };
     let mut scenario: Scenario =

@@ -44,8 +44,9 @@ pub(super) fn is_pair(text: &str) -> bool {
         .is_some_and(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains('/'))
 }
 
-/// A DNS label (RFC 1123).
-pub(super) fn is_label(name: &str) -> bool {
+/// Whether it is a DNS label (RFC 1123, section 2.1): 1 to 63 lower-case letters, digits and `-`, which stands
+/// at neither end.
+pub fn is_label(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let ends = name.bytes().next().is_some_and(plain) && name.bytes().last().is_some_and(plain);
     ends && name.len() <= 63 && name.bytes().all(|byte| plain(byte) || byte == b'-')

@@ -8,7 +8,8 @@ mod stage;
 
 use std::collections::BTreeSet;
 
-use identity::{is_label, is_pair, label_wanted, spiffe_path, trust_domain};
+pub use identity::is_label;
+use identity::{is_pair, label_wanted, spiffe_path, trust_domain};
 use stage::{broken, forged, stages};
 
 use super::mistake::{Mistake, instead};
@@ -27,13 +28,7 @@ pub(super) fn mistakes(scenario: &Scenario, places: &Node) -> Vec<Mistake> {
     for (name, client) in &scenario.clients {
         self::client(client, places.at("clients").at(name), &mut found);
     }
-    for (name, stated) in &scenario.forged {
-        forged(name, stated, places.at("forged"), &mut found);
-    }
-    found.check(scenario.forged.is_empty() || scenario.spire.authority_secret.is_some(), places.key("forged"), || {
-        "forged credentials take a CA that the trust domain's bundle holds: give `spire.authority-secret`, the Secret of the server's upstream CA"
-            .into()
-    });
+    forged(scenario, places, &mut found);
     stages(scenario, places, &mut found);
     broken(scenario, places.at("broken"), &mut found);
 
@@ -167,28 +162,13 @@ fn endpoint(scenario: &Scenario, name: &str, endpoint: &Endpoint, places: &Node,
     let Some(upstream) = &endpoint.upstream else { return };
     let at = place.at("upstream").place();
     if found.known("endpoint", upstream, scenario.endpoints.keys().map(String::as_str), at) {
-        let behind = upstreams(scenario, endpoint);
+        let route: Vec<_> = scenario.route(name).collect();
+        let back = route.last().and_then(|last| scenario.endpoints[*last].upstream.as_deref());
         // Told for each endpoint on the circle, not for those that merely lead into it.
-        if let Some(back) = behind.iter().position(|hop| *hop == name) {
-            found.add(at, format!("`upstream` runs in a circle: {name} -> {}", behind[..=back].join(" -> ")));
-        }
+        found.check(back != Some(name), at, || {
+            format!("`upstream` runs in a circle: {} -> {name}", route.join(" -> "))
+        });
     }
-}
-
-/// The endpoints behind one, nearest first; ends with the first that comes twice.
-fn upstreams<'a>(scenario: &'a Scenario, from: &'a Endpoint) -> Vec<&'a str> {
-    let mut path: Vec<&str> = Vec::new();
-    let mut next = from.upstream.as_deref();
-    while let Some(name) = next {
-        let again = path.contains(&name);
-        path.push(name);
-        next = if again {
-            None
-        } else {
-            scenario.endpoints.get(name).and_then(|endpoint| endpoint.upstream.as_deref())
-        };
-    }
-    path
 }
 
 fn client(client: &Client, place: &Node, found: &mut Found) {

@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use svidproof_probe::protocol::{Http, TlsVersions};
 
+use super::Found;
 use super::identity::{is_label, label_wanted};
-use super::{Found, upstreams};
 use crate::alert::{self, AlertName};
 use crate::forge::{self, SOUND};
 use crate::scenario::mistake::instead;
 use crate::scenario::place::{Node, Place};
-use crate::scenario::{CELL_HEADER, Check, Client, Endpoint, Expect, Scenario, Stage, Stated};
+use crate::scenario::{
+    self, CELL_HEADER, Check, Client, Endpoint, Expect, Forged, Scenario, Stage, Stated, Table,
+};
 
 pub(super) fn stages(scenario: &Scenario, places: &Node, found: &mut Found) {
     let place = places.at("stages");
@@ -44,11 +46,37 @@ pub(super) fn stages(scenario: &Scenario, places: &Node, found: &mut Found) {
     }
 }
 
-/// One statement of what must come of a forged credential.
-pub(super) fn forged(name: &str, stated: &Stated, places: &Node, found: &mut Found) {
+/// What the scenario as a whole says of forged credentials.
+pub(super) fn forged(scenario: &Scenario, places: &Node, found: &mut Found) {
+    let place = places.at("forged");
+    if let Some(Forged { table, but }) = &scenario.forged {
+        self::table(table, place.at("table").place(), found);
+        self::but(but, place.at("but"), found);
+    }
+    let tried = scenario.forged.is_some() || scenario.stages.iter().any(|stage| !stage.forged.is_empty());
+    found.check(!tried || scenario.spire.authority_secret.is_some(), places.key("forged"), || {
+        "forged credentials take a CA that the trust domain's bundle holds: give `spire.authority-secret`, the \
+         Secret of the server's upstream CA"
+            .into()
+    });
+}
+
+fn table(name: &str, place: Place, found: &mut Found) {
+    let known = scenario::tables().into_iter().flatten().map(|(name, _)| *name);
+    found.known("forged table", name, known, place);
+}
+
+/// What must come of some credentials otherwise than a table says.
+fn but(but: &Table, places: &Node, found: &mut Found) {
+    for (name, stated) in but {
+        self::stated(name, stated, places, found);
+    }
+}
+
+fn stated(name: &str, stated: &Stated, places: &Node, found: &mut Found) {
     let place = places.at(name);
-    let known = forge::RECIPES.keys().map(String::as_str).filter(|name| *name != SOUND);
-    found.known("forged credential", name, known, places.key(name));
+    let known = forge::catalogue().into_iter().flatten().map(|(name, _)| name.as_str());
+    found.known("forged credential", name, known.filter(|name| *name != SOUND), places.key(name));
     let Stated { status, alert, counts, finding: _ } = stated;
     expect(
         &Expect { status: *status, alert: alert.clone(), counts: *counts, ..Expect::default() },
@@ -79,12 +107,15 @@ fn forgings(scenario: &Scenario, stage: &Stage, places: &Node, found: &mut Found
             });
         }
         sent(&forging.send, Http::Http1, place.at("send").place(), found);
-        for (name, stated) in &forging.but {
-            forged(name, stated, place.at("but"), found);
-            found.check(scenario.forged.contains_key(name), place.at("but").key(name), || {
-                format!("the scenario's `forged` does not have `{name}`, so there is nothing to differ from")
-            });
+        if let Some(name) = &forging.table {
+            table(name, place.at("table").place(), found);
         }
+        found.check(forging.table.is_some() || scenario.forged.is_some(), to, || {
+            "nothing says what must come of the forged credentials: give the scenario `forged: spiffe-validator`, or \
+             this one a `table`"
+                .into()
+        });
+        but(&forging.but, place.at("but"), found);
     }
 }
 
@@ -216,11 +247,9 @@ fn reach(scenario: &Scenario, check: &Check, endpoint: &Endpoint, place: &Node, 
         || format!("endpoint `{to}` has no `upstream` that could have counted this"),
     );
     // An alert comes from the endpoint itself, a status from it or from what stands behind it.
-    let behind = if check.expect.alert.is_some() { Vec::new() } else { upstreams(scenario, endpoint) };
-    let counts = std::iter::once(Some(endpoint))
-        .chain(behind.into_iter().map(|name| scenario.endpoints.get(name)))
-        .flatten();
-    let readable = counts.last().is_some_and(|last| last.admin.is_some());
+    let hops = if check.expect.alert.is_some() { 1 } else { usize::MAX };
+    let refusing = scenario.route(to).take(hops).last().map(|last| &scenario.endpoints[last]);
+    let readable = refusing.is_some_and(|last| last.admin.is_some());
     found.check(!check.expect.is_refusal() || readable, place.at("to").place(), || {
         format!("a refusal needs evidence, and none can be had at `{to}`: give the endpoint that refuses the port of its Envoy's `admin`")
     });
