@@ -1,4 +1,5 @@
 //! The rendered manifests that tests of `svidproof new` read are what Helm makes of the charts.
+//!
 //! Needs Helm, on PATH or as `svidproof images build` made it, and nothing else. Where there is none, the
 //! tests say that they were ignored.
 

@@ -1,8 +1,8 @@
 //! SPIFFE IDs as text: put together and taken apart here alone. Not for whether one is well-formed: that is
 //! the scenario's `validate`.
 
-/// The SPIFFE ID of a path (`/ns/shop/sa/till`, or empty for the trust domain itself) in a trust domain (SPIFFE
-/// ID standard, section 2).
+/// The SPIFFE ID of a path (`/ns/shop/sa/till`, or empty for the trust domain itself) in a trust domain
+/// (SPIFFE ID standard, section 2).
 pub fn spiffe_id(trust_domain: &str, path: &str) -> String {
     format!("spiffe://{trust_domain}{path}")
 }

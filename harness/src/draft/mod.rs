@@ -19,19 +19,22 @@ pub enum DraftError {
     NotYaml { problem: String },
     #[error(
         "the chart has no Envoy listener with mTLS: {looked}\n\
-         looked for: a ConfigMap with a YAML text that has `static_resources.listeners`, and in one of them a filter chain whose\n\
+         looked for: a ConfigMap with a YAML text that has `static_resources.listeners`, and in one of them \
+         a filter chain whose\n\
          `transport_socket` is a DownstreamTlsContext\n\
          hint: does a value switch it on? --values FILE gives the chart its values"
     )]
     NoListener { looked: String },
     #[error(
         "{listener} proves no SPIFFE ID\n\
-         looked for: `common_tls_context.tls_certificate_sds_secret_configs` with a name that starts with `spiffe://`"
+         looked for: `common_tls_context.tls_certificate_sds_secret_configs` with a name that starts with \
+         `spiffe://`"
     )]
     NoIdentity { listener: String },
     #[error(
         "no Service leads to {listener}\n\
-         looked for: a Service whose selector matches the labels of the pods that mount the ConfigMap, and whose target port is that of the listener"
+         looked for: a Service whose selector matches the labels of the pods that mount the ConfigMap, and \
+         whose target port is that of the listener"
     )]
     NoService { listener: String },
     #[error("{first} and {second} prove identities of two trust domains, and a scenario has one")]
@@ -158,15 +161,7 @@ fn listener(
         .find(|id| split(id).is_some())
         .ok_or_else(|| DraftError::NoIdentity { listener: place.clone() })?
         .to_owned();
-    let contexts =
-        [&common["validation_context"], &common["combined_validation_context"]["default_validation_context"]];
-    let matchers: Vec<_> = contexts
-        .into_iter()
-        .flat_map(|context| {
-            let typed = list(&context["match_typed_subject_alt_names"]).map(|san| &san["matcher"]);
-            typed.chain(list(&context["match_subject_alt_names"]))
-        })
-        .collect();
+    let matchers = matchers(common);
     let sans: Vec<_> = matchers
         .iter()
         .filter_map(|matcher| matcher["exact"].as_str())
@@ -187,15 +182,6 @@ fn listener(
         .iter()
         .flat_map(|host| list(&host["routes"]))
         .filter_map(|route| route["route"]["cluster"].as_str());
-    let mut pipe = None;
-    walk(&config["static_resources"]["clusters"], &mut |key, value| {
-        if key == "pipe" && pipe.is_none() {
-            pipe = value["path"]
-                .as_str()
-                .and_then(|path| path.rsplit_once('/'))
-                .map(|(folder, _)| folder.to_owned());
-        }
-    });
     Ok(Listener {
         config_map: map.into(),
         port,
@@ -208,9 +194,34 @@ fn listener(
         domain,
         cluster: clusters.next().map(ToOwned::to_owned),
         admin: config["admin"]["address"]["socket_address"]["port_value"].as_u64(),
-        socket_dir: pipe,
+        socket_dir: socket_dir(&config["static_resources"]["clusters"]),
         place,
     })
+}
+
+/// The SAN list, however it is written.
+fn matchers(common_tls_context: &Value) -> Vec<&Value> {
+    let contexts = [
+        &common_tls_context["validation_context"],
+        &common_tls_context["combined_validation_context"]["default_validation_context"],
+    ];
+    let matchers = contexts.into_iter().flat_map(|context| {
+        let typed = list(&context["match_typed_subject_alt_names"]).map(|san| &san["matcher"]);
+        typed.chain(list(&context["match_subject_alt_names"]))
+    });
+    matchers.collect()
+}
+
+/// The folder of the first socket that a cluster leads to: the SPIRE agent's.
+fn socket_dir(clusters: &Value) -> Option<String> {
+    let mut folder = None;
+    walk(clusters, &mut |key, value| {
+        if key == "pipe" && folder.is_none() {
+            let path = value["path"].as_str().and_then(|path| path.rsplit_once('/'));
+            folder = path.map(|(folder, _)| folder.to_owned());
+        }
+    });
+    folder
 }
 
 /// All that the policies name, whatever stands around it.

@@ -14,18 +14,49 @@ const CLUSTER: &str = "demo-cluster";
 
 const METHODS: &str = "[GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS]";
 
+/// The file, part by part in its order.
 pub(super) fn text(wanted: &Wanted, trust_domain: &str, endpoints: &[Endpoint]) -> String {
+    let Wanted { release, namespace, .. } = wanted;
+    let (clients, foreign) = clients(trust_domain, endpoints);
+    let mut text = head(wanted, trust_domain, endpoints) + &registration_text(endpoints);
+    text += "\n# What is dialled.\nendpoints:\n";
+    text.extend(endpoints.iter().map(endpoint_text));
+    text +=
+        "\n# Those whom the chart's SAN lists and policies name, each attested for the probe.\nclients:\n";
+    text.extend(clients.iter().map(|(path, name)| format!("  {}: {}\n", quoted(name), quoted(path))));
+    text.extend(foreign.iter().map(|id| format!("  # {id} is named too, and is of another trust domain.\n")));
+    text += &format!(
+        "  # Of the trust domain, and on nobody's list.\n  {STRANGER}: /ns/{namespace}/sa/{STRANGER}\n  \
+         {NOBODY}: none\n"
+    );
+    text += "\n# Further stages: the same with other `values`, by release. Forged credentials: \
+             docs/writing-scenarios.md, `forged`.\n";
+    text += "stages:\n  - stage: installed\n    checks:\n";
+    text.extend(endpoints.iter().map(|endpoint| checks_text(endpoint, &clients)));
+    text += &surface_text(endpoints, &clients);
+    text += "\n# Faults that the checks must notice, for `svidproof verify`: values that open what a check \
+             says is closed, such as\n\
+             # - broken: the SAN list is gone\n\
+             #   stage: installed\n";
+    text + &format!(
+        "#   values: {{{release}: {{envoy: {{allow: []}}}}}}\n#   red: [the names of the checks]\n"
+    )
+}
+
+/// All that comes before the charts' own identities.
+fn head(wanted: &Wanted, trust_domain: &str, endpoints: &[Endpoint]) -> String {
     let Wanted { name, chart, release, namespace, values } = wanted;
     let socket_dir = endpoints.iter().find_map(|endpoint| endpoint.listener.socket_dir.clone());
     let socket_dir = socket_dir.unwrap_or_else(|| format!("/run/spire/{trust_domain}"));
     let socket_dir = quoted(&socket_dir);
-    let (clients, foreign) = clients(trust_domain, endpoints);
     let values = if values.is_null() { String::new() } else { format!(", values: {values}") };
     let spire = format!("spire-{name}");
     let shared = format!("fullnameOverride: {spire}, trustDomain: {trust_domain}, clusterName: {CLUSTER}");
-    let mut text = format!(
-        "# Drafted by `svidproof new` from what the chart renders. It runs as it is; read what stands behind each # first.\n\
-         # `svidproof up`, then `svidproof test --accept`: that keeps what every client gets now, to be compared with from then on.\n\
+    format!(
+        "# Drafted by `svidproof new` from what the chart renders. It runs as it is; read what stands behind \
+         each # first.\n\
+         # `svidproof up`, then `svidproof test --accept`: that keeps what every client gets now, to be \
+         compared with from then on.\n\
          scenario: {name}\n\
          trust-domain: {trust_domain}\n\n\
          spire:\n  \
@@ -38,20 +69,28 @@ pub(super) fn text(wanted: &Wanted, trust_domain: &str, endpoints: &[Endpoint]) 
            - - release: {spire}-server\n      \
                chart: {SPIRE_CHART}\n      \
                namespace: spire\n      \
-               values: {{{shared}, agent: {{enabled: false}}, server: {{cacheReloadInterval: 500ms, upstreamAuthority: {{secret: {spire}-ca}}}}}}\n  \
+               values: {{{shared}, agent: {{enabled: false}}, server: {{cacheReloadInterval: 500ms, \
+               upstreamAuthority: {{secret: {spire}-ca}}}}}}\n  \
            - - release: {spire}-agent\n      \
                chart: {SPIRE_CHART}\n      \
                namespace: spire\n      \
-               values: {{{shared}, server: {{enabled: false}}, agent: {{socketDir: {socket_dir}, syncInterval: 500ms, pollRetryInterval: 100ms}}}}\n  \
+               values: {{{shared}, server: {{enabled: false}}, agent: {{socketDir: {socket_dir}, \
+               syncInterval: 500ms, pollRetryInterval: 100ms}}}}\n  \
            # Add the releases that this one needs: what its Envoys forward to, who calls it.\n  \
            - - {{release: {release}, chart: {}, namespace: {namespace}{values}}}\n\n\
-         # Make the selectors as narrow as those of your own entries: who matches them is given the identity.\n\
+         # Make the selectors as narrow as those of your own entries: who matches them is given the \
+         identity.\n\
          registration:\n  \
            - id: /ns/spire/sa/spire-agent\n    \
              node: true\n    \
-             select: [\"k8s_psat:cluster:{CLUSTER}\", \"k8s_psat:agent_ns:spire\", \"k8s_psat:agent_sa:{spire}-agent\"]\n",
+             select: [\"k8s_psat:cluster:{CLUSTER}\", \"k8s_psat:agent_ns:spire\", \
+             \"k8s_psat:agent_sa:{spire}-agent\"]\n",
         quoted(chart),
-    );
+    )
+}
+
+fn registration_text(endpoints: &[Endpoint]) -> String {
+    let mut text = String::new();
     let mut registered = BTreeSet::new();
     for Endpoint { select, listener, .. } in endpoints {
         if registered.insert((&listener.identity, select)) {
@@ -59,22 +98,16 @@ pub(super) fn text(wanted: &Wanted, trust_domain: &str, endpoints: &[Endpoint]) 
             text.extend(listener.domain.iter().map(|domain| format!("    dns: [{}]\n", quoted(domain))));
         }
     }
-    text += "\n# What is dialled.\nendpoints:\n";
-    text.extend(endpoints.iter().map(endpoint_text));
-    text +=
-        "\n# Those whom the chart's SAN lists and policies name, each attested for the probe.\nclients:\n";
-    text.extend(clients.iter().map(|(path, name)| format!("  {}: {}\n", quoted(name), quoted(path))));
-    text.extend(foreign.iter().map(|id| format!("  # {id} is named too, and is of another trust domain.\n")));
-    text += &format!(
-        "  # Of the trust domain, and on nobody's list.\n  {STRANGER}: /ns/{namespace}/sa/{STRANGER}\n  {NOBODY}: none\n"
-    );
-    text += "\n# Further stages: the same with other `values`, by release. Forged credentials: docs/writing-scenarios.md, `forged`.\n";
-    text += "stages:\n  - stage: installed\n    checks:\n";
-    text.extend(endpoints.iter().map(|endpoint| checks_text(endpoint, &clients)));
+    text
+}
+
+fn surface_text(endpoints: &[Endpoint], clients: &BTreeMap<String, String>) -> String {
+    let mut text = String::new();
     // Without the admin port nothing can be judged there, and the scenario would not be valid.
     let provable: Vec<_> = endpoints.iter().filter(|endpoint| endpoint.listener.admin.is_some()).collect();
     if !provable.is_empty() {
-        text += "    # Every client with every request. Fill in the paths that your application has; what comes of them is left to --accept.\n";
+        text += "    # Every client with every request. Fill in the paths that your application has; what \
+                 comes of them is left to --accept.\n";
         text += "    surface:\n";
     }
     for Endpoint { name, listener, .. } in provable {
@@ -84,12 +117,7 @@ pub(super) fn text(wanted: &Wanted, trust_domain: &str, endpoints: &[Endpoint]) 
         text += &format!("      - surface: requests at {name}\n        as: {who}\n        to: {to}\n");
         text += &format!("        methods: {METHODS}\n        paths: {paths}\n        http: {http}\n");
     }
-    text += "\n# Faults that the checks must notice, for `svidproof verify`: values that open what a check says is closed, such as\n\
-             # - broken: the SAN list is gone\n\
-             #   stage: installed\n";
-    text + &format!(
-        "#   values: {{{release}: {{envoy: {{allow: []}}}}}}\n#   red: [the names of the checks]\n"
-    )
+    text
 }
 
 fn endpoint_text(endpoint: &Endpoint) -> String {
@@ -102,7 +130,8 @@ fn endpoint_text(endpoint: &Endpoint) -> String {
     );
     text.extend(listener.domain.iter().map(|domain| format!("    dns: {}\n", quoted(domain))));
     text += &listener.admin.map_or_else(
-        || "    # admin: Envoy's admin interface is not configured; without it no refusal can be proved from the server's side.\n".into(),
+        || "    # admin: Envoy's admin interface is not configured; without it no refusal can be proved from \
+            the server's side.\n".into(),
         |admin| format!("    admin: {admin}\n"),
     );
     if let Some(cluster) = listener.cluster.as_ref().filter(|cluster| *cluster != "local_service") {
@@ -113,7 +142,8 @@ fn endpoint_text(endpoint: &Endpoint) -> String {
     text += "    # app-log: the container that logs the header x-svidproof-cell, if one does.\n";
     if listener.other_sans > 0 {
         text += &format!(
-            "    # {} matcher(s) of its SAN list name no single SPIFFE ID: add clients that they let in, and keep out.\n",
+            "    # {} matcher(s) of its SAN list name no single SPIFFE ID: add clients that they let in, and \
+             keep out.\n",
             listener.other_sans
         );
     }
@@ -149,7 +179,9 @@ fn checks_text(endpoint: &Endpoint, clients: &BTreeMap<String, String>) -> Strin
         |alert: &str| format!("        expect: {{alert: {alert}}}\n        control: {}\n", quoted(&control));
     // Without the admin port a refusal cannot be proved, and the scenario would not be valid.
     let provable = listener.admin.is_some();
-    let mut text = "      # Fill in a request that the application answers, and what it answers with: `json`, `contains`.\n".to_owned();
+    let mut text = "      # Fill in a request that the application answers, and what it answers with: \
+                    `json`, `contains`.\n"
+        .to_owned();
     text += &check(&control, friend, "        expect: {status: 200}\n");
     if listener.required && provable {
         text += &check(&format!("nobody is refused by {name}"), NOBODY, &refused("certificate_required"));

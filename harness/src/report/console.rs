@@ -47,7 +47,8 @@ pub fn table(report: &Report, colour: bool, elapsed: Duration) -> String {
         let (on, off) = paint(style);
         let [check_width, who_width, send_width, observed_width, time_width] = widths;
         let line = format!(
-            "  {on}{mark}{off} {check:check_width$}  {who:who_width$}  {send:send_width$}  {observed:observed_width$}  {time:>time_width$}"
+            "  {on}{mark}{off} {check:check_width$}  {who:who_width$}  {send:send_width$}  \
+             {observed:observed_width$}  {time:>time_width$}"
         );
         put(&mut text, format_args!("{}\n", line.trim_end()));
         if !row.reason.is_empty() && row.reason != told {

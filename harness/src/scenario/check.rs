@@ -130,3 +130,41 @@ fn default_http() -> Vec<Http> {
 fn default_headers() -> Vec<BTreeMap<String, String>> {
     vec![BTreeMap::new()]
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::answered("{status: 200}", true, false)]
+    #[case::moved("{status: 399}", true, false)]
+    #[case::denied("{status: 400}", true, true)]
+    #[case::an_alert("{alert: unknown_ca}", true, true)]
+    #[case::an_alert_by_number("{alert: 48}", true, true)]
+    #[case::missing("{}", false, false)]
+    fn what_is_expected_is_stated_and_may_be_a_refusal(
+        #[case] text: &str,
+        #[case] stated: bool,
+        #[case] refusal: bool,
+    ) {
+        let expect: Expect = serde_saphyr::from_str(text).unwrap();
+        assert_eq!((expect.is_stated(), expect.is_refusal()), (stated, refusal));
+    }
+
+    #[rstest]
+    #[case::one("a", &["a"])]
+    #[case::many("[a, b]", &["a", "b"])]
+    #[case::none("[]", &[])]
+    fn one_is_a_list_of_one(#[case] text: &str, #[case] expected: &[&str]) {
+        let names: OneOrMany = serde_saphyr::from_str(text).unwrap();
+        assert_eq!(names.iter().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_map_is_neither_one_nor_many() {
+        let error = serde_saphyr::from_str::<OneOrMany>("{a: b}").unwrap_err().to_string();
+        assert!(error.contains("expected a text or a list of texts"), "{error}");
+    }
+}

@@ -94,3 +94,50 @@ pub struct FullClient {
     #[serde(default)]
     pub from: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn forged(credential: &str) -> Client {
+        Client::Forged { credential: credential.into(), like: "/till".into() }
+    }
+
+    #[rstest]
+    #[case::attested("/till", Some("/till"), false, false)]
+    #[case::nobody("none", None, true, false)]
+    #[case::outside("{id: /till, outside: true}", Some("/till"), false, true)]
+    #[case::nobody_outside("{id: none, outside: true}", None, true, true)]
+    #[case::long_and_inside("{id: /till}", Some("/till"), false, false)]
+    fn a_client_is_read(
+        #[case] text: &str,
+        #[case] identity: Option<&str>,
+        #[case] nobody: bool,
+        #[case] outside: bool,
+    ) {
+        let client: Client = serde_saphyr::from_str(text).unwrap();
+        assert_eq!((client.identity(), client.is_nobody(), client.is_outside()), (identity, nobody, outside));
+        assert_eq!(client.credential(), None);
+    }
+
+    #[rstest]
+    #[case::a_list("[none]", "a map with `id`")]
+    #[case::without_an_id("{outside: true}", "missing field `id`")]
+    #[case::misspelt("{id: /till, outsid: true}", "unknown field `outsid`")]
+    fn what_is_no_client_is_told(#[case] text: &str, #[case] expected: &str) {
+        let error = serde_saphyr::from_str::<Client>(text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[rstest]
+    #[case::presents_one("rogue-ca", false)]
+    #[case::presents_none("nobody", true)]
+    #[case::missing("no-such-credential", false)]
+    fn a_forged_client_is_nobody_where_its_recipe_signs_nothing(#[case] name: &str, #[case] nobody: bool) {
+        let client = forged(name);
+        assert_eq!((client.credential(), client.is_nobody()), (Some(name), nobody));
+        assert_eq!((client.identity(), client.is_outside()), (None, false));
+    }
+}

@@ -82,3 +82,42 @@ impl Kind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(Kind::NoCert, "no-cert")]
+    #[case(Kind::San, "san")]
+    #[case(Kind::Chain, "chain")]
+    #[case(Kind::Broken, "broken")]
+    fn each_kind_is_counted_in_its_place(#[case] kind: Kind, #[case] key: &str) {
+        let counted = serde_json::to_value(kind.once()).unwrap();
+        let counters = counted.as_object().unwrap();
+        assert_eq!(counters[key], 1);
+        assert_eq!(counters.values().filter_map(serde_json::Value::as_u64).sum::<u64>(), 1);
+    }
+
+    #[test]
+    fn what_was_counted_in_between_adds_up() {
+        let before = Counted { no_cert: 1, forwarded: 5, ..Counted::default() };
+        let between = Counted { no_cert: 2, denied: 1, allowed: 4, ..Counted::default() };
+        assert_eq!((before + between).since(before), between);
+        assert_eq!(before.since(before), Counted::default());
+    }
+
+    #[test]
+    fn an_envoy_that_was_restarted_does_not_count_below_zero() {
+        let before = Counted { san: 7, ..Counted::default() };
+        assert_eq!(Counted { san: 3, chain: 1, ..Counted::default() }.since(before), Kind::Chain.once());
+    }
+
+    #[test]
+    fn what_was_allowed_is_not_for_a_scenario_to_say() {
+        assert!(serde_saphyr::from_str::<Counted>("{allowed: 1}").is_err());
+        assert_eq!(serde_saphyr::from_str::<Counted>("{no-cert: 1}").unwrap(), Kind::NoCert.once());
+    }
+}

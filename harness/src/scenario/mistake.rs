@@ -48,3 +48,29 @@ fn distance(a: &str, b: &str) -> usize {
     }
     row[b.chars().count()]
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::the_same("san", "san", 0)]
+    #[case::one_more("san", "sans", 1)]
+    #[case::two_swapped("freind", "friend", 2)]
+    #[case::missing("", "san", 3)]
+    #[case::beyond_ascii("zażółć", "zazolc", 4)]
+    fn a_distance_is_counted_in_letters(#[case] a: &str, #[case] b: &str, #[case] expected: usize) {
+        assert_eq!((distance(a, b), distance(b, a)), (expected, expected));
+    }
+
+    #[rstest]
+    #[case::a_slip("statu", &["status", "alert"], ": did you mean `status`?")]
+    #[case::the_nearest("frontend-3", &["frontend", "frontend-2"], ": did you mean `frontend-2`?")]
+    #[case::too_far("body", &["status", "alert"], ": expected one of `status`, `alert`")]
+    #[case::missing("body", &[], ": there is none")]
+    fn what_would_be_right_is_said(#[case] wrong: &str, #[case] known: &[&str], #[case] expected: &str) {
+        assert_eq!(instead(wrong, known.iter().copied()), expected);
+    }
+}

@@ -130,3 +130,38 @@ impl<'de> Deserialize<'de> for Inner {
         deserializer.deserialize_any(InnerVisitor)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Node {
+        serde_saphyr::from_str(text).unwrap()
+    }
+
+    fn at(node: &Node) -> (u64, u64) {
+        (node.place().line, node.place().column)
+    }
+
+    #[test]
+    fn a_path_leads_to_what_stands_there() {
+        let node = read("a: 1\nb:\n  - {c: x}\n  - {c: [true, 1.5, null]}\n");
+        assert_eq!(at(node.at("a")), (1, 4));
+        assert_eq!(at(node.at("b").nth(1).at("c").nth(2)), (4, 21));
+        assert_eq!(node.key("b"), Place { line: 2, column: 1 });
+    }
+
+    #[test]
+    fn a_path_that_ends_early_leads_to_the_nearest_place() {
+        let node = read("a: {b: x}\n");
+        assert_eq!(at(node.at("a").at("missing")), (1, 4));
+        assert_eq!(at(node.at("a").at("b").nth(7)), (1, 8));
+        assert_eq!(node.at("a").key("missing"), Place { line: 1, column: 4 });
+    }
+
+    #[test]
+    fn an_alias_stands_where_it_is_used() {
+        let node = read("a: &x 1\nb: *x\n");
+        assert_eq!(at(node.at("b")).0, 2);
+    }
+}

@@ -97,6 +97,7 @@ fn the_alert_table_in_the_documentation_is_that_of_the_tables() {
     }
     assert!(
         checked_in == table,
-        "docs/reading-a-report.md is not up to date\nhint: UPDATE_DOCS=1 cargo test -p svidproof the_alert_table"
+        "docs/reading-a-report.md is not up to date\nhint: UPDATE_DOCS=1 cargo test -p svidproof \
+         the_alert_table"
     );
 }

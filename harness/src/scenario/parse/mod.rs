@@ -15,7 +15,8 @@ pub enum ScenarioError {
     #[error("cannot read the scenario {}: {source}", file.display())]
     Read { file: PathBuf, source: std::io::Error },
     #[error(
-        "{}: no folder from here upwards holds `helm/`, and the scenario's paths are relative to the one that does\n\
+        "{}: no folder from here upwards holds `helm/`, and the scenario's paths are relative to the one \
+         that does\n\
          hint: put the file into a project with a `helm/` folder",
         file.display()
     )]

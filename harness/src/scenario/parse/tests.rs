@@ -22,7 +22,8 @@ stages:
   - stage: one
     checks:
       - {check: served, as: friend, to: backend, send: GET /, expect: {status: 200}}
-      - {check: refused, as: [nobody], to: backend, send: [GET /], expect: {alert: certificate_required}, control: served}
+      - {check: refused, as: [nobody], to: backend, send: [GET /], expect: {alert: certificate_required}, \
+      control: served}
       - {check: page, as: nobody, to: page, send: GET /, expect: {status: 200}}
 broken:
   - {broken: open, stage: one, values: {}, red: [refused]}
@@ -58,12 +59,14 @@ fn what_is_right_is_read() {
 #[case(
     "example.org",
     "Example.org",
-    "x.yaml:2:15: `Example.org` is not a trust domain: only lower-case letters, digits, `.`, `-` and `_` may stand in it"
+    "x.yaml:2:15: `Example.org` is not a trust domain: only lower-case letters, digits, `.`, `-` and `_` may \
+     stand in it"
 )]
 #[case(
     "small",
     "Very Small",
-    "x.yaml:1:11: `Very Small` cannot name a scenario: it goes into files, headers and logs; lower-case letters, digits and `-` are fit for all of them"
+    "x.yaml:1:11: `Very Small` cannot name a scenario: it goes into files, headers and logs; lower-case \
+     letters, digits and `-` are fit for all of them"
 )]
 #[case(
     "install: []",
@@ -88,7 +91,8 @@ fn what_is_right_is_read() {
 #[case(
     "friend: /friend",
     "friend: /a b",
-    "x.yaml:12:11: `/a b` is not the path of a SPIFFE ID: only letters, digits, `.`, `-` and `_` may stand between the `/`"
+    "x.yaml:12:11: `/a b` is not the path of a SPIFFE ID: only letters, digits, `.`, `-` and `_` may stand \
+     between the `/`"
 )]
 #[case(
     "\"k8s:ns:default\"",
@@ -120,7 +124,8 @@ fn what_is_right_is_read() {
 #[case(
     "{check: served, as: friend",
     "{check: served, as: outsider",
-    "x.yaml:18:29: client `outsider` dials from outside the cluster, and endpoint `backend` is not `published`"
+    "x.yaml:18:29: client `outsider` dials from outside the cluster, and endpoint `backend` is not \
+     `published`"
 )]
 #[case("{check: served, as: friend", "{check: served, as: []", "x.yaml:18:29: check `served` has no client")]
 #[case("to: page", "to: pages", "x.yaml:20:39: endpoint `pages` is not defined: did you mean `page`?")]
@@ -142,12 +147,14 @@ fn what_is_right_is_read() {
 #[case(
     ", control: served",
     "",
-    "x.yaml:19:17: `refused` expects a refusal and has no `control`: name a check of this stage that succeeds at `backend`"
+    "x.yaml:19:17: `refused` expects a refusal and has no `control`: name a check of this stage that \
+     succeeds at `backend`"
 )]
 #[case(
     "identity: /backend, admin: 9901}",
     "identity: /backend}",
-    "x.yaml:19:44: a refusal needs evidence, and none can be had at `backend`: give the endpoint that refuses the port of its Envoy's `admin`"
+    "x.yaml:19:44: a refusal needs evidence, and none can be had at `backend`: give the endpoint that \
+     refuses the port of its Envoy's `admin`"
 )]
 #[case(
     "check: page",
@@ -162,7 +169,8 @@ fn what_is_right_is_read() {
 #[case(
     "send: [GET /]",
     "send: [get /]",
-    "x.yaml:19:60: `get /` is not a request: its method is not in upper case; write `METHOD TARGET`, such as `GET /`"
+    "x.yaml:19:60: `get /` is not a request: its method is not in upper case; write `METHOD TARGET`, such as \
+     `GET /`"
 )]
 #[case(
     "certificate_required",
@@ -228,8 +236,10 @@ fn whole() -> String {
         )
         .replace(
             "broken:\n",
-            "    forged:\n      - {to: backend, like: friend, send: GET /, but: {wrong-id: {alert: 48}}}\n    surface:\n      \
-             - {surface: all, as: [friend, nobody], to: backend, methods: [GET, BREW], paths: [/, '/{x*8}'], http: ['1.1', '2'], \
+            "    forged:\n      - {to: backend, like: friend, send: GET /, but: {wrong-id: {alert: \
+             48}}}\n    surface:\n      \
+             - {surface: all, as: [friend, nobody], to: backend, methods: [GET, BREW], paths: [/, '/{x*8}'], \
+             http: ['1.1', '2'], \
              headers: [{}, {a: b}]}\nbroken:\n",
         )
 }
@@ -293,7 +303,8 @@ fn forged_and_surface_are_written_out_as_checks() {
 #[case(
     ", authority-secret: ca",
     "",
-    "x.yaml:15:1: forged credentials take a CA that the trust domain's bundle holds: give `spire.authority-secret`, the Secret of the server's upstream CA"
+    "x.yaml:15:1: forged credentials take a CA that the trust domain's bundle holds: give \
+     `spire.authority-secret`, the Secret of the server's upstream CA"
 )]
 #[case("{alert: certificate_unknown}", "{}", "x.yaml:18:15: nothing is expected: give `status` or `alert`")]
 #[case(
@@ -314,7 +325,8 @@ fn forged_and_surface_are_written_out_as_checks() {
 #[case(
     "paths: [/,",
     "paths: ['http://x/',",
-    "x.yaml:29:89: `GET http://x/` is not a request: its target is absolute, which HTTP/2 has no form for; write `METHOD TARGET`, such as `GET /`"
+    "x.yaml:29:89: `GET http://x/` is not a request: its target is absolute, which HTTP/2 has no form for; \
+     write `METHOD TARGET`, such as `GET /`"
 )]
 fn a_mistake_in_forged_or_surface_is_told_with_its_place(
     #[case] right: &str,

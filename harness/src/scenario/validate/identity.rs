@@ -44,8 +44,8 @@ pub(super) fn is_pair(text: &str) -> bool {
         .is_some_and(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains('/'))
 }
 
-/// Whether it is a DNS label (RFC 1123, section 2.1): 1 to 63 lower-case letters, digits and `-`, which stands
-/// at neither end.
+/// Whether it is a DNS label (RFC 1123, section 2.1): 1 to 63 lower-case letters, digits and `-`, which
+/// stands at neither end.
 pub fn is_label(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let ends = name.bytes().next().is_some_and(plain) && name.bytes().last().is_some_and(plain);
@@ -54,6 +54,7 @@ pub fn is_label(name: &str) -> bool {
 
 pub(super) fn label_wanted(what: &str, name: &str) -> String {
     format!(
-        "`{name}` cannot name a {what}: it goes into files, headers and logs; lower-case letters, digits and `-` are fit for all of them"
+        "`{name}` cannot name a {what}: it goes into files, headers and logs; lower-case letters, digits and \
+         `-` are fit for all of them"
     )
 }

@@ -12,7 +12,7 @@ use crate::forge::{self, SOUND};
 use crate::scenario::mistake::instead;
 use crate::scenario::place::{Node, Place};
 use crate::scenario::{
-    self, CELL_HEADER, Check, Client, Endpoint, Expect, Forged, Scenario, Stage, Stated, Table,
+    self, CELL_HEADER, Check, Client, Endpoint, Expect, Forged, Matrix, Scenario, Stage, Stated, Table,
 };
 
 pub(super) fn stages(scenario: &Scenario, places: &Node, found: &mut Found) {
@@ -55,8 +55,8 @@ pub(super) fn forged(scenario: &Scenario, places: &Node, found: &mut Found) {
     }
     let tried = scenario.forged.is_some() || scenario.stages.iter().any(|stage| !stage.forged.is_empty());
     found.check(!tried || scenario.spire.authority_secret.is_some(), places.key("forged"), || {
-        "forged credentials take a CA that the trust domain's bundle holds: give `spire.authority-secret`, the \
-         Secret of the server's upstream CA"
+        "forged credentials take a CA that the trust domain's bundle holds: give `spire.authority-secret`, \
+         the Secret of the server's upstream CA"
             .into()
     });
 }
@@ -111,8 +111,8 @@ fn forgings(scenario: &Scenario, stage: &Stage, places: &Node, found: &mut Found
             table(name, place.at("table").place(), found);
         }
         found.check(forging.table.is_some() || scenario.forged.is_some(), to, || {
-            "nothing says what must come of the forged credentials: give the scenario `forged: spiffe-validator`, or \
-             this one a `table`"
+            "nothing says what must come of the forged credentials: give the scenario `forged: \
+             spiffe-validator`, or this one a `table`"
                 .into()
         });
         but(&forging.but, place.at("but"), found);
@@ -130,7 +130,10 @@ fn surface(scenario: &Scenario, stage: &Stage, places: &Node, found: &mut Found)
             let at = place.at("to").nth(number).place();
             if found.known("endpoint", name, scenario.endpoints.keys().map(String::as_str), at) {
                 found.check(scenario.endpoints[name].gives_evidence(), at, || {
-                    format!("a surface needs evidence, and none can be had at `{name}`: give it `identity` and `admin`")
+                    format!(
+                        "a surface needs evidence, and none can be had at `{name}`: give it `identity` \
+                             and `admin`"
+                    )
                 });
             }
         }
@@ -142,36 +145,41 @@ fn surface(scenario: &Scenario, stage: &Stage, places: &Node, found: &mut Found)
                 scenario.endpoints.get(to).is_none_or(|endpoint: &Endpoint| endpoint.published.is_some())
             };
             found.check(!outside || matrix.to.iter().all(published), at, || {
-                format!("client `{name}` dials from outside the cluster, and not every endpoint here is `published`")
+                format!(
+                    "client `{name}` dials from outside the cluster, and not every endpoint here is \
+                         `published`"
+                )
             });
         }
-        for (key, many) in [
-            ("as", &matrix.clients),
-            ("to", &matrix.to),
-            ("methods", &matrix.methods),
-            ("paths", &matrix.paths),
-        ] {
-            found.check(many.iter().next().is_some(), place.at(key).place(), || {
-                format!("`{key}` is empty, so nothing is dialled")
-            });
-        }
-        found.check(!matrix.http.is_empty(), place.at("http").place(), || {
-            "`http` is empty, so nothing is dialled".into()
+        requests(matrix, place, found);
+    }
+}
+
+/// What a surface dials with: something, and nothing that a request cannot carry.
+fn requests(matrix: &Matrix, place: &Node, found: &mut Found) {
+    for (key, many) in
+        [("as", &matrix.clients), ("to", &matrix.to), ("methods", &matrix.methods), ("paths", &matrix.paths)]
+    {
+        found.check(many.iter().next().is_some(), place.at(key).place(), || {
+            format!("`{key}` is empty, so nothing is dialled")
         });
-        found.check(!matrix.headers.is_empty(), place.at("headers").place(), || {
-            "`headers` is empty, so nothing is dialled: `{}` stands for a request without any".into()
-        });
-        for (number, method) in matrix.methods.iter().enumerate() {
-            sent(&format!("{method} /"), Http::Http1, place.at("methods").nth(number).place(), found);
+    }
+    found.check(!matrix.http.is_empty(), place.at("http").place(), || {
+        "`http` is empty, so nothing is dialled".into()
+    });
+    found.check(!matrix.headers.is_empty(), place.at("headers").place(), || {
+        "`headers` is empty, so nothing is dialled: `{}` stands for a request without any".into()
+    });
+    for (number, method) in matrix.methods.iter().enumerate() {
+        sent(&format!("{method} /"), Http::Http1, place.at("methods").nth(number).place(), found);
+    }
+    for (number, path) in matrix.paths.iter().enumerate() {
+        for http in &matrix.http {
+            sent(&format!("GET {path}"), *http, place.at("paths").nth(number).place(), found);
         }
-        for (number, path) in matrix.paths.iter().enumerate() {
-            for http in &matrix.http {
-                sent(&format!("GET {path}"), *http, place.at("paths").nth(number).place(), found);
-            }
-        }
-        for (number, headers) in matrix.headers.iter().enumerate() {
-            self::headers(headers, place.at("headers").nth(number), found);
-        }
+    }
+    for (number, headers) in matrix.headers.iter().enumerate() {
+        self::headers(headers, place.at("headers").nth(number), found);
     }
 }
 
@@ -251,14 +259,21 @@ fn reach(scenario: &Scenario, check: &Check, endpoint: &Endpoint, place: &Node, 
     let refusing = scenario.route(to).take(hops).last().map(|last| &scenario.endpoints[last]);
     let readable = refusing.is_some_and(|last| last.admin.is_some());
     found.check(!check.expect.is_refusal() || readable, place.at("to").place(), || {
-        format!("a refusal needs evidence, and none can be had at `{to}`: give the endpoint that refuses the port of its Envoy's `admin`")
+        format!(
+            "a refusal needs evidence, and none can be had at `{to}`: give the endpoint that refuses the \
+                 port of its Envoy's `admin`"
+        )
     });
 }
 
 fn control(stage: &Stage, check: &Check, place: &Node, found: &mut Found) {
     let Some(name) = &check.control else {
         found.check(!check.expect.is_refusal(), place.at("check").place(), || {
-            format!("`{}` expects a refusal and has no `control`: name a check of this stage that succeeds at `{}`", check.name, check.to)
+            format!(
+                "`{}` expects a refusal and has no `control`: name a check of this stage that succeeds \
+                     at `{}`",
+                check.name, check.to
+            )
         });
         return;
     };
@@ -332,7 +347,7 @@ fn alert(name: &AlertName, place: Place, found: &mut Found) {
         }
         AlertName::Name(name) => match alert::by_boringssl(name) {
             Some(alert) => {
-                found.add(place, format!("alerts go by their RFC name: did you mean `{}`?", alert.name))
+                found.add(place, format!("alerts go by their RFC name: did you mean `{}`?", alert.name));
             }
             None => drop(found.known("TLS alert", name, alert::ALERTS.iter().map(|alert| alert.name), place)),
         },
