@@ -1,7 +1,8 @@
 //! TLS alerts by number, RFC name and BoringSSL name: the one table. Not for judging: `judge` says which
 //! alert means what.
 
-use crate::scenario::AlertName;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// An alert of RFC 8446 (section 6), of RFC 5246 (section 7.2) or of one of their extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +85,16 @@ pub const ALERTS: &[Alert] = &[
     alert(121, "ech_required", "TLSV1_ALERT_ECH_REQUIRED"),
 ];
 
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(
+    untagged,
+    expecting = "expected the name of a TLS alert, such as certificate_required, or its number"
+)]
+pub enum AlertName {
+    Number(u8),
+    Name(String),
+}
+
 const fn alert(number: u8, name: &'static str, boringssl: &'static str) -> Alert {
     Alert { number, name, boringssl, boringssl_new: None }
 }
@@ -117,7 +128,7 @@ pub fn number(name: &AlertName) -> Option<u8> {
 }
 
 /// `alert 116 certificate_required`.
-pub fn in_words(number: u8) -> String {
+pub fn describe(number: u8) -> String {
     match by_number(number) {
         Some(alert) => format!("alert {number} {}", alert.name),
         None => format!("alert {number}"),
@@ -154,8 +165,8 @@ mod tests {
 
     #[test]
     fn an_alert_without_a_name_is_still_a_number() {
-        assert_eq!(in_words(116), "alert 116 certificate_required");
-        assert_eq!(in_words(200), "alert 200");
+        assert_eq!(describe(116), "alert 116 certificate_required");
+        assert_eq!(describe(200), "alert 200");
         assert_eq!(number(&AlertName::Number(200)), Some(200));
         assert_eq!(number(&AlertName::Name("certificate_requierd".into())), None);
     }

@@ -17,6 +17,7 @@ pub mod provider;
 pub mod report;
 pub mod scenario;
 pub mod session;
+pub mod spiffe_id;
 pub mod stage;
 pub mod suite;
 pub mod surface;

@@ -20,7 +20,7 @@ pub(super) fn diff(args: &DiffArgs) -> Result<Exit, Ended> {
     let old = surface::read(&args.old).map_err(Ended::input)?;
     let new = surface::read(&args.new).map_err(Ended::input)?;
     let changes = surface::diff(&old, &new);
-    print(&surface::in_words(&changes))?;
+    print(&surface::change_list(&changes))?;
     Ok(if surface::opened(&changes) { Exit::CheckFailed } else { Exit::Passed })
 }
 

@@ -114,7 +114,7 @@ async fn round(
     let changes = if watched.surfaces.is_empty() {
         String::new()
     } else {
-        surface::in_words(&surface::diff(&watched.surfaces, &surfaces))
+        surface::change_list(&surface::diff(&watched.surfaces, &surfaces))
     };
     watched.surfaces = surfaces;
     print(&format!("{changes}{}", report::table(&report, begun)))

@@ -2,11 +2,16 @@
 //! certificates, which Services lead to them, whom they admit. Text in, text out; not for what must come of a
 //! request beyond what the chart itself says.
 
+mod text;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use text::text;
+
 use crate::cluster::helm::documents;
+use crate::spiffe_id::split;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DraftError {
@@ -14,19 +19,22 @@ pub enum DraftError {
     NotYaml { problem: String },
     #[error(
         "the chart has no Envoy listener with mTLS: {looked}\n\
-         looked for: a ConfigMap with a YAML text that has `static_resources.listeners`, and in one of them a filter chain whose\n\
+         looked for: a ConfigMap with a YAML text that has `static_resources.listeners`, and in one of them \
+         a filter chain whose\n\
          `transport_socket` is a DownstreamTlsContext\n\
          hint: does a value switch it on? --values FILE gives the chart its values"
     )]
     NoListener { looked: String },
     #[error(
         "{listener} proves no SPIFFE ID\n\
-         looked for: `common_tls_context.tls_certificate_sds_secret_configs` with a name that starts with `spiffe://`"
+         looked for: `common_tls_context.tls_certificate_sds_secret_configs` with a name that starts with \
+         `spiffe://`"
     )]
     NoIdentity { listener: String },
     #[error(
         "no Service leads to {listener}\n\
-         looked for: a Service whose selector matches the labels of the pods that mount the ConfigMap, and whose target port is that of the listener"
+         looked for: a Service whose selector matches the labels of the pods that mount the ConfigMap, and \
+         whose target port is that of the listener"
     )]
     NoService { listener: String },
     #[error("{first} and {second} prove identities of two trust domains, and a scenario has one")]
@@ -153,15 +161,7 @@ fn listener(
         .find(|id| split(id).is_some())
         .ok_or_else(|| DraftError::NoIdentity { listener: place.clone() })?
         .to_owned();
-    let contexts =
-        [&common["validation_context"], &common["combined_validation_context"]["default_validation_context"]];
-    let matchers: Vec<_> = contexts
-        .into_iter()
-        .flat_map(|context| {
-            let typed = list(&context["match_typed_subject_alt_names"]).map(|san| &san["matcher"]);
-            typed.chain(list(&context["match_subject_alt_names"]))
-        })
-        .collect();
+    let matchers = matchers(common);
     let sans: Vec<_> = matchers
         .iter()
         .filter_map(|matcher| matcher["exact"].as_str())
@@ -182,15 +182,6 @@ fn listener(
         .iter()
         .flat_map(|host| list(&host["routes"]))
         .filter_map(|route| route["route"]["cluster"].as_str());
-    let mut pipe = None;
-    walk(&config["static_resources"]["clusters"], &mut |key, value| {
-        if key == "pipe" && pipe.is_none() {
-            pipe = value["path"]
-                .as_str()
-                .and_then(|path| path.rsplit_once('/'))
-                .map(|(folder, _)| folder.to_owned());
-        }
-    });
     Ok(Listener {
         config_map: map.into(),
         port,
@@ -203,9 +194,34 @@ fn listener(
         domain,
         cluster: clusters.next().map(ToOwned::to_owned),
         admin: config["admin"]["address"]["socket_address"]["port_value"].as_u64(),
-        socket_dir: pipe,
+        socket_dir: socket_dir(&config["static_resources"]["clusters"]),
         place,
     })
+}
+
+/// The SAN list, however it is written.
+fn matchers(common_tls_context: &Value) -> Vec<&Value> {
+    let contexts = [
+        &common_tls_context["validation_context"],
+        &common_tls_context["combined_validation_context"]["default_validation_context"],
+    ];
+    let matchers = contexts.into_iter().flat_map(|context| {
+        let typed = list(&context["match_typed_subject_alt_names"]).map(|san| &san["matcher"]);
+        typed.chain(list(&context["match_subject_alt_names"]))
+    });
+    matchers.collect()
+}
+
+/// The folder of the first socket that a cluster leads to: the SPIRE agent's.
+fn socket_dir(clusters: &Value) -> Option<String> {
+    let mut folder = None;
+    walk(clusters, &mut |key, value| {
+        if key == "pipe" && folder.is_none() {
+            let path = value["path"].as_str().and_then(|path| path.rsplit_once('/'));
+            folder = path.map(|(folder, _)| folder.to_owned());
+        }
+    });
+    folder
 }
 
 /// All that the policies name, whatever stands around it.
@@ -311,13 +327,6 @@ fn trust_domain(endpoints: &[Endpoint]) -> Result<String, DraftError> {
     }
 }
 
-/// Trust domain and path of a SPIFFE ID.
-fn split(id: &str) -> Option<(&str, &str)> {
-    let rest = id.strip_prefix("spiffe://")?;
-    let slash = rest.find('/')?;
-    Some(rest.split_at(slash))
-}
-
 fn is_type(config: &Value, name: &str) -> bool {
     config["@type"].as_str().is_some_and(|kind| kind.ends_with(name))
 }
@@ -370,191 +379,6 @@ fn named(listener: &Listener) -> impl Iterator<Item = &str> {
 
 const NOBODY: &str = "nobody";
 const STRANGER: &str = "stranger";
-/// Of the charts that svidproof's project brings along.
-const SPIRE_CHART: &str = "helm/spire";
-const CLUSTER: &str = "demo-cluster";
-const METHODS: &str = "[GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS]";
-
-fn text(wanted: &Wanted, trust_domain: &str, endpoints: &[Endpoint]) -> String {
-    let Wanted { name, chart, release, namespace, values } = wanted;
-    let socket_dir = endpoints.iter().find_map(|endpoint| endpoint.listener.socket_dir.clone());
-    let socket_dir = socket_dir.unwrap_or_else(|| format!("/run/spire/{trust_domain}"));
-    let socket_dir = quoted(&socket_dir);
-    let (clients, foreign) = clients(trust_domain, endpoints);
-    let values = if values.is_null() { String::new() } else { format!(", values: {values}") };
-    let spire = format!("spire-{name}");
-    let shared = format!("fullnameOverride: {spire}, trustDomain: {trust_domain}, clusterName: {CLUSTER}");
-    let mut text = format!(
-        "# Drafted by `svidproof new` from what the chart renders. It runs as it is; read what stands behind each # first.\n\
-         # `svidproof up`, then `svidproof test --accept`: that keeps what every client gets now, to be compared with from then on.\n\
-         scenario: {name}\n\
-         trust-domain: {trust_domain}\n\n\
-         spire:\n  \
-           namespace: spire\n  \
-           server: {spire}-server\n  \
-           bundle: {spire}-bundle\n  \
-           authority-secret: {spire}-ca\n  \
-           socket-dir: {socket_dir}\n\n\
-         install:\n  \
-           - - release: {spire}-server\n      \
-               chart: {SPIRE_CHART}\n      \
-               namespace: spire\n      \
-               values: {{{shared}, agent: {{enabled: false}}, server: {{cacheReloadInterval: 500ms, upstreamAuthority: {{secret: {spire}-ca}}}}}}\n  \
-           - - release: {spire}-agent\n      \
-               chart: {SPIRE_CHART}\n      \
-               namespace: spire\n      \
-               values: {{{shared}, server: {{enabled: false}}, agent: {{socketDir: {socket_dir}, syncInterval: 500ms, pollRetryInterval: 100ms}}}}\n  \
-           # Add the releases that this one needs: what its Envoys forward to, who calls it.\n  \
-           - - {{release: {release}, chart: {}, namespace: {namespace}{values}}}\n\n\
-         # Make the selectors as narrow as those of your own entries: who matches them is given the identity.\n\
-         registration:\n  \
-           - id: /ns/spire/sa/spire-agent\n    \
-             node: true\n    \
-             select: [\"k8s_psat:cluster:{CLUSTER}\", \"k8s_psat:agent_ns:spire\", \"k8s_psat:agent_sa:{spire}-agent\"]\n",
-        quoted(chart),
-    );
-    let mut registered = BTreeSet::new();
-    for Endpoint { select, listener, .. } in endpoints {
-        if registered.insert((&listener.identity, select)) {
-            text += &format!("  - id: {}\n    select: {}\n", quoted(path(&listener.identity)), flow(select));
-            text.extend(listener.domain.iter().map(|domain| format!("    dns: [{}]\n", quoted(domain))));
-        }
-    }
-    text += "\n# What is dialled.\nendpoints:\n";
-    text.extend(endpoints.iter().map(endpoint_text));
-    text +=
-        "\n# Those whom the chart's SAN lists and policies name, each attested for the probe.\nclients:\n";
-    text.extend(clients.iter().map(|(path, name)| format!("  {}: {}\n", quoted(name), quoted(path))));
-    text.extend(foreign.iter().map(|id| format!("  # {id} is named too, and is of another trust domain.\n")));
-    text += &format!(
-        "  # Of the trust domain, and on nobody's list.\n  {STRANGER}: /ns/{namespace}/sa/{STRANGER}\n  {NOBODY}: none\n"
-    );
-    text += "\n# Further stages: the same with other `values`, by release. Forged credentials: docs/writing-scenarios.md, `forged`.\n";
-    text += "stages:\n  - stage: installed\n    checks:\n";
-    text.extend(endpoints.iter().map(|endpoint| checks_text(endpoint, &clients)));
-    // Without the admin port nothing can be judged there, and the scenario would not be valid.
-    let provable: Vec<_> = endpoints.iter().filter(|endpoint| endpoint.listener.admin.is_some()).collect();
-    if !provable.is_empty() {
-        text += "    # Every client with every request. Fill in the paths that your application has; what comes of them is left to --accept.\n";
-        text += "    surface:\n";
-    }
-    for Endpoint { name, listener, .. } in provable {
-        let who: Vec<_> = clients.values().map(String::as_str).chain([STRANGER, NOBODY]).collect();
-        let http = if listener.http2 { "[\"1.1\", \"2\"]" } else { "[\"1.1\"]" };
-        let (who, to, paths) = (flow(&who), quoted(name), flow(&paths(listener)));
-        text += &format!("      - surface: requests at {name}\n        as: {who}\n        to: {to}\n");
-        text += &format!("        methods: {METHODS}\n        paths: {paths}\n        http: {http}\n");
-    }
-    text += "\n# Faults that the checks must notice, for `svidproof verify`: values that open what a check says is closed, such as\n\
-             # - broken: the SAN list is gone\n\
-             #   stage: installed\n";
-    text + &format!(
-        "#   values: {{{release}: {{envoy: {{allow: []}}}}}}\n#   red: [the names of the checks]\n"
-    )
-}
-
-fn endpoint_text(endpoint: &Endpoint) -> String {
-    let Endpoint { name, service, port, listener, .. } = endpoint;
-    let mut text = format!(
-        "  {}:\n    service: {}\n    port: {port}\n    identity: {}\n",
-        quoted(name),
-        quoted(service),
-        quoted(path(&listener.identity))
-    );
-    text.extend(listener.domain.iter().map(|domain| format!("    dns: {}\n", quoted(domain))));
-    text += &listener.admin.map_or_else(
-        || "    # admin: Envoy's admin interface is not configured; without it no refusal can be proved from the server's side.\n".into(),
-        |admin| format!("    admin: {admin}\n"),
-    );
-    if let Some(cluster) = listener.cluster.as_ref().filter(|cluster| *cluster != "local_service") {
-        text += &format!("    app-cluster: {}\n", quoted(cluster));
-        text +=
-            "    # upstream: the endpoint that it forwards to, if that is an Envoy with an identity too.\n";
-    }
-    text += "    # app-log: the container that logs the header x-svidproof-cell, if one does.\n";
-    if listener.other_sans > 0 {
-        text += &format!(
-            "    # {} matcher(s) of its SAN list name no single SPIFFE ID: add clients that they let in, and keep out.\n",
-            listener.other_sans
-        );
-    }
-    text
-}
-
-fn checks_text(endpoint: &Endpoint, clients: &BTreeMap<String, String>) -> String {
-    let Endpoint { name, listener, .. } = endpoint;
-    let of = |id: &String| clients.get(path(id)).map(String::as_str);
-    let allowed = |id: &&String| {
-        listener
-            .rbac
-            .as_ref()
-            .is_none_or(|policy| policy.principals.is_empty() || policy.principals.contains(id))
-    };
-    let listed = listener.sans.iter().find(allowed).or(listener.sans.first());
-    let principal = listener.rbac.iter().flat_map(|policy| &policy.principals).next();
-    let open = listener.sans.is_empty() && listener.other_sans == 0;
-    let friend = listed.or(principal).and_then(of).unwrap_or(STRANGER);
-    let method =
-        listener.rbac.as_ref().and_then(|policy| policy.methods.first()).map_or("GET", String::as_str);
-    let send = quoted(&format!("{method} {}", paths(listener)[0])).into_owned();
-    let to = quoted(name);
-    let check = |check: &str, who: &str, more: &str| {
-        format!(
-            "      - check: {}\n        as: {}\n        to: {to}\n        send: {send}\n{more}",
-            quoted(check),
-            quoted(who)
-        )
-    };
-    let control = format!("{friend} gets an answer from {name}");
-    let refused =
-        |alert: &str| format!("        expect: {{alert: {alert}}}\n        control: {}\n", quoted(&control));
-    // Without the admin port a refusal cannot be proved, and the scenario would not be valid.
-    let provable = listener.admin.is_some();
-    let mut text = "      # Fill in a request that the application answers, and what it answers with: `json`, `contains`.\n".to_owned();
-    text += &check(&control, friend, "        expect: {status: 200}\n");
-    if listener.required && provable {
-        text += &check(&format!("nobody is refused by {name}"), NOBODY, &refused("certificate_required"));
-    }
-    if !listener.required {
-        text += &format!("      # {name} does not require a certificate.\n");
-    }
-    if open {
-        text += &format!("      # {name} has no SAN list: every SVID that verifies is let in.\n");
-    } else if friend != STRANGER && provable {
-        text +=
-            &check(&format!("a stranger is refused by {name}"), STRANGER, &refused("certificate_unknown"));
-    }
-    text
-}
-
-/// The paths that the policies name, or the root.
-fn paths(listener: &Listener) -> Vec<String> {
-    let paths = listener.rbac.iter().flat_map(|policy| policy.paths.iter().cloned()).collect::<Vec<_>>();
-    if paths.is_empty() { vec!["/".into()] } else { paths }
-}
-
-fn path(id: &str) -> &str {
-    split(id).map_or(id, |(_, path)| path)
-}
-
-fn flow<T: AsRef<str>>(texts: &[T]) -> String {
-    format!("[{}]", texts.iter().map(|text| quoted(text.as_ref())).collect::<Vec<_>>().join(", "))
-}
-
-/// As YAML takes it, in flow and in block: in quotes where it could be anything but a plain text.
-fn quoted(text: &str) -> std::borrow::Cow<'_, str> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b' ');
-    let starts = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'/');
-    let word = matches!(
-        text.to_ascii_lowercase().as_str(),
-        "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n"
-    );
-    if starts && !word && text.bytes().all(plain) && !text.ends_with(' ') {
-        text.into()
-    } else {
-        Value::from(text).to_string().into()
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 use rstest::rstest;
 use serde_json::json;
 
+use super::text::quoted;
 use super::*;
 
 /// What `helm template` makes of the two charts.

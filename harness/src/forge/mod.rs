@@ -2,17 +2,21 @@
 //! by the harness, so that a forbidden leaf still chains to the trusted bundle. Not for dialling, nor for
 //! what must come of it: the scenario says that.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
-use serde::Deserialize;
+
+mod recipe;
+
+pub use recipe::{Catalogue, CatalogueError, Clause, Level, Recipe, Signer, carried, catalogue, recipe};
+use recipe::{Key, Valid};
+
+use crate::spiffe_id::spiffe_id;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ForgeError {
@@ -29,70 +33,6 @@ fn making(what: &str) -> impl Fn(rcgen::Error) -> ForgeError {
 /// The credential that has nothing wrong with it.
 pub const SOUND: &str = "sound";
 
-/// The recipes, by name.
-pub static RECIPES: LazyLock<BTreeMap<String, Recipe>> = LazyLock::new(|| {
-    serde_saphyr::from_str(include_str!("../../../fixtures/credentials/forged.yaml")).unwrap_or_default()
-});
-
-/// How a credential differs from a true X.509-SVID; `fixtures/credentials/forged.yaml` says what each key
-/// means.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Recipe {
-    uris: Vec<String>,
-    dns: Vec<String>,
-    pub signer: Signer,
-    valid: Valid,
-    ca: bool,
-    client_auth: bool,
-    key: Key,
-    intermediates: usize,
-    alone: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Signer {
-    Authority,
-    Rogue,
-    Itself,
-    /// Not made here: a SPIRE server of another trust domain mints it.
-    Neighbour,
-    None,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Valid {
-    Now,
-    Past,
-    Future,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Key {
-    Own,
-    Another,
-}
-
-impl Default for Recipe {
-    /// The sound one.
-    fn default() -> Self {
-        Self {
-            uris: vec!["{id}".into()],
-            dns: vec![],
-            signer: Signer::Authority,
-            valid: Valid::Now,
-            ca: false,
-            client_auth: true,
-            key: Key::Own,
-            intermediates: 1,
-            alone: false,
-        }
-    }
-}
-
 /// Where a run keeps the CAs that it gave to the SPIRE servers.
 pub fn authorities(run: &Path) -> PathBuf {
     run.join("authorities")
@@ -108,9 +48,8 @@ impl Authority {
     fn new(trust_domain: &str) -> Result<Self, ForgeError> {
         let failed = making("a CA");
         let key = KeyPair::generate().map_err(&failed)?;
-        let params =
-            signing(&format!("svidproof's CA of {trust_domain}"), &[format!("spiffe://{trust_domain}")])
-                .map_err(&failed)?;
+        let params = signing(&format!("svidproof's CA of {trust_domain}"), &[spiffe_id(trust_domain, "")])
+            .map_err(&failed)?;
         Ok(Self { certificate: params.self_signed(&key).map_err(&failed)?.pem(), key: key.serialize_pem() })
     }
 
@@ -218,7 +157,7 @@ fn leaf(recipe: &Recipe, trust_domain: &str, path: &str) -> Result<CertificatePa
 }
 
 fn filled_in(uri: &str, trust_domain: &str, path: &str) -> String {
-    let id = format!("spiffe://{trust_domain}{path}");
+    let id = spiffe_id(trust_domain, path);
     let mut short = id.clone();
     let last = short.pop().unwrap_or_default();
     let hex = format!("{:02x}", u32::from(last));

@@ -3,11 +3,8 @@
 
 use svidproof_probe::protocol::{Http, TlsVersions};
 
+pub use crate::scenario::CELL_HEADER;
 use crate::scenario::{Client, Expect, Scenario, Stage};
-
-/// The request header that carries a cell's id, by which the application's log tells whose request came
-/// through.
-pub const CELL_HEADER: &str = "x-svidproof-cell";
 
 pub type CellId = String;
 
@@ -22,6 +19,8 @@ pub struct Cell {
     pub client: String,
     /// The client presents no certificate.
     pub nobody: bool,
+    /// The name of the forged credential that it presents.
+    pub forged: Option<String>,
     pub endpoint: String,
     pub method: String,
     /// As the scenario writes it: see [`written_out`].
@@ -66,6 +65,7 @@ pub fn plan(scenario: &Scenario, stage: &Stage, run: &str) -> Vec<Cell> {
             check: check.name.clone(),
             client: client.into(),
             nobody: scenario.clients.get(client).is_some_and(Client::is_nobody),
+            forged: scenario.clients.get(client).and_then(Client::credential).map(Into::into),
             endpoint: check.to.clone(),
             method: method.into(),
             target: target.into(),

@@ -47,11 +47,12 @@ pub fn table(report: &Report, colour: bool, elapsed: Duration) -> String {
         let (on, off) = paint(style);
         let [check_width, who_width, send_width, observed_width, time_width] = widths;
         let line = format!(
-            "  {on}{mark}{off} {check:check_width$}  {who:who_width$}  {send:send_width$}  {observed:observed_width$}  {time:>time_width$}"
+            "  {on}{mark}{off} {check:check_width$}  {who:who_width$}  {send:send_width$}  \
+             {observed:observed_width$}  {time:>time_width$}"
         );
         put(&mut text, format_args!("{}\n", line.trim_end()));
         if !row.reason.is_empty() && row.reason != told {
-            put(&mut text, format_args!("      {on}{}{off}: {}\n", in_words(row.verdict), row.reason));
+            put(&mut text, format_args!("      {on}{}{off}: {}\n", verdict_word(row.verdict), row.reason));
         }
         told = &row.reason;
     }
@@ -130,7 +131,7 @@ fn mark(verdict: Verdict) -> (char, &'static str) {
     }
 }
 
-fn in_words(verdict: Verdict) -> &'static str {
+fn verdict_word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Passed => "passed",
         Verdict::Failed => "failed",

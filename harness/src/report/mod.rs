@@ -16,6 +16,7 @@ use serde::Serialize;
 use svidproof_probe::protocol::{DialFailure, Http, Observation, Outcome};
 
 use crate::alert;
+use crate::forge::{self, Clause, Recipe};
 use crate::proof::judge::{self, Account, Control, Judged};
 use crate::proof::verdict::{Totals, Verdict};
 use crate::scenario::Expect;
@@ -66,6 +67,18 @@ pub struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finding: Option<String>,
     pub milliseconds: Option<f64>,
+    /// Where the client's credential is forged: what is wrong with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forged: Option<ForgedCredential>,
+}
+
+/// Why a credential is no good, and where that is laid down.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ForgedCredential {
+    /// Its name in `fixtures/credentials/forged.yaml`.
+    pub credential: String,
+    pub why: String,
+    pub clause: Clause,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -142,7 +155,7 @@ impl Row {
             to: cell.endpoint.clone(),
             send: format!("{} {}", cell.method, cell.target),
             request: surface::request(cell),
-            got: surface::Outcome::of(judged).as_str().into(),
+            got: surface::Got::of(judged).as_str().into(),
             expected: cell.expect.clone(),
             observed: judged.observed.as_ref().map(Observed::new),
             control: judged.control.clone(),
@@ -151,7 +164,15 @@ impl Row {
             reason: judged.reason.clone(),
             finding: cell.finding.clone(),
             milliseconds: judged.observed.as_ref().map(|observed| milliseconds(observed.timing.done_us)),
+            forged: cell.forged.as_deref().and_then(ForgedCredential::new),
         }
+    }
+}
+
+impl ForgedCredential {
+    fn new(credential: &str) -> Option<Self> {
+        let Recipe { why, clause, .. } = forge::recipe(credential)?;
+        Some(Self { credential: credential.into(), why: why.clone(), clause: clause.clone() })
     }
 }
 

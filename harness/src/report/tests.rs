@@ -3,8 +3,9 @@ use std::time::Duration;
 use svidproof_probe::protocol::{Timing, Tls, TlsVersions};
 
 use super::*;
+use crate::alert::AlertName;
 use crate::proof::plan::Cell;
-use crate::scenario::{AlertName, Counted};
+use crate::scenario::Counted;
 
 fn judged(
     stage: &str,
@@ -30,6 +31,7 @@ fn judged(
             check: check.into(),
             client: client.into(),
             nobody: client == "nobody",
+            forged: client.strip_suffix(" like frontend").map(Into::into),
             endpoint: "backend".into(),
             method: "GET".into(),
             target: "/balances/balance_1".into(),
@@ -260,4 +262,22 @@ fn the_json_around_the_checks() {
       }
     }
     "##);
+}
+
+#[test]
+fn the_row_of_a_forged_credential_says_what_is_wrong_with_it_and_no_other_row_does() {
+    let row = |client: &str| {
+        let judged = judged("one", "refused", client, Expect::default(), None, Verdict::Skipped, "");
+        serde_json::to_value(Row::new(&judged)).unwrap()
+    };
+    assert_eq!(
+        row("ca-as-leaf like frontend")["forged"],
+        serde_json::json!({
+            "credential": "ca-as-leaf",
+            "why": "It is a signing certificate, and only a leaf may identify a caller.",
+            "clause": {"document": "X.509-SVID", "section": "5.2", "level": "MUST"}
+        })
+    );
+    assert_eq!(row("frontend").get("forged"), None);
+    assert_eq!(row("no-such like frontend").get("forged"), None);
 }

@@ -4,25 +4,35 @@
 //! Every path in a scenario is relative to the project's root: the nearest folder, from the file upwards,
 //! that holds `helm/`.
 
+mod check;
+mod client;
+mod counted;
 mod expand;
+mod forged;
+mod mistake;
 mod parse;
+mod place;
 mod validate;
 
-pub use parse::{Mistake, ScenarioError, load};
+pub use check::{Check, Expect, Matrix, OneOrMany};
+pub use client::{Client, FullClient};
+pub use counted::{Counted, Kind};
+pub use forged::{Forged, Forging, Stated, Table, tables};
+pub use mistake::Mistake;
+pub use parse::{ScenarioError, load};
 pub use validate::is_label;
 
-use std::collections::BTreeMap;
-use std::fmt::Formatter;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use schemars::JsonSchema;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
-use svidproof_probe::protocol::{Http, TlsVersions};
 
-use crate::forge::{self, Signer};
+use crate::spiffe_id::spiffe_id;
+
+/// The request header that carries a cell's id, by which the application's log tells whose request came
+/// through.
+pub const CELL_HEADER: &str = "x-svidproof-cell";
 
 /// One system under test.
 #[derive(Debug, Clone, Deserialize)]
@@ -39,10 +49,9 @@ pub struct Scenario {
     pub registration: Vec<Entry>,
     pub endpoints: BTreeMap<String, Endpoint>,
     pub clients: BTreeMap<String, Client>,
-    /// What must come of each forged credential, wherever a stage dials with them; names as in
-    /// `fixtures/credentials/forged.yaml`.
+    /// What must come of each forged credential, wherever a stage dials with them.
     #[serde(default)]
-    pub forged: BTreeMap<String, Stated>,
+    pub forged: Option<Forged>,
     pub stages: Vec<Stage>,
     /// Faults that the scenario must notice; `svidproof verify` plants them.
     #[serde(default)]
@@ -52,6 +61,25 @@ pub struct Scenario {
     pub file: PathBuf,
     #[serde(skip)]
     pub root: PathBuf,
+}
+
+impl Scenario {
+    /// The SPIFFE ID of a path in the scenario's trust domain.
+    pub fn spiffe_id(&self, path: &str) -> String {
+        spiffe_id(&self.trust_domain, path)
+    }
+
+    /// An endpoint and those behind it, nearest first, each once: where `upstream` runs in a circle, it ends
+    /// before the first that would come again. Empty for an endpoint that is not defined.
+    pub fn route<'a>(&'a self, endpoint: &str) -> impl Iterator<Item = &'a str> {
+        let mut passed = BTreeSet::new();
+        let first = self.endpoints.get_key_value(endpoint);
+        std::iter::successors(first, |(_, endpoint)| {
+            self.endpoints.get_key_value(endpoint.upstream.as_ref()?)
+        })
+        .map(|(name, _)| name.as_str())
+        .take_while(move |name| passed.insert(*name))
+    }
 }
 
 /// Where the scenario's SPIRE stands.
@@ -170,85 +198,6 @@ impl Endpoint {
     }
 }
 
-/// Who dials.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Client {
-    /// `none` for nobody, or the path of a SPIFFE ID, attested for the probe in the cluster.
-    Short(String),
-    Full(FullClient),
-    /// One that a scenario does not declare: it comes of a stage's `forged`.
-    Forged {
-        credential: String,
-        /// The path of the SPIFFE ID of the client that it is made like.
-        like: String,
-    },
-}
-
-impl Client {
-    /// The path of the SPIFFE ID that was attested for it; `None` for nobody and for a forged credential.
-    pub fn identity(&self) -> Option<&str> {
-        match self {
-            Self::Short(id) | Self::Full(FullClient { id, .. }) => (id != NOBODY).then_some(id),
-            Self::Forged { .. } => None,
-        }
-    }
-
-    /// Whether no certificate is presented.
-    pub fn is_nobody(&self) -> bool {
-        match self {
-            Self::Forged { credential, .. } => {
-                forge::RECIPES.get(credential).is_some_and(|recipe| recipe.signer == Signer::None)
-            }
-            attested => attested.identity().is_none(),
-        }
-    }
-
-    pub fn is_outside(&self) -> bool {
-        matches!(self, Self::Full(FullClient { outside: true, .. }))
-    }
-}
-
-/// How a scenario writes a client without a certificate.
-const NOBODY: &str = "none";
-
-/// By hand, not `untagged`: that would take line, column and the wrong key out of an error in the full form.
-impl<'de> Deserialize<'de> for Client {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ClientVisitor;
-        impl<'de> Visitor<'de> for ClientVisitor {
-            type Value = Client;
-
-            fn expecting(&self, f: &mut Formatter) -> std::fmt::Result {
-                f.write_str("`none`, the path of a SPIFFE ID, or a map with `id`")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, id: &str) -> Result<Client, E> {
-                Ok(Client::Short(id.into()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Client, A::Error> {
-                FullClient::deserialize(MapAccessDeserializer::new(map)).map(Client::Full)
-            }
-        }
-        deserializer.deserialize_any(ClientVisitor)
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct FullClient {
-    /// As in the short form.
-    pub id: String,
-    /// Dial from where svidproof runs, through the endpoint's published port, with an SVID carried out of the
-    /// cluster.
-    #[serde(default)]
-    pub outside: bool,
-    /// `namespace/pod-label-app`: carry the SVID out of this workload's pod, by its own spire-agent; else out
-    /// of the probe.
-    #[serde(default)]
-    pub from: Option<String>,
-}
-
 /// One state of the system under test, and what holds in it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -266,246 +215,6 @@ pub struct Stage {
     /// What is dialled without a word about what must come of it. `load` makes checks of it.
     #[serde(default)]
     pub surface: Vec<Matrix>,
-}
-
-/// All forged credentials at one endpoint, with TLS 1.2 and 1.3 each, and with each the sound one as their
-/// control.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Forging {
-    pub to: String,
-    /// A client that the endpoint lets in.
-    pub like: String,
-    /// A request of that client's that is answered with 200.
-    pub send: String,
-    /// Where something else must come of a credential here than the scenario's `forged` says.
-    #[serde(default)]
-    pub but: BTreeMap<String, Stated>,
-}
-
-/// What must come of a forged credential. Exactly one of `status` and `alert` is there.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Stated {
-    #[serde(default)]
-    pub status: Option<u16>,
-    #[serde(default)]
-    pub alert: Option<AlertName>,
-    /// Where the alert does not tell it.
-    #[serde(default)]
-    pub counts: Option<Kind>,
-    #[serde(default)]
-    pub finding: Option<String>,
-}
-
-/// Every client with every request at every endpoint. What comes of it is for the snapshot to say; that it
-/// could be judged is checked.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Matrix {
-    #[serde(rename = "surface")]
-    pub name: String,
-    #[serde(rename = "as")]
-    pub clients: OneOrMany,
-    pub to: OneOrMany,
-    pub methods: OneOrMany,
-    /// Request targets, as in `send`.
-    pub paths: OneOrMany,
-    #[serde(default = "default_http")]
-    pub http: Vec<Http>,
-    /// Sets of request headers, one set a request.
-    #[serde(default = "default_headers")]
-    pub headers: Vec<BTreeMap<String, String>>,
-}
-
-fn default_http() -> Vec<Http> {
-    vec![Http::default()]
-}
-
-fn default_headers() -> Vec<BTreeMap<String, String>> {
-    vec![BTreeMap::new()]
-}
-
-/// A client, an endpoint, a request, what is expected and, for a refusal, the control.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Check {
-    #[serde(rename = "check")]
-    pub name: String,
-    /// One client, or several: the check is then made for each.
-    #[serde(rename = "as")]
-    pub clients: OneOrMany,
-    pub to: String,
-    /// `METHOD TARGET`, one or several.
-    pub send: OneOrMany,
-    #[serde(default)]
-    pub http: Http,
-    #[serde(default)]
-    pub tls: TlsVersions,
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
-    pub expect: Expect,
-    /// The name of a check of the same stage that must pass for this refusal to count.
-    #[serde(default)]
-    pub control: Option<String>,
-    /// What a reader should know about this: it is as expected, and yet not as it should be.
-    #[serde(default)]
-    pub finding: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected a text or a list of texts")]
-pub enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl OneOrMany {
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        match self {
-            Self::One(one) => std::slice::from_ref(one),
-            Self::Many(many) => many.as_slice(),
-        }
-        .iter()
-        .map(String::as_str)
-    }
-}
-
-/// What must be seen. At most one of `status` and `alert` is there, and in a check that a user writes exactly
-/// one; the rest narrows it down.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Expect {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-    /// A TLS alert by its RFC 8446 name or its number. In TLS 1.2, `certificate_required` is
-    /// `handshake_failure`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub alert: Option<AlertName>,
-    /// What the server counts with the alert, where the alert does not tell it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub counts: Option<Kind>,
-    /// The body, parsed as JSON, equals this.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub json: Option<Value>,
-    /// The whole body; `""` for none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub contains: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub lacks: Vec<String>,
-    /// How often each text stands in the body.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub count: BTreeMap<String, usize>,
-    /// Header names in lower case, and their values.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, String>,
-    /// What the endpoint's `upstream` must have counted for this one request, if it is not the request
-    /// itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub upstream: Option<Counted>,
-}
-
-impl Expect {
-    /// Whether anything is: a cell of a surface only has to be judged.
-    pub fn is_stated(&self) -> bool {
-        self.alert.is_some() || self.status.is_some()
-    }
-
-    /// Whether the client must be turned away: by a TLS alert, or by an HTTP status of 400 or more.
-    pub fn is_refusal(&self) -> bool {
-        self.alert.is_some() || self.status.is_some_and(|status| status >= 400)
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(
-    untagged,
-    expecting = "expected the name of a TLS alert, such as certificate_required, or its number"
-)]
-pub enum AlertName {
-    Number(u8),
-    Name(String),
-}
-
-/// Events at an enforcing Envoy.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Counted {
-    /// Handshakes without a certificate: `ssl.fail_verify_no_cert`.
-    #[serde(default)]
-    pub no_cert: u64,
-    /// Handshakes with a SAN that is not on the list: `ssl.fail_verify_san`.
-    #[serde(default)]
-    pub san: u64,
-    /// Handshakes with a chain that does not verify: `ssl.fail_verify_error`.
-    #[serde(default)]
-    pub chain: u64,
-    /// Requests that the RBAC filter denied: `http.*.rbac.denied`.
-    #[serde(default)]
-    pub denied: u64,
-    /// Requests that went on to the application: `cluster.*.upstream_rq_total`.
-    #[serde(default)]
-    pub forwarded: u64,
-    /// Handshakes that broke off for another reason than the client's certificate: `ssl.connection_error`.
-    #[serde(default)]
-    pub broken: u64,
-    /// Requests that the RBAC filter allowed: `http.*.rbac.allowed`. Nobody writes it down: it is what was
-    /// forwarded, where there is a filter.
-    #[serde(default, skip_deserializing)]
-    pub allowed: u64,
-}
-
-/// The counter that a refused handshake moves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    NoCert,
-    San,
-    Chain,
-    Broken,
-}
-
-impl Kind {
-    pub fn once(self) -> Counted {
-        let none = Counted::default();
-        match self {
-            Self::NoCert => Counted { no_cert: 1, ..none },
-            Self::San => Counted { san: 1, ..none },
-            Self::Chain => Counted { chain: 1, ..none },
-            Self::Broken => Counted { broken: 1, ..none },
-        }
-    }
-}
-
-impl std::ops::Add for Counted {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        self.with(other, |a, b| a + b)
-    }
-}
-
-impl Counted {
-    /// What was counted in between. An Envoy that was restarted meanwhile counts from 0 again: its account
-    /// then does not agree, which is right.
-    #[must_use]
-    pub fn since(self, before: Self) -> Self {
-        self.with(before, u64::saturating_sub)
-    }
-
-    fn with(self, other: Self, both: impl Fn(u64, u64) -> u64) -> Self {
-        Self {
-            no_cert: both(self.no_cert, other.no_cert),
-            san: both(self.san, other.san),
-            chain: both(self.chain, other.chain),
-            denied: both(self.denied, other.denied),
-            forwarded: both(self.forwarded, other.forwarded),
-            broken: both(self.broken, other.broken),
-            allowed: both(self.allowed, other.allowed),
-        }
-    }
 }
 
 /// A planted fault, and the checks that must turn red.

@@ -190,7 +190,7 @@ impl<'a> Window<'a> {
         let scenario = &self.live.scenario;
         let names: BTreeSet<_> = self.cells.iter().map(|cell| cell.client.clone()).collect();
         let clients = names.into_iter().filter_map(|name| match &scenario.clients[&name] {
-            Client::Forged { credential, like } => Some((name, forge::RECIPES.get(credential)?, like)),
+            Client::Forged { credential, like } => Some((name, forge::recipe(credential)?, like)),
             Client::Short(_) | Client::Full(_) => None,
         });
         let clients: Vec<_> = clients.collect();

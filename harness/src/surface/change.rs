@@ -4,7 +4,7 @@ use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Formatter};
 
-use super::{Outcome, Reach, Surface};
+use super::{Got, Reach, Surface};
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Display for Danger {
 type Stage<'a> = (&'a str, &'a str);
 /// Endpoint, client, request.
 type Key<'a> = (&'a str, &'a str, &'a str);
-type Cells<'a> = BTreeMap<Key<'a>, &'a Outcome>;
+type Cells<'a> = BTreeMap<Key<'a>, &'a Got>;
 
 /// All that differs, by danger, then by scenario, stage, endpoint, client and request: one client's requests
 /// stand together. Empty only where both are the same.
@@ -69,7 +69,7 @@ pub fn opened(changes: &[Change]) -> bool {
 }
 
 /// The changes under their dangers and stages; `nothing changed` where there are none.
-pub fn in_words(changes: &[Change]) -> String {
+pub fn change_list(changes: &[Change]) -> String {
     if changes.is_empty() {
         return "nothing changed\n".into();
     }
@@ -129,7 +129,7 @@ fn count(cells: usize) -> String {
 }
 
 /// `None` where there is no difference.
-fn cell_change(key: Key, old: Option<&Outcome>, new: Option<&Outcome>) -> Option<(Danger, String)> {
+fn cell_change(key: Key, old: Option<&Got>, new: Option<&Got>) -> Option<(Danger, String)> {
     let (endpoint, client, request) = key;
     match (old, new) {
         (Some(old), Some(new)) if old == new => None,
@@ -148,7 +148,7 @@ fn cell_change(key: Key, old: Option<&Outcome>, new: Option<&Outcome>) -> Option
     }
 }
 
-fn outcome_change((endpoint, client, request): Key, old: &Outcome, new: &Outcome) -> (Danger, String) {
+fn outcome_change((endpoint, client, request): Key, old: &Got, new: &Got) -> (Danger, String) {
     let (before, after, now) = (old.reach(), new.reach(), new.as_str());
     if new.is_turned_down() && before != Reach::Unknown {
         return (

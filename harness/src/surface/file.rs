@@ -19,9 +19,11 @@ pub enum SurfaceError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("cannot write {}: {source}\nhint: is there room, and may it be written?", path.display())]
     Write { path: PathBuf, source: std::io::Error },
-    #[error("{} is not a surface: it looks like {looks}\nhint: name a surface, a folder of them, or a report.json", path.display())]
+    #[error("{} is not a surface: it looks like {looks}\nhint: name a surface, a folder of them, or a \
+             report.json", path.display())]
     NotASurface { path: PathBuf, looks: String },
-    #[error("no file in {} ends in .{ENDING}\nhint: `svidproof test --accept` writes a surface for each stage", path.display())]
+    #[error("no file in {} ends in .{ENDING}\nhint: `svidproof test --accept` writes a surface for each \
+             stage", path.display())]
     Empty { path: PathBuf },
 }
 

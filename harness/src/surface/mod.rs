@@ -13,11 +13,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use svidproof_probe::protocol::{self, Http, TlsVersions};
 
-pub use change::{Change, Danger, diff, in_words, opened};
+pub use change::{Change, Danger, change_list, diff, opened};
 pub use file::{SurfaceError, folder, load, read, store};
 
 use crate::proof::judge::{self, Judged};
-use crate::proof::plan::{CELL_HEADER, Cell};
+use crate::proof::plan::Cell;
+use crate::scenario::CELL_HEADER;
 
 /// One stage of one scenario.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,14 +27,14 @@ pub struct Surface {
     pub scenario: String,
     pub stage: String,
     /// Endpoint -> client -> request -> outcome.
-    pub cells: BTreeMap<String, BTreeMap<String, BTreeMap<String, Outcome>>>,
+    pub cells: BTreeMap<String, BTreeMap<String, BTreeMap<String, Got>>>,
 }
 
 /// What a client got, in a few exact words: `200 json 2f1d6ac0b3e4`, `403 RBAC: access denied`, `alert 116
 /// certificate_required`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Outcome(String);
+pub struct Got(String);
 
 /// How far a client came. The later, the more is open to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,7 +68,7 @@ struct Line {
     client: String,
     request: String,
     #[serde(rename = "got")]
-    outcome: Outcome,
+    outcome: Got,
 }
 
 /// The surfaces of all stages that were judged, by scenario and stage.
@@ -78,7 +79,7 @@ pub fn surfaces(judged: &[Judged]) -> Vec<Surface> {
         endpoint: one.cell.endpoint.clone(),
         client: one.cell.client.clone(),
         request: request(&one.cell),
-        outcome: Outcome::of(one),
+        outcome: Got::of(one),
     }))
 }
 
@@ -101,7 +102,7 @@ pub fn request(cell: &Cell) -> String {
     if particulars.is_empty() { line } else { format!("{line} ({})", particulars.join(", ")) }
 }
 
-impl Outcome {
+impl Got {
     pub fn of(judged: &Judged) -> Self {
         let Some(observation) = &judged.observed else { return Self(NOT_OBSERVED.into()) };
         let words = judge::in_words(&observation.outcome);

@@ -93,7 +93,7 @@ pub fn in_words(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Response { status, .. } if is_rbac_denial(outcome) => format!("{status} {RBAC_DENIED}"),
         Outcome::Response { status, .. } => status.to_string(),
-        Outcome::Alert { number } => alert::in_words(*number),
+        Outcome::Alert { number } => alert::describe(*number),
         Outcome::ServerRefused { .. } => "server turned down".into(),
         Outcome::Failed { kind, .. } => failure_in_words(*kind).into(),
     }
@@ -484,7 +484,7 @@ fn refusal(cell: &Cell, number: u8) -> Kind {
 fn differences(cell: &Cell, observation: &Observation) -> Vec<String> {
     let expect = &cell.expect;
     let expected = match (&expect.alert, expect.status) {
-        (Some(name), _) => alert::number(name).map_or_else(|| format!("an alert {name:?}"), alert::in_words),
+        (Some(name), _) => alert::number(name).map_or_else(|| format!("an alert {name:?}"), alert::describe),
         (None, Some(status)) => status.to_string(),
         (None, None) => return vec![],
     };

@@ -3,7 +3,8 @@ use rstest::rstest;
 use svidproof_probe::protocol::{Http, Timing, Tls};
 
 use super::*;
-use crate::scenario::{self, AlertName};
+use crate::alert::AlertName;
+use crate::scenario;
 
 /// A page whose application asks `backend`; a proxy that forwards to `backend`; `backend` with its
 /// application's log.
@@ -36,6 +37,7 @@ fn cell(check: &str, client: &str, endpoint: &str, expect: Expect) -> Cell {
         check: check.into(),
         client: client.into(),
         nobody: client == "nobody",
+        forged: None,
         endpoint: endpoint.into(),
         method: "GET".into(),
         target: "/".into(),

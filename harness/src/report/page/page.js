@@ -191,6 +191,14 @@
     return [first ? h("p", {}, first) : null, Object.keys(rest).length ? h("pre", {}, JSON.stringify(rest, null, 2)) : null];
   }
 
+  function forged(cell) {
+    if (!cell.forged) return [];
+    const { credential, why, clause } = cell.forged;
+    const level = clause.level ? ` (${clause.level})` : "";
+    return [h("h3", {}, "Forged credential"), h("p", { class: "forged" }, `${credential}: ${why}`),
+      h("p", { class: "where" }, `${clause.document}, section ${clause.section}${level}`)];
+  }
+
   function control(cell) {
     if (!cell.control) return [];
     const holds = cells.find((other) => other.scenario === cell.scenario && other.stage === cell.stage && other.check === cell.control.check);
@@ -213,6 +221,7 @@
       ...(cell.finding ? [h("p", { class: "note" }, h("span", { class: "flag" }, "⚑ Finding: "), cell.finding)] : []),
       h("h3", {}, "Sent"),
       h("dl", {}, h("dt", {}, "as"), h("dd", {}, cell.client), h("dt", {}, "to"), h("dd", {}, cell.to), h("dt", {}, "request"), h("dd", { class: "mono" }, cell.send)),
+      ...forged(cell),
       h("h3", {}, "Expected"), ...expected(cell.expected).filter(Boolean),
       h("h3", {}, "Seen"), h("p", { class: "saw" }, sawInFull(observed)),
       h("dl", {}, [["TLS", observed?.tls], ["peer", observed?.peer_id], ["took", cell.milliseconds === null ? null : `${cell.milliseconds} ms`]]

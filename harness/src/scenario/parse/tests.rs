@@ -22,7 +22,8 @@ stages:
   - stage: one
     checks:
       - {check: served, as: friend, to: backend, send: GET /, expect: {status: 200}}
-      - {check: refused, as: [nobody], to: backend, send: [GET /], expect: {alert: certificate_required}, control: served}
+      - {check: refused, as: [nobody], to: backend, send: [GET /], expect: {alert: certificate_required}, \
+      control: served}
       - {check: page, as: nobody, to: page, send: GET /, expect: {status: 200}}
 broken:
   - {broken: open, stage: one, values: {}, red: [refused]}
@@ -58,12 +59,14 @@ fn what_is_right_is_read() {
 #[case(
     "example.org",
     "Example.org",
-    "x.yaml:2:15: `Example.org` is not a trust domain: only lower-case letters, digits, `.`, `-` and `_` may stand in it"
+    "x.yaml:2:15: `Example.org` is not a trust domain: only lower-case letters, digits, `.`, `-` and `_` may \
+     stand in it"
 )]
 #[case(
     "small",
     "Very Small",
-    "x.yaml:1:11: `Very Small` cannot name a scenario: it goes into files, headers and logs; lower-case letters, digits and `-` are fit for all of them"
+    "x.yaml:1:11: `Very Small` cannot name a scenario: it goes into files, headers and logs; lower-case \
+     letters, digits and `-` are fit for all of them"
 )]
 #[case(
     "install: []",
@@ -88,7 +91,8 @@ fn what_is_right_is_read() {
 #[case(
     "friend: /friend",
     "friend: /a b",
-    "x.yaml:12:11: `/a b` is not the path of a SPIFFE ID: only letters, digits, `.`, `-` and `_` may stand between the `/`"
+    "x.yaml:12:11: `/a b` is not the path of a SPIFFE ID: only letters, digits, `.`, `-` and `_` may stand \
+     between the `/`"
 )]
 #[case(
     "\"k8s:ns:default\"",
@@ -120,7 +124,8 @@ fn what_is_right_is_read() {
 #[case(
     "{check: served, as: friend",
     "{check: served, as: outsider",
-    "x.yaml:18:29: client `outsider` dials from outside the cluster, and endpoint `backend` is not `published`"
+    "x.yaml:18:29: client `outsider` dials from outside the cluster, and endpoint `backend` is not \
+     `published`"
 )]
 #[case("{check: served, as: friend", "{check: served, as: []", "x.yaml:18:29: check `served` has no client")]
 #[case("to: page", "to: pages", "x.yaml:20:39: endpoint `pages` is not defined: did you mean `page`?")]
@@ -142,12 +147,14 @@ fn what_is_right_is_read() {
 #[case(
     ", control: served",
     "",
-    "x.yaml:19:17: `refused` expects a refusal and has no `control`: name a check of this stage that succeeds at `backend`"
+    "x.yaml:19:17: `refused` expects a refusal and has no `control`: name a check of this stage that \
+     succeeds at `backend`"
 )]
 #[case(
     "identity: /backend, admin: 9901}",
     "identity: /backend}",
-    "x.yaml:19:44: a refusal needs evidence, and none can be had at `backend`: give the endpoint that refuses the port of its Envoy's `admin`"
+    "x.yaml:19:44: a refusal needs evidence, and none can be had at `backend`: give the endpoint that \
+     refuses the port of its Envoy's `admin`"
 )]
 #[case(
     "check: page",
@@ -162,7 +169,8 @@ fn what_is_right_is_read() {
 #[case(
     "send: [GET /]",
     "send: [get /]",
-    "x.yaml:19:60: `get /` is not a request: its method is not in upper case; write `METHOD TARGET`, such as `GET /`"
+    "x.yaml:19:60: `get /` is not a request: its method is not in upper case; write `METHOD TARGET`, such as \
+     `GET /`"
 )]
 #[case(
     "certificate_required",
@@ -223,12 +231,15 @@ fn whole() -> String {
         .replace("socket-dir: /run/spire}", "socket-dir: /run/spire, authority-secret: ca}")
         .replace(
             "stages:\n",
-            "forged:\n  wrong-id: {alert: certificate_unknown}\n  rogue-ca: {alert: 46, counts: chain, finding: odd}\nstages:\n",
+            "forged:\n  table: spiffe-validator\n  but:\n    wrong-id: {alert: certificate_unknown}\n    \
+             rogue-ca: {alert: 46, counts: chain, finding: odd}\nstages:\n",
         )
         .replace(
             "broken:\n",
-            "    forged:\n      - {to: backend, like: friend, send: GET /, but: {wrong-id: {alert: 48}}}\n    surface:\n      \
-             - {surface: all, as: [friend, nobody], to: backend, methods: [GET, BREW], paths: [/, '/{x*8}'], http: ['1.1', '2'], \
+            "    forged:\n      - {to: backend, like: friend, send: GET /, but: {wrong-id: {alert: \
+             48}}}\n    surface:\n      \
+             - {surface: all, as: [friend, nobody], to: backend, methods: [GET, BREW], paths: [/, '/{x*8}'], \
+             http: ['1.1', '2'], \
              headers: [{}, {a: b}]}\nbroken:\n",
         )
 }
@@ -249,7 +260,7 @@ fn forged_and_surface_are_written_out_as_checks() {
     assert_eq!(check("backend: forged sound, TLS 1.3").expect.status, Some(200));
     assert_eq!(
         wrong.expect.alert,
-        Some(crate::scenario::AlertName::Number(48)),
+        Some(crate::alert::AlertName::Number(48)),
         "what a stage says goes before what the scenario says"
     );
     let client = &scenario.clients["wrong-id like friend"];
@@ -266,38 +277,56 @@ fn forged_and_surface_are_written_out_as_checks() {
 #[case(
     "  wrong-id:",
     "  wrong-ip:",
-    "x.yaml:16:3: forged credential `wrong-ip` is not defined: did you mean `wrong-id`?"
+    "x.yaml:18:5: forged credential `wrong-ip` is not defined: did you mean `wrong-id`?"
 )]
 #[case(
     "  wrong-id:",
     "  sound:",
-    "x.yaml:16:3: forged credential `sound` is not defined: expected one of `another-key`, `ca-as-leaf`, `dns-only`, `expired`, `id-case`, `id-percent-encoded`, `id-prefix`, `id-slash`, `id-suffix`, `long-chain`, `no-client-auth`, `no-intermediate`, `no-uri`, `nobody`, `not-yet-valid`, `other-trust-domain`, `rogue-ca`, `self-signed`, `two-uris-allowed-first`, `two-uris-allowed-last`, `wrong-id`"
+    "x.yaml:18:5: forged credential `sound` is not defined: expected one of `another-key`, `ca-as-leaf`, \
+     `dns-only`, `expired`, `id-case`, `id-percent-encoded`, `id-prefix`, `id-slash`, `id-suffix`, \
+     `long-chain`, `no-client-auth`, `no-intermediate`, `no-uri`, `nobody`, `not-yet-valid`, \
+     `other-trust-domain`, `rogue-ca`, `self-signed`, `two-uris-allowed-first`, `two-uris-allowed-last`, \
+     `wrong-id`"
+)]
+#[case(
+    "table: spiffe-validator",
+    "table: spiffe-validater",
+    "x.yaml:16:10: forged table `spiffe-validater` is not defined: did you mean `spiffe-validator`?"
+)]
+#[case("  table: spiffe-validator\n", "", "x.yaml:16:3: the key `table` is missing here")]
+#[case("  but:", "  butt:", "x.yaml:17:3: unknown key `butt`: did you mean `but`?")]
+#[case(
+    "send: GET /, but:",
+    "send: GET /, table: none, but:",
+    "x.yaml:27:57: forged table `none` is not defined: expected one of `plain-validator`, `spiffe-validator`"
 )]
 #[case(
     ", authority-secret: ca",
     "",
-    "x.yaml:15:1: forged credentials take a CA that the trust domain's bundle holds: give `spire.authority-secret`, the Secret of the server's upstream CA"
+    "x.yaml:15:1: forged credentials take a CA that the trust domain's bundle holds: give \
+     `spire.authority-secret`, the Secret of the server's upstream CA"
 )]
-#[case("{alert: certificate_unknown}", "{}", "x.yaml:16:13: nothing is expected: give `status` or `alert`")]
+#[case("{alert: certificate_unknown}", "{}", "x.yaml:18:15: nothing is expected: give `status` or `alert`")]
 #[case(
     "like: friend",
     "like: nobody",
-    "x.yaml:25:29: client `nobody` has no SPIFFE ID that a credential could be like"
+    "x.yaml:27:29: client `nobody` has no SPIFFE ID that a credential could be like"
 )]
 #[case(
     "- {to: backend",
     "- {to: page",
-    "x.yaml:25:14: a refusal needs evidence, and none can be had at `page`: give it `identity` and `admin`"
+    "x.yaml:27:14: a refusal needs evidence, and none can be had at `page`: give it `identity` and `admin`"
 )]
 #[case(
     "but: {wrong-id",
-    "but: {expired",
-    "x.yaml:25:56: the scenario's `forged` does not have `expired`, so there is nothing to differ from"
+    "but: {wrong-ip",
+    "x.yaml:27:56: forged credential `wrong-ip` is not defined: did you mean `wrong-id`?"
 )]
 #[case(
     "paths: [/,",
     "paths: ['http://x/',",
-    "x.yaml:27:89: `GET http://x/` is not a request: its target is absolute, which HTTP/2 has no form for; write `METHOD TARGET`, such as `GET /`"
+    "x.yaml:29:89: `GET http://x/` is not a request: its target is absolute, which HTTP/2 has no form for; \
+     write `METHOD TARGET`, such as `GET /`"
 )]
 fn a_mistake_in_forged_or_surface_is_told_with_its_place(
     #[case] right: &str,
@@ -307,6 +336,75 @@ fn a_mistake_in_forged_or_surface_is_told_with_its_place(
     assert!(whole().contains(right));
     let all = mistakes(&whole().replacen(right, wrong, 1));
     assert!(all.lines().any(|line| line == expected), "{all}");
+}
+
+#[test]
+fn a_table_may_be_named_alone_and_only_in_a_stage() {
+    let named = |scenario: &str, stage: &str| {
+        let text = whole();
+        let (before, rest) = text.split_once("forged:\n  table").unwrap();
+        let (_, after) = rest.split_once("stages:").unwrap();
+        let stages = format!("stages:{after}").replace(", but: {wrong-id: {alert: 48}}", stage);
+        mistakes(&format!("{before}{scenario}{stages}"))
+    };
+    assert_eq!(named("forged: plain-validator\n", ""), "");
+    assert_eq!(named("", ", table: plain-validator"), "");
+    assert_eq!(
+        named("", ""),
+        "x.yaml:22:14: nothing says what must come of the forged credentials: give the scenario \
+         `forged: spiffe-validator`, or this one a `table`"
+    );
+    assert_eq!(
+        named("forged: spife-validator\n", ""),
+        "x.yaml:15:9: forged table `spife-validator` is not defined: did you mean `spiffe-validator`?"
+    );
+    assert_eq!(
+        named("forged: [spiffe-validator]\n", ""),
+        "x.yaml:15:1: invalid type: sequence, expected the name of a table, such as `spiffe-validator`, or a \
+         map with `table` and `but`"
+    );
+}
+
+#[rstest]
+#[case::a_page("page", &["page"])]
+#[case::with_one_behind_it("proxy", &["proxy", "backend"])]
+#[case::missing("gate", &[])]
+fn a_route_goes_on_to_what_stands_behind(#[case] endpoint: &str, #[case] expected: &[&str]) {
+    let scenario = read(RIGHT, Path::new("x.yaml"), Path::new("/nowhere")).unwrap();
+    assert_eq!(scenario.route(endpoint).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_route_in_a_circle_ends() {
+    let mut scenario = read(RIGHT, Path::new("x.yaml"), Path::new("/nowhere")).unwrap();
+    scenario.endpoints.get_mut("backend").unwrap().upstream = Some("proxy".into());
+    assert_eq!(scenario.route("backend").collect::<Vec<_>>(), ["backend", "proxy"]);
+}
+
+#[test]
+fn a_circle_is_told_where_it_closes_and_not_where_a_way_leads_into_it() {
+    let text = RIGHT
+        .replace("identity: /backend, admin: 9901}", "identity: /backend, admin: 9901, upstream: proxy}")
+        .replace("port: 80}", "port: 80, upstream: proxy}");
+    assert_eq!(
+        mistakes(&text),
+        "x.yaml:8:94: `upstream` runs in a circle: backend -> proxy -> backend\n\
+         x.yaml:9:87: `upstream` runs in a circle: proxy -> backend -> proxy"
+    );
+}
+
+#[rstest]
+#[case::ok("a-1", true)]
+#[case::of_one("a", true)]
+#[case::of_63(&"a".repeat(63), true)]
+#[case::too_long(&"a".repeat(64), false)]
+#[case::a_dash_first("-a", false)]
+#[case::a_dash_last("a-", false)]
+#[case::upper_case("A", false)]
+#[case::dotted("a.b", false)]
+#[case::missing("", false)]
+fn a_label_is_as_rfc_1123_has_it(#[case] name: &str, #[case] is: bool) {
+    assert_eq!(crate::scenario::is_label(name), is);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use svidproof_probe::protocol::{Http, TlsVersions};
 
-use super::{Check, Client, Expect, Forging, Matrix, OneOrMany, Scenario, Stated};
+use super::{Check, Client, Expect, Forging, Matrix, OneOrMany, Scenario, Stated, forged};
 use crate::forge::SOUND;
 
 pub(super) fn expand(scenario: &mut Scenario) {
@@ -14,8 +14,7 @@ pub(super) fn expand(scenario: &mut Scenario) {
         for forging in &stage.forged {
             let like = clients.get(&forging.like).and_then(Client::identity).unwrap_or_default().to_owned();
             let sound = Stated { status: Some(200), ..Stated::default() };
-            let stated =
-                forged.iter().map(|(name, stated)| (name.as_str(), forging.but.get(name).unwrap_or(stated)));
+            let stated = forged::stated(forged.as_ref(), forging);
             for (credential, stated) in std::iter::once((SOUND, &sound)).chain(stated) {
                 let client = format!("{credential} like {}", forging.like);
                 stage.checks.extend(
@@ -86,3 +85,6 @@ fn cells(matrix: &Matrix) -> Vec<Check> {
     }
     checks
 }
+
+#[cfg(test)]
+mod tests;

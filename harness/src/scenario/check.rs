@@ -1,0 +1,170 @@
+//! What is dialled, and what must be seen: a check, and the matrix that stands for many. Not for judging.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use svidproof_probe::protocol::{Http, TlsVersions};
+
+use super::{Counted, Kind};
+use crate::alert::AlertName;
+
+/// A client, an endpoint, a request, what is expected and, for a refusal, the control.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Check {
+    #[serde(rename = "check")]
+    pub name: String,
+    /// One client, or several: the check is then made for each.
+    #[serde(rename = "as")]
+    pub clients: OneOrMany,
+    pub to: String,
+    /// `METHOD TARGET`, one or several.
+    pub send: OneOrMany,
+    #[serde(default)]
+    pub http: Http,
+    #[serde(default)]
+    pub tls: TlsVersions,
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    pub expect: Expect,
+    /// The name of a check of the same stage that must pass for this refusal to count.
+    #[serde(default)]
+    pub control: Option<String>,
+    /// What a reader should know about this: it is as expected, and yet not as it should be.
+    #[serde(default)]
+    pub finding: Option<String>,
+}
+
+/// What must be seen. At most one of `status` and `alert` is there, and in a check that a user writes exactly
+/// one; the rest narrows it down.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Expect {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// A TLS alert by its RFC 8446 name or its number. In TLS 1.2, `certificate_required` is
+    /// `handshake_failure`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert: Option<AlertName>,
+    /// What the server counts with the alert, where the alert does not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Kind>,
+    /// The body, parsed as JSON, equals this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub json: Option<Value>,
+    /// The whole body; `""` for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contains: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
+    /// How often each text stands in the body.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub count: BTreeMap<String, usize>,
+    /// Header names in lower case, and their values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// What the endpoint's `upstream` must have counted for this one request, if it is not the request
+    /// itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<Counted>,
+}
+
+impl Expect {
+    /// Whether anything is: a cell of a surface only has to be judged.
+    pub fn is_stated(&self) -> bool {
+        self.alert.is_some() || self.status.is_some()
+    }
+
+    /// Whether the client must be turned away: by a TLS alert, or by an HTTP status of 400 or more.
+    pub fn is_refusal(&self) -> bool {
+        self.alert.is_some() || self.status.is_some_and(|status| status >= 400)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a text or a list of texts")]
+pub enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many.as_slice(),
+        }
+        .iter()
+        .map(String::as_str)
+    }
+}
+
+/// Every client with every request at every endpoint. What comes of it is for the snapshot to say; that it
+/// could be judged is checked.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Matrix {
+    #[serde(rename = "surface")]
+    pub name: String,
+    #[serde(rename = "as")]
+    pub clients: OneOrMany,
+    pub to: OneOrMany,
+    pub methods: OneOrMany,
+    /// Request targets, as in `send`.
+    pub paths: OneOrMany,
+    #[serde(default = "default_http")]
+    pub http: Vec<Http>,
+    /// Sets of request headers, one set a request.
+    #[serde(default = "default_headers")]
+    pub headers: Vec<BTreeMap<String, String>>,
+}
+
+fn default_http() -> Vec<Http> {
+    vec![Http::default()]
+}
+
+fn default_headers() -> Vec<BTreeMap<String, String>> {
+    vec![BTreeMap::new()]
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::answered("{status: 200}", true, false)]
+    #[case::moved("{status: 399}", true, false)]
+    #[case::denied("{status: 400}", true, true)]
+    #[case::an_alert("{alert: unknown_ca}", true, true)]
+    #[case::an_alert_by_number("{alert: 48}", true, true)]
+    #[case::missing("{}", false, false)]
+    fn what_is_expected_is_stated_and_may_be_a_refusal(
+        #[case] text: &str,
+        #[case] stated: bool,
+        #[case] refusal: bool,
+    ) {
+        let expect: Expect = serde_saphyr::from_str(text).unwrap();
+        assert_eq!((expect.is_stated(), expect.is_refusal()), (stated, refusal));
+    }
+
+    #[rstest]
+    #[case::one("a", &["a"])]
+    #[case::many("[a, b]", &["a", "b"])]
+    #[case::none("[]", &[])]
+    fn one_is_a_list_of_one(#[case] text: &str, #[case] expected: &[&str]) {
+        let names: OneOrMany = serde_saphyr::from_str(text).unwrap();
+        assert_eq!(names.iter().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_map_is_neither_one_nor_many() {
+        let error = serde_saphyr::from_str::<OneOrMany>("{a: b}").unwrap_err().to_string();
+        assert!(error.contains("expected a text or a list of texts"), "{error}");
+    }
+}

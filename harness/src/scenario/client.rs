@@ -1,0 +1,143 @@
+//! Who dials. Not for how its credential comes about: `forge` makes the forged ones, SPIRE all others.
+
+use std::fmt::Formatter;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::forge::{self, Signer};
+
+/// Who dials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Client {
+    /// `none` for nobody, or the path of a SPIFFE ID, attested for the probe in the cluster.
+    Short(String),
+    Full(FullClient),
+    /// One that a scenario does not declare: it comes of a stage's `forged`.
+    Forged {
+        credential: String,
+        /// The path of the SPIFFE ID of the client that it is made like.
+        like: String,
+    },
+}
+
+impl Client {
+    /// The path of the SPIFFE ID that was attested for it; `None` for nobody and for a forged credential.
+    pub fn identity(&self) -> Option<&str> {
+        match self {
+            Self::Short(id) | Self::Full(FullClient { id, .. }) => (id != NOBODY).then_some(id),
+            Self::Forged { .. } => None,
+        }
+    }
+
+    /// The name of the forged credential that it presents.
+    pub fn credential(&self) -> Option<&str> {
+        match self {
+            Self::Forged { credential, .. } => Some(credential),
+            Self::Short(_) | Self::Full(_) => None,
+        }
+    }
+
+    /// Whether no certificate is presented.
+    pub fn is_nobody(&self) -> bool {
+        match self {
+            Self::Forged { credential, .. } => {
+                forge::recipe(credential).is_some_and(|recipe| recipe.signer == Signer::None)
+            }
+            attested => attested.identity().is_none(),
+        }
+    }
+
+    pub fn is_outside(&self) -> bool {
+        matches!(self, Self::Full(FullClient { outside: true, .. }))
+    }
+}
+
+/// How a scenario writes a client without a certificate.
+const NOBODY: &str = "none";
+
+/// By hand, not `untagged`: that would take line, column and the wrong key out of an error in the full form.
+impl<'de> Deserialize<'de> for Client {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ClientVisitor;
+        impl<'de> Visitor<'de> for ClientVisitor {
+            type Value = Client;
+
+            fn expecting(&self, f: &mut Formatter) -> std::fmt::Result {
+                f.write_str("`none`, the path of a SPIFFE ID, or a map with `id`")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, id: &str) -> Result<Client, E> {
+                Ok(Client::Short(id.into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Client, A::Error> {
+                FullClient::deserialize(MapAccessDeserializer::new(map)).map(Client::Full)
+            }
+        }
+        deserializer.deserialize_any(ClientVisitor)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FullClient {
+    /// As in the short form.
+    pub id: String,
+    /// Dial from where svidproof runs, through the endpoint's published port, with an SVID carried out of the
+    /// cluster.
+    #[serde(default)]
+    pub outside: bool,
+    /// `namespace/pod-label-app`: carry the SVID out of this workload's pod, by its own spire-agent; else out
+    /// of the probe.
+    #[serde(default)]
+    pub from: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn forged(credential: &str) -> Client {
+        Client::Forged { credential: credential.into(), like: "/till".into() }
+    }
+
+    #[rstest]
+    #[case::attested("/till", Some("/till"), false, false)]
+    #[case::nobody("none", None, true, false)]
+    #[case::outside("{id: /till, outside: true}", Some("/till"), false, true)]
+    #[case::nobody_outside("{id: none, outside: true}", None, true, true)]
+    #[case::long_and_inside("{id: /till}", Some("/till"), false, false)]
+    fn a_client_is_read(
+        #[case] text: &str,
+        #[case] identity: Option<&str>,
+        #[case] nobody: bool,
+        #[case] outside: bool,
+    ) {
+        let client: Client = serde_saphyr::from_str(text).unwrap();
+        assert_eq!((client.identity(), client.is_nobody(), client.is_outside()), (identity, nobody, outside));
+        assert_eq!(client.credential(), None);
+    }
+
+    #[rstest]
+    #[case::a_list("[none]", "a map with `id`")]
+    #[case::without_an_id("{outside: true}", "missing field `id`")]
+    #[case::misspelt("{id: /till, outsid: true}", "unknown field `outsid`")]
+    fn what_is_no_client_is_told(#[case] text: &str, #[case] expected: &str) {
+        let error = serde_saphyr::from_str::<Client>(text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[rstest]
+    #[case::presents_one("rogue-ca", false)]
+    #[case::presents_none("nobody", true)]
+    #[case::missing("no-such-credential", false)]
+    fn a_forged_client_is_nobody_where_its_recipe_signs_nothing(#[case] name: &str, #[case] nobody: bool) {
+        let client = forged(name);
+        assert_eq!((client.credential(), client.is_nobody()), (Some(name), nobody));
+        assert_eq!((client.identity(), client.is_outside()), (None, false));
+    }
+}

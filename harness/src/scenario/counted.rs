@@ -1,0 +1,123 @@
+//! What an Envoy counts while it is dialled. Where it counts it, and what a cell must have moved, are
+//! others' to say.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Events at an enforcing Envoy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Counted {
+    /// Handshakes without a certificate: `ssl.fail_verify_no_cert`.
+    #[serde(default)]
+    pub no_cert: u64,
+    /// Handshakes with a SAN that is not on the list: `ssl.fail_verify_san`.
+    #[serde(default)]
+    pub san: u64,
+    /// Handshakes with a chain that does not verify: `ssl.fail_verify_error`.
+    #[serde(default)]
+    pub chain: u64,
+    /// Requests that the RBAC filter denied: `http.*.rbac.denied`.
+    #[serde(default)]
+    pub denied: u64,
+    /// Requests that went on to the application: `cluster.*.upstream_rq_total`.
+    #[serde(default)]
+    pub forwarded: u64,
+    /// Handshakes that broke off for another reason than the client's certificate: `ssl.connection_error`.
+    #[serde(default)]
+    pub broken: u64,
+    /// Requests that the RBAC filter allowed: `http.*.rbac.allowed`. Nobody writes it down: it is what was
+    /// forwarded, where there is a filter.
+    #[serde(default, skip_deserializing)]
+    pub allowed: u64,
+}
+
+impl std::ops::Add for Counted {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        self.with(other, |a, b| a + b)
+    }
+}
+
+impl Counted {
+    /// What was counted in between. An Envoy that was restarted meanwhile counts from 0 again: its account
+    /// then does not agree, which is right.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        self.with(before, u64::saturating_sub)
+    }
+
+    fn with(self, other: Self, both: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            no_cert: both(self.no_cert, other.no_cert),
+            san: both(self.san, other.san),
+            chain: both(self.chain, other.chain),
+            denied: both(self.denied, other.denied),
+            forwarded: both(self.forwarded, other.forwarded),
+            broken: both(self.broken, other.broken),
+            allowed: both(self.allowed, other.allowed),
+        }
+    }
+}
+
+/// The counter that a refused handshake moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    NoCert,
+    San,
+    Chain,
+    Broken,
+}
+
+impl Kind {
+    pub fn once(self) -> Counted {
+        let none = Counted::default();
+        match self {
+            Self::NoCert => Counted { no_cert: 1, ..none },
+            Self::San => Counted { san: 1, ..none },
+            Self::Chain => Counted { chain: 1, ..none },
+            Self::Broken => Counted { broken: 1, ..none },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(Kind::NoCert, "no-cert")]
+    #[case(Kind::San, "san")]
+    #[case(Kind::Chain, "chain")]
+    #[case(Kind::Broken, "broken")]
+    fn each_kind_is_counted_in_its_place(#[case] kind: Kind, #[case] key: &str) {
+        let counted = serde_json::to_value(kind.once()).unwrap();
+        let counters = counted.as_object().unwrap();
+        assert_eq!(counters[key], 1);
+        assert_eq!(counters.values().filter_map(serde_json::Value::as_u64).sum::<u64>(), 1);
+    }
+
+    #[test]
+    fn what_was_counted_in_between_adds_up() {
+        let before = Counted { no_cert: 1, forwarded: 5, ..Counted::default() };
+        let between = Counted { no_cert: 2, denied: 1, allowed: 4, ..Counted::default() };
+        assert_eq!((before + between).since(before), between);
+        assert_eq!(before.since(before), Counted::default());
+    }
+
+    #[test]
+    fn an_envoy_that_was_restarted_does_not_count_below_zero() {
+        let before = Counted { san: 7, ..Counted::default() };
+        assert_eq!(Counted { san: 3, chain: 1, ..Counted::default() }.since(before), Kind::Chain.once());
+    }
+
+    #[test]
+    fn what_was_allowed_is_not_for_a_scenario_to_say() {
+        assert!(serde_saphyr::from_str::<Counted>("{allowed: 1}").is_err());
+        assert_eq!(serde_saphyr::from_str::<Counted>("{no-cert: 1}").unwrap(), Kind::NoCert.once());
+    }
+}

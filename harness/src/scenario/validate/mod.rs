@@ -1,0 +1,189 @@
+//! What must hold between the parts of a scenario, so that a run does not find out minutes later. Every
+//! mistake is told, with its place.
+//!
+//! Nothing is asked but the file system, and that only for charts.
+
+mod identity;
+mod stage;
+
+use std::collections::BTreeSet;
+
+pub use identity::is_label;
+use identity::{is_pair, label_wanted, spiffe_path, trust_domain};
+use stage::{broken, forged, stages};
+
+use super::mistake::{Mistake, instead};
+use super::place::{Node, Place};
+use super::{Client, Endpoint, Entry, FullClient, Release, Scenario};
+
+/// In the order of the file; empty for a scenario that can be run.
+pub(super) fn mistakes(scenario: &Scenario, places: &Node) -> Vec<Mistake> {
+    let mut found = Found::default();
+    names(scenario, places, &mut found);
+    install(scenario, places.at("install"), &mut found);
+    registration(&scenario.registration, places.at("registration"), &mut found);
+    for (name, endpoint) in &scenario.endpoints {
+        self::endpoint(scenario, name, endpoint, places.at("endpoints"), &mut found);
+    }
+    for (name, client) in &scenario.clients {
+        self::client(client, places.at("clients").at(name), &mut found);
+    }
+    forged(scenario, places, &mut found);
+    stages(scenario, places, &mut found);
+    broken(scenario, places.at("broken"), &mut found);
+
+    found.0.sort_by_key(|(place, _)| *place);
+    let mistake = |(place, message): (Place, String)| Mistake {
+        file: scenario.file.clone(),
+        line: place.line,
+        column: place.column,
+        message,
+    };
+    found.0.into_iter().map(mistake).collect()
+}
+
+#[derive(Default)]
+struct Found(Vec<(Place, String)>);
+
+impl Found {
+    fn add(&mut self, place: Place, message: impl Into<String>) {
+        self.0.push((place, message.into()));
+    }
+
+    fn check(&mut self, holds: bool, place: Place, message: impl FnOnce() -> String) {
+        if !holds {
+            self.add(place, message());
+        }
+    }
+
+    /// A name that must be among those that are defined.
+    fn known<'a>(
+        &mut self,
+        what: &str,
+        name: &str,
+        known: impl IntoIterator<Item = &'a str> + Clone,
+        place: Place,
+    ) -> bool {
+        let found = known.clone().into_iter().any(|one| one == name);
+        self.check(found, place, || format!("{what} `{name}` is not defined{}", instead(name, known)));
+        found
+    }
+}
+
+fn names(scenario: &Scenario, places: &Node, found: &mut Found) {
+    let place = places.at("scenario").place();
+    found.check(is_label(&scenario.name), place, || label_wanted("scenario", &scenario.name));
+    if let Err(why) = trust_domain(&scenario.trust_domain) {
+        found.add(
+            places.at("trust-domain").place(),
+            format!("`{}` is not a trust domain: {why}", scenario.trust_domain),
+        );
+    }
+}
+
+fn install(scenario: &Scenario, places: &Node, found: &mut Found) {
+    let mut seen = BTreeSet::new();
+    for (wave, releases) in scenario.install.iter().enumerate() {
+        for (number, release) in releases.iter().enumerate() {
+            let place = places.nth(wave).nth(number);
+            found.check(
+                seen.insert((&release.namespace, &release.name)),
+                place.at("release").place(),
+                || {
+                    format!(
+                        "release `{}` is already in namespace `{}`: give this one another name",
+                        release.name, release.namespace
+                    )
+                },
+            );
+            chart(scenario, release, place.at("chart").place(), found);
+        }
+    }
+}
+
+fn chart(scenario: &Scenario, release: &Release, place: Place, found: &mut Found) {
+    let folder = scenario.root.join(&release.chart);
+    if folder.join("Chart.yaml").is_file() {
+        return;
+    }
+    let siblings = folder.parent().and_then(|parent| parent.read_dir().ok()).into_iter().flatten().flatten();
+    let charts = siblings.map(|entry| entry.path()).filter(|path| path.join("Chart.yaml").is_file());
+    let mut charts: Vec<String> =
+        charts.map(|path| path.strip_prefix(&scenario.root).unwrap_or(&path).display().to_string()).collect();
+    charts.sort();
+    let wrong = release.chart.display().to_string();
+    let what = if folder.is_dir() { "has no Chart.yaml" } else { "is not there" };
+    let root = scenario.root.display();
+    found.add(
+        place,
+        format!(
+            "chart `{wrong}` {what}, seen from {root}{}",
+            instead(&wrong, charts.iter().map(String::as_str))
+        ),
+    );
+}
+
+fn registration(entries: &[Entry], places: &Node, found: &mut Found) {
+    let mut seen = BTreeSet::new();
+    for (number, entry) in entries.iter().enumerate() {
+        let place = places.nth(number);
+        spiffe_path(&entry.id, place.at("id").place(), found);
+        found.check(!entry.select.is_empty(), place.at("select").place(), || {
+            format!("the entry for `{}` selects nothing: give at least one `type:value`", entry.id)
+        });
+        for (index, selector) in entry.select.iter().enumerate() {
+            let typed =
+                selector.split_once(':').is_some_and(|(kind, value)| !kind.is_empty() && !value.is_empty());
+            found.check(typed, place.at("select").nth(index).place(), || {
+                format!("selector `{selector}` has no type: write `type:value`, such as `k8s:ns:default`")
+            });
+        }
+        let selectors: BTreeSet<&String> = entry.select.iter().collect();
+        found.check(seen.insert((&entry.id, selectors)), place.at("id").place(), || {
+            format!("the entry for `{}` with these selectors stands here twice", entry.id)
+        });
+    }
+}
+
+fn endpoint(scenario: &Scenario, name: &str, endpoint: &Endpoint, places: &Node, found: &mut Found) {
+    let place = places.at(name);
+    found.check(is_pair(&endpoint.service), place.at("service").place(), || {
+        format!("`{}` does not name a Service: write `namespace/name`", endpoint.service)
+    });
+    if let Some(identity) = &endpoint.identity {
+        spiffe_path(identity, place.at("identity").place(), found);
+    }
+    found.check(endpoint.dns.is_none() || endpoint.identity.is_some(), place.key("dns"), || {
+        format!("endpoint `{name}` has `dns` but no `identity`: without an identity it is plain HTTP")
+    });
+    found.check(endpoint.app_log.is_none() || endpoint.admin.is_some(), place.key("app-log"), || {
+        format!("endpoint `{name}` has `app-log` but no `admin`: the two are read together as evidence")
+    });
+    let Some(upstream) = &endpoint.upstream else { return };
+    let at = place.at("upstream").place();
+    if found.known("endpoint", upstream, scenario.endpoints.keys().map(String::as_str), at) {
+        let route: Vec<_> = scenario.route(name).collect();
+        let back = route.last().and_then(|last| scenario.endpoints[*last].upstream.as_deref());
+        // Told for each endpoint on the circle, not for those that merely lead into it.
+        found.check(back != Some(name), at, || {
+            format!("`upstream` runs in a circle: {} -> {name}", route.join(" -> "))
+        });
+    }
+}
+
+fn client(client: &Client, place: &Node, found: &mut Found) {
+    if let Some(id) = client.identity() {
+        spiffe_path(id, place.at("id").place(), found);
+    }
+    let Client::Full(FullClient { outside, from: Some(from), .. }) = client else { return };
+    let at = place.at("from").place();
+    found.check(is_pair(from), at, || {
+        format!("`{from}` does not name a workload: write `namespace/app`, after its pods' label `app`")
+    });
+    found.check(*outside, place.key("from"), || {
+        "`from` is for a client with `outside: true`: others are attested where they dial".into()
+    });
+    found.check(client.identity().is_some(), place.key("from"), || {
+        "`from` with `id: none`: nobody has no SVID to carry out".into()
+    });
+}

@@ -1,0 +1,406 @@
+//! What must hold in a stage: its checks, its forged credentials, its surface, and the faults planted in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use svidproof_probe::protocol::{Http, TlsVersions};
+
+use super::Found;
+use super::identity::{is_label, label_wanted};
+use crate::alert::{self, AlertName};
+use crate::forge::{self, SOUND};
+use crate::scenario::mistake::instead;
+use crate::scenario::place::{Node, Place};
+use crate::scenario::{
+    self, CELL_HEADER, Check, Client, Endpoint, Expect, Forged, Matrix, Scenario, Stage, Stated, Table,
+};
+
+pub(super) fn stages(scenario: &Scenario, places: &Node, found: &mut Found) {
+    let place = places.at("stages");
+    found.check(!scenario.stages.is_empty(), place.place(), || {
+        "there is no stage, so there is nothing to check".into()
+    });
+    let mut seen = BTreeSet::new();
+    for (number, stage) in scenario.stages.iter().enumerate() {
+        let place = place.nth(number);
+        let at = place.at("stage").place();
+        found.check(is_label(&stage.name), at, || label_wanted("stage", &stage.name));
+        found.check(seen.insert(&stage.name), at, || format!("there are two stages `{}`", stage.name));
+        found.check(!stage.checks.is_empty(), place.at("checks").place(), || {
+            format!("stage `{}` has no checks", stage.name)
+        });
+        values(scenario, &stage.values, place.at("values"), found);
+        let mut names = BTreeSet::new();
+        for (number, check) in stage.checks.iter().enumerate() {
+            let place = place.at("checks").nth(number);
+            found.check(names.insert(&check.name), place.at("check").place(), || {
+                format!(
+                    "stage `{}` has two checks `{}`: controls and reports go by the name",
+                    stage.name, check.name
+                )
+            });
+            self::check(scenario, stage, check, place, found);
+        }
+        forgings(scenario, stage, place.at("forged"), found);
+        surface(scenario, stage, place.at("surface"), found);
+    }
+}
+
+/// What the scenario as a whole says of forged credentials.
+pub(super) fn forged(scenario: &Scenario, places: &Node, found: &mut Found) {
+    let place = places.at("forged");
+    if let Some(Forged { table, but }) = &scenario.forged {
+        self::table(table, place.at("table").place(), found);
+        self::but(but, place.at("but"), found);
+    }
+    let tried = scenario.forged.is_some() || scenario.stages.iter().any(|stage| !stage.forged.is_empty());
+    found.check(!tried || scenario.spire.authority_secret.is_some(), places.key("forged"), || {
+        "forged credentials take a CA that the trust domain's bundle holds: give `spire.authority-secret`, \
+         the Secret of the server's upstream CA"
+            .into()
+    });
+}
+
+fn table(name: &str, place: Place, found: &mut Found) {
+    let known = scenario::tables().into_iter().flatten().map(|(name, _)| *name);
+    found.known("forged table", name, known, place);
+}
+
+/// What must come of some credentials otherwise than a table says.
+fn but(but: &Table, places: &Node, found: &mut Found) {
+    for (name, stated) in but {
+        self::stated(name, stated, places, found);
+    }
+}
+
+fn stated(name: &str, stated: &Stated, places: &Node, found: &mut Found) {
+    let place = places.at(name);
+    let known = forge::catalogue().into_iter().flatten().map(|(name, _)| name.as_str());
+    found.known("forged credential", name, known.filter(|name| *name != SOUND), places.key(name));
+    let Stated { status, alert, counts, finding: _ } = stated;
+    expect(
+        &Expect { status: *status, alert: alert.clone(), counts: *counts, ..Expect::default() },
+        place,
+        found,
+    );
+}
+
+fn forgings(scenario: &Scenario, stage: &Stage, places: &Node, found: &mut Found) {
+    let mut seen = BTreeSet::new();
+    for (number, forging) in stage.forged.iter().enumerate() {
+        let place = places.nth(number);
+        let (to, like) = (place.at("to").place(), place.at("like").place());
+        found.check(seen.insert(&forging.to), to, || {
+            format!("endpoint `{}` stands here twice: one `forged` is enough", forging.to)
+        });
+        if found.known("endpoint", &forging.to, scenario.endpoints.keys().map(String::as_str), to) {
+            found.check(scenario.endpoints[&forging.to].gives_evidence(), to, || {
+                format!(
+                    "a refusal needs evidence, and none can be had at `{}`: give it `identity` and `admin`",
+                    forging.to
+                )
+            });
+        }
+        if found.known("client", &forging.like, scenario.clients.keys().map(String::as_str), like) {
+            found.check(scenario.clients[&forging.like].identity().is_some(), like, || {
+                format!("client `{}` has no SPIFFE ID that a credential could be like", forging.like)
+            });
+        }
+        sent(&forging.send, Http::Http1, place.at("send").place(), found);
+        if let Some(name) = &forging.table {
+            table(name, place.at("table").place(), found);
+        }
+        found.check(forging.table.is_some() || scenario.forged.is_some(), to, || {
+            "nothing says what must come of the forged credentials: give the scenario `forged: \
+             spiffe-validator`, or this one a `table`"
+                .into()
+        });
+        but(&forging.but, place.at("but"), found);
+    }
+}
+
+fn surface(scenario: &Scenario, stage: &Stage, places: &Node, found: &mut Found) {
+    let mut seen = BTreeSet::new();
+    for (number, matrix) in stage.surface.iter().enumerate() {
+        let place = places.nth(number);
+        found.check(seen.insert(&matrix.name), place.at("surface").place(), || {
+            format!("there are two surfaces `{}`", matrix.name)
+        });
+        for (number, name) in matrix.to.iter().enumerate() {
+            let at = place.at("to").nth(number).place();
+            if found.known("endpoint", name, scenario.endpoints.keys().map(String::as_str), at) {
+                found.check(scenario.endpoints[name].gives_evidence(), at, || {
+                    format!(
+                        "a surface needs evidence, and none can be had at `{name}`: give it `identity` \
+                             and `admin`"
+                    )
+                });
+            }
+        }
+        for (number, name) in matrix.clients.iter().enumerate() {
+            let at = place.at("as").nth(number).place();
+            found.known("client", name, scenario.clients.keys().map(String::as_str), at);
+            let outside = scenario.clients.get(name).is_some_and(Client::is_outside);
+            let published = |to| {
+                scenario.endpoints.get(to).is_none_or(|endpoint: &Endpoint| endpoint.published.is_some())
+            };
+            found.check(!outside || matrix.to.iter().all(published), at, || {
+                format!(
+                    "client `{name}` dials from outside the cluster, and not every endpoint here is \
+                         `published`"
+                )
+            });
+        }
+        requests(matrix, place, found);
+    }
+}
+
+/// What a surface dials with: something, and nothing that a request cannot carry.
+fn requests(matrix: &Matrix, place: &Node, found: &mut Found) {
+    for (key, many) in
+        [("as", &matrix.clients), ("to", &matrix.to), ("methods", &matrix.methods), ("paths", &matrix.paths)]
+    {
+        found.check(many.iter().next().is_some(), place.at(key).place(), || {
+            format!("`{key}` is empty, so nothing is dialled")
+        });
+    }
+    found.check(!matrix.http.is_empty(), place.at("http").place(), || {
+        "`http` is empty, so nothing is dialled".into()
+    });
+    found.check(!matrix.headers.is_empty(), place.at("headers").place(), || {
+        "`headers` is empty, so nothing is dialled: `{}` stands for a request without any".into()
+    });
+    for (number, method) in matrix.methods.iter().enumerate() {
+        sent(&format!("{method} /"), Http::Http1, place.at("methods").nth(number).place(), found);
+    }
+    for (number, path) in matrix.paths.iter().enumerate() {
+        for http in &matrix.http {
+            sent(&format!("GET {path}"), *http, place.at("paths").nth(number).place(), found);
+        }
+    }
+    for (number, headers) in matrix.headers.iter().enumerate() {
+        self::headers(headers, place.at("headers").nth(number), found);
+    }
+}
+
+fn headers(headers: &BTreeMap<String, String>, place: &Node, found: &mut Found) {
+    for name in headers.keys() {
+        found.check(!name.eq_ignore_ascii_case(CELL_HEADER), place.key(name), || {
+            format!("`{CELL_HEADER}` is svidproof's own header")
+        });
+    }
+}
+
+fn sent(send: &str, http: Http, place: Place, found: &mut Found) {
+    if let Err(why) = request(send, http) {
+        found.add(place, format!("`{send}` is not a request: {why}; write `METHOD TARGET`, such as `GET /`"));
+    }
+}
+
+fn values(scenario: &Scenario, values: &BTreeMap<String, Value>, place: &Node, found: &mut Found) {
+    let releases = scenario.install.iter().flatten().map(|release| release.name.as_str());
+    for name in values.keys() {
+        found.known("release", name, releases.clone(), place.key(name));
+    }
+}
+
+fn check(scenario: &Scenario, stage: &Stage, check: &Check, place: &Node, found: &mut Found) {
+    found.check(check.clients.iter().next().is_some(), place.at("as").place(), || {
+        format!("check `{}` has no client", check.name)
+    });
+    found.check(check.send.iter().next().is_some(), place.at("send").place(), || {
+        format!("check `{}` sends nothing", check.name)
+    });
+    for (number, send) in check.send.iter().enumerate() {
+        sent(send, check.http, place.at("send").nth(number).place(), found);
+    }
+    headers(&check.headers, place.at("headers"), found);
+    let endpoint = scenario.endpoints.get(&check.to);
+    found.known("endpoint", &check.to, scenario.endpoints.keys().map(String::as_str), place.at("to").place());
+    for (number, name) in check.clients.iter().enumerate() {
+        let at = place.at("as").nth(number).place();
+        found.known("client", name, scenario.clients.keys().map(String::as_str), at);
+        let outside = scenario.clients.get(name).is_some_and(Client::is_outside);
+        found.check(!outside || endpoint.is_none_or(|endpoint| endpoint.published.is_some()), at, || {
+            format!(
+                "client `{name}` dials from outside the cluster, and endpoint `{}` is not `published`",
+                check.to
+            )
+        });
+    }
+    expect(&check.expect, place.at("expect"), found);
+    if let Some(endpoint) = endpoint {
+        reach(scenario, check, endpoint, place, found);
+    }
+    control(stage, check, place, found);
+}
+
+/// What a check asks of its endpoint.
+fn reach(scenario: &Scenario, check: &Check, endpoint: &Endpoint, place: &Node, found: &mut Found) {
+    let to = &check.to;
+    if endpoint.is_plain() {
+        found.check(check.expect.alert.is_none(), place.at("expect").key("alert"), || {
+            format!("endpoint `{to}` is plain HTTP (it has no `identity`), so it sends no alert")
+        });
+        found.check(check.http == Http::Http1, place.at("http").place(), || {
+            format!("endpoint `{to}` is plain HTTP, which is HTTP/1.1 here")
+        });
+        found.check(check.tls == TlsVersions::Any, place.at("tls").place(), || {
+            format!("endpoint `{to}` is plain HTTP: it has no TLS version")
+        });
+    }
+    found.check(
+        check.expect.upstream.is_none() || endpoint.upstream.is_some(),
+        place.at("expect").key("upstream"),
+        || format!("endpoint `{to}` has no `upstream` that could have counted this"),
+    );
+    // An alert comes from the endpoint itself, a status from it or from what stands behind it.
+    let hops = if check.expect.alert.is_some() { 1 } else { usize::MAX };
+    let refusing = scenario.route(to).take(hops).last().map(|last| &scenario.endpoints[last]);
+    let readable = refusing.is_some_and(|last| last.admin.is_some());
+    found.check(!check.expect.is_refusal() || readable, place.at("to").place(), || {
+        format!(
+            "a refusal needs evidence, and none can be had at `{to}`: give the endpoint that refuses the \
+                 port of its Envoy's `admin`"
+        )
+    });
+}
+
+fn control(stage: &Stage, check: &Check, place: &Node, found: &mut Found) {
+    let Some(name) = &check.control else {
+        found.check(!check.expect.is_refusal(), place.at("check").place(), || {
+            format!(
+                "`{}` expects a refusal and has no `control`: name a check of this stage that succeeds \
+                     at `{}`",
+                check.name, check.to
+            )
+        });
+        return;
+    };
+    let at = place.at("control").place();
+    let others = stage.checks.iter().map(|other| other.name.as_str()).filter(|other| *other != check.name);
+    let Some(control) = stage.checks.iter().find(|other| other.name == *name) else {
+        found.add(
+            at,
+            format!("control `{name}` is not a check of stage `{}`{}", stage.name, instead(name, others)),
+        );
+        return;
+    };
+    found.check(!control.expect.is_refusal(), at, || {
+        format!("control `{name}` is itself a refusal: a control must succeed")
+    });
+    found.check(control.to == check.to, at, || {
+        format!(
+            "control `{name}` goes to `{}`, not to `{}`: it says nothing about this refusal",
+            control.to, check.to
+        )
+    });
+}
+
+fn expect(expect: &Expect, place: &Node, found: &mut Found) {
+    match (expect.status, &expect.alert) {
+        (None, None) => found.add(place.place(), "nothing is expected: give `status` or `alert`"),
+        (Some(_), Some(_)) => found.add(
+            place.key("alert"),
+            "`status` and `alert` exclude each other: after an alert there is no answer",
+        ),
+        (Some(status), None) => {
+            found.check((200..=599).contains(&status), place.at("status").place(), || {
+                format!("{status} is not the status of a final answer: expected 200 to 599")
+            });
+            found.check(expect.counts.is_none(), place.key("counts"), || {
+                "`counts` says what is counted with an `alert`".into()
+            });
+        }
+        (None, Some(alert)) => {
+            self::alert(alert, place.at("alert").place(), found);
+            let needing = [
+                ("json", expect.json.is_some()),
+                ("body", expect.body.is_some()),
+                ("contains", !expect.contains.is_empty()),
+                ("lacks", !expect.lacks.is_empty()),
+                ("count", !expect.count.is_empty()),
+                ("headers", !expect.headers.is_empty()),
+                ("upstream", expect.upstream.is_some()),
+            ];
+            for (key, _) in needing.into_iter().filter(|(_, there)| *there) {
+                found.add(
+                    place.key(key),
+                    format!("`{key}` needs `status`: after an alert there is no answer"),
+                );
+            }
+        }
+    }
+    for name in expect.headers.keys() {
+        found.check(*name == name.to_lowercase(), place.at("headers").key(name), || {
+            format!("write the header `{name}` in lower case")
+        });
+    }
+}
+
+fn alert(name: &AlertName, place: Place, found: &mut Found) {
+    match name {
+        AlertName::Number(number) => {
+            found.check(alert::by_number(*number).is_some(), place, || {
+                format!("no TLS alert has the number {number}")
+            });
+        }
+        AlertName::Name(name) => match alert::by_boringssl(name) {
+            Some(alert) => {
+                found.add(place, format!("alerts go by their RFC name: did you mean `{}`?", alert.name));
+            }
+            None => drop(found.known("TLS alert", name, alert::ALERTS.iter().map(|alert| alert.name), place)),
+        },
+    }
+}
+
+pub(super) fn broken(scenario: &Scenario, places: &Node, found: &mut Found) {
+    let mut seen = BTreeSet::new();
+    for (number, broken) in scenario.broken.iter().enumerate() {
+        let place = places.nth(number);
+        found.check(seen.insert(&broken.name), place.at("broken").place(), || {
+            format!("there are two faults `{}`", broken.name)
+        });
+        found.check(!broken.red.is_empty(), place.at("red").place(), || {
+            format!("the fault `{}` turns no check red", broken.name)
+        });
+        values(scenario, &broken.values, place.at("values"), found);
+        found.known(
+            "stage",
+            &broken.stage,
+            scenario.stages.iter().map(|stage| stage.name.as_str()),
+            place.at("stage").place(),
+        );
+        let Some(stage) = scenario.stages.iter().find(|stage| stage.name == broken.stage) else { continue };
+        for (index, check) in broken.red.iter().enumerate() {
+            let mut checks = stage.checks.iter().map(|check| check.name.as_str());
+            found.check(checks.clone().any(|name| name == check), place.at("red").nth(index).place(), || {
+                format!(
+                    "`{check}` is not a check of stage `{}`{}",
+                    stage.name,
+                    instead(check, checks.by_ref())
+                )
+            });
+        }
+    }
+}
+
+/// `METHOD TARGET`. The target is checked no further than that a request line can carry it: odd ones are what
+/// some checks are about.
+fn request(send: &str, http: Http) -> Result<(), &'static str> {
+    let (method, target) = send.split_once(' ').ok_or("it has no target")?;
+    if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
+        return Err("its method is not in upper case");
+    }
+    let absolute = target.starts_with("http://") || target.starts_with("https://");
+    if !target.starts_with('/') && !absolute {
+        return Err("its target does not start with `/`");
+    }
+    if absolute && http == Http::Http2 {
+        return Err("its target is absolute, which HTTP/2 has no form for");
+    }
+    if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("its target has a character that a request line cannot carry");
+    }
+    Ok(())
+}
