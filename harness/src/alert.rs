@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 /// An alert of RFC 8446 (section 6), of RFC 5246 (section 7.2) or of one of their extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Alert {
+    /// As it goes over the wire.
     pub number: u8,
+    /// The RFC's name.
     pub name: &'static str,
     /// The name in errors of BoringSSL, without `SSL_R_`; empty where BoringSSL has none.
     pub boringssl: &'static str,
@@ -16,14 +18,23 @@ pub struct Alert {
     pub boringssl_new: Option<&'static str>,
 }
 
+/// No set of parameters was acceptable; in TLS 1.2 also a certificate that is missing.
 pub const HANDSHAKE_FAILURE: u8 = 40;
+/// The certificate is corrupt, or its signature does not verify.
 pub const BAD_CERTIFICATE: u8 = 42;
+/// The certificate is of a kind that is not supported.
 pub const UNSUPPORTED_CERTIFICATE: u8 = 43;
+/// The certificate was revoked.
 pub const CERTIFICATE_REVOKED: u8 = 44;
+/// The certificate is not valid now.
 pub const CERTIFICATE_EXPIRED: u8 = 45;
+/// Something else is wrong with the certificate.
 pub const CERTIFICATE_UNKNOWN: u8 = 46;
+/// No path leads to a CA that is trusted.
 pub const UNKNOWN_CA: u8 = 48;
+/// The certificate is valid, and access is denied.
 pub const ACCESS_DENIED: u8 = 49;
+/// No certificate was presented (RFC 8446 alone).
 pub const CERTIFICATE_REQUIRED: u8 = 116;
 
 /// In the order of the numbers.
@@ -85,13 +96,16 @@ pub const ALERTS: &[Alert] = &[
     alert(121, "ech_required", "TLSV1_ALERT_ECH_REQUIRED"),
 ];
 
+/// An alert as a scenario writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(
     untagged,
     expecting = "expected the name of a TLS alert, such as certificate_required, or its number"
 )]
 pub enum AlertName {
+    /// `116`.
     Number(u8),
+    /// `certificate_required`.
     Name(String),
 }
 
@@ -103,6 +117,7 @@ const fn renamed(number: u8, name: &'static str, boringssl: &'static str, new: &
     Alert { number, name, boringssl, boringssl_new: Some(new) }
 }
 
+/// By its number.
 pub fn by_number(number: u8) -> Option<&'static Alert> {
     ALERTS.iter().find(|alert| alert.number == number)
 }

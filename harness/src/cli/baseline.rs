@@ -66,7 +66,10 @@ pub(super) fn compare(
         }
         let changes = surface::diff(&old, &new);
         opened |= surface::opened(&changes);
-        print(&format!("\n{scenario}, against the surface that is kept:\n{}", surface::change_list(&changes)))?;
+        print(&format!(
+            "\n{scenario}, against the surface that is kept:\n{}",
+            surface::change_list(&changes)
+        ))?;
     }
     Ok(opened)
 }

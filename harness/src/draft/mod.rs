@@ -13,7 +13,9 @@ use text::text;
 use crate::cluster::helm::documents;
 use crate::spiffe_id::split;
 
+/// Why no scenario can be drafted of a chart. Each message says what was looked for, and where.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum DraftError {
     #[error("a document of the rendered manifests is not YAML: {problem}")]
     NotYaml { problem: String },
@@ -44,11 +46,15 @@ pub enum DraftError {
 /// What the user says about the scenario.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
+    /// Of the scenario.
     pub name: &'a str,
     /// As the scenario names it: relative to the project.
     pub chart: &'a str,
+    /// Of the Helm release that the chart becomes.
     pub release: &'a str,
+    /// Where the release goes.
     pub namespace: &'a str,
+    /// The release's values; null for the chart's own.
     pub values: &'a Value,
 }
 

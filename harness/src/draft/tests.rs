@@ -1,3 +1,5 @@
+//! Drafts of two charts as they stand, and of charts that lack something.
+
 use rstest::rstest;
 use serde_json::json;
 

@@ -18,7 +18,9 @@ use recipe::{Key, Valid};
 
 use crate::spiffe_id::spiffe_id;
 
+/// Why a CA or a credential could not be made or kept.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum ForgeError {
     #[error("could not make {what}: {source}")]
     Make { what: String, source: rcgen::Error },
@@ -40,7 +42,9 @@ pub fn authorities(run: &Path) -> PathBuf {
 
 /// A CA with its key, both PEM.
 pub struct Authority {
+    /// The CA certificate.
     pub certificate: String,
+    /// Its private key, PKCS #8.
     pub key: String,
 }
 
@@ -83,7 +87,9 @@ impl Authority {
 
 /// A credential, PEM: the chain, leaf first, and the key that is used with it.
 pub struct Forged {
+    /// The certificates, leaf first.
     pub chain: String,
+    /// The private key, PKCS #8.
     pub key: String,
 }
 

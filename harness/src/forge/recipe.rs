@@ -111,8 +111,11 @@ pub struct Clause {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Level {
+    /// An absolute requirement.
     Must,
+    /// A requirement that may be left out for a good reason.
     Should,
+    /// An option.
     May,
 }
 

@@ -1,3 +1,5 @@
+//! Each forged credential is wrong in what its recipe says, and in nothing else.
+
 use rstest::rstest;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;

@@ -28,44 +28,60 @@ use crate::sys::progress::Phase;
 pub struct Report {
     /// The version that made it.
     pub svidproof: &'static str,
+    /// The run's id.
     pub run: String,
+    /// Where the cluster came from: `kind`, `gke` or `existing`.
     pub provider: String,
     /// Where the images came from.
     pub images: String,
     /// What is in the images: part -> version. Empty where the cluster brought its own.
     pub versions: BTreeMap<String, String>,
+    /// When the run began.
     pub started: Timestamp,
     /// In the order in which they ended.
     pub phases: Vec<Phase>,
+    /// A row a cell, in the order of the scenarios.
     pub checks: Vec<Row>,
+    /// How many cells came to which verdict.
     pub totals: Totals,
 }
 
 /// One cell.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Row {
+    /// The scenario's name.
     pub scenario: String,
+    /// The stage's name.
     pub stage: String,
+    /// The check's name; several cells may be of one check.
     pub check: String,
+    /// Who dialled.
     #[serde(rename = "as")]
     pub client: String,
+    /// The endpoint that was dialled.
     pub to: String,
     /// `METHOD TARGET`.
     pub send: String,
     /// The request and what came of it as the surface has them, which is what `svidproof diff` compares.
     pub request: String,
+    /// What came of it, in the words of the surface.
     pub got: String,
+    /// What the scenario asks for.
     pub expected: Expect,
+    /// What the client saw; nothing where it was not dialled.
     pub observed: Option<Observed>,
+    /// The check that must hold for a refusal to count.
     pub control: Option<Control>,
     /// For each endpoint whose evidence bears on this cell.
     pub evidence: Vec<Account>,
+    /// What became of it.
     pub verdict: Verdict,
     /// Empty where it passed.
     pub reason: String,
     /// Where what the system under test does surprises: in a few words, whatever the verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finding: Option<String>,
+    /// From the dial to its end.
     pub milliseconds: Option<f64>,
     /// Where the client's credential is forged: what is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,12 +93,16 @@ pub struct Row {
 pub struct ForgedCredential {
     /// Its name in `fixtures/credentials/forged.yaml`.
     pub credential: String,
+    /// What is wrong with it, in one sentence.
     pub why: String,
+    /// The place in a standard that says so.
     pub clause: Clause,
 }
 
+/// What the client saw.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Observed {
+    /// How the dial ended.
     #[serde(flatten)]
     pub outcome: Seen,
     /// The TLS version, where the handshake came that far.
@@ -95,32 +115,46 @@ pub struct Observed {
     words: String,
 }
 
+/// How a dial ended.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Seen {
+    /// An HTTP answer came.
     Response {
+        /// Its status.
         status: u16,
+        /// The answer's HTTP version.
         #[serde(with = "schema::HttpVersion")]
         http: Http,
     },
+    /// The server refused with a TLS alert.
     Alert {
+        /// Its number.
         alert: u8,
+        /// The RFC's name for it.
         #[serde(skip_serializing_if = "Option::is_none")]
         name: Option<&'static str>,
+        /// BoringSSL's name for it.
         #[serde(skip_serializing_if = "Option::is_none")]
         boringssl: Option<&'static str>,
     },
+    /// The client did not accept who the server is.
     ServerRefused {
+        /// In the words of the TLS library.
         reason: String,
     },
+    /// Neither an answer nor a refusal came.
     Failed {
+        /// What went wrong.
         #[serde(with = "schema::FailureKind")]
         kind: DialFailure,
+        /// More about it.
         detail: String,
     },
 }
 
 impl Report {
+    /// The report of a run, out of what was judged.
     pub fn new(
         run: &str,
         provider: &str,

@@ -1,3 +1,5 @@
+//! What the table and report.json say of each verdict.
+
 use std::time::Duration;
 
 use svidproof_probe::protocol::{Timing, Tls, TlsVersions};

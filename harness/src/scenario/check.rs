@@ -14,20 +14,26 @@ use crate::alert::AlertName;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Check {
+    /// Unique in its stage.
     #[serde(rename = "check")]
     pub name: String,
     /// One client, or several: the check is then made for each.
     #[serde(rename = "as")]
     pub clients: OneOrMany,
+    /// The endpoint.
     pub to: String,
     /// `METHOD TARGET`, one or several.
     pub send: OneOrMany,
+    /// The HTTP version; 1.1 where it is not said.
     #[serde(default)]
     pub http: Http,
+    /// Which TLS versions the client offers; any where it is not said.
     #[serde(default)]
     pub tls: TlsVersions,
+    /// Request headers.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// What must be seen.
     pub expect: Expect,
     /// The name of a check of the same stage that must pass for this refusal to count.
     #[serde(default)]
@@ -42,6 +48,7 @@ pub struct Check {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Expect {
+    /// Of the HTTP answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// A TLS alert by its RFC 8446 name or its number. In TLS 1.2, `certificate_required` is
@@ -57,8 +64,10 @@ pub struct Expect {
     /// The whole body; `""` for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
+    /// Texts that the body has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub contains: Vec<String>,
+    /// Texts that the body has not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lacks: Vec<String>,
     /// How often each text stands in the body.
@@ -85,14 +94,18 @@ impl Expect {
     }
 }
 
+/// A text, or a list of texts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a text or a list of texts")]
 pub enum OneOrMany {
+    /// One text.
     One(String),
+    /// A list of them.
     Many(Vec<String>),
 }
 
 impl OneOrMany {
+    /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         match self {
             Self::One(one) => std::slice::from_ref(one),
@@ -108,14 +121,19 @@ impl OneOrMany {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Matrix {
+    /// Unique in its stage.
     #[serde(rename = "surface")]
     pub name: String,
+    /// Who dials.
     #[serde(rename = "as")]
     pub clients: OneOrMany,
+    /// The endpoints.
     pub to: OneOrMany,
+    /// HTTP methods.
     pub methods: OneOrMany,
     /// Request targets, as in `send`.
     pub paths: OneOrMany,
+    /// HTTP versions; 1.1 alone where it is not said.
     #[serde(default = "default_http")]
     pub http: Vec<Http>,
     /// Sets of request headers, one set a request.

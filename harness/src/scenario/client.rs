@@ -13,9 +13,11 @@ use crate::forge::{self, Signer};
 pub enum Client {
     /// `none` for nobody, or the path of a SPIFFE ID, attested for the probe in the cluster.
     Short(String),
+    /// The long form.
     Full(FullClient),
     /// One that a scenario does not declare: it comes of a stage's `forged`.
     Forged {
+        /// The recipe's name.
         credential: String,
         /// The path of the SPIFFE ID of the client that it is made like.
         like: String,
@@ -49,6 +51,7 @@ impl Client {
         }
     }
 
+    /// Whether it dials from where svidproof runs.
     pub fn is_outside(&self) -> bool {
         matches!(self, Self::Full(FullClient { outside: true, .. }))
     }
@@ -80,6 +83,7 @@ impl<'de> Deserialize<'de> for Client {
     }
 }
 
+/// A client in its long form.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FullClient {

@@ -65,13 +65,18 @@ impl Counted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
+    /// No certificate was presented.
     NoCert,
+    /// The SAN is not on the list.
     San,
+    /// The chain does not verify.
     Chain,
+    /// It broke off for another reason.
     Broken,
 }
 
 impl Kind {
+    /// What is counted where it happens once.
     pub fn once(self) -> Counted {
         let none = Counted::default();
         match self {

@@ -6,9 +6,13 @@ use std::path::PathBuf;
 /// One thing that is wrong in a scenario, and where. Line and column count from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
+    /// The scenario, as the user named it.
     pub file: PathBuf,
+    /// From 1.
     pub line: u64,
+    /// From 1.
     pub column: u64,
+    /// What is wrong, and what would be right.
     pub message: String,
 }
 

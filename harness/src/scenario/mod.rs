@@ -38,20 +38,25 @@ pub const CELL_HEADER: &str = "x-svidproof-cell";
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Scenario {
+    /// A DNS label.
     #[serde(rename = "scenario")]
     pub name: String,
     /// Without the scheme: `example.org`.
     pub trust_domain: String,
+    /// The SPIRE that issues its SVIDs.
     pub spire: Spire,
     /// Waves in order; the releases of one wave go side by side.
     pub install: Vec<Vec<Release>>,
     /// Created as soon as the SPIRE server of the first wave is ready.
     pub registration: Vec<Entry>,
+    /// What is dialled, by name.
     pub endpoints: BTreeMap<String, Endpoint>,
+    /// Who dials, by name.
     pub clients: BTreeMap<String, Client>,
     /// What must come of each forged credential, wherever a stage dials with them.
     #[serde(default)]
     pub forged: Option<Forged>,
+    /// The states of the system, in order.
     pub stages: Vec<Stage>,
     /// Faults that the scenario must notice; `svidproof verify` plants them.
     #[serde(default)]
@@ -59,6 +64,7 @@ pub struct Scenario {
     /// The file's own path, and the folder that its paths are relative to. Set by `load`.
     #[serde(skip)]
     pub file: PathBuf,
+    /// The project: the folder that its paths are relative to.
     #[serde(skip)]
     pub root: PathBuf,
 }
@@ -86,9 +92,11 @@ impl Scenario {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Spire {
+    /// Where the server stands.
     pub namespace: String,
     /// The server's StatefulSet; its first pod is asked to create entries.
     pub server: String,
+    /// The server's container.
     #[serde(default = "default_server_container")]
     pub container: String,
     /// The ConfigMap to which the server publishes its bundle under the key `bundle.crt`; waited for before
@@ -111,11 +119,14 @@ fn default_server_container() -> String {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Release {
+    /// Unique in its namespace.
     #[serde(rename = "release")]
     pub name: String,
     /// A folder, relative to the root.
     pub chart: PathBuf,
+    /// Where it goes.
     pub namespace: String,
+    /// The release's values; null for the chart's own.
     #[serde(default)]
     pub values: Value,
 }
@@ -142,6 +153,7 @@ pub struct Entry {
 pub struct Endpoint {
     /// `namespace/name` of a Service; its ready pods are what evidence is read from.
     pub service: String,
+    /// The port of the Service.
     pub port: u16,
     /// The path of the SPIFFE ID that the server must prove. Absent: plain HTTP (a page), fetched through the
     /// API server.
@@ -174,9 +186,11 @@ fn default_app_cluster() -> String {
     "local_service".into()
 }
 
+/// How clients from outside the cluster come in.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Published {
+    /// The port on each node.
     pub node_port: u16,
     /// On 127.0.0.1, where the provider is `kind`; a free one where it is absent.
     #[serde(default)]
@@ -202,12 +216,14 @@ impl Endpoint {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Stage {
+    /// A DNS label, unique in the scenario.
     #[serde(rename = "stage")]
     pub name: String,
     /// By release, merged over the release's own values; each stage starts from the install values, not from
     /// the stage before.
     #[serde(default)]
     pub values: BTreeMap<String, Value>,
+    /// What holds in it.
     pub checks: Vec<Check>,
     /// Where the forged credentials are tried. `load` makes checks of it.
     #[serde(default)]
@@ -221,8 +237,10 @@ pub struct Stage {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Broken {
+    /// Unique in the scenario.
     #[serde(rename = "broken")]
     pub name: String,
+    /// The stage in which it is planted.
     pub stage: String,
     /// Merged over the stage's values.
     pub values: BTreeMap<String, Value>,

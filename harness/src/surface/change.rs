@@ -9,9 +9,11 @@ use super::{Got, Reach, Surface};
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
+    /// How bad it is.
     pub danger: Danger,
     /// `scenario · stage`.
     pub stage: String,
+    /// What changed, as a sentence.
     pub words: String,
 }
 

@@ -13,7 +13,9 @@ use serde_saphyr::{Error, MessageFormatter as _, UserMessageFormatter, options, 
 
 use super::{Line, Surface, gather};
 
+/// Why a surface could not be read or kept. Each message names the file.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum SurfaceError {
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
@@ -46,6 +48,7 @@ impl Surface {
         serde_saphyr::to_string_with_options(self, options).unwrap_or_default()
     }
 
+    /// What [`Self::to_yaml`] wrote.
     pub fn from_yaml(text: &str) -> Result<Self, Error> {
         serde_saphyr::from_str_with_options(text, options! { with_snippet: false })
     }

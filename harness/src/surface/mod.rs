@@ -24,7 +24,9 @@ use crate::scenario::CELL_HEADER;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Surface {
+    /// The scenario's name.
     pub scenario: String,
+    /// The stage's name.
     pub stage: String,
     /// Endpoint -> client -> request -> outcome.
     pub cells: BTreeMap<String, BTreeMap<String, BTreeMap<String, Got>>>,
@@ -103,6 +105,7 @@ pub fn request(cell: &Cell) -> String {
 }
 
 impl Got {
+    /// What came of a cell, out of what its client saw and what the server's side counted.
     pub fn of(judged: &Judged) -> Self {
         let Some(observation) = &judged.observed else { return Self(NOT_OBSERVED.into()) };
         let words = judge::in_words(&observation.outcome);
@@ -120,6 +123,7 @@ impl Got {
         })
     }
 
+    /// The words.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -10,7 +10,9 @@ use super::place::Node;
 use super::{Scenario, expand, forged, validate};
 use crate::forge::{self, CatalogueError};
 
+/// Why a file is not read as a scenario. Each message names the file.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum ScenarioError {
     #[error("cannot read the scenario {}: {source}", file.display())]
     Read { file: PathBuf, source: std::io::Error },

@@ -1,3 +1,5 @@
+//! Each mistake with its place and what would be right; what is right is read.
+
 use rstest::rstest;
 
 use super::*;
