@@ -4,28 +4,32 @@
 //! The order (SPIRE's own needs): server -> bundle published and entries created -> agent -> workloads, with
 //! the probe beside them.
 
+mod bringup;
+mod record;
 pub mod teardown;
 
+pub use record::Record;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::{try_join, try_join_all};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use futures::future::try_join_all;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::cluster::helm::{Helm, HelmError, merged};
-use crate::cluster::kube::{Backend, Kube, KubeError};
+use crate::cluster::kube::{Kube, KubeError};
 use crate::cluster::probe::{Probe, ProbeError};
-use crate::cluster::spire::{Server, SpireError};
+use crate::cluster::spire::SpireError;
 use crate::engine::{self, EngineError};
-use crate::forge::{Authority, ForgeError, authorities};
+use crate::forge::ForgeError;
 use crate::images::{self, ImagesError, Source};
 use crate::lease::{Lease, LeaseError, Thing};
-use crate::provider::{Cluster, Provider, ProviderError, Site, Wish, host_ports};
-use crate::scenario::{Entry, Release, Scenario};
+use crate::provider::{Provider, ProviderError, Site, Wish, host_ports};
+use crate::scenario::{Release, Scenario};
+use crate::session::bringup::{bring_up, open_probe};
 use crate::sys::progress::Progress;
 use crate::sys::tool;
 
@@ -33,8 +37,6 @@ use crate::sys::tool;
 const PROBE: &str = "svidproof";
 /// A roll-out that takes longer will not come any more: images are there, and the machine is not that slow.
 const ROLL_OUT: Duration = Duration::from_mins(2);
-/// The agent fetches entries every half second with the charts' values; upstream's default is 5 s.
-const SYNC: Duration = Duration::from_secs(30);
 
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -70,44 +72,6 @@ impl SessionError {
     /// Whether the user's own input is the cause.
     pub fn is_input(&self) -> bool {
         matches!(self, Self::Provider(error) | Self::Port { source: error, .. } if error.is_input())
-    }
-}
-
-/// What `session.json` keeps of a run beside its lease.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Record {
-    pub cluster: Cluster,
-    pub helm: PathBuf,
-    /// Where the images came from.
-    pub images: String,
-    /// What is in the images: part -> version. Empty where the cluster brought its own.
-    #[serde(default)]
-    pub versions: BTreeMap<String, String>,
-    pub scenarios: Vec<PathBuf>,
-    /// Scenario and release -> a digest of the manifests that were last installed.
-    pub applied: BTreeMap<String, String>,
-}
-
-impl Record {
-    pub fn read(dir: &Path) -> Result<Self, SessionError> {
-        let path = dir.join("session.json");
-        let text = std::fs::read(&path).map_err(|source| SessionError::File {
-            what: "read",
-            path: path.clone(),
-            source,
-        })?;
-        serde_json::from_slice(&text).map_err(|e| SessionError::File {
-            what: "understand",
-            path,
-            source: e.into(),
-        })
-    }
-
-    fn write(&self, dir: &Path) -> Result<(), SessionError> {
-        let path = dir.join("session.json");
-        let failed = |source| SessionError::File { what: "write", path: path.clone(), source };
-        let text = serde_json::to_vec_pretty(self).map_err(|e| failed(e.into()))?;
-        std::fs::write(&path, text).map_err(failed)
     }
 }
 
@@ -269,94 +233,6 @@ pub async fn reopen(
     Ok(Session { ground, live })
 }
 
-async fn bring_up(ground: &Ground, lease: &Lease, scenario: Scenario) -> Result<Live, SessionError> {
-    let name = scenario.name.clone();
-    let phase = |what: &str| ground.progress.phase(format!("{name}: {what}"));
-    let mut waves = scenario.install.iter();
-    let step = phase("SPIRE server, bundle and entries");
-    give_authority(ground, lease, &scenario).await?;
-    if let Some(first) = waves.next() {
-        wave(ground, lease, &scenario, first).await?;
-    }
-    register(ground, lease, &scenario).await?;
-    step.done();
-    let step = phase("SPIRE agent");
-    if let Some(second) = waves.next() {
-        wave(ground, lease, &scenario, second).await?;
-    }
-    step.done();
-    let step = phase("workloads and probe");
-    let rest = async {
-        for releases in waves {
-            wave(ground, lease, &scenario, releases).await?;
-        }
-        Ok(())
-    };
-    let ((), probe) = try_join(rest, install_probe(ground, lease, &scenario)).await?;
-    step.done();
-    Ok(Live { scenario, probe })
-}
-
-/// Makes the CA that the scenario's SPIRE server takes its own from, and puts it where the server looks for
-/// it.
-async fn give_authority(ground: &Ground, lease: &Lease, scenario: &Scenario) -> Result<(), SessionError> {
-    let Some(name) = &scenario.spire.authority_secret else { return Ok(()) };
-    let namespace = &scenario.spire.namespace;
-    note_namespace(ground, lease, scenario, namespace).await?;
-    if !ground.record().cluster.provider.is_disposable() {
-        lease.making(Thing::Secret { name: name.clone(), namespace: namespace.clone() })?;
-    }
-    let authority = Authority::kept(&authorities(&ground.dir), &scenario.trust_domain);
-    let Authority { certificate, key } =
-        authority.map_err(|source| SessionError::Forge { scenario: scenario.name.clone(), source })?;
-    let data = [("tls.crt", certificate.as_str()), ("tls.key", key.as_str())];
-    let made = ground.kube.apply_secret(namespace, name, "kubernetes.io/tls", &data).await;
-    made.map_err(|source| SessionError::Kube { scenario: scenario.name.clone(), source })
-}
-
-async fn wave(
-    ground: &Ground,
-    lease: &Lease,
-    scenario: &Scenario,
-    releases: &[Release],
-) -> Result<(), SessionError> {
-    let install = async |release: &Release| {
-        note_release(ground, lease, scenario, &release.name, &release.namespace).await?;
-        apply(ground, scenario, release, &release.values).await.map(drop)
-    };
-    try_join_all(releases.iter().map(install)).await.map(drop)
-}
-
-/// Writes the release, and its namespace if it makes one, into the lease.
-async fn note_release(
-    ground: &Ground,
-    lease: &Lease,
-    scenario: &Scenario,
-    name: &str,
-    namespace: &str,
-) -> Result<(), SessionError> {
-    note_namespace(ground, lease, scenario, namespace).await?;
-    if !ground.record().cluster.provider.is_disposable() {
-        lease.making(Thing::Release { name: name.into(), namespace: namespace.into() })?;
-    }
-    Ok(())
-}
-
-async fn note_namespace(
-    ground: &Ground,
-    lease: &Lease,
-    scenario: &Scenario,
-    namespace: &str,
-) -> Result<(), SessionError> {
-    let failed = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
-    if !ground.record().cluster.provider.is_disposable()
-        && !ground.kube.namespace_exists(namespace).await.map_err(failed)?
-    {
-        lease.making(Thing::Namespace { name: namespace.into() })?;
-    }
-    Ok(())
-}
-
 /// Installs or upgrades the release unless it stands like that already, and waits for its workloads. Returns
 /// whether anything was done.
 pub async fn apply(
@@ -396,83 +272,4 @@ pub fn stage_values(release: &Release, over: &[&BTreeMap<String, Value>]) -> Val
     over.iter()
         .filter_map(|values| values.get(&release.name))
         .fold(release.values.clone(), |values, over| merged(&values, over))
-}
-
-/// Creates the scenario's entries and the probe's, and waits until the bundle is published.
-async fn register(ground: &Ground, lease: &Lease, scenario: &Scenario) -> Result<(), SessionError> {
-    let spire = &scenario.spire;
-    let prefix = format!("svidproof-{}-", lease.id);
-    let entries: Vec<_> = scenario.registration.iter().cloned().chain(probe_entries(scenario)).collect();
-    let (namespace, server, container) =
-        (spire.namespace.clone(), spire.server.clone(), spire.container.clone());
-    if !ground.record().cluster.provider.is_disposable() {
-        lease.making(Thing::Entries { namespace, server, container, prefix: prefix.clone() })?;
-    }
-    let server = Server::new(ground.kube.clone(), &spire.namespace, &spire.server, &spire.container);
-    let create = async {
-        let created = server.create(&scenario.trust_domain, &prefix, &entries).await;
-        created.map(drop).map_err(|source| SessionError::Spire { scenario: scenario.name.clone(), source })
-    };
-    let bundle = async {
-        let Some(name) = &spire.bundle else { return Ok(()) };
-        let waited = ground.kube.config_map_key(&spire.namespace, name, "bundle.crt", SYNC).await;
-        waited.map_err(|source| SessionError::Kube { scenario: scenario.name.clone(), source })
-    };
-    try_join(create, bundle).await.map(drop)
-}
-
-/// One entry for each identity that a client of the scenario presents: the one probe is given them all.
-fn probe_entries(scenario: &Scenario) -> Vec<Entry> {
-    let select = vec![format!("k8s:ns:{PROBE}"), format!("k8s:sa:{}", probe_name(scenario))];
-    let dns = |id: &str| {
-        scenario
-            .registration
-            .iter()
-            .find(|entry| entry.id == id)
-            .map(|entry| entry.dns.clone())
-            .unwrap_or_default()
-    };
-    probe_ids(scenario)
-        .into_iter()
-        .map(|id| Entry { dns: dns(&id), id, select: select.clone(), node: false })
-        .collect()
-}
-
-/// The probe's release and ServiceAccount: each scenario has its own, attested by its own agent.
-fn probe_name(scenario: &Scenario) -> String {
-    format!("probe-{}", scenario.name)
-}
-
-fn probe_ids(scenario: &Scenario) -> std::collections::BTreeSet<String> {
-    scenario.clients.values().filter_map(|client| client.identity()).map(ToOwned::to_owned).collect()
-}
-
-async fn install_probe(ground: &Ground, lease: &Lease, scenario: &Scenario) -> Result<Probe, SessionError> {
-    let name = probe_name(scenario);
-    note_release(ground, lease, scenario, &name, PROBE).await?;
-    let values =
-        json!({ "scenario": scenario.name, "serviceAccount": name, "socketDir": scenario.spire.socket_dir });
-    let release = Release { name, chart: "helm/probe".into(), namespace: PROBE.into(), values };
-    apply(ground, scenario, &release, &release.values).await?;
-    open_probe(ground, scenario).await
-}
-
-async fn open_probe(ground: &Ground, scenario: &Scenario) -> Result<Probe, SessionError> {
-    let labels =
-        [("app.kubernetes.io/name", "svidproof-probe"), ("svidproof.dev/scenario", scenario.name.as_str())];
-    let ready = ground
-        .kube
-        .ready_pods(PROBE, &labels)
-        .await
-        .map_err(|source| SessionError::Kube { scenario: scenario.name.clone(), source })?;
-    let pod: &Backend =
-        ready.first().ok_or_else(|| SessionError::NoProbe { scenario: scenario.name.clone() })?;
-    let failed = |source| SessionError::Probe { scenario: scenario.name.clone(), source };
-    let probe = Probe::open(&ground.kube, pod).await.map_err(failed)?;
-    let ids = probe_ids(scenario)
-        .into_iter()
-        .map(|path| format!("spiffe://{}{path}", scenario.trust_domain))
-        .collect();
-    probe.hold(ids, u64::try_from(SYNC.as_millis()).unwrap_or(u64::MAX)).await.map_err(failed)?;
-    Ok(probe)
 }
