@@ -19,7 +19,7 @@ use svidproof::images::Source;
 use svidproof::lease::Lease;
 use svidproof::proof::judge::Judged;
 use svidproof::proof::verdict::Verdict;
-use svidproof::provider::{Provider, Wish};
+use svidproof::provider::{ClusterOptions, Provider};
 use svidproof::scenario::{self, Broken, Scenario, Stage};
 use svidproof::session::teardown;
 use svidproof::session::{self, Session, Setup};
@@ -88,7 +88,7 @@ impl Screen {
 
     /// Whether the browser shows what it should, once the page is loaded.
     async fn look(&self, session: &Session) -> Result<(), String> {
-        let kube = &session.ground.kube;
+        let kube = &session.context.kube;
         let resolved = kube.resolve(self.service).await.map_err(|e| e.to_string())?;
         let pod = resolved.pods.first().ok_or_else(|| format!("{} has no ready pod", self.service))?;
         let forward = kube.forward(pod, self.port).await.map_err(|e| e.to_string())?;
@@ -218,18 +218,19 @@ async fn work(
     results: &mut Results,
     progress: &Progress,
 ) -> Result<(), String> {
-    let wish = Wish::default();
-    let setup = Setup { scenarios, provider: Provider::Kind, wish: &wish, source: Source::Auto, progress };
+    let options = ClusterOptions::default();
+    let setup =
+        Setup { scenarios, provider: Provider::Kind, options: &options, source: Source::Auto, progress };
     let session = session::up(lease, setup).await.map_err(|e| e.to_string())?;
-    for live in &session.live {
-        let scenario = &live.scenario;
+    for system in &session.systems {
+        let scenario = &system.scenario;
         let wanted = |stage: &Stage| {
             let checks = stage.checks.iter().map(|check| check_name(scenario, &stage.name, &check.name));
             let screens = screens(scenario, stage).map(Screen::name);
             checks.chain([surface_name(scenario, stage)]).chain(screens).any(|name| chosen.contains(&name))
         };
         for stage in scenario.stages.iter().filter(|stage| wanted(stage)) {
-            let judged = stage::run(&session.ground, live, stage, &BTreeMap::new(), &|_| true)
+            let judged = stage::run(&session.context, system, stage, &BTreeMap::new(), &|_| true)
                 .await
                 .map_err(|e| e.to_string())?;
             for check in &stage.checks {
@@ -252,10 +253,10 @@ async fn work(
 }
 
 async fn faults(session: &Session, chosen: &[String], results: &mut Results) -> Result<(), String> {
-    for live in &session.live {
-        let faults = live.scenario.broken.iter().map(|fault| (fault, fault_name(&live.scenario, fault)));
+    for system in &session.systems {
+        let faults = system.scenario.broken.iter().map(|fault| (fault, fault_name(&system.scenario, fault)));
         for (fault, name) in faults.filter(|(_, name)| chosen.contains(name)) {
-            let judged = plant(&session.ground, live, fault).await.map_err(|e| e.to_string())?;
+            let judged = plant(&session.context, system, fault).await.map_err(|e| e.to_string())?;
             let problems = unnoticed(fault, &judged);
             results.insert(
                 name,

@@ -27,7 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::images::{ImagesError, Source};
 use crate::lease::{Lease, LeaseError};
-use crate::provider::{Provider, Wish};
+use crate::provider::{ClusterOptions, Provider};
 use crate::scenario::{self, Scenario, ScenarioError};
 use crate::session::teardown::TeardownError;
 use crate::session::{Record, SessionError};
@@ -111,8 +111,8 @@ struct Where {
 }
 
 impl Where {
-    fn wish(&self) -> Wish {
-        Wish {
+    fn options(&self) -> ClusterOptions {
+        ClusterOptions {
             context: self.context.clone(),
             kubeconfig: self.kubeconfig.clone(),
             set: self.set.iter().cloned().collect(),

@@ -56,9 +56,14 @@ async fn work(
     args: &RunArgs,
     progress: &Progress,
 ) -> Result<Tested, Failure> {
-    let wish = args.place.wish();
-    let setup =
-        Setup { scenarios, provider: args.place.provider, wish: &wish, source: args.place.images, progress };
+    let options = args.place.options();
+    let setup = Setup {
+        scenarios,
+        provider: args.place.provider,
+        options: &options,
+        source: args.place.images,
+        progress,
+    };
     let session = session::up(lease, setup).await?;
     test_all(&session, None, &|_| true).await
 }

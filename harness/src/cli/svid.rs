@@ -55,12 +55,12 @@ pub(super) async fn svid(args: SvidArgs, progress: &Progress) -> Result<u8, Fail
         )));
     };
     let session = session::reopen(&lease, vec![scenario], progress).await?;
-    let live = &session.live[0];
+    let system = &session.systems[0];
     let carried = match client {
         Client::Full(FullClient { from: Some(from), .. }) => {
-            carry_from(&session.ground, live, &from, &spiffe).await.map_err(Failure::broken)?
+            carry_from(&session.context, system, &from, &spiffe).await.map_err(Failure::broken)?
         }
-        _ => live.probe.fetch(spiffe.clone()).await.map_err(Failure::broken)?,
+        _ => system.probe.fetch(spiffe.clone()).await.map_err(Failure::broken)?,
     };
     write(&carried, &out)
         .map_err(|e| Failure::broken(format!("could not write the SVID into {}: {e}", out.display())))?;

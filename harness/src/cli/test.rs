@@ -151,17 +151,19 @@ pub(super) async fn test_all(
     only: Option<&str>,
     chosen: &dyn Fn(&str) -> bool,
 ) -> Result<Tested, Failure> {
-    let each = session.live.iter().map(async |live| {
+    let each = session.systems.iter().map(async |system| {
         let mut judged = vec![];
-        for stage in live.scenario.stages.iter().filter(|stage| only.is_none_or(|only| stage.name == only)) {
+        for stage in system.scenario.stages.iter().filter(|stage| only.is_none_or(|only| stage.name == only))
+        {
             judged.extend(
-                stage::run(&session.ground, live, stage, &std::collections::BTreeMap::new(), chosen).await?,
+                stage::run(&session.context, system, stage, &std::collections::BTreeMap::new(), chosen)
+                    .await?,
             );
         }
         Ok::<_, Failure>(judged)
     });
     let judged = try_join_all(each).await?.into_iter().flatten().collect();
-    Ok(Tested { record: session.ground.record(), judged })
+    Ok(Tested { record: session.context.record(), judged })
 }
 
 /// Writes the reports, prints the table, and returns the exit status.

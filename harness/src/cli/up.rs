@@ -21,15 +21,20 @@ pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<u8, Failure>
     let scenarios = load(&args.scenarios)?;
     clear(progress).await?;
     let lease = Lease::new()?;
-    let wish = args.place.wish();
-    let setup =
-        Setup { scenarios, provider: args.place.provider, wish: &wish, source: args.place.images, progress };
+    let options = args.place.options();
+    let setup = Setup {
+        scenarios,
+        provider: args.place.provider,
+        options: &options,
+        source: args.place.images,
+        progress,
+    };
     let session =
         or_interrupted(Failure::interrupted, Box::pin(async { Ok(session::up(&lease, setup).await?) })).await;
     match session {
         Ok(session) => {
             lease.keep()?;
-            let kubeconfig = session.ground.record().cluster.kubeconfig;
+            let kubeconfig = session.context.record().cluster.kubeconfig;
             progress.note(&format!(
                 "run {} is up: `svidproof test` makes its checks, `svidproof down` takes it down",
                 lease.id

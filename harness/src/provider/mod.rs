@@ -44,7 +44,7 @@ impl std::fmt::Display for Provider {
 
 /// What a person can say of the cluster that they want.
 #[derive(Debug, Clone, Default)]
-pub struct Wish {
+pub struct ClusterOptions {
     /// `existing`: the context's name; the current one where it is absent.
     pub context: Option<String>,
     /// `existing`: else `KUBECONFIG`, else `~/.kube/config`.
@@ -112,7 +112,7 @@ pub struct Site<'a> {
     /// The project's root: it holds `terraform/`.
     pub root: PathBuf,
     pub lease: &'a Lease,
-    pub wish: &'a Wish,
+    pub options: &'a ClusterOptions,
     pub published: Vec<Published>,
     pub progress: &'a Progress,
 }

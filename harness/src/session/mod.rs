@@ -27,7 +27,7 @@ use crate::engine::{self, EngineError};
 use crate::forge::ForgeError;
 use crate::images::{self, ImagesError, Source};
 use crate::lease::{Lease, LeaseError, Thing};
-use crate::provider::{Provider, ProviderError, Site, Wish, host_ports};
+use crate::provider::{ClusterOptions, Provider, ProviderError, Site, host_ports};
 use crate::scenario::{Release, Scenario};
 use crate::session::bringup::{bring_up, open_probe};
 use crate::sys::progress::Progress;
@@ -79,19 +79,19 @@ impl SessionError {
 pub struct Setup<'a> {
     pub scenarios: Vec<Scenario>,
     pub provider: Provider,
-    pub wish: &'a Wish,
+    pub options: &'a ClusterOptions,
     pub source: Source,
     pub progress: &'a Progress,
 }
 
 /// A cluster that is up.
 pub struct Session {
-    pub ground: Arc<Ground>,
-    pub live: Vec<Live>,
+    pub context: Arc<RunContext>,
+    pub systems: Vec<System>,
 }
 
-/// What all scenarios of a session stand on.
-pub struct Ground {
+/// What all scenarios of a session share: the cluster, and the run's folder and record.
+pub struct RunContext {
     pub dir: PathBuf,
     pub run: String,
     pub kube: Kube,
@@ -100,7 +100,7 @@ pub struct Ground {
     record: Mutex<Record>,
 }
 
-impl Ground {
+impl RunContext {
     pub fn record(&self) -> Record {
         self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -120,15 +120,15 @@ impl Ground {
     }
 }
 
-/// A scenario whose system is up.
-pub struct Live {
+/// A scenario that is installed, with its probe.
+pub struct System {
     pub scenario: Scenario,
     pub probe: Probe,
 }
 
 /// Makes the cluster and brings every scenario up in it, side by side.
 pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError> {
-    let Setup { scenarios, provider, wish, source, progress } = setup;
+    let Setup { scenarios, provider, options, source, progress } = setup;
     let root = scenarios.first().map(|scenario| scenario.root.clone()).unwrap_or_default();
     let published = scenarios
         .iter()
@@ -150,7 +150,7 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
         None
     };
     let step = progress.phase(format!("cluster ({provider})"));
-    let site = Site { root, lease, wish, published, progress };
+    let site = Site { root, lease, options, published, progress };
     let (cluster, kube) =
         provider.create(&site, local.as_ref().map(|(engine, images)| (engine, images))).await?;
     step.done();
@@ -175,7 +175,7 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
         applied: BTreeMap::new(),
     };
     record.write(&lease.dir)?;
-    let ground = Ground {
+    let context = RunContext {
         dir: lease.dir.clone(),
         run: lease.id.clone(),
         kube,
@@ -183,9 +183,10 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
         progress: progress.clone(),
         record: Mutex::new(record),
     };
-    let ground = Arc::new(ground);
-    let live = try_join_all(scenarios.into_iter().map(|scenario| bring_up(&ground, lease, scenario))).await?;
-    Ok(Session { ground, live })
+    let context = Arc::new(context);
+    let systems =
+        try_join_all(scenarios.into_iter().map(|scenario| bring_up(&context, lease, scenario))).await?;
+    Ok(Session { context, systems })
 }
 
 /// Before anything is made: images that take minutes must not end at a port.
@@ -216,7 +217,7 @@ pub async fn reopen(
         cluster.context.clone(),
         lease.dir.join("values"),
     );
-    let ground = Ground {
+    let context = RunContext {
         dir: lease.dir.clone(),
         run: lease.id.clone(),
         kube,
@@ -224,19 +225,19 @@ pub async fn reopen(
         progress: progress.clone(),
         record: Mutex::new(record),
     };
-    let ground = Arc::new(ground);
+    let context = Arc::new(context);
     let open = async |scenario: Scenario| {
-        let probe = open_probe(&ground, &scenario).await?;
-        Ok::<_, SessionError>(Live { scenario, probe })
+        let probe = open_probe(&context, &scenario).await?;
+        Ok::<_, SessionError>(System { scenario, probe })
     };
-    let live = try_join_all(scenarios.into_iter().map(open)).await?;
-    Ok(Session { ground, live })
+    let systems = try_join_all(scenarios.into_iter().map(open)).await?;
+    Ok(Session { context, systems })
 }
 
 /// Installs or upgrades the release unless it stands like that already, and waits for its workloads. Returns
 /// whether anything was done.
 pub async fn apply(
-    ground: &Ground,
+    context: &RunContext,
     scenario: &Scenario,
     release: &Release,
     values: &Value,
@@ -247,22 +248,22 @@ pub async fn apply(
     // What a chart makes, not what it is made of: a file that changes nothing, or a value that nothing reads,
     // upgrades nothing.
     let rendered =
-        ground.helm.rendered(&release.name, &chart, &release.namespace, values).await.map_err(helm)?;
+        context.helm.rendered(&release.name, &chart, &release.namespace, values).await.map_err(helm)?;
     let fingerprint: String = Sha256::digest(rendered).iter().map(|byte| format!("{byte:02x}")).collect();
-    if ground.applied(&key).as_ref() == Some(&fingerprint) {
+    if context.applied(&key).as_ref() == Some(&fingerprint) {
         return Ok(false);
     }
     let kube = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
-    let step = ground.progress.part(format!("{}: release {}", scenario.name, release.name));
+    let step = context.progress.part(format!("{}: release {}", scenario.name, release.name));
     // An upgrade that fails half-way leaves neither the old nor the new: going back to the old has to be an
     // upgrade too.
-    ground.note_applied(&key, None)?;
+    context.note_applied(&key, None)?;
     let workloads =
-        ground.helm.upgrade(&release.name, &chart, &release.namespace, values).await.map_err(helm)?;
-    try_join_all(workloads.iter().map(|workload| ground.kube.rolled_out(workload, ROLL_OUT)))
+        context.helm.upgrade(&release.name, &chart, &release.namespace, values).await.map_err(helm)?;
+    try_join_all(workloads.iter().map(|workload| context.kube.rolled_out(workload, ROLL_OUT)))
         .await
         .map_err(kube)?;
-    ground.note_applied(&key, Some(fingerprint))?;
+    context.note_applied(&key, Some(fingerprint))?;
     step.done();
     Ok(true)
 }
