@@ -89,9 +89,9 @@ impl Screen {
     /// Whether the browser shows what it should, once the page is loaded.
     async fn look(&self, session: &Session) -> Result<(), String> {
         let kube = &session.context.kube;
-        let resolved = kube.resolve(self.service).await.map_err(|e| e.to_string())?;
+        let resolved = kube.resolve(self.service).await.map_err(|e| svidproof::sys::chain(&e))?;
         let pod = resolved.pods.first().ok_or_else(|| format!("{} has no ready pod", self.service))?;
-        let forward = kube.forward(pod, self.port).await.map_err(|e| e.to_string())?;
+        let forward = kube.forward(pod, self.port).await.map_err(|e| svidproof::sys::chain(&e))?;
         let browser = Browser::start().await;
         browser.open(&format!("http://{}/", forward.address)).await;
         let seen = browser.text("body").await;
@@ -192,7 +192,7 @@ async fn results(scenarios: Vec<Scenario>, chosen: &[String]) -> Results {
     let mut results = Results::new();
     let work =
         AssertUnwindSafe(work(&lease, scenarios, chosen, &mut results, &progress)).catch_unwind().await;
-    let gone = teardown::teardown(&lease, &progress).await.map_err(|e| e.to_string());
+    let gone = teardown::teardown(&lease, &progress).await.map_err(|e| svidproof::sys::chain(&e));
     let problem = match work {
         Ok(Ok(())) => None,
         Ok(Err(problem)) => Some(problem),
@@ -221,7 +221,7 @@ async fn work(
     let options = ClusterOptions::default();
     let setup =
         Setup { scenarios, provider: Provider::Kind, options: &options, source: Source::Auto, progress };
-    let session = session::up(lease, setup).await.map_err(|e| e.to_string())?;
+    let session = session::up(lease, setup).await.map_err(|e| svidproof::sys::chain(&e))?;
     for system in &session.systems {
         let scenario = &system.scenario;
         let wanted = |stage: &Stage| {
@@ -232,7 +232,7 @@ async fn work(
         for stage in scenario.stages.iter().filter(|stage| wanted(stage)) {
             let judged = stage::run(&session.context, system, stage, &BTreeMap::new(), &|_| true)
                 .await
-                .map_err(|e| e.to_string())?;
+                .map_err(|e| svidproof::sys::chain(&e))?;
             for check in &stage.checks {
                 results.insert(
                     check_name(scenario, &stage.name, &check.name),
@@ -256,7 +256,8 @@ async fn faults(session: &Session, chosen: &[String], results: &mut Results) -> 
     for system in &session.systems {
         let faults = system.scenario.broken.iter().map(|fault| (fault, fault_name(&system.scenario, fault)));
         for (fault, name) in faults.filter(|(_, name)| chosen.contains(name)) {
-            let judged = plant(&session.context, system, fault).await.map_err(|e| e.to_string())?;
+            let judged =
+                plant(&session.context, system, fault).await.map_err(|e| svidproof::sys::chain(&e))?;
             let problems = unnoticed(fault, &judged);
             results.insert(
                 name,
@@ -287,7 +288,7 @@ fn passed(judged: &[Judged], check: &str) -> Result<(), String> {
 /// What the run may have left: containers, folders, a line in the user's kubeconfig, processes.
 async fn left(lease: &Lease, kubeconfig: Option<&[u8]>) -> Result<(), String> {
     let mut found = vec![];
-    let engine = engine::ensure(&Progress::new()).await.map_err(|e| e.to_string())?;
+    let engine = engine::ensure(&Progress::new()).await.map_err(|e| svidproof::sys::chain(&e))?;
     let cluster = format!("svidproof-{}", lease.id);
     let filter = format!("label=io.x-k8s.kind.cluster={cluster}");
     let listed = engine
@@ -295,7 +296,7 @@ async fn left(lease: &Lease, kubeconfig: Option<&[u8]>) -> Result<(), String> {
         .args(["ps", "--all", "--quiet", "--filter", &filter])
         .run()
         .await
-        .map_err(|e| e.to_string())?;
+        .map_err(|e| svidproof::sys::chain(&e))?;
     if !listed.stdout.trim().is_empty() {
         found.push(format!("containers: {}", listed.stdout.trim()));
     }

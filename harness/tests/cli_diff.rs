@@ -72,5 +72,5 @@ fn what_is_no_surface_is_named() {
     let said = String::from_utf8(said).unwrap();
     assert!(said.contains("symbank.yaml is not a surface: it looks like a scenario\nhint: "), "{said}");
     let said = diff(&dir.path().join("none"), &good).code(2).stdout("").get_output().stderr.clone();
-    assert!(String::from_utf8(said).unwrap().starts_with("svidproof: cannot read "));
+    assert!(String::from_utf8(said).unwrap().starts_with("svidproof: could not read "));
 }

@@ -155,7 +155,8 @@ impl From<ScenarioError> for Failure {
 
 impl From<SessionError> for Failure {
     fn from(error: SessionError) -> Self {
-        if error.is_input() { Self::input(error) } else { Self::broken(error) }
+        let told = crate::sys::chain(&error);
+        if error.is_input() { Self::input(told) } else { Self::broken(told) }
     }
 }
 
@@ -163,7 +164,7 @@ macro_rules! broken {
     ($($error:ty),*) => {
         $(impl From<$error> for Failure {
             fn from(error: $error) -> Self {
-                Self::broken(error)
+                Self::broken(crate::sys::chain(&error))
             }
         })*
     };

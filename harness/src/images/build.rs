@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::assemble::Made;
-use super::cache::{Cache, remove};
+use super::cache::Cache;
 use super::choose::{Keys, NODE, bin_of};
 use super::declaration::{Declaration, Image};
 use super::{ImagesError, link_store, parts, store};
 use crate::engine::Engine;
+use crate::sys::files::{could_not, remove};
 use crate::sys::progress::Progress;
 
 /// What the steps after the parts share.
@@ -34,11 +35,7 @@ impl Build<'_> {
             for tool in &self.declaration.tools {
                 let from = self.made.path(tool)?;
                 let to = made.join(from.file_name().unwrap_or_default());
-                fs::hard_link(&from, &to).map_err(|source| ImagesError::File {
-                    what: "link",
-                    path: from,
-                    source,
-                })?;
+                fs::hard_link(&from, &to).map_err(could_not("link", &from))?;
             }
             Cache::keep(&made, &bin)?;
         }
@@ -75,7 +72,7 @@ impl Build<'_> {
         let log = self.cache.log("node-image");
         remove(&log)?;
         let loaded = store::load(self.engine, &archive, &log).await;
-        loaded.map_err(|cause| in_part("the node image", cause))?;
+        loaded.map_err(|source| in_part("the node image", source))?;
         remove(&scratch)?;
         step.done();
         Ok(name)
@@ -115,7 +112,7 @@ impl Build<'_> {
         let log = self.cache.log("image-store");
         remove(&log)?;
         let filled = store::fill(self.engine, node, &made, &archives, &log).await;
-        filled.map_err(|cause| in_part(what, cause))?;
+        filled.map_err(|source| in_part(what, source))?;
         remove(&archives)?;
         Cache::keep(&made, place)?;
         step.done();
@@ -133,7 +130,7 @@ impl Build<'_> {
         let log = self.cache.log("image-store");
         remove(&log)?;
         let filled = store::commit_filled(self.engine, node, &name, &archives, &log).await;
-        filled.map_err(|cause| in_part("the node image with all images", cause))?;
+        filled.map_err(|source| in_part("the node image with all images", source))?;
         remove(&archives)?;
         step.done();
         Ok(name)
@@ -151,6 +148,6 @@ impl Build<'_> {
     }
 }
 
-fn in_part(part: &str, cause: ImagesError) -> ImagesError {
-    ImagesError::Part { part: part.into(), cause: Box::new(cause) }
+fn in_part(part: &str, source: ImagesError) -> ImagesError {
+    ImagesError::Part { part: part.into(), source: Box::new(source) }
 }

@@ -10,6 +10,7 @@ use super::cache::{Cache, Key};
 use super::declaration::{self, Declaration};
 use super::parts::{self, Compilers};
 use super::{ImagesError, Source};
+use crate::sys::chain;
 use crate::sys::progress::Progress;
 
 /// The registry that `auto` asks.
@@ -43,12 +44,6 @@ pub(super) async fn needed(declaration: &Declaration, cache: &Cache) -> Result<N
         }
     }
     Ok(needed)
-}
-
-/// An error and what is behind it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |cause| cause.source())
-        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// `upstream` where the registry answers in time as a registry does: with 200, or with 401 and a challenge.

@@ -24,12 +24,13 @@ use tokio::sync::Semaphore;
 
 use assemble::Made;
 use build::Build;
-use cache::{Cache, remove};
+use cache::Cache;
 use choose::{choose, needed};
 use declaration::Declaration;
 use parts::Compilers;
 
 use crate::engine::Engine;
+use crate::sys::files::{FileError, could_not, remove};
 use crate::sys::progress::Progress;
 use crate::sys::tool::ToolError;
 use crate::sys::wait::WaitError;
@@ -40,15 +41,15 @@ pub use store::link_store;
 pub enum ImagesError {
     #[error("{}: {problem}", .path.display())]
     Declaration { path: PathBuf, problem: String },
-    #[error("could not build {part}: {cause}")]
-    Part { part: String, cause: Box<ImagesError> },
+    #[error("could not build {part}")]
+    Part { part: String, source: Box<ImagesError> },
     #[error(transparent)]
     Tool(#[from] ToolError),
     #[error(transparent)]
     Wait(#[from] WaitError<std::convert::Infallible>),
-    #[error("could not {what} {}: {source}", .path.display())]
-    File { what: &'static str, path: PathBuf, source: io::Error },
-    #[error("could not link the store {} to {}: {source}\nhint: both must lie on one file system, and only root may link them", .from.display(), .to.display())]
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("could not link the store {} to {}\nhint: both must lie on one file system, and only root may link them", .from.display(), .to.display())]
     Link { from: PathBuf, to: PathBuf, source: io::Error },
     #[error("no image `{name}` is declared\nhint: declared are {declared}")]
     NotDeclared { name: String, declared: String },
@@ -157,8 +158,8 @@ pub async fn build(
     Ok(Images { source, node, store: None, load: vec![], bin, versions })
 }
 
-/// Gives the engine itself declared images, for containers beside any cluster. One that it has already, made
-/// of the same, stays.
+/// Gives the engine itself declared images, for containers beside any cluster; by full name, or without the
+/// tag. One that it has already, made of the same, stays.
 pub async fn load(
     root: &Path,
     engine: &Engine,
@@ -167,13 +168,7 @@ pub async fn load(
     progress: &Progress,
 ) -> Result<(), ImagesError> {
     let declaration = Declaration::load(root)?;
-    let image = |name: &String| {
-        let found = declaration.images.iter().find(|image| image.name == *name);
-        let declared =
-            || declaration.images.iter().map(|image| image.name.as_str()).collect::<Vec<_>>().join(", ");
-        found.ok_or_else(|| ImagesError::NotDeclared { name: name.clone(), declared: declared() })
-    };
-    let images: Vec<_> = names.iter().map(image).collect::<Result<_, _>>()?;
+    let images: Vec<_> = names.iter().map(|name| declaration.image(name)).collect::<Result<_, _>>()?;
     let source = if source == Source::Auto { choose(progress).await } else { source };
     let cache = Cache::at(crate::sys::dirs::cache());
     let _lock = cache.lock(progress).await?;
@@ -225,6 +220,12 @@ pub fn declared(root: &Path) -> Result<Vec<String>, ImagesError> {
     Ok(Declaration::load(root)?.images.into_iter().map(|image| image.name).collect())
 }
 
+/// The full name of the declared image with this name, or with this one before its tag: what version it is
+/// stands in the declaration alone.
+pub fn declared_as(root: &Path, name: &str) -> Result<String, ImagesError> {
+    Ok(Declaration::load(root)?.image(name)?.name.clone())
+}
+
 /// What the cache holds.
 pub async fn list(root: &Path) -> Result<Vec<Cached>, ImagesError> {
     let declaration = Declaration::load(root)?;
@@ -232,11 +233,7 @@ pub async fn list(root: &Path) -> Result<Vec<Cached>, ImagesError> {
     let needed = needed(&declaration, &cache).await?;
     let mut seen = BTreeSet::new();
     let entry = |path: PathBuf| {
-        let bytes = cache::bytes(&path, &mut seen).map_err(|source| ImagesError::File {
-            what: "read",
-            path: path.clone(),
-            source,
-        })?;
+        let bytes = cache::bytes(&path, &mut seen).map_err(could_not("read", &path))?;
         let name = path.strip_prefix(&cache.root).unwrap_or(&path).display().to_string();
         Ok(Cached { name, bytes, current: needed.paths.contains(&path) })
     };

@@ -10,6 +10,7 @@ use super::{Cluster, Provider, ProviderError, Site};
 use crate::cluster::kube::Kube;
 use crate::lease::Thing;
 use crate::provider::terraform::Terraform;
+use crate::sys::files;
 
 pub(super) async fn create(site: &Site<'_>) -> Result<(Cluster, Kube), ProviderError> {
     let dir = site.lease.dir.join("terraform");
@@ -22,8 +23,7 @@ pub(super) async fn create(site: &Site<'_>) -> Result<(Cluster, Kube), ProviderE
     let outputs = terraform.outputs().await?;
     let kubeconfig: PathBuf = site.lease.dir.join("kubeconfig");
     let content = outputs["kubeconfig"].as_str().ok_or(ProviderError::Output("kubeconfig"))?;
-    std::fs::write(&kubeconfig, content)
-        .map_err(|source| ProviderError::Io { what: format!("write {}", kubeconfig.display()), source })?;
+    files::write(&kubeconfig, content)?;
     let kube = Kube::connect(&kubeconfig, None).await?;
     kube.version().await?;
     Ok((

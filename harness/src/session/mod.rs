@@ -23,13 +23,13 @@ use crate::cluster::helm::{Helm, HelmError, merged};
 use crate::cluster::kube::{Kube, KubeError};
 use crate::cluster::probe::{Probe, ProbeError};
 use crate::cluster::spire::SpireError;
-use crate::engine::{self, EngineError};
 use crate::forge::ForgeError;
-use crate::images::{self, ImagesError, Source};
-use crate::lease::{Lease, LeaseError, Thing};
-use crate::provider::{ClusterOptions, Provider, ProviderError, Site, host_ports};
+use crate::images::{self, Images, Source};
+use crate::lease::{Lease, LeaseError};
+use crate::provider::{Cluster, ClusterOptions, Created, Provider, ProviderError, Site, host_ports};
 use crate::scenario::{Release, Scenario};
 use crate::session::bringup::{bring_up, open_probe};
+use crate::sys::files::FileError;
 use crate::sys::progress::Progress;
 use crate::sys::tool;
 
@@ -41,29 +41,29 @@ const ROLL_OUT: Duration = Duration::from_mins(2);
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     #[error(transparent)]
-    Engine(#[from] EngineError),
-    #[error(transparent)]
-    Images(#[from] ImagesError),
-    #[error(transparent)]
     Provider(#[from] ProviderError),
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    #[error("{}:{line}: {source}", file.display())]
+    #[error("the kept cluster cannot be talked to")]
+    Kept(#[source] KubeError),
+    #[error("{}:{line}", file.display())]
     Port { file: PathBuf, line: u64, source: ProviderError },
-    #[error("scenario {scenario}: {source}")]
+    #[error("scenario {scenario}")]
     Helm { scenario: String, source: HelmError },
-    #[error("scenario {scenario}: {source}")]
+    #[error("scenario {scenario}")]
     Kube { scenario: String, source: KubeError },
-    #[error("scenario {scenario}: {source}")]
+    #[error("scenario {scenario}")]
     Spire { scenario: String, source: SpireError },
-    #[error("scenario {scenario}: {source}")]
+    #[error("scenario {scenario}")]
     Forge { scenario: String, source: ForgeError },
-    #[error("scenario {scenario}: {source}")]
+    #[error("scenario {scenario}")]
     Probe { scenario: String, source: ProbeError },
     #[error("scenario {scenario}: no probe is ready in namespace {PROBE}\nhint: `svidproof up` installs it")]
     NoProbe { scenario: String },
-    #[error("could not {what} {}: {source}", path.display())]
-    File { what: &'static str, path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("the run's record {} is not understood", path.display())]
+    Record { path: PathBuf, source: serde_json::Error },
     #[error("helm is not on PATH, and none was built\nhint: install Helm, or run `svidproof images build`")]
     NoHelm,
 }
@@ -101,6 +101,18 @@ pub struct RunContext {
 }
 
 impl RunContext {
+    fn new(lease: &Lease, record: Record, kube: Kube, progress: &Progress) -> Self {
+        let Cluster { kubeconfig, context, .. } = record.cluster.clone();
+        Self {
+            dir: lease.dir.clone(),
+            run: lease.id.clone(),
+            kube,
+            helm: Helm::new(record.helm.clone(), kubeconfig, context, lease.dir.join("values")),
+            progress: progress.clone(),
+            record: Mutex::new(record),
+        }
+    }
+
     pub fn record(&self) -> Record {
         self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -129,64 +141,42 @@ pub struct System {
 /// Makes the cluster and brings every scenario up in it, side by side.
 pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError> {
     let Setup { scenarios, provider, options, source, progress } = setup;
+    if provider == Provider::Kind {
+        ports_are_free(&scenarios)?;
+    }
     let root = scenarios.first().map(|scenario| scenario.root.clone()).unwrap_or_default();
     let published = scenarios
         .iter()
         .flat_map(|scenario| scenario.endpoints.values().filter_map(|endpoint| endpoint.published))
         .collect();
-    let local = if provider == Provider::Kind {
-        ports_are_free(&scenarios)?;
-        let step = progress.phase("container engine");
-        let engine = engine::ensure(progress).await?;
-        if !engine.private {
-            lease.making(Thing::Network)?;
-        }
-        step.done();
-        let step = progress.phase("images");
-        let images = images::build(&root, &engine, source, progress).await?;
-        step.done();
-        Some((engine, images))
-    } else {
-        None
-    };
-    let step = progress.phase(format!("cluster ({provider})"));
-    let site = Site { root, lease, options, published, progress };
-    let (cluster, kube) =
-        provider.create(&site, local.as_ref().map(|(engine, images)| (engine, images))).await?;
-    step.done();
-    let built = local.as_ref().map(|(_, images)| images.bin.join("helm"));
-    let program = tool::find("helm").or(built).or_else(|| images::tool("helm"));
-    let program = program.ok_or(SessionError::NoHelm)?;
-    let helm = Helm::new(
-        program.clone(),
-        cluster.kubeconfig.clone(),
-        cluster.context.clone(),
-        lease.dir.join("values"),
-    );
-    let record = Record {
-        cluster,
-        helm: program,
-        versions: local.as_ref().map(|(_, images)| images.versions.clone()).unwrap_or_default(),
-        images: local.map_or_else(|| "those of the cluster".into(), |(_, images)| images.source.to_string()),
-        scenarios: scenarios
-            .iter()
-            .map(|scenario| std::path::absolute(&scenario.file).unwrap_or_else(|_| scenario.file.clone()))
-            .collect(),
-        applied: BTreeMap::new(),
-    };
+    let site = Site { root, lease, options, published, source, progress };
+    let Created { cluster, kube, images } = provider.create(&site).await?;
+    let record = first_record(cluster, images.as_ref(), &scenarios)?;
     record.write(&lease.dir)?;
-    let context = RunContext {
-        dir: lease.dir.clone(),
-        run: lease.id.clone(),
-        kube,
-        helm,
-        progress: progress.clone(),
-        record: Mutex::new(record),
-    };
-    let context = Arc::new(context);
+    let context = Arc::new(RunContext::new(lease, record, kube, progress));
     let systems =
         try_join_all(scenarios.into_iter().map(|scenario| bring_up(&context, lease, scenario))).await?;
     Ok(Session { context, systems })
+}
+
+/// What is known of the session before anything is installed. Helm is the user's, else the one that was built.
+fn first_record(
+    cluster: Cluster,
+    images: Option<&Images>,
+    scenarios: &[Scenario],
+) -> Result<Record, SessionError> {
+    let built = images.map(|images| images.bin.join("helm"));
+    let helm = tool::find("helm").or(built).or_else(|| images::tool("helm")).ok_or(SessionError::NoHelm)?;
+    let absolute =
+        |scenario: &Scenario| std::path::absolute(&scenario.file).unwrap_or_else(|_| scenario.file.clone());
+    Ok(Record {
+        cluster,
+        helm,
+        versions: images.map(|images| images.versions.clone()).unwrap_or_default(),
+        images: images.map_or_else(|| "those of the cluster".into(), |images| images.source.to_string()),
+        scenarios: scenarios.iter().map(absolute).collect(),
+        applied: BTreeMap::new(),
+    })
 }
 
 /// Before anything is made: images that take minutes must not end at a port.
@@ -209,23 +199,9 @@ pub async fn reopen(
 ) -> Result<Session, SessionError> {
     let record = Record::read(&lease.dir)?;
     let cluster = &record.cluster;
-    let failed = |source| SessionError::Kube { scenario: "(all)".into(), source };
-    let kube = Kube::connect(&cluster.kubeconfig, cluster.context.as_deref()).await.map_err(failed)?;
-    let helm = Helm::new(
-        record.helm.clone(),
-        cluster.kubeconfig.clone(),
-        cluster.context.clone(),
-        lease.dir.join("values"),
-    );
-    let context = RunContext {
-        dir: lease.dir.clone(),
-        run: lease.id.clone(),
-        kube,
-        helm,
-        progress: progress.clone(),
-        record: Mutex::new(record),
-    };
-    let context = Arc::new(context);
+    let connected = Kube::connect(&cluster.kubeconfig, cluster.context.as_deref()).await;
+    let kube = connected.map_err(SessionError::Kept)?;
+    let context = Arc::new(RunContext::new(lease, record, kube, progress));
     let open = async |scenario: Scenario| {
         let probe = open_probe(&context, &scenario).await?;
         Ok::<_, SessionError>(System { scenario, probe })
@@ -249,7 +225,7 @@ pub async fn apply(
     // upgrades nothing.
     let rendered =
         context.helm.rendered(&release.name, &chart, &release.namespace, values).await.map_err(helm)?;
-    let fingerprint: String = Sha256::digest(rendered).iter().map(|byte| format!("{byte:02x}")).collect();
+    let fingerprint = hex::encode(Sha256::digest(rendered));
     if context.applied(&key).as_ref() == Some(&fingerprint) {
         return Ok(false);
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SessionError;
 use crate::provider::Cluster;
+use crate::sys::files;
 
 /// What `session.json` keeps of a run beside its lease.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,22 +28,14 @@ pub struct Record {
 impl Record {
     pub fn read(dir: &Path) -> Result<Self, SessionError> {
         let path = dir.join("session.json");
-        let text = std::fs::read(&path).map_err(|source| SessionError::File {
-            what: "read",
-            path: path.clone(),
-            source,
-        })?;
-        serde_json::from_slice(&text).map_err(|e| SessionError::File {
-            what: "understand",
-            path,
-            source: e.into(),
-        })
+        let text = files::read(&path)?;
+        serde_json::from_slice(&text).map_err(|source| SessionError::Record { path, source })
     }
 
     pub(super) fn write(&self, dir: &Path) -> Result<(), SessionError> {
         let path = dir.join("session.json");
-        let failed = |source| SessionError::File { what: "write", path: path.clone(), source };
-        let text = serde_json::to_vec_pretty(self).map_err(|e| failed(e.into()))?;
-        std::fs::write(&path, text).map_err(failed)
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|source| SessionError::Record { path: path.clone(), source })?;
+        Ok(files::write(&path, text)?)
     }
 }

@@ -26,6 +26,7 @@ use crate::proof::plan::{CELL_HEADER, Cell, CellId, plan, written_out};
 use crate::proof::verdict::Verdict;
 use crate::scenario::{self, Client, Endpoint, FullClient, Stage};
 use crate::session::{RunContext, SessionError, System, apply, stage_values};
+use crate::sys::chain;
 use crate::sys::wait::{self, Look};
 
 /// A whole dial's bound: a refusal takes milliseconds, and Envoy's own upstream bound is 15 s.
@@ -440,7 +441,8 @@ impl<'a> Window<'a> {
         let begun = Instant::now();
         let outcome = fetch(&forward, cell).await.unwrap_or_else(|e| Outcome::Failed {
             kind: if e.is_timeout() { Failure::TimedOut } else { Failure::Closed },
-            detail: format!("{e:?}"),
+            // Why the tunnel broke, which the client only sees closed.
+            detail: forward.take_failure().map_or_else(|| format!("{e:?}"), |why| chain(&why)),
         });
         let done_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok(Observation { outcome, tls: None, timing: Timing { done_us, ..Timing::default() } })
@@ -481,7 +483,7 @@ async fn neighbours(context: &RunContext, trust_domain: &str, path: &str) -> Res
     let spire = &other.spire;
     let server = SpireServer::new(context.kube.clone(), &spire.namespace, &spire.server, &spire.container);
     let minted =
-        server.mint(&format!("spiffe://{}{path}", other.trust_domain)).await.map_err(|e| e.to_string())?;
+        server.mint(&format!("spiffe://{}{path}", other.trust_domain)).await.map_err(|e| chain(&e))?;
     Ok(Credential::Pem { chain: minted.chain, key: minted.key })
 }
 
@@ -514,7 +516,7 @@ pub async fn carry_from(
     id: &str,
 ) -> Result<Carried, String> {
     let (namespace, app) = from.split_once('/').ok_or("`from` is namespace/app")?;
-    let pods = context.kube.ready_pods(namespace, &[("app", app)]).await.map_err(|e| e.to_string())?;
+    let pods = context.kube.ready_pods(namespace, &[("app", app)]).await.map_err(|e| chain(&e))?;
     let pod = pods.first().ok_or(format!("no pod app={app} is ready in namespace {namespace}"))?;
     let socket = format!("{}/agent.sock", system.scenario.spire.socket_dir);
     let argv =
@@ -522,7 +524,7 @@ pub async fn carry_from(
             .map(Into::into)
             .to_vec();
     let exec = Exec { namespace: namespace.into(), pod: pod.pod.clone(), container: app.into(), argv };
-    let printed = context.kube.exec(&exec, &[]).await.map_err(|e| e.to_string())?;
+    let printed = context.kube.exec(&exec, &[]).await.map_err(|e| chain(&e))?;
     crate::cluster::spire::carried(&printed, id)
 }
 

@@ -17,6 +17,7 @@ use self::process::{mounts_under, process};
 use self::start::raise_limits;
 use super::firewall::Firewall;
 use super::{ANSWER, EngineError, Info, NETWORK, Stopped, answer, docker, has_network, oci};
+use crate::sys::files::{self, could_not, remove};
 use crate::sys::progress::Progress;
 use crate::sys::tool::{self, Tool};
 use crate::sys::wait::{self, Look};
@@ -36,7 +37,7 @@ impl Private {
     /// The cluster's bridge: each cache's engine has its own, so that two engines on one machine keep apart.
     pub(super) fn bridge(&self) -> String {
         let hash = Sha256::digest(self.dir.as_os_str().as_encoded_bytes());
-        format!("svp-{}", hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect::<String>())
+        format!("svp-{}", hex::encode(&hash[..4]))
     }
 
     fn firewall(&self) -> Firewall {
@@ -55,7 +56,7 @@ impl Private {
     /// do) it must not be switched on.
     pub(super) fn forward_to_firewall(&self) -> Result<(), EngineError> {
         let path = PathBuf::from(format!("/proc/sys/net/ipv4/conf/{}/forwarding", self.bridge()));
-        fs::write(&path, "1").map_err(EngineError::file("write 1 to", &path))
+        Ok(fs::write(&path, "1").map_err(could_not("write 1 to", &path))?)
     }
 
     /// What lives as long as the daemon: socket, pidfile, exec root.
@@ -89,13 +90,13 @@ impl Private {
 
     /// One svidproof at a time looks for, starts or ends an engine.
     pub(super) async fn lock(&self) -> Result<File, EngineError> {
-        fs::create_dir_all(&self.dir).map_err(EngineError::file("make the directory", &self.dir))?;
+        files::make_folder(&self.dir)?;
         let path = self.dir.join("lock");
-        let file = File::create(&path).map_err(EngineError::file("open", &path))?;
+        let file = File::create(&path).map_err(could_not("open", &path))?;
         let look = async || match file.try_lock() {
             Ok(()) => Look::Ready(()),
             Err(TryLockError::WouldBlock) => Look::NotYet(format!("{} is held", path.display())),
-            Err(TryLockError::Error(source)) => Look::Fatal(EngineError::file("lock", &path)(source)),
+            Err(TryLockError::Error(source)) => Look::Fatal(could_not("lock", &path)(source).into()),
         };
         let taken = wait::poll(
             "another svidproof to be done with the engine",
@@ -113,13 +114,13 @@ impl Private {
         process(&self.pidfile(), "dockerd", "--config-file", &self.config())
     }
 
-    /// The private engine's answer; started if it does not run. `cause` says why no other docker is used.
-    pub(super) async fn ensure(&self, progress: &Progress, cause: EngineError) -> Result<Info, EngineError> {
+    /// The private engine's answer; started if it does not run. `why` says why no other docker is used.
+    pub(super) async fn ensure(&self, progress: &Progress, why: EngineError) -> Result<Info, EngineError> {
         if !cfg!(target_os = "linux") {
-            return Err(EngineError::NotHere { cause: Box::new(cause), needs: "Linux" });
+            return Err(EngineError::NotHere { needs: "Linux", source: Box::new(why) });
         }
         if !geteuid().is_root() {
-            return Err(EngineError::NotHere { cause: Box::new(cause), needs: "root" });
+            return Err(EngineError::NotHere { needs: "root", source: Box::new(why) });
         }
         raise_limits(progress);
         self.firewall().raise().await.map_err(EngineError::Firewall)?;
@@ -175,7 +176,7 @@ impl Private {
     /// dockerd forgets a mount of the daemon before it, if that one crashed.
     async fn unmount(&self) -> Result<(), EngineError> {
         let table = Path::new("/proc/self/mountinfo");
-        let mounts = fs::read_to_string(table).map_err(EngineError::file("read", table))?;
+        let mounts = files::read_text(table)?;
         for path in mounts_under(&mounts, &self.dir).into_iter().rev() {
             Tool::new("umount").arg(path).run().await?;
         }
@@ -183,8 +184,8 @@ impl Private {
     }
 
     async fn ended(&self, process: OwnedFd) -> Result<(), EngineError> {
-        let event =
-            |source| EngineError::File { doing: "watch the process of", path: self.pidfile(), source };
+        let pidfile = self.pidfile();
+        let event = |source| EngineError::from(could_not("watch the process of", &pidfile)(source));
         #[allow(
             deprecated,
             reason = "its successor is unsafe; an owned descriptor is what makes this one sound"
@@ -193,19 +194,6 @@ impl Private {
         let next = async || process.readable().await.map(drop).map_err(event);
         let ended = wait::events("the private dockerd to end", STOP, next, Look::Ready).await;
         ended.map_err(|e| EngineError::of_wait(e, format!("its log is {}", self.log().display())))
-    }
-}
-
-fn write(path: &Path, text: &str) -> Result<(), EngineError> {
-    fs::write(path, text).map_err(EngineError::file("write", path))
-}
-
-fn remove(path: &Path) -> Result<(), EngineError> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(EngineError::file("remove", path)(source))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -9,8 +9,10 @@ use rustix::process::Pid;
 use serde_json::json;
 
 use super::process::{end_of, process};
-use super::{Private, START, remove, write};
+use super::{Private, START};
 use crate::engine::{EngineError, Info, answer, docker};
+use crate::sys::chain;
+use crate::sys::files::{self, could_not, remove};
 use crate::sys::progress::Progress;
 use crate::sys::tool::{self, Tool};
 use crate::sys::wait::{self, Look};
@@ -26,34 +28,9 @@ const LIMITS: [(&str, u64); 2] =
 
 impl Private {
     pub(super) async fn start(&self, wrapper: Option<&Path>) -> Result<Info, EngineError> {
-        let exec = self.exec();
-        let longest = exec.join(LONGEST_SOCKET);
-        if longest.as_os_str().len() > SOCKET_PATH {
-            return Err(EngineError::LongPath { socket: longest, limit: SOCKET_PATH });
-        }
-        let dockerd = tool::find("dockerd").ok_or(EngineError::NoDockerd)?;
-        self.clear_stale()?;
-        let config = daemon_json(&self.dir.join("data"), &exec, &self.pidfile(), &self.host(), wrapper);
-        write(&self.config(), &config.to_string())?;
-        // A log of this daemon, not of all before it.
-        write(&self.log(), "")?;
-        let started = Tool::new(dockerd)
-            .arg("--config-file")
-            .arg(self.config())
-            .env("PATH", path_with_sbin())
-            .log(self.log())
-            .detach()?;
-        let child = Pid::from_raw(started.cast_signed());
-        let died = |status: Option<String>| {
-            let printed = fs::read_to_string(self.log()).unwrap_or_default();
-            status.map(|status| EngineError::Died {
-                status,
-                tail: tool::last_lines(&printed),
-                log: self.log(),
-            })
-        };
+        let child = self.launch(wrapper)?;
         let socket = self.socket();
-        let look = async || match died(end_of(child)) {
+        let look = async || match self.death_of(child) {
             Some(died) => Look::Fatal(died),
             None if socket.exists() => Look::Ready(()),
             None => Look::NotYet(format!("{} is not there", socket.display())),
@@ -64,19 +41,48 @@ impl Private {
         // The socket is there before the daemon has its containers in order; the answer comes after. After a
         // crash it first ends those that outlived it, which takes as long as they take to stop.
         let answered = answer(docker(Some(&self.host())), START).await;
-        answered.map_err(|error| died(end_of(child)).unwrap_or(error))
+        answered.map_err(|error| self.death_of(child).unwrap_or(error))
+    }
+
+    /// Starts the daemon, with its configuration and its log written anew. Waits for nothing.
+    fn launch(&self, wrapper: Option<&Path>) -> Result<Option<Pid>, EngineError> {
+        let exec = self.exec();
+        let longest = exec.join(LONGEST_SOCKET);
+        if longest.as_os_str().len() > SOCKET_PATH {
+            return Err(EngineError::LongPath { socket: longest, limit: SOCKET_PATH });
+        }
+        let dockerd = tool::find("dockerd").ok_or(EngineError::NoDockerd)?;
+        self.clear_stale()?;
+        let config = daemon_json(&self.dir.join("data"), &exec, &self.pidfile(), &self.host(), wrapper);
+        files::write(&self.config(), config.to_string())?;
+        // A log of this daemon, not of all before it.
+        files::write(&self.log(), "")?;
+        let started = Tool::new(dockerd)
+            .arg("--config-file")
+            .arg(self.config())
+            .env("PATH", path_with_sbin())
+            .log(self.log())
+            .detach()?;
+        Ok(Pid::from_raw(started.cast_signed()))
+    }
+
+    /// How the daemon ended, if it did.
+    fn death_of(&self, child: Option<Pid>) -> Option<EngineError> {
+        let status = end_of(child)?;
+        let printed = fs::read_to_string(self.log()).unwrap_or_default();
+        Some(EngineError::Died { status, tail: tool::last_lines(&printed), log: self.log() })
     }
 
     /// Takes away what a crash left, and, after a reboot, all of the runtime state: its processes and mounts
     /// are gone with the old boot.
     fn clear_stale(&self) -> Result<(), EngineError> {
         let kernel = Path::new("/proc/sys/kernel/random/boot_id");
-        let boot = fs::read_to_string(kernel).map_err(EngineError::file("read", kernel))?;
+        let boot = files::read_text(kernel)?;
         let (run, noted) = (self.run(), self.run().join("boot"));
         if fs::read_to_string(&noted).is_ok_and(|of| of != boot) {
-            fs::remove_dir_all(&run).map_err(EngineError::file("remove", &run))?;
+            remove(&run)?;
         }
-        fs::create_dir_all(&run).map_err(EngineError::file("make the directory", &run))?;
+        files::make_folder(&run)?;
         remove(&self.pidfile())?;
         remove(&self.socket())?;
         // dockerd takes whatever process has this number for its containerd, a zombie too, and waits for it
@@ -86,7 +92,7 @@ impl Private {
         if process(&pidfile, "containerd", "--config", &containerd.join("containerd.toml")).is_none() {
             remove(&pidfile)?;
         }
-        write(&noted, &boot)
+        Ok(files::write(&noted, &boot)?)
     }
 
     /// A copy of this program, for dockerd to call: the program itself may be rebuilt or deleted while the
@@ -95,29 +101,20 @@ impl Private {
         let copy = self.dir.join("svidproof");
         // What runs, also where its file has been replaced since.
         let running = Path::new("/proc/self/exe");
-        let meta = fs::metadata(running).map_err(EngineError::file("read", running))?;
+        let meta = fs::metadata(running).map_err(could_not("read", running))?;
         let same =
             |copy: &fs::Metadata| copy.len() == meta.len() && copy.modified().ok() == meta.modified().ok();
         if fs::metadata(&copy).is_ok_and(|copy| same(&copy)) {
             return Ok(copy);
         }
         // Another program that has this library in it (a test) makes do with the copy that svidproof left.
-        let name = fs::read_link(running).map_err(EngineError::file("read", running))?;
+        let name = fs::read_link(running).map_err(could_not("read", running))?;
         if copy.exists() && name.file_stem() != Some("svidproof".as_ref()) {
             return Ok(copy);
         }
         let fresh = self.dir.join("svidproof.new");
-        fs::copy(running, &fresh).map_err(EngineError::file("write", &fresh))?;
-        let tried = Tool::new(&fresh).args(["oci-runtime", "--version"]).run().await;
-        let problem = match tried {
-            Ok(output) if output.stdout.starts_with("runc version") => None,
-            Ok(output) => Some(format!(
-                "`oci-runtime --version` printed {:?}",
-                output.stdout.lines().next().unwrap_or_default()
-            )),
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(problem) = problem {
+        fs::copy(running, &fresh).map_err(could_not("write", &fresh))?;
+        if let Some(problem) = not_a_wrapper(&fresh).await {
             remove(&fresh)?;
             return Err(EngineError::Wrapper {
                 program: running.canonicalize().unwrap_or_default(),
@@ -127,12 +124,25 @@ impl Private {
         }
         let dated =
             meta.modified().and_then(|time| File::options().write(true).open(&fresh)?.set_modified(time));
-        dated.map_err(EngineError::file("date", &fresh))?;
-        fs::rename(&fresh, &copy).map_err(EngineError::file("put in place", &copy))?;
+        dated.map_err(could_not("date", &fresh))?;
+        fs::rename(&fresh, &copy).map_err(could_not("put in place", &copy))?;
         Ok(copy)
     }
 }
 
+/// Why this program cannot stand before runc, if it cannot.
+async fn not_a_wrapper(program: &Path) -> Option<String> {
+    match Tool::new(program).args(["oci-runtime", "--version"]).run().await {
+        Ok(output) if output.stdout.starts_with("runc version") => None,
+        Ok(output) => {
+            let first = output.stdout.lines().next().unwrap_or_default();
+            Some(format!("`oci-runtime --version` printed {first:?}"))
+        }
+        Err(error) => Some(chain(&error)),
+    }
+}
+
+/// Raises the kernel's limits to what a node needs, where they are lower.
 pub(super) fn raise_limits(progress: &Progress) {
     for (path, wanted) in LIMITS {
         let raised = fs::read_to_string(path).and_then(|now| match now.trim().parse::<u64>() {
