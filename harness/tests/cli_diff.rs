@@ -81,5 +81,5 @@ fn what_is_no_surface_is_named() {
     assert!(said.contains("symbank.yaml is not a surface: it looks like a scenario\nhint: "), "{said}");
     let said =
         diff(&dir.path().join("none"), &good).exits(Exit::Input).stdout("").get_output().stderr.clone();
-    assert!(String::from_utf8(said).unwrap().starts_with("svidproof: cannot read "));
+    assert!(String::from_utf8(said).unwrap().starts_with("svidproof: could not read "));
 }

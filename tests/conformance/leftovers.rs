@@ -7,7 +7,7 @@ use svidproof::sys::progress::Progress;
 /// What the run may have left: containers, folders, a line in the user's kubeconfig, processes.
 pub(crate) async fn of(lease: &Lease, kubeconfig: Option<&[u8]>) -> Result<(), String> {
     let mut found = vec![];
-    let engine = engine::ensure(&Progress::new()).await.map_err(|e| e.to_string())?;
+    let engine = engine::ensure(&Progress::new()).await.map_err(|e| svidproof::sys::chain(&e))?;
     let cluster = format!("svidproof-{}", lease.id);
     let filter = format!("label=io.x-k8s.kind.cluster={cluster}");
     let listed = engine
@@ -15,7 +15,7 @@ pub(crate) async fn of(lease: &Lease, kubeconfig: Option<&[u8]>) -> Result<(), S
         .args(["ps", "--all", "--quiet", "--filter", &filter])
         .run()
         .await
-        .map_err(|e| e.to_string())?;
+        .map_err(|e| svidproof::sys::chain(&e))?;
     if !listed.stdout.trim().is_empty() {
         found.push(format!("containers: {}", listed.stdout.trim()));
     }

@@ -11,7 +11,7 @@ use svidproof::proof::judge::Judged;
 use svidproof::proof::verdict::Verdict;
 use svidproof::provider::{ClusterOptions, Provider};
 use svidproof::scenario::{Scenario, Stage};
-use svidproof::session::{self, Live, Session, Setup, teardown};
+use svidproof::session::{self, Session, Setup, System, teardown};
 use svidproof::stage;
 use svidproof::stage::fault::{plant, unnoticed};
 use svidproof::surface::{Surface, surfaces};
@@ -38,7 +38,7 @@ pub(crate) async fn results(subjects: &[Subject], chosen: &[String]) -> Results 
     let lease = Lease::new().expect("a lease");
     let mut results = Results::new();
     let work = AssertUnwindSafe(work(&lease, subjects, chosen, &mut results, &progress)).catch_unwind().await;
-    let gone = teardown::teardown(&lease, &progress).await.map_err(|e| e.to_string());
+    let gone = teardown::teardown(&lease, &progress).await.map_err(|e| svidproof::sys::chain(&e));
     let problem = match work {
         Ok(Ok(())) => None,
         Ok(Err(problem)) => Some(problem),
@@ -64,10 +64,11 @@ async fn work(
     results: &mut Results,
     progress: &Progress,
 ) -> Result<(), String> {
-    let wish = ClusterOptions::default();
+    let options = ClusterOptions::default();
     let scenarios: Vec<Scenario> = subjects.iter().map(|subject| subject.scenario.clone()).collect();
-    let setup = Setup { scenarios, provider: Provider::Kind, wish: &wish, source: Source::Auto, progress };
-    let session = session::up(lease, setup).await.map_err(|e| e.to_string())?;
+    let setup =
+        Setup { scenarios, provider: Provider::Kind, options: &options, source: Source::Auto, progress };
+    let session = session::up(lease, setup).await.map_err(|e| svidproof::sys::chain(&e))?;
     let systems = || subjects.iter().map(|subject| (subject, live(&session, subject)));
     for (subject, live) in systems() {
         for one in &subject.scenario.stages {
@@ -79,7 +80,7 @@ async fn work(
     // Last: a fault may leave the system as no stage wants it.
     for (subject, live) in systems() {
         for fault in subject.scenario.broken.iter().filter(|fault| chosen.contains(&subject.fault(fault))) {
-            let judged = plant(&session.ground, live, fault).await.map_err(|e| e.to_string())?;
+            let judged = plant(&session.context, live, fault).await.map_err(|e| svidproof::sys::chain(&e))?;
             let problems = unnoticed(fault, &judged);
             let result = if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) };
             results.insert(subject.fault(fault), Outcome::Judged(result));
@@ -88,21 +89,21 @@ async fn work(
     Ok(())
 }
 
-fn live<'a>(session: &'a Session, subject: &Subject) -> &'a Live {
-    let found = session.live.iter().find(|live| live.scenario.name == subject.scenario.name);
+fn live<'a>(session: &'a Session, subject: &Subject) -> &'a System {
+    let found = session.systems.iter().find(|live| live.scenario.name == subject.scenario.name);
     found.expect("every scenario was brought up")
 }
 
 async fn stage_results(
     session: &Session,
     subject: &Subject,
-    live: &Live,
+    live: &System,
     stage: &Stage,
     chosen: &[String],
 ) -> Result<Results, String> {
-    let judged = stage::run(&session.ground, live, stage, &BTreeMap::new(), &|_| true)
+    let judged = stage::run(&session.context, live, stage, &BTreeMap::new(), &|_| true)
         .await
-        .map_err(|e| e.to_string())?;
+        .map_err(|e| svidproof::sys::chain(&e))?;
     let check = |name: &str| (subject.check(&stage.name, name), Outcome::Judged(passed(&judged, name)));
     let mut results: Results = stage.checks.iter().map(|one| check(&one.name)).collect();
     for screen in subject.screens_of(stage) {

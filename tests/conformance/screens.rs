@@ -47,10 +47,10 @@ impl Screen {
 
     /// Whether the browser shows what it should, once the page is loaded.
     pub(crate) async fn look(&self, session: &Session) -> Result<(), String> {
-        let kube = &session.ground.kube;
-        let resolved = kube.resolve(&self.service).await.map_err(|e| e.to_string())?;
+        let kube = &session.context.kube;
+        let resolved = kube.resolve(&self.service).await.map_err(|e| svidproof::sys::chain(&e))?;
         let pod = resolved.pods.first().ok_or_else(|| format!("{} has no ready pod", self.service))?;
-        let forward = kube.forward(pod, self.port).await.map_err(|e| e.to_string())?;
+        let forward = kube.forward(pod, self.port).await.map_err(|e| svidproof::sys::chain(&e))?;
         let browser = Browser::start().await;
         browser.open(&format!("http://{}/", forward.address)).await;
         let seen = browser.text("body").await;

@@ -21,12 +21,12 @@ pub(super) async fn dials(args: DialsArgs, progress: &Progress) -> Result<Exit, 
     let scenarios = kept_scenarios(&lease)?;
     let session = session::reopen(&lease, scenarios, progress).await?;
     let mut rates = serde_json::Map::new();
-    for live in &session.live {
-        let Some(stage) = live.scenario.stages.first() else { continue };
-        let seconds = stage::time_dials(&session.ground, live, stage, args.count as usize).await?;
+    for system in &session.systems {
+        let Some(stage) = system.scenario.stages.first() else { continue };
+        let seconds = stage::time_dials(&session.context, system, stage, args.count as usize).await?;
         let rate = (f64::from(args.count) / seconds).round();
         rates.insert(
-            live.scenario.name.clone(),
+            system.scenario.name.clone(),
             serde_json::json!({ "dials": args.count, "seconds": seconds, "dials_a_second": rate }),
         );
     }

@@ -2,8 +2,9 @@
 
 use clap::Args;
 
-use super::exit::{Ended, Exit, print, told};
+use super::exit::{Ended, Exit, print};
 use crate::engine;
+use crate::sys::chain;
 use crate::sys::tool;
 
 #[derive(Debug, Args)]
@@ -44,7 +45,7 @@ pub(super) async fn doctor(_args: DoctorArgs) -> Result<Exit, Ended> {
     }
     let engine = match engine::status().await {
         Ok(status) => status.to_string(),
-        Err(e) => told(&e),
+        Err(e) => chain(&e),
     };
     text += &format!(
         "\n{engine}\ncache {}\nstate {}\n",

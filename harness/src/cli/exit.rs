@@ -1,6 +1,6 @@
 //! How a command ends: with which exit status, and what is said on the way out.
 //!
-//! An error's source is never in its own text: [`told`] says the chain, here alone.
+//! An error's source is never in its own text: [`chain`] says it with them.
 
 use std::error::Error;
 use std::fmt::{Display, Formatter};
@@ -15,6 +15,7 @@ use crate::scenario::ScenarioError;
 use crate::session::SessionError;
 use crate::session::teardown::TeardownError;
 use crate::stage::StageError;
+use crate::sys::chain;
 
 pub(super) use crate::proof::verdict::Exit;
 
@@ -53,12 +54,12 @@ impl Ended {
 
 impl Display for Ended {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&told(&*self.error))
+        f.write_str(&chain(&*self.error))
     }
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("{}\n{}", told(&**first), told(&**later))]
+#[error("{}\n{}", chain(&**first), chain(&**later))]
 struct Both {
     first: AnyError,
     later: AnyError,
@@ -121,29 +122,6 @@ pub(super) fn status(ended: Result<Exit, Ended>) -> ExitCode {
     ExitCode::from(exit.code())
 }
 
-/// An error in full, for a person: what it says, then `: ` and what each of its sources says, then their
-/// hints (lines that begin with `hint: ` end a text). What was said already is not said again: an error of
-/// another crate may have its source in its own text.
-pub fn told(error: &(dyn Error + 'static)) -> String {
-    let (mut said, mut hints) = (String::new(), String::new());
-    let mut below = Some(error);
-    while let Some(link) = below {
-        below = link.source();
-        let text = link.to_string();
-        let (what, hint) = text.split_at(text.find("\nhint: ").unwrap_or(text.len()));
-        if said.is_empty() {
-            said.push_str(what);
-        } else if !said.contains(what.trim()) {
-            said.push_str(": ");
-            said.push_str(what.trim());
-        }
-        if !hints.contains(hint.trim_end()) {
-            hints.push_str(hint);
-        }
-    }
-    said + &hints
-}
-
 /// Prints data.
 pub(super) fn print(text: &str) -> Result<(), Ended> {
     let mut out = std::io::stdout().lock();
@@ -177,8 +155,6 @@ async fn interrupted() {
 
 #[cfg(test)]
 mod tests {
-    use rstest::rstest;
-
     use super::*;
 
     fn error(texts: &[&str]) -> AnyError {
@@ -187,23 +163,6 @@ mod tests {
             [text, below @ ..] => Context::new(*text, error(below)).into(),
             [] => unreachable!("an error says something"),
         }
-    }
-
-    #[rstest]
-    #[case::one(&["no room"], "no room")]
-    #[case::a_chain(&["not installed", "not written", "no room"], "not installed: not written: no room")]
-    #[case::a_source_in_its_own_text(&["not written: no room", "no room"], "not written: no room")]
-    #[case::one_that_only_forwards(&["no room", "no room"], "no room")]
-    #[case::one_that_says_the_whole_chain(&["a: b: c", "b: c", "c"], "a: b: c")]
-    #[case::a_source_that_says_nothing(&["no answer", ""], "no answer")]
-    #[case::a_hint_comes_last(&["a\nhint: one", "b"], "a: b\nhint: one")]
-    #[case::hints_in_order(&["a\nhint: one", "b\nhint: two"], "a: b\nhint: one\nhint: two")]
-    #[case::a_hint_once(&["a: b\nhint: two", "b\nhint: two"], "a: b\nhint: two")]
-    #[case::a_hint_within(&["a: b\nhint: two\nhint: one", "b\nhint: two"], "a: b\nhint: two\nhint: one")]
-    #[case::a_hint_of_lines(&["a\nhint: there are\n  x\n  y", "b"], "a: b\nhint: there are\n  x\n  y")]
-    #[case::last_lines_of_a_tool(&["a\nhint: log", "last lines:\n  x\n"], "a: last lines:\n  x\nhint: log")]
-    fn an_error_is_told_once_with_all_that_lies_below(#[case] texts: &[&str], #[case] expected: &str) {
-        assert_eq!(told(&*error(texts)), expected);
     }
 
     #[test]

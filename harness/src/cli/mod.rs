@@ -25,7 +25,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub use self::exit::told;
 use self::exit::{Ended, Exit};
 use crate::sys::progress::Progress;
 

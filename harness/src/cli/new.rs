@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::Value;
 
-use super::exit::{Context, Ended, Exit, INTERRUPTED, or_interrupted, told};
+use super::exit::{Context, Ended, Exit, INTERRUPTED, or_interrupted};
 use super::scenarios::project;
 use crate::cluster::helm;
 use crate::draft::{Wanted, draft};
 use crate::session::SessionError;
+use crate::sys::chain;
 use crate::sys::progress::Progress;
 use crate::sys::tool;
 use crate::{images, scenario};
@@ -62,7 +63,7 @@ pub(super) async fn new(args: NewArgs, progress: &Progress) -> Result<Exit, Ende
         std::fs::remove_file(&path)?;
         return Err(Ended::input(format!(
             "what was drafted is not a scenario, and nothing was written:\n{}",
-            told(&mistakes)
+            chain(&mistakes)
         )));
     }
     progress.note(&format!(

@@ -60,7 +60,7 @@ async fn work(
     let setup = Setup {
         scenarios,
         provider: args.cluster.provider,
-        wish: &options,
+        options: &options,
         source: args.cluster.images,
         progress,
     };

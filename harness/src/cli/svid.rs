@@ -56,12 +56,12 @@ pub(super) async fn svid(args: SvidArgs, progress: &Progress) -> Result<Exit, En
         )));
     };
     let session = session::reopen(&lease, vec![scenario], progress).await?;
-    let live = &session.live[0];
+    let system = &session.systems[0];
     let carried = match client {
         Client::Full(FullClient { from: Some(from), .. }) => {
-            carry_from(&session.ground, live, &from, &spiffe).await.map_err(Ended::not_judged)?
+            carry_from(&session.context, system, &from, &spiffe).await.map_err(Ended::not_judged)?
         }
-        _ => live.probe.fetch(spiffe.clone()).await.map_err(Ended::not_judged)?,
+        _ => system.probe.fetch(spiffe.clone()).await.map_err(Ended::not_judged)?,
     };
     write(&carried, &out).map_err(|e| {
         Ended::not_judged(Context::new(format!("could not write the SVID into {}", out.display()), e))

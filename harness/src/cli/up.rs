@@ -26,7 +26,7 @@ pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<Exit, Ended>
     let setup = Setup {
         scenarios,
         provider: args.cluster.provider,
-        wish: &options,
+        options: &options,
         source: args.cluster.images,
         progress,
     };
@@ -35,7 +35,7 @@ pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<Exit, Ended>
     match session {
         Ok(session) => {
             lease.keep()?;
-            let kubeconfig = session.ground.record().cluster.kubeconfig;
+            let kubeconfig = session.context.record().cluster.kubeconfig;
             progress.note(&format!(
                 "run {} is up: `svidproof test` makes its checks, `svidproof down` takes it down",
                 lease.id

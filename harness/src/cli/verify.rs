@@ -26,19 +26,19 @@ async fn verify_all(lease: &Lease, args: &VerifyArgs, progress: &Progress) -> Re
     let scenarios = kept_scenarios(lease)?;
     let session = session::reopen(lease, scenarios, progress).await?;
     let (mut planted, mut missed) = (0, 0);
-    for live in &session.live {
-        for fault in live
+    for system in &session.systems {
+        for fault in system
             .scenario
             .broken
             .iter()
             .filter(|fault| args.fault.as_ref().is_none_or(|name| *name == fault.name))
         {
             planted += 1;
-            let problems = unnoticed(fault, &plant(&session.ground, live, fault).await?);
+            let problems = unnoticed(fault, &plant(&session.context, system, fault).await?);
             let mark = if problems.is_empty() { "noticed" } else { "MISSED " };
             print(&format!(
                 "{mark}  {}: {}\n{}",
-                live.scenario.name,
+                system.scenario.name,
                 fault.name,
                 problems.iter().map(|line| format!("         {line}\n")).collect::<String>()
             ))?;

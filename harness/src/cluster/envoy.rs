@@ -8,17 +8,23 @@ use serde::Deserialize;
 
 use crate::cluster::kube::{Backend, Forward, Kube, KubeError};
 use crate::scenario::Counted;
-use crate::sys::wait::{self, Look};
+use crate::sys::chain;
+use crate::sys::wait::{self, Look, WaitError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum EnvoyError {
-    #[error("the admin interface of Envoy in pod {pod}: {source}")]
+    #[error("the admin interface of Envoy in pod {pod}")]
     Forward { pod: String, source: KubeError },
-    #[error("could not read {path} from the admin interface of Envoy in pod {pod}: {source}")]
+    #[error("could not read {path} from the admin interface of Envoy in pod {pod}")]
     Read { pod: String, path: &'static str, source: reqwest::Error },
-    #[error("{0}")]
-    Wait(String),
+    #[error(transparent)]
+    Wait(#[from] WaitError<NotClusters>),
 }
+
+/// What the admin interface gave for its clusters is not what Envoy documents.
+#[derive(Debug, thiserror::Error)]
+#[error("/clusters is not understood")]
+pub struct NotClusters(#[from] serde_json::Error);
 
 /// What an Envoy has counted since its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -61,7 +67,7 @@ impl Admin {
         let every = Duration::from_millis(100);
         let waited =
             wait::poll(&what, limit, every, async || match self.get("/clusters?format=json").await {
-                Err(e) => Look::NotYet(e.to_string()),
+                Err(e) => Look::NotYet(chain(&e)),
                 Ok(text) => match upstreams(&text) {
                     Err(problem) => Look::Fatal(problem),
                     Ok(found)
@@ -72,11 +78,15 @@ impl Admin {
                     Ok(found) => Look::NotYet(format!("it knows {found:?}")),
                 },
             });
-        waited.await.map_err(|e| EnvoyError::Wait(e.to_string()))
+        Ok(waited.await?)
     }
 
     async fn get(&self, path: &'static str) -> Result<String, EnvoyError> {
-        let failed = |source| EnvoyError::Read { pod: self.pod.clone(), path, source };
+        // A tunnel that broke shows here as a connection closed early, which says nothing of why.
+        let failed = |source| match self.forward.take_failure() {
+            Some(source) => EnvoyError::Forward { pod: self.pod.clone(), source },
+            None => EnvoyError::Read { pod: self.pod.clone(), path, source },
+        };
         let url = format!("http://{}{path}", self.forward.address);
         let response =
             self.http.get(url).send().await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
@@ -142,9 +152,8 @@ struct SocketAddress {
 }
 
 /// The addresses off the pod's loopback, of all clusters.
-fn upstreams(clusters: &str) -> Result<Vec<String>, String> {
-    let clusters: Clusters =
-        serde_json::from_str(clusters).map_err(|e| format!("/clusters is not understood: {e}"))?;
+fn upstreams(clusters: &str) -> Result<Vec<String>, NotClusters> {
+    let clusters: Clusters = serde_json::from_str(clusters)?;
     let hosts = clusters.cluster_statuses.into_iter().flat_map(|cluster| cluster.host_statuses);
     let addresses = hosts.filter_map(|host| host.address.socket_address).map(|socket| socket.address);
     Ok(addresses.filter(|address| !address.starts_with("127.") && address != "::1").collect())

@@ -6,18 +6,19 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::sys::files::{self, FileError};
 use crate::sys::tool::{Tool, ToolError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum HelmError {
-    #[error("release {release} (chart {}, namespace {namespace}): {source}", chart.display())]
+    #[error("release {release} (chart {}, namespace {namespace})", chart.display())]
     Upgrade { release: String, chart: PathBuf, namespace: String, source: ToolError },
-    #[error("release {release} (chart {}, namespace {namespace}) could not be rendered: {source}", chart.display())]
+    #[error("release {release} (chart {}, namespace {namespace}) could not be rendered", chart.display())]
     Render { release: String, chart: PathBuf, namespace: String, source: ToolError },
-    #[error("release {release} (namespace {namespace}) could not be uninstalled: {source}")]
+    #[error("release {release} (namespace {namespace}) could not be uninstalled")]
     Uninstall { release: String, namespace: String, source: ToolError },
-    #[error("could not write the values of release {release} to {}: {source}", path.display())]
-    Values { release: String, path: PathBuf, source: std::io::Error },
+    #[error("the values of release {release} could not be kept")]
+    Values { release: String, source: FileError },
     #[error("helm's answer about release {release} is not understood: {problem}")]
     Answer { release: String, problem: String },
 }
@@ -61,13 +62,8 @@ impl Helm {
         values: &Value,
     ) -> Result<Vec<Workload>, HelmError> {
         let path = self.values.join(format!("{namespace}-{release}.json"));
-        let written =
-            std::fs::create_dir_all(&self.values).and_then(|()| std::fs::write(&path, values.to_string()));
-        written.map_err(|source| HelmError::Values {
-            release: release.into(),
-            path: path.clone(),
-            source,
-        })?;
+        let written = files::make_folder(&self.values).and_then(|()| files::write(&path, values.to_string()));
+        written.map_err(|source| HelmError::Values { release: release.into(), source })?;
         let tool = self.tool().args(["upgrade", "--install", release]).arg(chart).args([
             "--namespace",
             namespace,

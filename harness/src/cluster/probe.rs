@@ -12,7 +12,7 @@ use crate::cluster::kube::{Backend, Exec, Kube, KubeError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    #[error("the probe in pod {pod}: {source}")]
+    #[error("the probe in pod {pod}")]
     Exec { pod: String, source: KubeError },
     #[error(
         "the probe in pod {pod} ended: {problem}\nhint: `kubectl logs` and `kubectl describe` of that pod say more"

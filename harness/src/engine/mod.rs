@@ -6,14 +6,15 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::sys::files::FileError;
 use crate::sys::progress::Progress;
 use crate::sys::tool::{Tool, ToolError};
-use crate::sys::wait::{self, Look, WaitError};
+use crate::sys::wait::{self, Look, TimedOut, WaitError};
 
 mod firewall;
 mod oci;
@@ -32,30 +33,32 @@ const ANSWER: Duration = Duration::from_secs(15);
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     #[error(
-        "DOCKER_HOST is {host}, but no docker answers there: {cause}\nhint: start that docker, or unset DOCKER_HOST"
+        "DOCKER_HOST is {host}, but no docker answers there\nhint: start that docker, or unset DOCKER_HOST"
     )]
-    Unreachable { host: String, cause: Box<EngineError> },
+    Unreachable { host: String, source: Box<EngineError> },
     #[error(
-        "no docker answers ({cause}), and a private engine needs {needs}\nhint: start docker, or set DOCKER_HOST to where one answers"
+        "a private engine needs {needs}, and no docker answers\nhint: start docker, or set DOCKER_HOST to where one answers"
     )]
-    NotHere { cause: Box<EngineError>, needs: &'static str },
+    NotHere { needs: &'static str, source: Box<EngineError> },
+    #[error("DOCKER_HOST is {host}, the private engine's own socket")]
+    OwnSocket { host: String },
     #[error(
         "no docker answers, and there is no dockerd for a private engine\nhint: ./scripts/setup installs one"
     )]
     NoDockerd,
     #[error("the private engine's socket {} is longer than the {limit} bytes of a Unix socket's path\nhint: set XDG_CACHE_HOME to a shorter path", .socket.display())]
     LongPath { socket: PathBuf, limit: usize },
-    #[error("could not {doing} {}: {source}", .path.display())]
-    File { doing: &'static str, path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("the private dockerd ended instead of starting ({status}); its last lines:\n{tail}\nhint: the full log is {}", .log.display())]
     Died { status: String, tail: String, log: PathBuf },
     #[error("{} is not svidproof itself and cannot be the OCI runtime that this machine needs (it withholds {withheld}): {problem}", .program.display())]
     Wrapper { program: PathBuf, withheld: String, problem: String },
-    #[error("the cluster could not be kept from the network: {0}")]
-    Firewall(ToolError),
-    #[error("gave up waiting for {what} after {seconds} s; last status: {status}\nhint: {hint}")]
-    TimedOut { what: String, seconds: u64, status: String, hint: String },
-    #[error("could not signal process {pid}: {source}")]
+    #[error("the cluster could not be kept from the network")]
+    Firewall(#[source] ToolError),
+    #[error("the container engine keeps svidproof waiting\nhint: {hint}")]
+    TimedOut { hint: String, source: TimedOut },
+    #[error("could not signal process {pid}")]
     Signal { pid: i32, source: rustix::io::Errno },
     #[error(transparent)]
     Oci(#[from] OciError),
@@ -64,18 +67,11 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    fn file(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::File { doing, path, source }
-    }
-
     /// The cause of a wait's end, without the wait around it; a time-out gets `hint`.
     fn of_wait(error: WaitError<Self>, hint: impl Into<String>) -> Self {
         match error {
-            WaitError::Fatal { cause, .. } => cause,
-            WaitError::TimedOut { what, waited, status } => {
-                Self::TimedOut { what, seconds: waited.as_secs(), status, hint: hint.into() }
-            }
+            WaitError::Fatal { source, .. } => source,
+            WaitError::TimedOut(source) => Self::TimedOut { hint: hint.into(), source },
         }
     }
 }
@@ -177,16 +173,16 @@ impl fmt::Display for Stopped {
 pub async fn ensure(progress: &Progress) -> Result<Engine, EngineError> {
     let private = Private::new();
     let _lock = private.lock().await?;
-    let engine = match users(&private).await? {
-        Ok(info) => Engine {
+    let engine = match choose(&private, std::env::var_os("DOCKER_HOST")).await? {
+        Choice::Users(info) => Engine {
             private: false,
             version: info.server_version,
             data_root: info.docker_root_dir,
             network: NETWORK.into(),
             host: None,
         },
-        Err(cause) => {
-            let info = private.ensure(progress, cause).await?;
+        Choice::Private { why } => {
+            let info = private.ensure(progress, why).await?;
             Engine {
                 private: true,
                 version: info.server_version,
@@ -210,7 +206,7 @@ pub async fn ensure(progress: &Progress) -> Result<Engine, EngineError> {
 /// What there is, without starting anything.
 pub async fn status() -> Result<Status, EngineError> {
     let private = Private::new();
-    if let Ok(info) = users(&private).await? {
+    if let Choice::Users(info) = choose(&private, std::env::var_os("DOCKER_HOST")).await? {
         return Ok(Status::Users { version: info.server_version, data_root: info.docker_root_dir });
     }
     let Some(pid) = private.running() else {
@@ -235,21 +231,30 @@ pub async fn stop() -> Result<Stopped, EngineError> {
     private.stop().await
 }
 
+/// Which engine a run would use.
+enum Choice {
+    Users(Info),
+    /// None of the user's, and why.
+    Private {
+        why: EngineError,
+    },
+}
+
 /// The user's docker, or why none answers. One that `DOCKER_HOST` names must answer: to go elsewhere silently
 /// would surprise.
-async fn users(private: &Private) -> Result<Result<Info, EngineError>, EngineError> {
-    let host = std::env::var_os("DOCKER_HOST").filter(|host| !host.is_empty());
+async fn choose(private: &Private, docker_host: Option<OsString>) -> Result<Choice, EngineError> {
+    let host = docker_host.filter(|host| !host.is_empty());
     if host == Some(OsString::from(private.host())) {
-        return Ok(Err(EngineError::NoDockerd));
+        return Ok(Choice::Private { why: EngineError::OwnSocket { host: private.host() } });
     }
     match (answer(docker(None), ANSWER).await, host) {
-        (Ok(info), _) => Ok(Ok(info)),
+        (Ok(info), _) => Ok(Choice::Users(info)),
         (Err(missing @ EngineError::Tool(ToolError::Missing { .. })), _) => Err(missing),
-        (Err(cause), Some(host)) => Err(EngineError::Unreachable {
+        (Err(source), Some(host)) => Err(EngineError::Unreachable {
             host: host.to_string_lossy().into_owned(),
-            cause: Box::new(cause),
+            source: Box::new(source),
         }),
-        (Err(cause), None) => Ok(Err(cause)),
+        (Err(why), None) => Ok(Choice::Private { why }),
     }
 }
 
@@ -304,6 +309,8 @@ fn parse(output: &str) -> Result<Info, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -321,6 +328,35 @@ mod tests {
     fn a_cli_without_a_server_is_not_an_engine() {
         let error = parse(r#"{"ServerVersion":"","DockerRootDir":"","ContainersRunning":0}"#).unwrap_err();
         assert_eq!(error, "no server");
+    }
+
+    /// With `svidproof engine env` in a shell, the private engine is named to itself.
+    #[tokio::test]
+    async fn its_own_socket_is_not_the_users_docker() {
+        let private = Private { dir: "/cache/engine".into() };
+        let why = match choose(&private, Some(private.host().into())).await.unwrap() {
+            Choice::Private { why } => why.to_string(),
+            Choice::Users(info) => panic!("{info:?}"),
+        };
+        assert_eq!(
+            why,
+            "DOCKER_HOST is unix:///cache/engine/run/docker.sock, the private engine's own socket"
+        );
+    }
+
+    #[test]
+    fn a_time_out_keeps_what_was_waited_for_and_gets_a_hint() {
+        let source = TimedOut {
+            what: "docker to answer".into(),
+            waited: Duration::from_secs(15),
+            status: "nothing was seen".into(),
+        };
+        let error = EngineError::of_wait(source.into(), "is it up?");
+        assert_eq!(
+            crate::sys::chain(&error),
+            "the container engine keeps svidproof waiting: gave up waiting for docker to answer after 15 s; \
+             last status: nothing was seen\nhint: is it up?"
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::sys::files::{self, FileError};
 use crate::sys::tool::{self, Tool, ToolError};
 
 /// Capabilities by their bit (linux/capability.h).
@@ -80,9 +81,9 @@ const STATUS: &str = "/proc/self/status";
 
 #[derive(Debug, thiserror::Error)]
 pub enum OciError {
-    #[error("could not {doing} {}: {source}", .path.display())]
-    File { doing: &'static str, path: PathBuf, source: std::io::Error },
-    #[error("{} is not an OCI specification: {source}", .path.display())]
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("{} is not an OCI specification", .path.display())]
     NotJson { path: PathBuf, source: serde_json::Error },
     #[error("{STATUS} has no line CapBnd")]
     NoCapBnd,
@@ -110,26 +111,23 @@ fn prepare(args: &[OsString]) -> Result<PathBuf, OciError> {
 }
 
 fn edit(path: &Path, pointer: &str) -> Result<(), OciError> {
-    let file = |doing, path: &Path, source| OciError::File { doing, path: path.to_owned(), source };
-    let text = std::fs::read(path).map_err(|e| file("read", path, e))?;
+    let text = files::read(path)?;
     let mut json = serde_json::from_slice(&text)
         .map_err(|source| OciError::NotJson { path: path.to_owned(), source })?;
-    let status = std::fs::read_to_string(STATUS).map_err(|e| file("read", Path::new(STATUS), e))?;
+    let status = files::read_text(Path::new(STATUS))?;
     if withhold(&mut json, pointer, bounding_of(&status).ok_or(OciError::NoCapBnd)?) {
-        std::fs::write(path, json.to_string()).map_err(|e| file("write", path, e))?;
+        files::write(path, json.to_string())?;
     }
     Ok(())
 }
 
 /// The capabilities that this process could never hold.
 pub(super) fn missing() -> Result<Vec<&'static str>, OciError> {
-    let file = |path, source| OciError::File { doing: "read", path: PathBuf::from(path), source };
-    let status = std::fs::read_to_string(STATUS).map_err(|e| file(STATUS, e))?;
+    let status = files::read_text(Path::new(STATUS))?;
     let bounding = bounding_of(&status).ok_or(OciError::NoCapBnd)?;
     // A capability that the kernel does not know is missing everywhere: that is not withheld.
-    let path = "/proc/sys/kernel/cap_last_cap";
-    let last =
-        std::fs::read_to_string(path).map_err(|e| file(path, e))?.trim().parse().unwrap_or(NAMES.len() - 1);
+    let last = files::read_text(Path::new("/proc/sys/kernel/cap_last_cap"))?;
+    let last = last.trim().parse().unwrap_or(NAMES.len() - 1);
     Ok(NAMES
         .iter()
         .enumerate()

@@ -17,15 +17,16 @@ pub use recipe::{Catalogue, CatalogueError, Clause, Level, Recipe, Signer, carri
 use recipe::{Key, Valid};
 
 use crate::spiffe_id::spiffe_id;
+use crate::sys::files::{self, FileError, could_not};
 
 /// Why a CA or a credential could not be made or kept.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum ForgeError {
-    #[error("could not make {what}: {source}")]
+    #[error("could not make {what}")]
     Make { what: String, source: rcgen::Error },
-    #[error("could not {what} {}: {source}", path.display())]
-    File { what: &'static str, path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 fn making(what: &str) -> impl Fn(rcgen::Error) -> ForgeError {
@@ -62,22 +63,18 @@ impl Authority {
     pub fn kept(folder: &Path, trust_domain: &str) -> Result<Self, ForgeError> {
         let path = |what: &str| folder.join(format!("{trust_domain}.{what}.pem"));
         let (certificate, key) = (path("ca"), path("ca-key"));
-        let failed = |what, path: &Path| {
-            let path = path.to_owned();
-            move |source| ForgeError::File { what, path, source }
-        };
         if !certificate.exists() {
             let made = Self::new(trust_domain)?;
-            std::fs::create_dir_all(folder).map_err(failed("make the folder", folder))?;
+            files::make_folder(folder)?;
             // The certificate last: where it is, the key is.
             for (path, text) in [(&key, &made.key), (&certificate, &made.certificate)] {
                 let file =
                     std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
-                file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(failed("write", path))?;
+                file.and_then(|mut file| file.write_all(text.as_bytes()))
+                    .map_err(could_not("write", path))?;
             }
         }
-        let read = |path: &Path| std::fs::read_to_string(path).map_err(failed("read", path));
-        Ok(Self { certificate: read(&certificate)?, key: read(&key)? })
+        Ok(Self { certificate: files::read_text(&certificate)?, key: files::read_text(&key)? })
     }
 
     fn issuer(&self) -> Result<Issuer<'static, KeyPair>, rcgen::Error> {

@@ -124,7 +124,7 @@ impl Tree {
         }
         let mut written = tar.into_inner()?;
         written.flush()?;
-        Ok(Layer { path: path.into(), digest: hex(&written.hash.finalize()) })
+        Ok(Layer { path: path.into(), digest: hex::encode(written.hash.finalize()) })
     }
 
     fn put(&mut self, path: &str, mode: u32, content: Content) {
@@ -144,7 +144,7 @@ pub(super) fn write_image(to: &Path, name: &str, config: &Value, layers: &[Layer
         "history": layers.iter().map(|_| json!({"created": "1970-01-01T00:00:00Z", "created_by": "svidproof images build"})).collect::<Vec<_>>(),
     })
     .to_string();
-    let config_name = format!("{}.json", hex(&Sha256::digest(&config)));
+    let config_name = format!("{}.json", hex::encode(Sha256::digest(&config)));
     let layer_name = |layer: &Layer| format!("{}.tar", layer.digest);
     let manifest =
         json!([{"Config": config_name, "RepoTags": [name], "Layers": layers.iter().map(layer_name).collect::<Vec<_>>()}]).to_string();
@@ -163,14 +163,6 @@ pub(super) fn write_image(to: &Path, name: &str, config: &Value, layers: &[Layer
         manifest.as_bytes(),
     )?;
     tar.into_inner()?.flush()
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn append(
@@ -241,7 +233,7 @@ mod tests {
         let second = tree(&source).write(&dir.path().join("second")).unwrap();
         assert_eq!(first.digest, second.digest);
         let written = fs::read(&first.path).unwrap();
-        assert_eq!(first.digest, hex(&Sha256::digest(&written)));
+        assert_eq!(first.digest, hex::encode(Sha256::digest(&written)));
         let mut read = tar::Archive::new(written.as_slice());
         let entries: Vec<_> = read
             .entries()
@@ -290,7 +282,7 @@ mod tests {
         assert_eq!(manifest[0]["RepoTags"], json!(["a/b:c"]));
         assert_eq!(manifest[0]["Layers"], json!([format!("{}.tar", layer.digest)]));
         let config_name = manifest[0]["Config"].as_str().unwrap();
-        assert_eq!(config_name, format!("{}.json", hex(&Sha256::digest(&files[config_name]))));
+        assert_eq!(config_name, format!("{}.json", hex::encode(Sha256::digest(&files[config_name]))));
         let config: Value = serde_json::from_slice(&files[config_name]).unwrap();
         assert_eq!(config["rootfs"]["diff_ids"], json!([format!("sha256:{}", layer.digest)]));
     }

@@ -14,6 +14,7 @@ use super::archive::{Tree, write_image};
 use super::cache::Key;
 use super::declaration::{Declaration, Image, Node, fill, part_of};
 use super::parts::Part;
+use crate::sys::files::could_not;
 use crate::sys::tool::Tool;
 
 /// The label on every image that this module hands to an engine; `prune` touches no other.
@@ -151,8 +152,7 @@ impl<'a> Made<'a> {
         let path = self.declaration.folder.join(source);
         let read =
             || Ok((fs::read_to_string(&path)?, fs::metadata(&path)?.permissions().mode() & 0o111 != 0));
-        let (text, executable) =
-            read().map_err(|source| ImagesError::File { what: "read", path: path.clone(), source })?;
+        let (text, executable) = read().map_err(could_not("read", &path))?;
         Ok((fill(&text, &self.declaration.versions), executable))
     }
 
@@ -178,7 +178,7 @@ impl<'a> Made<'a> {
             let from = self.path(source)?;
             let put =
                 if source.ends_with('/') { tree.folder_of(path, &from) } else { tree.file(path, &from) };
-            put.map_err(|source| ImagesError::File { what: "read", path: from, source })?;
+            put.map_err(could_not("read", &from))?;
         }
         Ok(tree)
     }
@@ -190,11 +190,8 @@ impl<'a> Made<'a> {
         let linker = ["lib64/ld-linux-x86-64.so.2", "lib/ld-linux-aarch64.so.1"]
             .into_iter()
             .find(|path| root.join(path).exists());
-        let linker = linker.ok_or_else(|| ImagesError::File {
-            what: "find a dynamic linker in",
-            path: root.clone(),
-            source: io::ErrorKind::NotFound.into(),
-        })?;
+        let linker = linker
+            .ok_or_else(|| could_not("find a dynamic linker in", root)(io::ErrorKind::NotFound.into()))?;
         let folder = format!("lib/{}-linux-gnu", std::env::consts::ARCH);
         let mut found: BTreeMap<String, PathBuf> =
             BTreeMap::from([(format!("/{linker}"), root.join(linker))]);
@@ -211,11 +208,7 @@ impl<'a> Made<'a> {
             }
         }
         for (path, from) in found {
-            tree.file(&path, &from).map_err(|source| ImagesError::File {
-                what: "read",
-                path: from,
-                source,
-            })?;
+            tree.file(&path, &from).map_err(could_not("read", &from))?;
         }
         Ok(())
     }
@@ -261,8 +254,9 @@ pub(super) async fn blocking<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, ImagesError> {
-    let failed = |source| ImagesError::File { what: "write", path: path.into(), source };
-    tokio::task::spawn_blocking(work).await.map_err(|e| failed(io::Error::other(e)))?.map_err(failed)
+    let failed = could_not("write", path);
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(|e| failed(io::Error::other(e)))?.map_err(failed)?)
 }
 
 #[cfg(test)]

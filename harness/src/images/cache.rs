@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 
 use super::ImagesError;
-use super::archive::hex;
+use crate::sys::files::{self, could_not, remove};
 use crate::sys::progress::Progress;
 
 /// Raised when the same inputs are to give something else than before, because this module changed.
@@ -41,18 +41,10 @@ impl Key {
     /// A file's content, or that of all files below a folder, with their names.
     pub(super) fn path(mut self, path: &Path) -> Result<Self, ImagesError> {
         let mut files = vec![];
-        files_below(path, &mut files).map_err(|source| ImagesError::File {
-            what: "read",
-            path: path.into(),
-            source,
-        })?;
+        files_below(path, &mut files).map_err(could_not("read", path))?;
         files.sort();
         for file in files {
-            let content = fs::read(&file).map_err(|source| ImagesError::File {
-                what: "read",
-                path: file.clone(),
-                source,
-            })?;
+            let content = files::read(&file)?;
             self = self.text(&file.strip_prefix(path).unwrap_or(&file).to_string_lossy());
             self.0.update((content.len() as u64).to_le_bytes());
             self.0.update(content);
@@ -61,7 +53,7 @@ impl Key {
     }
 
     pub(super) fn finish(self) -> String {
-        hex(&self.0.finalize()[..8])
+        hex::encode(&self.0.finalize()[..8])
     }
 }
 
@@ -116,9 +108,9 @@ impl Cache {
             return Ok(());
         }
         let fresh = self.scratch("tools")?.join("link");
-        let failed = |source| ImagesError::File { what: "link", path: tools.clone(), source };
-        std::os::unix::fs::symlink(bin, &fresh).map_err(failed)?;
-        fs::rename(&fresh, &tools).map_err(failed)
+        let failed = could_not("link", &tools);
+        std::os::unix::fs::symlink(bin, &fresh).map_err(&failed)?;
+        Ok(fs::rename(&fresh, &tools).map_err(failed)?)
     }
 
     pub(super) fn log(&self, part: &str) -> PathBuf {
@@ -128,12 +120,12 @@ impl Cache {
     /// Waits for another svidproof that builds, then clears what an interrupted one left half made.
     pub(super) async fn lock(&self, progress: &Progress) -> Result<Lock, ImagesError> {
         let path = self.root.join("images.lock");
-        let failed = |source| ImagesError::File { what: "lock", path: path.clone(), source };
-        fs::create_dir_all(&self.root).map_err(failed)?;
-        let file = File::create(&path).map_err(failed)?;
+        let failed = could_not("lock", &path);
+        files::make_folder(&self.root)?;
+        let file = File::create(&path).map_err(&failed)?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             progress.note("images: waiting for another svidproof that builds them");
-            let waiting = file.try_clone().map_err(failed)?;
+            let waiting = file.try_clone().map_err(&failed)?;
             let locked =
                 tokio::task::spawn_blocking(move || flock(waiting, FlockOperation::LockExclusive)).await;
             locked.map_err(|e| failed(io::Error::other(e)))?.map_err(|e| failed(e.into()))?;
@@ -146,19 +138,14 @@ impl Cache {
     pub(super) fn scratch(&self, name: &str) -> Result<PathBuf, ImagesError> {
         let path = self.root.join("tmp").join(name);
         remove(&path)?;
-        fs::create_dir_all(&path).map_err(|source| ImagesError::File {
-            what: "create",
-            path: path.clone(),
-            source,
-        })?;
+        files::make_folder(&path)?;
         Ok(path)
     }
 
     /// Puts what is whole into its place.
     pub(super) fn keep(made: &Path, place: &Path) -> Result<(), ImagesError> {
-        let failed = |source| ImagesError::File { what: "create", path: place.into(), source };
-        fs::create_dir_all(place.parent().unwrap_or(place)).map_err(failed)?;
-        fs::rename(made, place).map_err(failed)
+        files::make_folder(place.parent().unwrap_or(place))?;
+        Ok(fs::rename(made, place).map_err(could_not("create", place))?)
     }
 
     /// Everything in its place, in the order in which `list` shows it.
@@ -166,32 +153,17 @@ impl Cache {
         let mut found = vec![];
         for folder in ["parts", "images", "bin", "store"] {
             let path = self.root.join(folder);
-            let failed = |source| ImagesError::File { what: "read", path: path.clone(), source };
+            let failed = could_not("read", &path);
             let items = match fs::read_dir(&path) {
-                Ok(items) => items.collect::<Result<Vec<_>, _>>().map_err(failed)?,
+                Ok(items) => items.collect::<Result<Vec<_>, _>>().map_err(&failed)?,
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                Err(e) => return Err(failed(e)),
+                Err(e) => return Err(failed(e).into()),
             };
             let mut paths: Vec<_> = items.into_iter().map(|item| item.path()).collect();
             paths.sort();
             found.extend(paths);
         }
         Ok(found)
-    }
-}
-
-/// Removes a file or a whole folder, if it is there.
-pub(super) fn remove(path: &Path) -> Result<(), ImagesError> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(e) => Err(e),
-    };
-    match removed {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(ImagesError::File { what: "remove", path: path.into(), source })
-        }
-        _ => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::ImagesError;
+use crate::sys::files;
 
 /// Where the declaration and what it names lie, below the project's root.
 const FOLDER: &str = "fixtures/images";
@@ -124,7 +125,7 @@ impl Declaration {
     pub(super) fn load(root: &Path) -> Result<Self, ImagesError> {
         let folder = root.join(FOLDER);
         let path = folder.join("images.yaml");
-        let text = read(&path)?;
+        let text = files::read_text(&path)?;
         let bad = |problem: String| ImagesError::Declaration { path: path.clone(), problem };
         let raw: Self = serde_saphyr::from_str(&text).map_err(|e| bad(e.to_string()))?;
         let versions = raw.versions(&folder)?;
@@ -135,6 +136,14 @@ impl Declaration {
         this.folder = folder;
         this.check().map_err(bad)?;
         Ok(this)
+    }
+
+    /// The image of this name, with or without its tag.
+    pub(super) fn image(&self, name: &str) -> Result<&Image, ImagesError> {
+        let repository = |image: &Image| image.name.rsplit_once(':').is_some_and(|(of, _)| of == name);
+        let found = self.images.iter().find(|image| image.name == name || repository(image));
+        let declared = || self.images.iter().map(|image| image.name.as_str()).collect::<Vec<_>>().join(", ");
+        found.ok_or_else(|| ImagesError::NotDeclared { name: name.into(), declared: declared() })
     }
 
     /// The images that only this workspace's own programs go into.
@@ -152,13 +161,14 @@ impl Declaration {
         let mut versions = BTreeMap::new();
         for go in &self.go {
             let path = folder.join(&go.part).join("go.mod");
-            let version = required(&read(&path)?, &go.module).ok_or_else(|| ImagesError::Declaration {
-                path: path.clone(),
-                problem: format!(
-                    "it does not require {}\nhint: `go get {}@VERSION` in its folder",
-                    go.module, go.module
-                ),
-            })?;
+            let version =
+                required(&files::read_text(&path)?, &go.module).ok_or_else(|| ImagesError::Declaration {
+                    path: path.clone(),
+                    problem: format!(
+                        "it does not require {}\nhint: `go get {}@VERSION` in its folder",
+                        go.module, go.module
+                    ),
+                })?;
             versions.insert(go.part.clone(), version);
         }
         versions.extend(self.pip.iter().map(|pip| (pip.part.clone(), pip.version.clone())));
@@ -223,14 +233,6 @@ fn required(go_mod: &str, module: &str) -> Option<String> {
     })
 }
 
-fn read(path: &Path) -> Result<String, ImagesError> {
-    std::fs::read_to_string(path).map_err(|source| ImagesError::File {
-        what: "read",
-        path: path.into(),
-        source,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,6 +270,38 @@ mod tests {
             .map(|image| image.name.as_str())
             .collect();
         assert_eq!(apps, ["svidproof/probe:dev", "svidproof/symbank:dev", "svidproof/echo:dev"]);
+    }
+
+    #[test]
+    fn an_image_is_found_by_its_name_with_and_without_the_tag() {
+        let declaration = Declaration::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap();
+        let envoy = format!("envoyproxy/envoy:v{}", declaration.versions["envoy"]);
+        for name in ["envoyproxy/envoy", &envoy] {
+            assert_eq!(declaration.image(name).unwrap().name, envoy);
+        }
+        let missing = declaration.image("envoyproxy").unwrap_err().to_string();
+        assert!(
+            missing.starts_with("no image `envoyproxy` is declared") && missing.contains(&envoy),
+            "{missing}"
+        );
+    }
+
+    /// The charts name versions of their own, so that they stand alone: the same as are built here.
+    #[test]
+    fn what_the_charts_run_is_declared() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let declaration = Declaration::load(&root).unwrap();
+        let mut named = 0;
+        for chart in std::fs::read_dir(root.join("helm")).unwrap() {
+            let values = chart.unwrap().path().join("values.yaml");
+            let text = std::fs::read_to_string(&values).unwrap_or_default();
+            for image in text.lines().filter_map(|line| line.trim().strip_prefix("image: ")) {
+                named += 1;
+                let declared = declaration.images.iter().any(|one| one.name == image);
+                assert!(declared, "{}: {image}", values.display());
+            }
+        }
+        assert!(named >= 8, "only {named} images are found in the charts' values");
     }
 
     #[test]

@@ -7,53 +7,49 @@
 
 mod archive;
 mod assemble;
+mod build;
 mod cache;
+mod choose;
 mod declaration;
 mod parts;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use futures::future::try_join_all;
 use tokio::sync::Semaphore;
 
 use assemble::Made;
-use cache::{Cache, Key, remove};
-use declaration::{Declaration, Image};
+use build::Build;
+use cache::Cache;
+use choose::{choose, needed};
+use declaration::Declaration;
 use parts::Compilers;
 
 use crate::engine::Engine;
+use crate::sys::files::{FileError, could_not, remove};
 use crate::sys::progress::Progress;
 use crate::sys::tool::ToolError;
 use crate::sys::wait::WaitError;
 
 pub use store::link_store;
 
-/// The registry that `auto` asks.
-const REGISTRY: &str = "https://registry.k8s.io/v2/";
-/// How long `auto` waits for its answer.
-const ANSWER: Duration = Duration::from_secs(2);
-/// The node image's repository in the engine.
-const NODE: &str = "svidproof/node";
-
 #[derive(Debug, thiserror::Error)]
 pub enum ImagesError {
     #[error("{}: {problem}", .path.display())]
     Declaration { path: PathBuf, problem: String },
-    #[error("could not build {part}: {cause}")]
-    Part { part: String, cause: Box<ImagesError> },
+    #[error("could not build {part}")]
+    Part { part: String, source: Box<ImagesError> },
     #[error(transparent)]
     Tool(#[from] ToolError),
     #[error(transparent)]
     Wait(#[from] WaitError<std::convert::Infallible>),
-    #[error("could not {what} {}: {source}", .path.display())]
-    File { what: &'static str, path: PathBuf, source: io::Error },
-    #[error("could not link the store {} to {}: {source}\nhint: both must lie on one file system, and only root may link them", .from.display(), .to.display())]
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("could not link the store {} to {}\nhint: both must lie on one file system, and only root may link them", .from.display(), .to.display())]
     Link { from: PathBuf, to: PathBuf, source: io::Error },
     #[error("no image `{name}` is declared\nhint: declared are {declared}")]
     NotDeclared { name: String, declared: String },
@@ -162,8 +158,8 @@ pub async fn build(
     Ok(Images { source, node, store: None, load: vec![], bin, versions })
 }
 
-/// Gives the engine itself declared images, for containers beside any cluster. One that it has already, made
-/// of the same, stays.
+/// Gives the engine itself declared images, for containers beside any cluster; by full name, or without the
+/// tag. One that it has already, made of the same, stays.
 pub async fn load(
     root: &Path,
     engine: &Engine,
@@ -172,13 +168,7 @@ pub async fn load(
     progress: &Progress,
 ) -> Result<(), ImagesError> {
     let declaration = Declaration::load(root)?;
-    let image = |name: &String| {
-        let found = declaration.images.iter().find(|image| image.name == *name);
-        let declared =
-            || declaration.images.iter().map(|image| image.name.as_str()).collect::<Vec<_>>().join(", ");
-        found.ok_or_else(|| ImagesError::NotDeclared { name: name.clone(), declared: declared() })
-    };
-    let images: Vec<_> = names.iter().map(image).collect::<Result<_, _>>()?;
+    let images: Vec<_> = names.iter().map(|name| declaration.image(name)).collect::<Result<_, _>>()?;
     let source = if source == Source::Auto { choose(progress).await } else { source };
     let cache = Cache::at(crate::sys::dirs::cache());
     let _lock = cache.lock(progress).await?;
@@ -230,6 +220,12 @@ pub fn declared(root: &Path) -> Result<Vec<String>, ImagesError> {
     Ok(Declaration::load(root)?.images.into_iter().map(|image| image.name).collect())
 }
 
+/// The full name of the declared image with this name, or with this one before its tag: what version it is
+/// stands in the declaration alone.
+pub fn declared_as(root: &Path, name: &str) -> Result<String, ImagesError> {
+    Ok(Declaration::load(root)?.image(name)?.name.clone())
+}
+
 /// What the cache holds.
 pub async fn list(root: &Path) -> Result<Vec<Cached>, ImagesError> {
     let declaration = Declaration::load(root)?;
@@ -237,11 +233,7 @@ pub async fn list(root: &Path) -> Result<Vec<Cached>, ImagesError> {
     let needed = needed(&declaration, &cache).await?;
     let mut seen = BTreeSet::new();
     let entry = |path: PathBuf| {
-        let bytes = cache::bytes(&path, &mut seen).map_err(|source| ImagesError::File {
-            what: "read",
-            path: path.clone(),
-            source,
-        })?;
+        let bytes = cache::bytes(&path, &mut seen).map_err(could_not("read", &path))?;
         let name = path.strip_prefix(&cache.root).unwrap_or(&path).display().to_string();
         Ok(Cached { name, bytes, current: needed.paths.contains(&path) })
     };
@@ -260,242 +252,4 @@ pub async fn prune(root: &Path, engine: &Engine, progress: &Progress) -> Result<
         store::remove_image(engine, &image).await?;
     }
     Ok(old)
-}
-
-/// What both sources need of the cache and of the engine.
-struct Needed {
-    paths: BTreeSet<PathBuf>,
-    nodes: BTreeSet<String>,
-}
-
-async fn needed(declaration: &Declaration, cache: &Cache) -> Result<Needed, ImagesError> {
-    let compilers = Compilers::find().await?;
-    let mut needed = Needed { paths: BTreeSet::new(), nodes: BTreeSet::new() };
-    for all in [true, false] {
-        let parts = parts::plan(declaration, &compilers, cache, all)?;
-        needed.paths.insert(bin_of(cache, declaration, &parts));
-        needed.paths.extend(parts.iter().map(|part| part.dir.clone()));
-        let made = Made::new(declaration, &parts);
-        for image in declaration.images.iter().filter(|image| declaration.is_app(image)) {
-            needed.paths.insert(cache.image(&image.name, &made.image_key(image)?));
-        }
-        if all {
-            let keys = Keys::of(declaration, &made)?;
-            needed.paths.extend([cache.store(&keys.base), cache.store(&keys.store)]);
-            needed.nodes.extend([format!("{NODE}:{}", keys.node), format!("{NODE}:{}", keys.store)]);
-        }
-    }
-    Ok(needed)
-}
-
-/// An error and what is behind it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |cause| cause.source())
-        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
-/// `upstream` where the registry answers in time as a registry does: with 200, or with 401 and a challenge.
-async fn choose(progress: &Progress) -> Source {
-    let no_answer = || format!("no answer within {} s", ANSWER.as_secs());
-    let asked = async {
-        let client = reqwest::Client::builder().timeout(ANSWER).build().map_err(|e| e.to_string())?;
-        let status = client
-            .get(REGISTRY)
-            .send()
-            .await
-            .map_err(|e| if e.is_timeout() { no_answer() } else { chain(&e) })?
-            .status();
-        if status.is_success() || status == reqwest::StatusCode::UNAUTHORIZED {
-            Ok(())
-        } else {
-            Err(format!("it answered {status}"))
-        }
-    };
-    let answer: Result<(), String> = match tokio::time::timeout(ANSWER, asked).await {
-        Ok(answer) => answer,
-        Err(_) => Err(no_answer()),
-    };
-    match answer {
-        Ok(()) => {
-            progress.note(&format!("images: {REGISTRY} answers: taking upstream images (--images upstream)"));
-            Source::Upstream
-        }
-        Err(why) => {
-            progress.note(&format!(
-                "images: building from package registries (--images packages); {REGISTRY}: {why}"
-            ));
-            Source::Packages
-        }
-    }
-}
-
-/// The digests of what is made from all parts.
-struct Keys {
-    node: String,
-    /// The store without this workspace's own images, and with them.
-    base: String,
-    store: String,
-}
-
-impl Keys {
-    fn of(declaration: &Declaration, made: &Made<'_>) -> Result<Self, ImagesError> {
-        let images = |apps: bool| -> Result<Vec<String>, ImagesError> {
-            let chosen = declaration.images.iter().filter(|image| declaration.is_app(image) == apps);
-            chosen.map(|image| made.image_key(image)).collect()
-        };
-        let node = made.node_key()?;
-        let base = Key::new("store").text(&node).texts(images(false)?).finish();
-        let store = Key::new("store with apps").text(&base).texts(images(true)?).finish();
-        Ok(Self { node, base, store })
-    }
-}
-
-fn bin_of(cache: &Cache, declaration: &Declaration, parts: &[parts::Part<'_>]) -> PathBuf {
-    let tools = |part: &&parts::Part<'_>| {
-        declaration.tools.iter().any(|tool| declaration::part_of(tool) == Some(part.name))
-    };
-    let keys = parts.iter().filter(tools).map(|part| part.key.as_str());
-    cache.bin(&Key::new("bin").texts(&declaration.tools).texts(keys).finish())
-}
-
-/// What the steps after the parts share.
-struct Build<'a> {
-    declaration: &'a Declaration,
-    cache: &'a Cache,
-    engine: &'a Engine,
-    progress: &'a Progress,
-    made: Made<'a>,
-}
-
-impl Build<'_> {
-    fn keys(&self) -> Result<Keys, ImagesError> {
-        Keys::of(self.declaration, &self.made)
-    }
-
-    /// One folder with the tools, for PATH.
-    fn bin(&self, parts: &[parts::Part<'_>]) -> Result<PathBuf, ImagesError> {
-        let bin = bin_of(self.cache, self.declaration, parts);
-        if !bin.exists() {
-            let made = self.cache.scratch("bin")?;
-            for tool in &self.declaration.tools {
-                let from = self.made.path(tool)?;
-                let to = made.join(from.file_name().unwrap_or_default());
-                fs::hard_link(&from, &to).map_err(|source| ImagesError::File {
-                    what: "link",
-                    path: from,
-                    source,
-                })?;
-            }
-            Cache::keep(&made, &bin)?;
-        }
-        self.cache.point_tools_at(&bin)?;
-        Ok(bin)
-    }
-
-    /// The archives of this workspace's own images, for clusters whose nodes have no store of ours.
-    async fn app_archives(&self) -> Result<Vec<PathBuf>, ImagesError> {
-        let mut archives = vec![];
-        for image in self.declaration.images.iter().filter(|image| self.declaration.is_app(image)) {
-            let path = self.cache.image(&image.name, &self.made.image_key(image)?);
-            if !path.exists() {
-                let scratch = self.cache.scratch("image")?;
-                let made = scratch.join("image.tar");
-                self.made.write_image(image, &scratch, &made).await?;
-                Cache::keep(&made, &path)?;
-            }
-            archives.push(path);
-        }
-        Ok(archives)
-    }
-
-    /// The node image without container images, in the engine.
-    async fn node(&self, keys: &Keys) -> Result<String, ImagesError> {
-        let name = format!("{NODE}:{}", keys.node);
-        if store::has(self.engine, &name).await {
-            return Ok(name);
-        }
-        let step = self.progress.part("node image");
-        let scratch = self.cache.scratch("node")?;
-        let archive = scratch.join("node.tar");
-        self.made.write_node(&name, &scratch, &archive).await?;
-        let log = self.cache.log("node-image");
-        remove(&log)?;
-        let loaded = store::load(self.engine, &archive, &log).await;
-        loaded.map_err(|cause| in_part("the node image", cause))?;
-        remove(&scratch)?;
-        step.done();
-        Ok(name)
-    }
-
-    /// The store: first the images that seldom change, then, on hard links to those, this workspace's own.
-    async fn store(&self, keys: &Keys, node: &str) -> Result<PathBuf, ImagesError> {
-        let store = self.cache.store(&keys.store);
-        if store.exists() {
-            return Ok(store);
-        }
-        let base = self.cache.store(&keys.base);
-        if !base.exists() {
-            self.fill("image store", None, &base, node, |image| !self.declaration.is_app(image)).await?;
-        }
-        self.fill("image store, own programs", Some(&base), &store, node, |image| {
-            self.declaration.is_app(image)
-        })
-        .await?;
-        Ok(store)
-    }
-
-    async fn fill(
-        &self,
-        what: &str,
-        onto: Option<&Path>,
-        place: &Path,
-        node: &str,
-        chosen: impl Fn(&Image) -> bool,
-    ) -> Result<(), ImagesError> {
-        let step = self.progress.part(what);
-        let made = store::mountable(&self.cache.scratch("store")?)?;
-        if let Some(base) = onto {
-            link_store(base, &made)?;
-        }
-        let archives = self.archives(chosen).await?;
-        let log = self.cache.log("image-store");
-        remove(&log)?;
-        let filled = store::fill(self.engine, node, &made, &archives, &log).await;
-        filled.map_err(|cause| in_part(what, cause))?;
-        remove(&archives)?;
-        Cache::keep(&made, place)?;
-        step.done();
-        Ok(())
-    }
-
-    /// A node image that holds all images, for an engine that a store of this machine cannot be mounted into.
-    async fn filled_node(&self, keys: &Keys, node: &str) -> Result<String, ImagesError> {
-        let name = format!("{NODE}:{}", keys.store);
-        if store::has(self.engine, &name).await {
-            return Ok(name);
-        }
-        let step = self.progress.part("node image with all images");
-        let archives = self.archives(|_| true).await?;
-        let log = self.cache.log("image-store");
-        remove(&log)?;
-        let filled = store::commit_filled(self.engine, node, &name, &archives, &log).await;
-        filled.map_err(|cause| in_part("the node image with all images", cause))?;
-        remove(&archives)?;
-        step.done();
-        Ok(name)
-    }
-
-    /// A folder with the archives of the chosen images, in order.
-    async fn archives(&self, chosen: impl Fn(&Image) -> bool) -> Result<PathBuf, ImagesError> {
-        let scratch = self.cache.scratch("layers")?;
-        let archives = self.cache.scratch("archives")?;
-        for (index, image) in self.declaration.images.iter().filter(|image| chosen(image)).enumerate() {
-            self.made.write_image(image, &scratch, &archives.join(format!("{index:02}.tar"))).await?;
-        }
-        remove(&scratch)?;
-        Ok(archives)
-    }
-}
-fn in_part(part: &str, cause: ImagesError) -> ImagesError {
-    ImagesError::Part { part: part.into(), cause: Box::new(cause) }
 }

@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use super::ImagesError;
-use super::archive::hex;
-use super::cache::{Cache, Key, remove};
+use super::cache::{Cache, Key};
 use super::declaration::{C, Cargo, Debian, Declaration, Go, Pip};
+use crate::sys::files::{self, could_not, remove};
 use crate::sys::progress::Progress;
 use crate::sys::tool::Tool;
 
@@ -131,7 +131,7 @@ impl<'a> Part<'a> {
         match fs::read_to_string(&path) {
             Ok(content) => Ok(content),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(self.key.clone()),
-            Err(source) => Err(ImagesError::File { what: "read", path, source }),
+            Err(e) => Err(could_not("read", &path)(e).into()),
         }
     }
 
@@ -165,7 +165,7 @@ impl<'a> Part<'a> {
             Recipe::C(c) => c_build(c, declaration, &made, &log).await,
             Recipe::Cargo(cargo) => cargo_build(cargo, declaration, cache, &made, &log).await,
         }
-        .map_err(|cause| ImagesError::Part { part: self.name.to_owned(), cause: Box::new(cause) })?;
+        .map_err(|source| ImagesError::Part { part: self.name.to_owned(), source: Box::new(source) })?;
         Cache::keep(&made, &self.dir)?;
         drop(turn);
         step.done();
@@ -205,11 +205,7 @@ async fn go_build(
         .await?;
     for program in programs.keys() {
         let path = made.join(program);
-        fs::metadata(&path).map_err(|source| ImagesError::File {
-            what: "find what go built at",
-            path,
-            source,
-        })?;
+        fs::metadata(&path).map_err(could_not("find what go built at", &path))?;
     }
     Ok(())
 }
@@ -227,17 +223,13 @@ async fn debian_root(debian: &Debian, made: &Path, log: &Path) -> Result<(), Ima
         .log(log)
         .run()
         .await?;
-    debian.remove.iter().try_for_each(|path| remove(&made.join(path)))
+    Ok(debian.remove.iter().try_for_each(|path| remove(&made.join(path)))?)
 }
 
 async fn pip_install(pip: &Pip, made: &Path, log: &Path) -> Result<(), ImagesError> {
     let wanted = made.join("requirements.txt");
     let line = format!("{}=={} --hash=sha256:{}\n", pip.package, pip.version, pip.sha256);
-    fs::write(&wanted, line).map_err(|source| ImagesError::File {
-        what: "write",
-        path: wanted.clone(),
-        source,
-    })?;
+    files::write(&wanted, line)?;
     Tool::new("python3")
         .args([
             "-m",
@@ -255,7 +247,7 @@ async fn pip_install(pip: &Pip, made: &Path, log: &Path) -> Result<(), ImagesErr
         .log(log)
         .run()
         .await?;
-    remove(&wanted)
+    Ok(remove(&wanted)?)
 }
 
 async fn c_build(c: &C, declaration: &Declaration, made: &Path, log: &Path) -> Result<(), ImagesError> {
@@ -289,16 +281,99 @@ async fn cargo_build(
     let mut content = Sha256::new();
     for program in cargo.programs.keys() {
         let from = built.join(&target).join("release").join(program);
-        let failed = |source| ImagesError::File { what: "copy", path: from.clone(), source };
-        let bytes = fs::read(&from).map_err(failed)?;
+        let failed = could_not("copy", &from);
+        let bytes = fs::read(&from).map_err(&failed)?;
         content.update((bytes.len() as u64).to_le_bytes());
         content.update(&bytes);
         fs::copy(&from, made.join(program)).map_err(failed)?;
     }
-    let path = made.join(CONTENT);
-    fs::write(&path, hex(&content.finalize()[..8])).map_err(|source| ImagesError::File {
-        what: "write",
-        path,
-        source,
-    })
+    Ok(files::write(&made.join(CONTENT), hex::encode(&content.finalize()[..8]))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::declaration::part_of;
+    use super::*;
+
+    fn declaration() -> Declaration {
+        Declaration::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap()
+    }
+
+    fn compilers(go: &str) -> Compilers {
+        Compilers { go: go.into(), cargo: "cargo 1".into() }
+    }
+
+    fn names<'a>(parts: &[Part<'a>]) -> Vec<&'a str> {
+        parts.iter().map(|part| part.name).collect()
+    }
+
+    #[test]
+    fn without_all_only_tools_and_own_programs_are_made() {
+        let (declaration, cache) = (declaration(), Cache::at("/cache".into()));
+        let made = |all| plan(&declaration, &compilers("go 1"), &cache, all).unwrap();
+        let (all, some) = (made(true), made(false));
+        for part in declaration.tools.iter().filter_map(|tool| part_of(tool)).chain(["apps"]) {
+            assert!(names(&some).contains(&part), "{part} is in {:?}", names(&some));
+        }
+        for part in ["debian", "envoy", "spire"] {
+            assert!(names(&all).contains(&part) && !names(&some).contains(&part), "{part}");
+        }
+    }
+
+    #[test]
+    fn a_key_changes_with_what_makes_the_part_and_with_nothing_else() {
+        let cache = Cache::at("/cache".into());
+        let keys = |declaration: &Declaration, go: &str| -> BTreeMap<String, String> {
+            let parts = plan(declaration, &compilers(go), &cache, true).unwrap();
+            parts.into_iter().map(|part| (part.name.to_owned(), part.key)).collect()
+        };
+        let pristine = declaration();
+        let changed = |declaration: &Declaration, go: &str| -> Vec<String> {
+            let (before, after) = (keys(&pristine, "go 1"), keys(declaration, go));
+            after.into_iter().filter(|(name, key)| before[name] != *key).map(|(name, _)| name).collect()
+        };
+        assert_eq!(changed(&declaration(), "go 1"), [""; 0]);
+        let mut other = declaration();
+        other.pip[0].sha256 = "0".into();
+        assert_eq!(changed(&other, "go 1"), [other.pip[0].part.as_str()]);
+        let mut other = declaration();
+        other.debian.packages.push("hello".into());
+        assert_eq!(changed(&other, "go 1"), ["debian"]);
+        let go: std::collections::BTreeSet<_> = declaration().go.into_iter().map(|go| go.part).collect();
+        assert_eq!(changed(&declaration(), "go 2"), go.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_source_that_is_not_there_is_named() {
+        let mut declaration = declaration();
+        declaration.c[0].source = "nowhere.c".into();
+        let planned = plan(&declaration, &compilers("go 1"), &Cache::at("/cache".into()), true);
+        let told = planned.map(|parts| names(&parts).join(" ")).unwrap_err().to_string();
+        assert!(told.starts_with("could not read ") && told.ends_with("/nowhere.c"), "{told}");
+    }
+
+    #[test]
+    fn a_part_counts_by_its_content_where_that_is_noted_else_by_its_key() {
+        let (dir, declaration) = (tempfile::tempdir().unwrap(), declaration());
+        let cache = Cache::at(dir.path().into());
+        let parts = plan(&declaration, &compilers("go 1"), &cache, false).unwrap();
+        let part = parts.iter().find(|part| part.name == "apps").unwrap();
+        assert_eq!(part.content().unwrap(), part.key, "nothing is noted");
+        files::make_folder(&part.dir).unwrap();
+        files::write(&part.dir.join(CONTENT), "digest").unwrap();
+        assert_eq!(part.content().unwrap(), "digest");
+        remove(&part.dir.join(CONTENT)).unwrap();
+        files::make_folder(&part.dir.join(CONTENT)).unwrap();
+        assert!(part.content().unwrap_err().to_string().starts_with("could not read "));
+    }
+
+    #[tokio::test]
+    async fn a_part_that_is_there_is_not_made_again() {
+        let (dir, declaration) = (tempfile::tempdir().unwrap(), declaration());
+        let cache = Cache::at(dir.path().into());
+        let parts = plan(&declaration, &compilers("go 1"), &cache, false).unwrap();
+        files::make_folder(&parts[0].dir).unwrap();
+        parts[0].build(&declaration, &cache, &Semaphore::new(0), &Progress::new()).await.unwrap();
+        assert!(!cache.log(parts[0].name).exists());
+    }
 }

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use super::ImagesError;
 use super::assemble::{KEY_LABEL, LABEL};
-use super::cache::remove;
 use crate::engine::Engine;
+use crate::sys::chain;
+use crate::sys::files::{could_not, remove};
 use crate::sys::tool::Tool;
 use crate::sys::wait::{Look, poll};
 
@@ -89,7 +90,7 @@ pub(super) async fn fill(
     serve(engine, run, node, log, async || import(engine, log).await).await?;
     // Made anew by each containerd, and different for each node.
     remove(&dir.join("io.containerd.grpc.v1.introspection"))?;
-    remove(&dir.join("io.containerd.runtime.v2.task"))
+    Ok(remove(&dir.join("io.containerd.runtime.v2.task"))?)
 }
 
 /// The same inside an image, for an engine whose nodes cannot be given a store of this machine.
@@ -149,7 +150,7 @@ async fn serve(
             Duration::from_millis(100),
             async || match in_filler(engine, ["ctr", "version"]).run().await {
                 Ok(_) => Look::Ready(()),
-                Err(e) => Look::<_, Infallible>::NotYet(e.to_string()),
+                Err(e) => Look::<_, Infallible>::NotYet(chain(&e)),
             },
         )
         .await?;
@@ -197,13 +198,9 @@ pub(super) async fn remove_image(engine: &Engine, image: &str) -> Result<(), Ima
 
 /// A path that docker cannot take as a volume's source.
 pub(super) fn mountable(path: &Path) -> Result<PathBuf, ImagesError> {
-    let bad = |why: &str| ImagesError::File {
-        what: "mount",
-        path: path.into(),
-        source: io::Error::other(why.to_owned()),
-    };
+    let bad = |why: &str| could_not("mount", path)(io::Error::other(why.to_owned()));
     if path.to_string_lossy().contains(':') {
-        Err(bad("docker's --volume takes no path with a colon"))
+        Err(bad("docker's --volume takes no path with a colon").into())
     } else {
         Ok(path.into())
     }

@@ -5,13 +5,15 @@
 //! under way from one that was killed, whatever became of the process id.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::sys::files::{self, FileError, could_not};
 
 /// Something that outlives the process unless it is taken down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,13 +52,13 @@ pub enum Thing {
     Network,
 }
 
+/// The journal, or the folder that it lies in, could not be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("could not {what} {}: {source}\nhint: svidproof keeps its runs under $XDG_STATE_HOME/svidproof (default ~/.local/state): is there room, and may it be written?", path.display())]
-pub struct LeaseError {
-    what: &'static str,
-    path: PathBuf,
-    source: io::Error,
-}
+#[error(
+    "the run's journal could not be kept\nhint: svidproof keeps its runs under $XDG_STATE_HOME/svidproof (default \
+     ~/.local/state): is there room, and may it be written?"
+)]
+pub struct LeaseError(#[from] FileError);
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -85,9 +87,9 @@ impl Lease {
     pub fn new() -> Result<Self, LeaseError> {
         let started = jiff::Timestamp::now();
         let pid = std::process::id();
-        let id = hex(&Sha256::digest(format!("{pid} {started}")))[..8].to_owned();
+        let id = hex::encode(&Sha256::digest(format!("{pid} {started}"))[..4]);
         let dir = runs().join(&id);
-        std::fs::create_dir_all(&dir).map_err(failed("make the run's folder", &dir))?;
+        files::make_folder(&dir)?;
         let begun = Self::open(dir.clone()).and_then(|lease| {
             lease.write(&Line::Run { id, pid, started })?;
             Ok(lease)
@@ -110,9 +112,9 @@ impl Lease {
             .append(true)
             .read(true)
             .open(&path)
-            .map_err(failed("open", &path))?;
+            .map_err(could_not("open", &path))?;
         flock(&journal, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|e| failed("lock", &path)(e.into()))?;
+            .map_err(|e| could_not("lock", &path)(e.into()))?;
         let id = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Self { id, dir, journal: Mutex::new(journal) })
     }
@@ -153,31 +155,29 @@ impl Lease {
         if !runs.exists() {
             return Ok(vec![]);
         }
-        let entries = std::fs::read_dir(&runs).map_err(failed("list", &runs))?;
+        let entries = std::fs::read_dir(&runs).map_err(could_not("list", &runs))?;
         let dirs = entries
             .map(|entry| entry.map(|entry| entry.path()))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(failed("list", &runs))?;
+            .map_err(could_not("list", &runs))?;
         let mut dirs: Vec<_> = dirs.into_iter().filter(|dir| dir.join("lease.jsonl").exists()).collect();
         dirs.sort_by_key(|dir| std::cmp::Reverse(dir.metadata().and_then(|meta| meta.created()).ok()));
         Ok(dirs)
     }
 
     fn write(&self, line: &Line) -> Result<(), LeaseError> {
-        let mut text = serde_json::to_vec(line).map_err(|e| failed("write", &self.dir)(e.into()))?;
+        let mut text = serde_json::to_vec(line).map_err(|e| could_not("write", &self.dir)(e.into()))?;
         text.push(b'\n');
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         // A line is on disk before the thing that it names is made: it must outlive a crash of the machine
         // too.
-        journal.write_all(&text).and_then(|()| journal.sync_data()).map_err(failed("write", &self.dir))
+        let written = journal.write_all(&text).and_then(|()| journal.sync_data());
+        Ok(written.map_err(could_not("write", &self.dir))?)
     }
 
     fn lines(&self) -> Result<Vec<Line>, LeaseError> {
         let path = self.dir.join("lease.jsonl");
-        let mut text = String::new();
-        File::open(&path)
-            .and_then(|mut file| file.read_to_string(&mut text))
-            .map_err(failed("read", &path))?;
+        let text = files::read_text(&path)?;
         // A last line that a crash cut short names a thing that was not made yet.
         Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
@@ -185,18 +185,6 @@ impl Lease {
 
 fn runs() -> PathBuf {
     crate::sys::dirs::state().join("runs")
-}
-
-fn failed<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> LeaseError + 'a {
-    move |source| LeaseError { what, path: path.to_owned(), source }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
@@ -240,7 +228,10 @@ mod tests {
     fn a_run_under_way_cannot_be_taken_over_and_a_dead_one_can() {
         let (dir, lease) = lease();
         lease.keep().unwrap();
-        assert_eq!(Lease::open(dir.path().to_owned()).unwrap_err().source.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            Lease::open(dir.path().to_owned()).unwrap_err().0.source.kind(),
+            std::io::ErrorKind::WouldBlock
+        );
         drop(lease);
         assert!(Lease::open(dir.path().to_owned()).unwrap().kept().unwrap());
     }

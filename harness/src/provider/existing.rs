@@ -14,13 +14,13 @@ pub(super) async fn create(site: &Site<'_>) -> Result<(Cluster, Kube), ProviderE
     let from_home =
         || std::env::home_dir().map(|home| home.join(".kube/config")).filter(|path| path.exists());
     let kubeconfig: PathBuf = site
-        .wish
+        .options
         .kubeconfig
         .clone()
         .or_else(from_env)
         .or_else(from_home)
         .ok_or(ProviderError::NoKubeconfig)?;
-    let context = site.wish.context.clone();
+    let context = site.options.context.clone();
     let named = context.clone().unwrap_or_else(|| "(the current one)".into());
     let unreachable = |source| ProviderError::Unreachable {
         context: named.clone(),

@@ -10,20 +10,20 @@ use super::{Cluster, Provider, ProviderError, Site};
 use crate::cluster::kube::Kube;
 use crate::lease::Thing;
 use crate::provider::terraform::Terraform;
+use crate::sys::files;
 
 pub(super) async fn create(site: &Site<'_>) -> Result<(Cluster, Kube), ProviderError> {
     let dir = site.lease.dir.join("terraform");
     site.lease.making(Thing::Cluster { provider: "gke".into(), terraform: dir.clone(), env: vec![] })?;
     let terraform = Terraform::copy(&site.root.join("terraform/gke"), dir, vec![])?;
-    let mut variables: serde_json::Map<String, Value> = site.wish.set.clone().into_iter().collect();
+    let mut variables: serde_json::Map<String, Value> = site.options.set.clone().into_iter().collect();
     let name = format!("svidproof-{}", site.lease.id);
     variables.entry("name").or_insert_with(|| name.clone().into());
     terraform.apply(&Value::Object(variables)).await?;
     let outputs = terraform.outputs().await?;
     let kubeconfig: PathBuf = site.lease.dir.join("kubeconfig");
     let content = outputs["kubeconfig"].as_str().ok_or(ProviderError::Output("kubeconfig"))?;
-    std::fs::write(&kubeconfig, content)
-        .map_err(|source| ProviderError::Io { what: format!("write {}", kubeconfig.display()), source })?;
+    files::write(&kubeconfig, content)?;
     let kube = Kube::connect(&kubeconfig, None).await?;
     kube.version().await?;
     Ok((

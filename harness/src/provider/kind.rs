@@ -1,53 +1,62 @@
-//! kind, through `terraform/kind`: one node in the local container engine, its ports on the loopback.
+//! kind, through `terraform/kind`: one node in the local container engine, its ports on the loopback. Sees to
+//! the engine and the images first.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::json;
 
-use super::{Cluster, Provider, ProviderError, Site, host_ports};
+use super::{Cluster, Created, Provider, ProviderError, Site, host_ports};
 use crate::cluster::helm::{Workload, WorkloadKind};
-use crate::cluster::kube::{Kube, KubeError};
-use crate::engine::Engine;
+use crate::cluster::kube::{Kube, KubeError, WatchEnd};
+use crate::engine::{self, Engine};
 use crate::images::{self, Images, Source};
 use crate::lease::Thing;
 use crate::provider::terraform::Terraform;
+use crate::sys::tool::Tool;
 use crate::sys::wait::{self, Look};
+use crate::sys::{chain, dirs};
 
-pub(super) async fn create(
-    site: &Site<'_>,
-    engine: &Engine,
-    images: &Images,
-) -> Result<(Cluster, Kube), ProviderError> {
+pub(super) async fn create(site: &Site<'_>) -> Result<Created, ProviderError> {
+    let step = site.progress.phase("container engine");
+    let engine = engine::ensure(site.progress).await?;
+    if !engine.private {
+        site.lease.making(Thing::Network)?;
+    }
+    step.done();
+    let step = site.progress.phase("images");
+    let images = images::build(&site.root, &engine, site.source, site.progress).await?;
+    step.done();
+    let step = site.progress.phase(format!("cluster ({})", Provider::Kind));
+    let cluster = apply(site, &engine, &images).await?;
+    let kube = Kube::connect(&cluster.kubeconfig, None).await?;
+    for archive in &images.load {
+        let kind = Tool::new("kind").envs(engine.env());
+        kind.args(["load", "image-archive", "--name", &cluster.name]).arg(archive).run().await?;
+    }
+    tokio::try_join!(serving_certificate(&kube), quick_dns(&kube), services(&kube, &cluster.name))?;
+    step.done();
+    Ok(Created { cluster, kube, images: Some(images) })
+}
+
+/// Applies the Terraform root; the cluster answers then.
+async fn apply(site: &Site<'_>, engine: &Engine, images: &Images) -> Result<Cluster, ProviderError> {
     let published = host_ports(&site.published)?;
     let name = format!("svidproof-{}", site.lease.id);
-    let store = match &images.store {
-        Some(store) => {
-            // Hard links want one file system: beside the store.
-            let node = crate::sys::dirs::cache().join("nodes").join(&site.lease.id);
-            site.lease.making(Thing::Folder { path: node.clone() })?;
-            images::link_store(store, &node)?;
-            Some(node)
-        }
-        None => None,
-    };
+    let store = node_store(site, images)?;
     let dir = site.lease.dir.join("terraform");
     let mut env = engine.env();
     let path = std::env::var("PATH").unwrap_or_default();
     env.push(("PATH".into(), format!("{}:{path}", images.bin.display())));
     let kubeconfig = site.lease.dir.join("kubeconfig");
-    site.lease.making(Thing::Cluster {
-        provider: "kind".into(),
-        terraform: dir.clone(),
-        env: env.clone(),
-    })?;
+    let made = Thing::Cluster { provider: "kind".into(), terraform: dir.clone(), env: env.clone() };
+    site.lease.making(made)?;
     let terraform = Terraform::copy(&site.root.join("terraform/kind"), dir, env)?;
     let ports: Vec<_> = published
         .iter()
@@ -63,23 +72,17 @@ pub(super) async fn create(
             "packages_node": images.source == Source::Packages,
         }))
         .await?;
-    let cluster = cluster(name, kubeconfig, published);
-    let kube = Kube::connect(&cluster.kubeconfig, None).await?;
-    for archive in &images.load {
-        let kind = crate::sys::tool::Tool::new("kind").envs(engine.env()).args([
-            "load",
-            "image-archive",
-            "--name",
-            &cluster.name,
-        ]);
-        kind.arg(archive).run().await?;
-    }
-    tokio::try_join!(serving_certificate(&kube), quick_dns(&kube), services(&kube, &cluster.name))?;
-    Ok((cluster, kube))
+    Ok(Cluster { provider: Provider::Kind, name, kubeconfig, context: None, published })
 }
 
-fn cluster(name: String, kubeconfig: std::path::PathBuf, published: BTreeMap<u16, SocketAddr>) -> Cluster {
-    Cluster { provider: Provider::Kind, name, kubeconfig, context: None, published }
+/// The node's own containerd store, where images come as one.
+fn node_store(site: &Site<'_>, images: &Images) -> Result<Option<PathBuf>, ProviderError> {
+    let Some(store) = &images.store else { return Ok(None) };
+    // Hard links want one file system: beside the store.
+    let node = dirs::cache().join("nodes").join(&site.lease.id);
+    site.lease.making(Thing::Folder { path: node.clone() })?;
+    images::link_store(store, &node)?;
+    Ok(Some(node))
 }
 
 /// Approves the node's request for a serving certificate (`serverTLSBootstrap`), so that SPIRE's agent can
@@ -90,19 +93,18 @@ fn cluster(name: String, kubeconfig: std::path::PathBuf, published: BTreeMap<u16
 async fn serving_certificate(kube: &Kube) -> Result<(), ProviderError> {
     let requests: Api<CertificateSigningRequest> = Api::all(kube.client());
     let config = watcher::Config::default().fields("spec.signerName=kubernetes.io/kubelet-serving");
-    let mut events = pin!(
-        watcher(requests.clone(), config).default_backoff().applied_objects().map_err(|e| e.to_string())
-    );
+    let mut events = pin!(watcher(requests.clone(), config).default_backoff().applied_objects());
     let mut approved = std::collections::BTreeSet::new();
     let next = async || {
-        let request = events.next().await.ok_or("the watch ended".to_owned())??;
+        let request = events.next().await.ok_or(WatchEnd::Closed)?.map_err(WatchEnd::from)?;
         let name = request.metadata.name.clone().unwrap_or_default();
         if request.spec.username.as_deref().is_some_and(|user| user.starts_with("system:node:"))
             && approved.insert(name.clone())
         {
-            approve(&requests, &name, &request).await.map_err(|e| e.to_string())?;
+            let approved = approve(&requests, &name, &request).await;
+            approved.map_err(KubeError::api("approve the node's request for a serving certificate"))?;
         }
-        Ok::<_, String>(request)
+        Ok::<_, KubeError>(request)
     };
     let look = |request: CertificateSigningRequest| match request.status.and_then(|status| status.certificate)
     {
@@ -110,7 +112,7 @@ async fn serving_certificate(kube: &Kube) -> Result<(), ProviderError> {
         None => Look::NotYet("the request is there, its certificate is not issued".into()),
     };
     let waited = wait::events("the kubelet's serving certificate", Duration::from_secs(30), next, look).await;
-    waited.map_err(|e| ProviderError::Wait(e.to_string()))
+    Ok(waited?)
 }
 
 async fn approve(
@@ -119,7 +121,10 @@ async fn approve(
     request: &CertificateSigningRequest,
 ) -> Result<(), kube::Error> {
     let mut approved = serde_json::to_value(request).map_err(kube::Error::SerdeError)?;
-    approved["status"]["conditions"] = json!([{ "type": "Approved", "status": "True", "reason": "svidproof", "message": "the run's own node" }]);
+    let condition = json!({
+        "type": "Approved", "status": "True", "reason": "svidproof", "message": "the run's own node",
+    });
+    approved["status"]["conditions"] = json!([condition]);
     requests.replace_subresource("approval", name, &PostParams::default(), &approved).await.map(drop)
 }
 
@@ -130,9 +135,8 @@ async fn quick_dns(kube: &Kube) -> Result<(), ProviderError> {
     let container = json!({ "name": "coredns", "readinessProbe": { "periodSeconds": 1 } });
     let patch = json!({ "spec": { "replicas": 1, "template": { "spec": { "containers": [container] } } } });
     let patched = deployments.patch("coredns", &PatchParams::default(), &Patch::Strategic(patch)).await;
-    patched.map(drop).map_err(|source| {
-        KubeError::Api { what: "shorten CoreDNS's readiness period".into(), source: Box::new(source) }.into()
-    })
+    patched.map_err(KubeError::api("shorten CoreDNS's readiness period"))?;
+    Ok(())
 }
 
 /// Waits until kube-proxy has programmed the Services once. Before that, a server that cannot reach the API
@@ -151,12 +155,12 @@ async fn services(kube: &Kube, cluster: &str) -> Result<(), ProviderError> {
         Duration::from_secs(30),
         Duration::from_millis(50),
         async || match http::Request::get(healthz.as_str()).body(vec![]) {
-            Err(e) => Look::Fatal(e.to_string()),
+            Err(e) => Look::Fatal(KubeError::api("ask kube-proxy")(kube::Error::HttpError(e))),
             Ok(request) => match kube.client().request_text(request).await {
                 Ok(_) => Look::Ready(()),
-                Err(e) => Look::NotYet(e.to_string()),
+                Err(e) => Look::NotYet(chain(&e)),
             },
         },
     );
-    waited.await.map_err(|e| ProviderError::Wait(e.to_string()))
+    Ok(waited.await?)
 }

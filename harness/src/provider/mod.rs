@@ -13,13 +13,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cluster::kube::{Kube, KubeError};
-use crate::engine::{Engine, EngineError};
-use crate::images::{Images, ImagesError};
+use crate::engine::EngineError;
+use crate::images::{Images, ImagesError, Source};
 use crate::lease::{Lease, LeaseError};
 use crate::provider::terraform::TerraformError;
 use crate::scenario::Published;
+use crate::sys::files::FileError;
 use crate::sys::progress::Progress;
 use crate::sys::tool::ToolError;
+use crate::sys::wait::WaitError;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -65,6 +67,14 @@ pub struct Cluster {
     pub published: BTreeMap<u16, SocketAddr>,
 }
 
+/// What [`Provider::create`] made or found.
+pub struct Created {
+    pub cluster: Cluster,
+    pub kube: Kube,
+    /// What the nodes were given; none where the cluster brings its own.
+    pub images: Option<Images>,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
     #[error(transparent)]
@@ -80,21 +90,23 @@ pub enum ProviderError {
     #[error(transparent)]
     Lease(#[from] LeaseError),
     #[error(
-        "port {port} of 127.0.0.1, which the scenario publishes node port {node_port} on, is taken: {source}\nhint: name another `host-port` in the scenario, or leave it out to get a free one"
+        "port {port} of 127.0.0.1, which the scenario publishes node port {node_port} on, is taken\nhint: name another `host-port` in the scenario, or leave it out to get a free one"
     )]
     PortTaken { port: u16, node_port: u16, source: std::io::Error },
-    #[error("{0}\nhint: --kubeconfig and --context name the cluster")]
+    #[error(transparent)]
     Kubeconfig(KubeError),
-    #[error("no cluster is reached by context {context} of {}: {source}\nhint: `kubectl version` should answer there", kubeconfig.display())]
+    #[error("no cluster is reached by context {context} of {}\nhint: `kubectl version` should answer there", kubeconfig.display())]
     Unreachable { context: String, kubeconfig: PathBuf, source: KubeError },
     #[error("no kubeconfig was found\nhint: name one by --kubeconfig or KUBECONFIG")]
     NoKubeconfig,
     #[error("the cluster's Terraform outputs lack `{0}`")]
     Output(&'static str),
-    #[error("{0}")]
-    Wait(String),
-    #[error("could not {what}: {source}")]
-    Io { what: String, source: std::io::Error },
+    #[error(transparent)]
+    Wait(#[from] WaitError<KubeError>),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("could not find a free port of 127.0.0.1")]
+    FreePort(#[source] std::io::Error),
 }
 
 impl ProviderError {
@@ -112,25 +124,29 @@ pub struct Site<'a> {
     /// The project's root: it holds `terraform/`.
     pub root: PathBuf,
     pub lease: &'a Lease,
-    pub wish: &'a ClusterOptions,
+    pub options: &'a ClusterOptions,
     pub published: Vec<Published>,
+    /// Where images come from, for the provider that brings them: `kind`.
+    pub source: Source,
     pub progress: &'a Progress,
 }
 
 impl Provider {
-    /// Makes the cluster, or finds it. `engine` and `images` are there for the provider that needs them:
-    /// `kind`.
-    pub async fn create(
-        self,
-        site: &Site<'_>,
-        local: Option<(&Engine, &Images)>,
-    ) -> Result<(Cluster, Kube), ProviderError> {
-        match (self, local) {
-            (Self::Kind, Some((engine, images))) => kind::create(site, engine, images).await,
-            (Self::Kind, None) => Err(ProviderError::Output("engine")),
-            (Self::Gke, _) => gke::create(site).await,
-            (Self::Existing, _) => existing::create(site).await,
+    /// Makes the cluster, or finds it.
+    ///
+    /// # Errors
+    /// What could not be made, with what was tried; [`ProviderError::is_input`] tells the user's own mistakes.
+    pub async fn create(self, site: &Site<'_>) -> Result<Created, ProviderError> {
+        if self == Self::Kind {
+            return kind::create(site).await;
         }
+        let step = site.progress.phase(format!("cluster ({self})"));
+        let (cluster, kube) = match self {
+            Self::Gke => gke::create(site).await?,
+            _ => existing::create(site).await?,
+        };
+        step.done();
+        Ok(Created { cluster, kube, images: None })
     }
 
     /// Whether releases and entries go with the cluster, so that nothing has to be taken out of it first.
@@ -158,9 +174,7 @@ pub(crate) fn host_ports(published: &[Published]) -> Result<BTreeMap<u16, Socket
         let port = wanted.unwrap_or(0);
         let listener = std::net::TcpListener::bind(("127.0.0.1", port))
             .map_err(|source| ProviderError::PortTaken { port, node_port, source })?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| ProviderError::Io { what: "find a free port".into(), source })?;
+        let address = listener.local_addr().map_err(ProviderError::FreePort)?;
         given.insert(address.port());
         // All are held until the last is found, so that none is found twice.
         held.push(listener);

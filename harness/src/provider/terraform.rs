@@ -5,18 +5,21 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::sys::files::{self, FileError};
 use crate::sys::tool::{self, Tool, ToolError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum TerraformError {
     #[error("neither terraform nor tofu is on PATH\nhint: ./scripts/setup installs one of them")]
     Missing,
-    #[error("could not copy the Terraform root {} to {}: {source}", from.display(), to.display())]
+    #[error("could not copy the Terraform root {} to {}", from.display(), to.display())]
     Copy { from: PathBuf, to: PathBuf, source: std::io::Error },
-    #[error("terraform {step}: {source}")]
-    Step { step: &'static str, source: ToolError },
-    #[error("terraform's output is not understood: {0}")]
-    Output(String),
+    #[error("the root's variables could not be kept")]
+    Variables(#[source] FileError),
+    #[error("{program} {step}")]
+    Step { program: String, step: &'static str, source: ToolError },
+    #[error("the outputs that {program} printed are not understood")]
+    Output { program: String, source: serde_json::Error },
 }
 
 /// One root with its state.
@@ -56,11 +59,7 @@ impl Terraform {
     /// init and apply with these variables; they are kept beside the state, for destroy.
     pub async fn apply(&self, variables: &Value) -> Result<(), TerraformError> {
         let path = self.dir.join("terraform.tfvars.json");
-        std::fs::write(&path, variables.to_string()).map_err(|source| TerraformError::Copy {
-            from: path.clone(),
-            to: path,
-            source,
-        })?;
+        files::write(&path, variables.to_string()).map_err(TerraformError::Variables)?;
         self.step("init", &["init", "-input=false", "-no-color"]).await?;
         self.step("apply", &["apply", "-auto-approve", "-input=false", "-no-color"]).await.map(drop)
     }
@@ -68,8 +67,8 @@ impl Terraform {
     /// The root's outputs by name.
     pub async fn outputs(&self) -> Result<Value, TerraformError> {
         let printed = self.step("output", &["output", "-json", "-no-color"]).await?;
-        let outputs: serde_json::Map<String, Value> =
-            serde_json::from_str(&printed).map_err(|e| TerraformError::Output(e.to_string()))?;
+        let outputs: serde_json::Map<String, Value> = serde_json::from_str(&printed)
+            .map_err(|source| TerraformError::Output { program: self.name(), source })?;
         Ok(outputs.into_iter().map(|(name, mut output)| (name, output["value"].take())).collect())
     }
 
@@ -96,6 +95,43 @@ impl Terraform {
             .env_remove("TF_WORKSPACE")
             .env("TF_IN_AUTOMATION", "1")
             .env("CHECKPOINT_DISABLE", "1");
-        tool.run().await.map(|output| output.stdout).map_err(|source| TerraformError::Step { step, source })
+        let failed = |source| TerraformError::Step { program: self.name(), step, source };
+        tool.run().await.map(|output| output.stdout).map_err(failed)
+    }
+
+    /// Which of the two it is.
+    fn name(&self) -> String {
+        self.program.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::sys::chain;
+
+    fn tofu(dir: &Path) -> Terraform {
+        Terraform { program: "/nowhere/tofu".into(), dir: dir.into(), env: vec![] }
+    }
+
+    #[tokio::test]
+    async fn a_failed_step_names_the_program_that_ran() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = tofu(dir.path()).apply(&json!({})).await.unwrap_err();
+        assert!(
+            chain(&error).starts_with("tofu init: could not start `/nowhere/tofu init "),
+            "{}",
+            chain(&error)
+        );
+    }
+
+    #[tokio::test]
+    async fn variables_that_cannot_be_kept_are_not_a_failed_copy() {
+        let error = tofu(Path::new("/nowhere")).apply(&json!({})).await.unwrap_err();
+        let expected =
+            "the root's variables could not be kept: could not write /nowhere/terraform.tfvars.json: ";
+        assert!(chain(&error).starts_with(expected), "{}", chain(&error));
     }
 }

@@ -4,28 +4,32 @@
 //! The order (SPIRE's own needs): server -> bundle published and entries created -> agent -> workloads, with
 //! the probe beside them.
 
+mod bringup;
+mod record;
 pub mod teardown;
 
+pub use record::Record;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::{try_join, try_join_all};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use futures::future::try_join_all;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::cluster::helm::{Helm, HelmError, merged};
-use crate::cluster::kube::{Backend, Kube, KubeError};
+use crate::cluster::kube::{Kube, KubeError};
 use crate::cluster::probe::{Probe, ProbeError};
-use crate::cluster::spire::{Server, SpireError};
-use crate::engine::{self, EngineError};
-use crate::forge::{Authority, ForgeError, authorities};
-use crate::images::{self, ImagesError, Source};
-use crate::lease::{Lease, LeaseError, Thing};
-use crate::provider::{Cluster, ClusterOptions, Provider, ProviderError, Site, host_ports};
-use crate::scenario::{Entry, Release, Scenario};
+use crate::cluster::spire::SpireError;
+use crate::forge::ForgeError;
+use crate::images::{self, Images, Source};
+use crate::lease::{Lease, LeaseError};
+use crate::provider::{Cluster, ClusterOptions, Created, Provider, ProviderError, Site, host_ports};
+use crate::scenario::{Release, Scenario};
+use crate::session::bringup::{bring_up, open_probe};
+use crate::sys::files::FileError;
 use crate::sys::progress::Progress;
 use crate::sys::tool;
 
@@ -33,35 +37,33 @@ use crate::sys::tool;
 const PROBE: &str = "svidproof";
 /// A roll-out that takes longer will not come any more: images are there, and the machine is not that slow.
 const ROLL_OUT: Duration = Duration::from_mins(2);
-/// The agent fetches entries every half second with the charts' values; upstream's default is 5 s.
-const SYNC: Duration = Duration::from_secs(30);
 
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     #[error(transparent)]
-    Engine(#[from] EngineError),
-    #[error(transparent)]
-    Images(#[from] ImagesError),
-    #[error(transparent)]
     Provider(#[from] ProviderError),
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    #[error("{}:{line}: {source}", file.display())]
+    #[error("the kept cluster cannot be talked to")]
+    Kept(#[source] KubeError),
+    #[error("{}:{line}", file.display())]
     Port { file: PathBuf, line: u64, source: ProviderError },
-    #[error("scenario {scenario}: {source}")]
+    #[error("scenario {scenario}")]
     Helm { scenario: String, source: HelmError },
-    #[error("scenario {scenario}: {source}")]
+    #[error("scenario {scenario}")]
     Kube { scenario: String, source: KubeError },
-    #[error("scenario {scenario}: {source}")]
+    #[error("scenario {scenario}")]
     Spire { scenario: String, source: SpireError },
-    #[error("scenario {scenario}: {source}")]
+    #[error("scenario {scenario}")]
     Forge { scenario: String, source: ForgeError },
-    #[error("scenario {scenario}: {source}")]
+    #[error("scenario {scenario}")]
     Probe { scenario: String, source: ProbeError },
     #[error("scenario {scenario}: no probe is ready in namespace {PROBE}\nhint: `svidproof up` installs it")]
     NoProbe { scenario: String },
-    #[error("could not {what} {}: {source}", path.display())]
-    File { what: &'static str, path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("the run's record {} is not understood", path.display())]
+    Record { path: PathBuf, source: serde_json::Error },
     #[error("helm is not on PATH, and none was built\nhint: install Helm, or run `svidproof images build`")]
     NoHelm,
 }
@@ -73,61 +75,23 @@ impl SessionError {
     }
 }
 
-/// What `session.json` keeps of a run beside its lease.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Record {
-    pub cluster: Cluster,
-    pub helm: PathBuf,
-    /// Where the images came from.
-    pub images: String,
-    /// What is in the images: part -> version. Empty where the cluster brought its own.
-    #[serde(default)]
-    pub versions: BTreeMap<String, String>,
-    pub scenarios: Vec<PathBuf>,
-    /// Scenario and release -> a digest of the manifests that were last installed.
-    pub applied: BTreeMap<String, String>,
-}
-
-impl Record {
-    pub fn read(dir: &Path) -> Result<Self, SessionError> {
-        let path = dir.join("session.json");
-        let text = std::fs::read(&path).map_err(|source| SessionError::File {
-            what: "read",
-            path: path.clone(),
-            source,
-        })?;
-        serde_json::from_slice(&text).map_err(|e| SessionError::File {
-            what: "understand",
-            path,
-            source: e.into(),
-        })
-    }
-
-    fn write(&self, dir: &Path) -> Result<(), SessionError> {
-        let path = dir.join("session.json");
-        let failed = |source| SessionError::File { what: "write", path: path.clone(), source };
-        let text = serde_json::to_vec_pretty(self).map_err(|e| failed(e.into()))?;
-        std::fs::write(&path, text).map_err(failed)
-    }
-}
-
 /// What is wanted.
 pub struct Setup<'a> {
     pub scenarios: Vec<Scenario>,
     pub provider: Provider,
-    pub wish: &'a ClusterOptions,
+    pub options: &'a ClusterOptions,
     pub source: Source,
     pub progress: &'a Progress,
 }
 
 /// A cluster that is up.
 pub struct Session {
-    pub ground: Arc<Ground>,
-    pub live: Vec<Live>,
+    pub context: Arc<RunContext>,
+    pub systems: Vec<System>,
 }
 
-/// What all scenarios of a session stand on.
-pub struct Ground {
+/// What all scenarios of a session share: the cluster, and the run's folder and record.
+pub struct RunContext {
     pub dir: PathBuf,
     pub run: String,
     pub kube: Kube,
@@ -136,7 +100,19 @@ pub struct Ground {
     record: Mutex<Record>,
 }
 
-impl Ground {
+impl RunContext {
+    fn new(lease: &Lease, record: Record, kube: Kube, progress: &Progress) -> Self {
+        let Cluster { kubeconfig, context, .. } = record.cluster.clone();
+        Self {
+            dir: lease.dir.clone(),
+            run: lease.id.clone(),
+            kube,
+            helm: Helm::new(record.helm.clone(), kubeconfig, context, lease.dir.join("values")),
+            progress: progress.clone(),
+            record: Mutex::new(record),
+        }
+    }
+
     pub fn record(&self) -> Record {
         self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -156,72 +132,51 @@ impl Ground {
     }
 }
 
-/// A scenario whose system is up.
-pub struct Live {
+/// A scenario that is installed, with its probe.
+pub struct System {
     pub scenario: Scenario,
     pub probe: Probe,
 }
 
 /// Makes the cluster and brings every scenario up in it, side by side.
 pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError> {
-    let Setup { scenarios, provider, wish, source, progress } = setup;
+    let Setup { scenarios, provider, options, source, progress } = setup;
+    if provider == Provider::Kind {
+        ports_are_free(&scenarios)?;
+    }
     let root = scenarios.first().map(|scenario| scenario.root.clone()).unwrap_or_default();
     let published = scenarios
         .iter()
         .flat_map(|scenario| scenario.endpoints.values().filter_map(|endpoint| endpoint.published))
         .collect();
-    let local = if provider == Provider::Kind {
-        ports_are_free(&scenarios)?;
-        let step = progress.phase("container engine");
-        let engine = engine::ensure(progress).await?;
-        if !engine.private {
-            lease.making(Thing::Network)?;
-        }
-        step.done();
-        let step = progress.phase("images");
-        let images = images::build(&root, &engine, source, progress).await?;
-        step.done();
-        Some((engine, images))
-    } else {
-        None
-    };
-    let step = progress.phase(format!("cluster ({provider})"));
-    let site = Site { root, lease, wish, published, progress };
-    let (cluster, kube) =
-        provider.create(&site, local.as_ref().map(|(engine, images)| (engine, images))).await?;
-    step.done();
-    let built = local.as_ref().map(|(_, images)| images.bin.join("helm"));
-    let program = tool::find("helm").or(built).or_else(|| images::tool("helm"));
-    let program = program.ok_or(SessionError::NoHelm)?;
-    let helm = Helm::new(
-        program.clone(),
-        cluster.kubeconfig.clone(),
-        cluster.context.clone(),
-        lease.dir.join("values"),
-    );
-    let record = Record {
-        cluster,
-        helm: program,
-        versions: local.as_ref().map(|(_, images)| images.versions.clone()).unwrap_or_default(),
-        images: local.map_or_else(|| "those of the cluster".into(), |(_, images)| images.source.to_string()),
-        scenarios: scenarios
-            .iter()
-            .map(|scenario| std::path::absolute(&scenario.file).unwrap_or_else(|_| scenario.file.clone()))
-            .collect(),
-        applied: BTreeMap::new(),
-    };
+    let site = Site { root, lease, options, published, source, progress };
+    let Created { cluster, kube, images } = provider.create(&site).await?;
+    let record = first_record(cluster, images.as_ref(), &scenarios)?;
     record.write(&lease.dir)?;
-    let ground = Ground {
-        dir: lease.dir.clone(),
-        run: lease.id.clone(),
-        kube,
+    let context = Arc::new(RunContext::new(lease, record, kube, progress));
+    let systems =
+        try_join_all(scenarios.into_iter().map(|scenario| bring_up(&context, lease, scenario))).await?;
+    Ok(Session { context, systems })
+}
+
+/// What is known of the session before anything is installed. Helm is the user's, else the one that was built.
+fn first_record(
+    cluster: Cluster,
+    images: Option<&Images>,
+    scenarios: &[Scenario],
+) -> Result<Record, SessionError> {
+    let built = images.map(|images| images.bin.join("helm"));
+    let helm = tool::find("helm").or(built).or_else(|| images::tool("helm")).ok_or(SessionError::NoHelm)?;
+    let absolute =
+        |scenario: &Scenario| std::path::absolute(&scenario.file).unwrap_or_else(|_| scenario.file.clone());
+    Ok(Record {
+        cluster,
         helm,
-        progress: progress.clone(),
-        record: Mutex::new(record),
-    };
-    let ground = Arc::new(ground);
-    let live = try_join_all(scenarios.into_iter().map(|scenario| bring_up(&ground, lease, scenario))).await?;
-    Ok(Session { ground, live })
+        versions: images.map(|images| images.versions.clone()).unwrap_or_default(),
+        images: images.map_or_else(|| "those of the cluster".into(), |images| images.source.to_string()),
+        scenarios: scenarios.iter().map(absolute).collect(),
+        applied: BTreeMap::new(),
+    })
 }
 
 /// Before anything is made: images that take minutes must not end at a port.
@@ -244,123 +199,21 @@ pub async fn reopen(
 ) -> Result<Session, SessionError> {
     let record = Record::read(&lease.dir)?;
     let cluster = &record.cluster;
-    let failed = |source| SessionError::Kube { scenario: "(all)".into(), source };
-    let kube = Kube::connect(&cluster.kubeconfig, cluster.context.as_deref()).await.map_err(failed)?;
-    let helm = Helm::new(
-        record.helm.clone(),
-        cluster.kubeconfig.clone(),
-        cluster.context.clone(),
-        lease.dir.join("values"),
-    );
-    let ground = Ground {
-        dir: lease.dir.clone(),
-        run: lease.id.clone(),
-        kube,
-        helm,
-        progress: progress.clone(),
-        record: Mutex::new(record),
-    };
-    let ground = Arc::new(ground);
+    let connected = Kube::connect(&cluster.kubeconfig, cluster.context.as_deref()).await;
+    let kube = connected.map_err(SessionError::Kept)?;
+    let context = Arc::new(RunContext::new(lease, record, kube, progress));
     let open = async |scenario: Scenario| {
-        let probe = open_probe(&ground, &scenario).await?;
-        Ok::<_, SessionError>(Live { scenario, probe })
+        let probe = open_probe(&context, &scenario).await?;
+        Ok::<_, SessionError>(System { scenario, probe })
     };
-    let live = try_join_all(scenarios.into_iter().map(open)).await?;
-    Ok(Session { ground, live })
-}
-
-async fn bring_up(ground: &Ground, lease: &Lease, scenario: Scenario) -> Result<Live, SessionError> {
-    let name = scenario.name.clone();
-    let phase = |what: &str| ground.progress.phase(format!("{name}: {what}"));
-    let mut waves = scenario.install.iter();
-    let step = phase("SPIRE server, bundle and entries");
-    give_authority(ground, lease, &scenario).await?;
-    if let Some(first) = waves.next() {
-        wave(ground, lease, &scenario, first).await?;
-    }
-    register(ground, lease, &scenario).await?;
-    step.done();
-    let step = phase("SPIRE agent");
-    if let Some(second) = waves.next() {
-        wave(ground, lease, &scenario, second).await?;
-    }
-    step.done();
-    let step = phase("workloads and probe");
-    let rest = async {
-        for releases in waves {
-            wave(ground, lease, &scenario, releases).await?;
-        }
-        Ok(())
-    };
-    let ((), probe) = try_join(rest, install_probe(ground, lease, &scenario)).await?;
-    step.done();
-    Ok(Live { scenario, probe })
-}
-
-/// Makes the CA that the scenario's SPIRE server takes its own from, and puts it where the server looks for
-/// it.
-async fn give_authority(ground: &Ground, lease: &Lease, scenario: &Scenario) -> Result<(), SessionError> {
-    let Some(name) = &scenario.spire.authority_secret else { return Ok(()) };
-    let namespace = &scenario.spire.namespace;
-    note_namespace(ground, lease, scenario, namespace).await?;
-    if !ground.record().cluster.provider.is_disposable() {
-        lease.making(Thing::Secret { name: name.clone(), namespace: namespace.clone() })?;
-    }
-    let authority = Authority::kept(&authorities(&ground.dir), &scenario.trust_domain);
-    let Authority { certificate, key } =
-        authority.map_err(|source| SessionError::Forge { scenario: scenario.name.clone(), source })?;
-    let data = [("tls.crt", certificate.as_str()), ("tls.key", key.as_str())];
-    let made = ground.kube.apply_secret(namespace, name, "kubernetes.io/tls", &data).await;
-    made.map_err(|source| SessionError::Kube { scenario: scenario.name.clone(), source })
-}
-
-async fn wave(
-    ground: &Ground,
-    lease: &Lease,
-    scenario: &Scenario,
-    releases: &[Release],
-) -> Result<(), SessionError> {
-    let install = async |release: &Release| {
-        note_release(ground, lease, scenario, &release.name, &release.namespace).await?;
-        apply(ground, scenario, release, &release.values).await.map(drop)
-    };
-    try_join_all(releases.iter().map(install)).await.map(drop)
-}
-
-/// Writes the release, and its namespace if it makes one, into the lease.
-async fn note_release(
-    ground: &Ground,
-    lease: &Lease,
-    scenario: &Scenario,
-    name: &str,
-    namespace: &str,
-) -> Result<(), SessionError> {
-    note_namespace(ground, lease, scenario, namespace).await?;
-    if !ground.record().cluster.provider.is_disposable() {
-        lease.making(Thing::Release { name: name.into(), namespace: namespace.into() })?;
-    }
-    Ok(())
-}
-
-async fn note_namespace(
-    ground: &Ground,
-    lease: &Lease,
-    scenario: &Scenario,
-    namespace: &str,
-) -> Result<(), SessionError> {
-    let failed = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
-    if !ground.record().cluster.provider.is_disposable()
-        && !ground.kube.namespace_exists(namespace).await.map_err(failed)?
-    {
-        lease.making(Thing::Namespace { name: namespace.into() })?;
-    }
-    Ok(())
+    let systems = try_join_all(scenarios.into_iter().map(open)).await?;
+    Ok(Session { context, systems })
 }
 
 /// Installs or upgrades the release unless it stands like that already, and waits for its workloads. Returns
 /// whether anything was done.
 pub async fn apply(
-    ground: &Ground,
+    context: &RunContext,
     scenario: &Scenario,
     release: &Release,
     values: &Value,
@@ -371,22 +224,22 @@ pub async fn apply(
     // What a chart makes, not what it is made of: a file that changes nothing, or a value that nothing reads,
     // upgrades nothing.
     let rendered =
-        ground.helm.rendered(&release.name, &chart, &release.namespace, values).await.map_err(helm)?;
-    let fingerprint: String = Sha256::digest(rendered).iter().map(|byte| format!("{byte:02x}")).collect();
-    if ground.applied(&key).as_ref() == Some(&fingerprint) {
+        context.helm.rendered(&release.name, &chart, &release.namespace, values).await.map_err(helm)?;
+    let fingerprint = hex::encode(Sha256::digest(rendered));
+    if context.applied(&key).as_ref() == Some(&fingerprint) {
         return Ok(false);
     }
     let kube = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
-    let step = ground.progress.part(format!("{}: release {}", scenario.name, release.name));
+    let step = context.progress.part(format!("{}: release {}", scenario.name, release.name));
     // An upgrade that fails half-way leaves neither the old nor the new: going back to the old has to be an
     // upgrade too.
-    ground.note_applied(&key, None)?;
+    context.note_applied(&key, None)?;
     let workloads =
-        ground.helm.upgrade(&release.name, &chart, &release.namespace, values).await.map_err(helm)?;
-    try_join_all(workloads.iter().map(|workload| ground.kube.rolled_out(workload, ROLL_OUT)))
+        context.helm.upgrade(&release.name, &chart, &release.namespace, values).await.map_err(helm)?;
+    try_join_all(workloads.iter().map(|workload| context.kube.rolled_out(workload, ROLL_OUT)))
         .await
         .map_err(kube)?;
-    ground.note_applied(&key, Some(fingerprint))?;
+    context.note_applied(&key, Some(fingerprint))?;
     step.done();
     Ok(true)
 }
@@ -396,83 +249,4 @@ pub fn stage_values(release: &Release, over: &[&BTreeMap<String, Value>]) -> Val
     over.iter()
         .filter_map(|values| values.get(&release.name))
         .fold(release.values.clone(), |values, over| merged(&values, over))
-}
-
-/// Creates the scenario's entries and the probe's, and waits until the bundle is published.
-async fn register(ground: &Ground, lease: &Lease, scenario: &Scenario) -> Result<(), SessionError> {
-    let spire = &scenario.spire;
-    let prefix = format!("svidproof-{}-", lease.id);
-    let entries: Vec<_> = scenario.registration.iter().cloned().chain(probe_entries(scenario)).collect();
-    let (namespace, server, container) =
-        (spire.namespace.clone(), spire.server.clone(), spire.container.clone());
-    if !ground.record().cluster.provider.is_disposable() {
-        lease.making(Thing::Entries { namespace, server, container, prefix: prefix.clone() })?;
-    }
-    let server = Server::new(ground.kube.clone(), &spire.namespace, &spire.server, &spire.container);
-    let create = async {
-        let created = server.create(&scenario.trust_domain, &prefix, &entries).await;
-        created.map(drop).map_err(|source| SessionError::Spire { scenario: scenario.name.clone(), source })
-    };
-    let bundle = async {
-        let Some(name) = &spire.bundle else { return Ok(()) };
-        let waited = ground.kube.config_map_key(&spire.namespace, name, "bundle.crt", SYNC).await;
-        waited.map_err(|source| SessionError::Kube { scenario: scenario.name.clone(), source })
-    };
-    try_join(create, bundle).await.map(drop)
-}
-
-/// One entry for each identity that a client of the scenario presents: the one probe is given them all.
-fn probe_entries(scenario: &Scenario) -> Vec<Entry> {
-    let select = vec![format!("k8s:ns:{PROBE}"), format!("k8s:sa:{}", probe_name(scenario))];
-    let dns = |id: &str| {
-        scenario
-            .registration
-            .iter()
-            .find(|entry| entry.id == id)
-            .map(|entry| entry.dns.clone())
-            .unwrap_or_default()
-    };
-    probe_ids(scenario)
-        .into_iter()
-        .map(|id| Entry { dns: dns(&id), id, select: select.clone(), node: false })
-        .collect()
-}
-
-/// The probe's release and ServiceAccount: each scenario has its own, attested by its own agent.
-fn probe_name(scenario: &Scenario) -> String {
-    format!("probe-{}", scenario.name)
-}
-
-fn probe_ids(scenario: &Scenario) -> std::collections::BTreeSet<String> {
-    scenario.clients.values().filter_map(|client| client.identity()).map(ToOwned::to_owned).collect()
-}
-
-async fn install_probe(ground: &Ground, lease: &Lease, scenario: &Scenario) -> Result<Probe, SessionError> {
-    let name = probe_name(scenario);
-    note_release(ground, lease, scenario, &name, PROBE).await?;
-    let values =
-        json!({ "scenario": scenario.name, "serviceAccount": name, "socketDir": scenario.spire.socket_dir });
-    let release = Release { name, chart: "helm/probe".into(), namespace: PROBE.into(), values };
-    apply(ground, scenario, &release, &release.values).await?;
-    open_probe(ground, scenario).await
-}
-
-async fn open_probe(ground: &Ground, scenario: &Scenario) -> Result<Probe, SessionError> {
-    let labels =
-        [("app.kubernetes.io/name", "svidproof-probe"), ("svidproof.dev/scenario", scenario.name.as_str())];
-    let ready = ground
-        .kube
-        .ready_pods(PROBE, &labels)
-        .await
-        .map_err(|source| SessionError::Kube { scenario: scenario.name.clone(), source })?;
-    let pod: &Backend =
-        ready.first().ok_or_else(|| SessionError::NoProbe { scenario: scenario.name.clone() })?;
-    let failed = |source| SessionError::Probe { scenario: scenario.name.clone(), source };
-    let probe = Probe::open(&ground.kube, pod).await.map_err(failed)?;
-    let ids = probe_ids(scenario)
-        .into_iter()
-        .map(|path| format!("spiffe://{}{path}", scenario.trust_domain))
-        .collect();
-    probe.hold(ids, u64::try_from(SYNC.as_millis()).unwrap_or(u64::MAX)).await.map_err(failed)?;
-    Ok(probe)
 }

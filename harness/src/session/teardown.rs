@@ -9,6 +9,8 @@ use crate::engine::{self, EngineError};
 use crate::lease::{Lease, LeaseError, Thing};
 use crate::provider::terraform::{Terraform, TerraformError};
 use crate::session::Record;
+use crate::sys::chain;
+use crate::sys::files::{self, FileError};
 use crate::sys::progress::Progress;
 
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +31,8 @@ enum Problem {
     Kube(#[from] KubeError),
     #[error(transparent)]
     Spire(#[from] SpireError),
-    #[error("{} could not be removed: {source}", path.display())]
-    Folder { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Folder(#[from] FileError),
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error("the cluster is not known, so this could not be taken out of it: {0:?}")]
@@ -63,26 +65,21 @@ pub async fn teardown(lease: &Lease, progress: &Progress) -> Result<(), Teardown
             // On a full disk it cannot be noted. Where all is gone the journal goes too; where not, trying
             // again does no harm.
             Ok(()) => drop(lease.gone(thing)),
-            Err(problem) => problems.push(format!("  {problem}")),
+            Err(problem) => problems.push(format!("  {}", chain(&problem))),
         }
     }
     if !problems.is_empty() {
-        return Err(TeardownError::Left {
-            run: lease.id.clone(),
-            problems,
-            journal: lease.dir.join("lease.jsonl"),
-        });
+        return Err(left(lease, problems));
     }
-    if let Err(source) = std::fs::remove_dir_all(&lease.dir) {
-        let problem = Problem::Folder { path: lease.dir.clone(), source };
-        return Err(TeardownError::Left {
-            run: lease.id.clone(),
-            problems: vec![format!("  {problem}")],
-            journal: lease.dir.join("lease.jsonl"),
-        });
+    if let Err(problem) = files::remove(&lease.dir) {
+        return Err(left(lease, vec![format!("  {}", chain(&problem))]));
     }
     step.done();
     Ok(())
+}
+
+fn left(lease: &Lease, problems: Vec<String>) -> TeardownError {
+    TeardownError::Left { run: lease.id.clone(), problems, journal: lease.dir.join("lease.jsonl") }
 }
 
 /// Takes down every run whose owner is gone and that was not kept. Returns their IDs.
@@ -128,12 +125,7 @@ async fn remove(thing: &Thing, reached: Option<&Reached>) -> Result<(), Problem>
         Thing::Cluster { terraform, env, .. } => {
             Terraform::at(terraform.clone(), env.clone())?.destroy().await?
         }
-        Thing::Folder { path } => match std::fs::remove_dir_all(path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Problem::Folder { path: path.clone(), source });
-            }
-            _ => {}
-        },
+        Thing::Folder { path } => files::remove(path)?,
         Thing::Entries { namespace, server, container, prefix } => {
             Server::new(reached()?.kube.clone(), namespace, server, container).delete(prefix).await?;
         }

@@ -3,15 +3,15 @@
 use crate::proof::judge::Judged;
 use crate::proof::verdict::{Exit, Totals, Verdict};
 use crate::scenario::Broken;
-use crate::session::{Ground, Live};
+use crate::session::{RunContext, System};
 use crate::stage::{self, StageError};
 
 /// Runs the fault's stage with the fault over it.
-pub async fn plant(ground: &Ground, live: &Live, fault: &Broken) -> Result<Vec<Judged>, StageError> {
-    let Some(stage) = live.scenario.stages.iter().find(|stage| stage.name == fault.stage) else {
+pub async fn plant(context: &RunContext, system: &System, fault: &Broken) -> Result<Vec<Judged>, StageError> {
+    let Some(stage) = system.scenario.stages.iter().find(|stage| stage.name == fault.stage) else {
         return Ok(vec![]);
     };
-    stage::run(ground, live, stage, &fault.values, &|_| true).await
+    stage::run(context, system, stage, &fault.values, &|_| true).await
 }
 
 /// What of the fault went unnoticed: each named check must fail (not err) at least once, and the run's own

@@ -25,7 +25,8 @@ use crate::proof::judge::{self, Evidence, Judged};
 use crate::proof::plan::{CELL_HEADER, Cell, CellId, plan, written_out};
 use crate::proof::verdict::Verdict;
 use crate::scenario::{self, Client, Endpoint, FullClient, Stage};
-use crate::session::{Ground, Live, SessionError, apply, stage_values};
+use crate::session::{RunContext, SessionError, System, apply, stage_values};
+use crate::sys::chain;
 use crate::sys::wait::{self, Look};
 
 /// A whole dial's bound: a refusal takes milliseconds, and Envoy's own upstream bound is 15 s.
@@ -60,20 +61,20 @@ pub enum StageError {
 /// Brings the scenario to `stage` (with `fault` over it) and makes the checks whose names `chosen` lets
 /// through.
 pub async fn run(
-    ground: &Ground,
-    live: &Live,
+    context: &RunContext,
+    system: &System,
     stage: &Stage,
     fault: &BTreeMap<String, Value>,
     chosen: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<Judged>, StageError> {
-    let scenario = &live.scenario;
-    let step = ground.progress.phase(format!("{}: {}", scenario.name, stage.name));
+    let scenario = &system.scenario;
+    let step = context.progress.phase(format!("{}: {}", scenario.name, stage.name));
     let releases = scenario.install.iter().flatten();
     let brought = releases.map(async |release| {
-        apply(ground, scenario, release, &stage_values(release, &[&stage.values, fault])).await
+        apply(context, scenario, release, &stage_values(release, &[&stage.values, fault])).await
     });
     try_join_all(brought).await?;
-    let window = Window::open(ground, live, stage, chosen).await?;
+    let window = Window::open(context, system, stage, chosen).await?;
     let judged = window.run().await;
     step.done();
     judged
@@ -82,13 +83,13 @@ pub async fn run(
 /// Makes the in-cluster dials of a stage over and over, as many at once as the probe takes; returns the
 /// seconds that `count` of them took. For a benchmark: nothing is judged.
 pub async fn time_dials(
-    ground: &Ground,
-    live: &Live,
+    context: &RunContext,
+    system: &System,
     stage: &Stage,
     count: usize,
 ) -> Result<f64, StageError> {
-    let window = Window::open(ground, live, stage, &|_| true).await?;
-    let outside = |cell: &Cell| live.scenario.clients[&cell.client].is_outside();
+    let window = Window::open(context, system, stage, &|_| true).await?;
+    let outside = |cell: &Cell| system.scenario.clients[&cell.client].is_outside();
     let cells: Vec<_> = window.cells.iter().filter(|cell| !window.is_page(cell) && !outside(cell)).collect();
     let begun = Instant::now();
     try_join_all(
@@ -100,8 +101,8 @@ pub async fn time_dials(
 
 /// Everything that a stage's cells need, looked up once.
 struct Window<'a> {
-    ground: &'a Ground,
-    live: &'a Live,
+    context: &'a RunContext,
+    system: &'a System,
     cells: Vec<Cell>,
     endpoints: BTreeMap<String, Target<'a>>,
     carried: BTreeMap<String, Carried>,
@@ -117,14 +118,14 @@ struct Target<'a> {
 
 impl<'a> Window<'a> {
     async fn open(
-        ground: &'a Ground,
-        live: &'a Live,
+        context: &'a RunContext,
+        system: &'a System,
         stage: &Stage,
         chosen: &dyn Fn(&str) -> bool,
     ) -> Result<Self, StageError> {
-        let scenario = &live.scenario;
+        let scenario = &system.scenario;
         // A run's own word in each cell's id keeps two windows on the same pods apart.
-        let word = format!("{}-{}", ground.run, jiff::Timestamp::now().as_millisecond());
+        let word = format!("{}-{}", context.run, jiff::Timestamp::now().as_millisecond());
         let all = plan(scenario, stage, &word);
         let controls: BTreeSet<_> =
             all.iter().filter(|cell| chosen(&cell.check)).filter_map(|cell| cell.control.clone()).collect();
@@ -139,12 +140,12 @@ impl<'a> Window<'a> {
             }
         }
         let targets = names.into_iter().map(async |name| {
-            let target = Target::open(ground, &name, &scenario.endpoints[&name]).await?;
+            let target = Target::open(context, &name, &scenario.endpoints[&name]).await?;
             Ok::<_, StageError>((name, target))
         });
         let mut window = Self {
-            ground,
-            live,
+            context,
+            system,
             cells,
             endpoints: try_join_all(targets).await?.into_iter().collect(),
             carried: BTreeMap::new(),
@@ -175,9 +176,9 @@ impl<'a> Window<'a> {
     async fn carry(&mut self) -> Result<(), StageError> {
         let clients: BTreeSet<_> = self.cells.iter().map(|cell| cell.client.clone()).collect();
         for name in clients {
-            let client = &self.live.scenario.clients[&name];
+            let client = &self.system.scenario.clients[&name];
             if client.is_outside() {
-                let carried = carry(self.ground, self.live, &name, client).await?;
+                let carried = carry(self.context, self.system, &name, client).await?;
                 self.carried.insert(name, carried);
             }
         }
@@ -187,7 +188,7 @@ impl<'a> Window<'a> {
     /// Makes what the forged clients present. What only another trust domain can make is left out where there
     /// is none.
     async fn forge(&mut self) -> Result<(), StageError> {
-        let scenario = &self.live.scenario;
+        let scenario = &self.system.scenario;
         let names: BTreeSet<_> = self.cells.iter().map(|cell| cell.client.clone()).collect();
         let clients = names.into_iter().filter_map(|name| match &scenario.clients[&name] {
             Client::Forged { credential, like } => Some((name, forge::recipe(credential)?, like)),
@@ -197,11 +198,11 @@ impl<'a> Window<'a> {
         if clients.is_empty() {
             return Ok(());
         }
-        let authority = Authority::kept(&authorities(&self.ground.dir), &scenario.trust_domain)?;
+        let authority = Authority::kept(&authorities(&self.context.dir), &scenario.trust_domain)?;
         for (name, recipe, like) in clients {
             let credential = match recipe.signer {
                 Signer::None => Ok(Credential::Nobody),
-                Signer::Neighbour => neighbours(self.ground, &scenario.trust_domain, like).await,
+                Signer::Neighbour => neighbours(self.context, &scenario.trust_domain, like).await,
                 Signer::Authority | Signer::Rogue | Signer::Itself => {
                     forge::forge(recipe, &scenario.trust_domain, like, &authority)?
                         .map(|Forged { chain, key }| Credential::Pem { chain, key })
@@ -264,7 +265,7 @@ impl<'a> Window<'a> {
         let after = self.counters().await?;
         let (pages, dials): (Vec<_>, Vec<_>) =
             self.cells.iter().cloned().partition(|cell| self.is_page(cell));
-        let scenario = &self.live.scenario;
+        let scenario = &self.system.scenario;
         let dials =
             judge::judge(scenario, &dials, &observations, &self.evidence(&before, &between, &reached));
         let pages = judge::judge(scenario, &pages, &observations, &self.evidence(&between, &after, &reached));
@@ -316,7 +317,7 @@ impl<'a> Window<'a> {
         });
         let opened = logs.map(async |(name, target, container)| {
             let streams = try_join_all(
-                target.resolved.pods.iter().map(|pod| self.ground.kube.follow_log(pod, container)),
+                target.resolved.pods.iter().map(|pod| self.context.kube.follow_log(pod, container)),
             )
             .await;
             let streams = streams.map_err(|source| StageError::Resolve { endpoint: name.clone(), source })?;
@@ -333,7 +334,7 @@ impl<'a> Window<'a> {
         observations: &BTreeMap<CellId, Observation>,
     ) -> BTreeMap<String, BTreeSet<CellId>> {
         let read = logs.into_iter().map(async |(name, mut lines)| {
-            let behind = |cell: &&Cell| judge::terminal(&self.live.scenario, &cell.endpoint) == name;
+            let behind = |cell: &&Cell| judge::terminal(&self.system.scenario, &cell.endpoint) == name;
             let cells: BTreeSet<_> = self.cells.iter().filter(behind).map(|cell| cell.id.clone()).collect();
             let mut missing: BTreeSet<_> = self
                 .cells
@@ -368,7 +369,7 @@ impl<'a> Window<'a> {
     }
 
     async fn observe(&self, number: usize, cell: &Cell) -> Result<(CellId, Observation), StageError> {
-        let client = &self.live.scenario.clients[&cell.client];
+        let client = &self.system.scenario.clients[&cell.client];
         let target = &self.endpoints[&cell.endpoint];
         let request = Request {
             method: cell.method.clone(),
@@ -382,7 +383,7 @@ impl<'a> Window<'a> {
             headers: cell.headers.clone(),
             body: String::new(),
         };
-        let domain = &self.live.scenario.trust_domain;
+        let domain = &self.system.scenario.trust_domain;
         let identity = target.declared.identity.as_deref().unwrap_or_default();
         let carried = self.carried.get(&cell.client);
         let forged = self.forged.get(&cell.client).and_then(|forged| forged.as_ref().ok());
@@ -409,7 +410,7 @@ impl<'a> Window<'a> {
         let observation = if client.is_outside() {
             svidproof_probe::dial(&dial, &Identities::none()).await
         } else {
-            self.live.probe.dial(dial).await?
+            self.system.probe.dial(dial).await?
         };
         Ok((cell.id.clone(), observation))
     }
@@ -418,7 +419,7 @@ impl<'a> Window<'a> {
     fn outside(&self, name: &str, target: &Target) -> Result<String, StageError> {
         let published = target.declared.published.as_ref();
         let of_provider = published
-            .and_then(|published| self.ground.record().cluster.published.get(&published.node_port).copied());
+            .and_then(|published| self.context.record().cluster.published.get(&published.node_port).copied());
         let of_cloud =
             target.resolved.ingress.as_ref().map(|host| format!("{host}:{}", target.declared.port));
         of_provider.as_ref().map(SocketAddr::to_string).or(of_cloud).ok_or_else(|| StageError::NotPublished {
@@ -432,11 +433,12 @@ impl<'a> Window<'a> {
         let target = &self.endpoints[&cell.endpoint];
         let pod = first_pod(&cell.endpoint, target)?;
         let resolve = |source| StageError::Resolve { endpoint: cell.endpoint.clone(), source };
-        let forward = self.ground.kube.forward(pod, container_port(target)).await.map_err(resolve)?;
+        let forward = self.context.kube.forward(pod, container_port(target)).await.map_err(resolve)?;
         let begun = Instant::now();
         let outcome = fetch(&forward, cell).await.unwrap_or_else(|e| Outcome::Failed {
             kind: if e.is_timeout() { DialFailure::TimedOut } else { DialFailure::Closed },
-            detail: format!("{e:?}"),
+            // Why the tunnel broke, which the client only sees closed.
+            detail: forward.take_failure().map_or_else(|| format!("{e:?}"), |why| chain(&why)),
         });
         let done_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok(Observation { outcome, tls: None, timing: Timing { done_us, ..Timing::default() } })
@@ -446,8 +448,8 @@ impl<'a> Window<'a> {
 type Lines = futures::stream::BoxStream<'static, Result<String, KubeError>>;
 
 impl<'a> Target<'a> {
-    async fn open(ground: &Ground, name: &str, declared: &'a Endpoint) -> Result<Self, StageError> {
-        let resolved = ground
+    async fn open(context: &RunContext, name: &str, declared: &'a Endpoint) -> Result<Self, StageError> {
+        let resolved = context
             .kube
             .resolve(&declared.service)
             .await
@@ -455,7 +457,7 @@ impl<'a> Target<'a> {
         if resolved.pods.is_empty() {
             return Err(StageError::NoPods { endpoint: name.into(), service: declared.service.clone() });
         }
-        let open = async |pod: &Backend, port| Admin::open(&ground.kube, pod, port).await;
+        let open = async |pod: &Backend, port| Admin::open(&context.kube, pod, port).await;
         let admins = match declared.admin {
             Some(port) => try_join_all(resolved.pods.iter().map(|pod| open(pod, port))).await,
             None => Ok(vec![]),
@@ -466,8 +468,8 @@ impl<'a> Target<'a> {
 }
 
 /// An SVID with this path from the first other trust domain of the run, by its own SPIRE server.
-async fn neighbours(ground: &Ground, trust_domain: &str, path: &str) -> Result<Credential, String> {
-    let scenarios = ground.record().scenarios;
+async fn neighbours(context: &RunContext, trust_domain: &str, path: &str) -> Result<Credential, String> {
+    let scenarios = context.record().scenarios;
     let other = scenarios
         .iter()
         .filter_map(|file| scenario::load(file).ok())
@@ -475,40 +477,50 @@ async fn neighbours(ground: &Ground, trust_domain: &str, path: &str) -> Result<C
     let other =
         other.ok_or("there is no other trust domain in this run: bring a scenario with one up too")?;
     let spire = &other.spire;
-    let server = SpireServer::new(ground.kube.clone(), &spire.namespace, &spire.server, &spire.container);
+    let server = SpireServer::new(context.kube.clone(), &spire.namespace, &spire.server, &spire.container);
     let minted =
-        server.mint(&format!("spiffe://{}{path}", other.trust_domain)).await.map_err(|e| e.to_string())?;
+        server.mint(&format!("spiffe://{}{path}", other.trust_domain)).await.map_err(|e| chain(&e))?;
     Ok(Credential::Pem { chain: minted.chain, key: minted.key })
 }
 
 /// The SVID that the client presents outside; for nobody, any of the scenario's, for its bundle.
-async fn carry(ground: &Ground, live: &Live, name: &str, client: &Client) -> Result<Carried, StageError> {
-    let spiffe = |path: &str| format!("spiffe://{}{path}", live.scenario.trust_domain);
+async fn carry(
+    context: &RunContext,
+    system: &System,
+    name: &str,
+    client: &Client,
+) -> Result<Carried, StageError> {
+    let spiffe = |path: &str| format!("spiffe://{}{path}", system.scenario.trust_domain);
     let problem = |problem: String| StageError::Carry { client: name.into(), problem };
     if let Client::Full(FullClient { id, from: Some(from), .. }) = client {
-        carry_from(ground, live, from, &spiffe(id)).await.map_err(problem)
+        carry_from(context, system, from, &spiffe(id)).await.map_err(problem)
     } else {
-        let mut known = live.scenario.clients.values().filter_map(Client::identity);
+        let mut known = system.scenario.clients.values().filter_map(Client::identity);
         let path = client
             .identity()
             .or_else(|| known.next())
             .ok_or_else(|| problem("no client of the scenario has an identity".into()))?;
-        Ok(live.probe.fetch(spiffe(path)).await?)
+        Ok(system.probe.fetch(spiffe(path)).await?)
     }
 }
 
 /// Out of a workload's own pod, by the `spire-agent` in it, as the demo's user does it by hand.
-pub async fn carry_from(ground: &Ground, live: &Live, from: &str, id: &str) -> Result<Carried, String> {
+pub async fn carry_from(
+    context: &RunContext,
+    system: &System,
+    from: &str,
+    id: &str,
+) -> Result<Carried, String> {
     let (namespace, app) = from.split_once('/').ok_or("`from` is namespace/app")?;
-    let pods = ground.kube.ready_pods(namespace, &[("app", app)]).await.map_err(|e| e.to_string())?;
+    let pods = context.kube.ready_pods(namespace, &[("app", app)]).await.map_err(|e| chain(&e))?;
     let pod = pods.first().ok_or(format!("no pod app={app} is ready in namespace {namespace}"))?;
-    let socket = format!("{}/agent.sock", live.scenario.spire.socket_dir);
+    let socket = format!("{}/agent.sock", system.scenario.spire.socket_dir);
     let argv =
         ["/opt/spire/bin/spire-agent", "api", "fetch", "x509", "-socketPath", &socket, "-output", "json"]
             .map(Into::into)
             .to_vec();
     let exec = Exec { namespace: namespace.into(), pod: pod.pod.clone(), container: app.into(), argv };
-    let printed = ground.kube.exec(&exec, &[]).await.map_err(|e| e.to_string())?;
+    let printed = context.kube.exec(&exec, &[]).await.map_err(|e| chain(&e))?;
     crate::cluster::spire::carried(&printed, id)
 }
 

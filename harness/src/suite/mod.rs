@@ -25,15 +25,16 @@ pub async fn test_all(
     only: Option<&str>,
     chosen: &dyn Fn(&str) -> bool,
 ) -> Result<Tested, StageError> {
-    let each = session.live.iter().map(async |live| {
+    let each = session.systems.iter().map(async |system| {
         let mut judged = vec![];
-        for stage in live.scenario.stages.iter().filter(|stage| only.is_none_or(|only| stage.name == only)) {
-            judged.extend(stage::run(&session.ground, live, stage, &BTreeMap::new(), chosen).await?);
+        for stage in system.scenario.stages.iter().filter(|stage| only.is_none_or(|only| stage.name == only))
+        {
+            judged.extend(stage::run(&session.context, system, stage, &BTreeMap::new(), chosen).await?);
         }
         Ok::<_, StageError>(judged)
     });
     let judged = try_join_all(each).await?.into_iter().flatten().collect();
-    Ok(Tested { record: session.ground.record(), judged })
+    Ok(Tested { record: session.context.record(), judged })
 }
 
 /// Whether all of `name` is what `glob` says: `*` stands for any text, everything else for itself.

@@ -30,7 +30,7 @@ pub(super) fn fingerprint(body: &str, cell: &str) -> String {
 
 /// The first 48 bits of the SHA-256, in hexadecimal.
 pub(super) fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(text.as_bytes())[..6])
 }
 
 /// An object or an array, without white space and by the order of its keys.
@@ -214,7 +214,7 @@ mod tests {
         #[test]
         fn runs_are_alike(before in "[a-z ]{0,20}", one in any::<([u8; 16], SocketAddr)>(), other in any::<([u8; 16], SocketAddr)>()) {
             let body = |(id, at): ([u8; 16], SocketAddr)| {
-                let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+                let hex = hex::encode(id);
                 let uuid = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
                 let v4 = SocketAddr::new(IpAddr::from([10, id[0], id[1], id[2]]), at.port());
                 format!("{before} {} {hex};{uuid};at:{v4}", at.ip())

@@ -12,15 +12,16 @@ use serde_json::Value;
 use serde_saphyr::{Error, MessageFormatter as _, UserMessageFormatter, options, ser_options};
 
 use super::{Line, Surface, gather};
+use crate::sys::files::{self, FileError, could_not};
 
 /// Why a surface could not be read or kept. Each message names the file.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum SurfaceError {
-    #[error("cannot read {}: {source}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
-    #[error("cannot write {}: {source}\nhint: is there room, and may it be written?", path.display())]
-    Write { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Read(FileError),
+    #[error("the surface could not be kept\nhint: is there room, and may it be written?")]
+    Write(#[source] FileError),
     #[error("{} is not a surface: it looks like {looks}\nhint: name a surface, a folder of them, or a \
              report.json", path.display())]
     NotASurface { path: PathBuf, looks: String },
@@ -90,11 +91,11 @@ pub fn store<'a>(
             continue;
         }
         write(dir, &path, &surface.to_snapshot())
-            .map_err(|source| SurfaceError::Write { path: path.clone(), source })?;
+            .map_err(|e| SurfaceError::Write(could_not("write", &path)(e)))?;
         touched.push(path);
     }
     for path in stale.into_values() {
-        fs::remove_file(&path).map_err(|source| SurfaceError::Write { path: path.clone(), source })?;
+        fs::remove_file(&path).map_err(|e| SurfaceError::Write(could_not("remove", &path)(e)))?;
         touched.push(path);
     }
     Ok(touched)
@@ -130,7 +131,7 @@ fn kept(dir: &Path, scenario: &str) -> Result<BTreeMap<String, PathBuf>, Surface
 
 fn snapshots(dir: &Path) -> Result<impl Iterator<Item = PathBuf>, SurfaceError> {
     let entries = fs::read_dir(dir).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let entries = entries.map_err(|source| SurfaceError::Read { path: dir.into(), source })?;
+    let entries = entries.map_err(|e| SurfaceError::Read(could_not("read", dir)(e)))?;
     Ok(entries
         .into_iter()
         .map(|entry| entry.path())
@@ -142,7 +143,7 @@ fn read_surface(path: &Path) -> Result<Surface, SurfaceError> {
 }
 
 fn read_text(path: &Path) -> Result<String, SurfaceError> {
-    let bytes = fs::read(path).map_err(|source| SurfaceError::Read { path: path.into(), source })?;
+    let bytes = files::read(path).map_err(SurfaceError::Read)?;
     String::from_utf8(bytes)
         .map_err(|_| SurfaceError::NotASurface { path: path.into(), looks: "binary data".into() })
 }

@@ -1,6 +1,10 @@
 //! The ground: what touches the machine and knows nothing of SPIFFE, Envoy or Kubernetes.
 
+mod chain;
 pub mod dirs;
+pub mod files;
 pub mod progress;
 pub mod tool;
 pub mod wait;
+
+pub use chain::chain;

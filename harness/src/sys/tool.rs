@@ -21,7 +21,7 @@ const TAIL: usize = 15;
 pub enum ToolError {
     #[error("{tool} is not on PATH\nhint: {hint}")]
     Missing { tool: String, hint: String },
-    #[error("could not start `{command}`: {source}")]
+    #[error("could not start `{command}`")]
     Start { command: String, source: std::io::Error },
     #[error("`{command}` ended with {status} after {seconds:.1} s{}{}", tail_of(.tail), log_of(.log.as_ref()))]
     Failed { command: String, status: String, seconds: f64, tail: String, log: Option<PathBuf> },

@@ -1,7 +1,6 @@
 //! The only place that waits. Each wait says what it waits for, and, when it gives up, the last status that
 //! it saw.
 
-use std::fmt::Display;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -16,16 +15,27 @@ pub enum Look<T, E> {
     Fatal(E),
 }
 
+/// A wait that was given up: for what, how long, and what was last seen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("gave up waiting for {what} after {} s; last status: {status}", .waited.as_secs())]
+pub struct TimedOut {
+    pub what: String,
+    pub waited: Duration,
+    pub status: String,
+}
+
+/// Why a wait ended without what it waited for.
 #[derive(Debug, thiserror::Error)]
-pub enum WaitError<E: Display> {
-    #[error("gave up waiting for {what} after {} s; last status: {status}", .waited.as_secs())]
-    TimedOut { what: String, waited: Duration, status: String },
-    #[error("waiting for {what}: {cause}")]
-    Fatal { what: String, cause: E },
+pub enum WaitError<E> {
+    #[error(transparent)]
+    TimedOut(#[from] TimedOut),
+    /// It will never be there.
+    #[error("waiting for {what}")]
+    Fatal { what: String, source: E },
 }
 
 /// Looks again and again, for what offers no event to wait on. `every` is the pause between two looks.
-pub async fn poll<T, E: Display>(
+pub async fn poll<T, E>(
     what: &str,
     limit: Duration,
     every: Duration,
@@ -35,11 +45,11 @@ pub async fn poll<T, E: Display>(
     loop {
         let status = match look().await {
             Look::Ready(value) => return Ok(value),
-            Look::Fatal(cause) => return Err(WaitError::Fatal { what: what.into(), cause }),
+            Look::Fatal(source) => return Err(WaitError::Fatal { what: what.into(), source }),
             Look::NotYet(status) => status,
         };
         if begun.elapsed() >= limit {
-            return Err(WaitError::TimedOut { what: what.into(), waited: begun.elapsed(), status });
+            return Err(TimedOut { what: what.into(), waited: begun.elapsed(), status }.into());
         }
         #[allow(clippy::disallowed_methods, reason = "this is the place")]
         tokio::time::sleep(every).await;
@@ -47,7 +57,7 @@ pub async fn poll<T, E: Display>(
 }
 
 /// Takes events from `next` until one makes `look` ready. The status in a time-out is that of the last event.
-pub async fn events<V, T, E: Display>(
+pub async fn events<V, T, E>(
     what: &str,
     limit: Duration,
     mut next: impl AsyncFnMut() -> Result<V, E>,
@@ -58,12 +68,14 @@ pub async fn events<V, T, E: Display>(
     loop {
         let rest = limit.saturating_sub(begun.elapsed());
         let Ok(event) = tokio::time::timeout(rest, next()).await else {
-            return Err(WaitError::TimedOut { what: what.into(), waited: begun.elapsed(), status });
+            return Err(TimedOut { what: what.into(), waited: begun.elapsed(), status }.into());
         };
         match event.map(&mut look) {
             Ok(Look::Ready(value)) => return Ok(value),
             Ok(Look::NotYet(seen)) => status = seen,
-            Ok(Look::Fatal(cause)) | Err(cause) => return Err(WaitError::Fatal { what: what.into(), cause }),
+            Ok(Look::Fatal(source)) | Err(source) => {
+                return Err(WaitError::Fatal { what: what.into(), source });
+            }
         }
     }
 }
@@ -106,11 +118,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_fatal_look_ends_the_wait_at_once() {
+        let gone = || std::io::Error::other("it is gone");
         let error =
-            poll("the moon", Duration::MAX, Duration::ZERO, async || Look::<(), _>::Fatal("it is gone"))
-                .await
-                .unwrap_err();
-        assert_eq!(error.to_string(), "waiting for the moon: it is gone");
+            poll("the moon", Duration::MAX, Duration::ZERO, async || Look::<(), _>::Fatal(gone())).await;
+        assert_eq!(crate::sys::chain(&error.unwrap_err()), "waiting for the moon: it is gone");
     }
 
     #[tokio::test]

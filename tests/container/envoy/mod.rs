@@ -7,6 +7,7 @@ mod credentials;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -28,8 +29,8 @@ use tokio::io::AsyncBufReadExt;
 use config::{ADMIN, APPLICATION, FOLDER, Listener, NOBODY_HOME, spiffe};
 use credentials::Authority;
 
-const ENVOY: (&str, &str) = ("envoyproxy/envoy", "v1.40.0");
-const NGINX: (&str, &str) = ("nginx", "1.22");
+static ENVOY: LazyLock<(String, String)> = LazyLock::new(|| declared("envoyproxy/envoy"));
+static NGINX: LazyLock<(String, String)> = LazyLock::new(|| declared("nginx"));
 /// How long a request's line may take from nginx's standard output to here.
 const LOG: Duration = Duration::from_secs(5);
 /// Of an error's end, in characters.
@@ -192,9 +193,17 @@ impl Dialled {
     }
 }
 
+/// An image's name and tag, as `fixtures/images` declares it.
+fn declared(name: &str) -> (String, String) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let image = svidproof::images::declared_as(&root, name).unwrap_or_else(|error| panic!("{error}"));
+    let (name, tag) = image.rsplit_once(':').expect("a tag");
+    (name.into(), tag.into())
+}
+
 fn envoy(listeners: &[Listener], authority: &Authority) -> ContainerRequest<GenericImage> {
     let ports = listeners.iter().map(|listener| listener.port).chain([ADMIN, NOBODY_HOME]);
-    let image = GenericImage::new(ENVOY.0, ENVOY.1)
+    let image = GenericImage::new(&*ENVOY.0, &*ENVOY.1)
         .with_wait_for(WaitFor::message_on_stderr("all dependencies initialized. starting workers"));
     let request = image
         .with_cmd(["-c", &format!("{FOLDER}/envoy.json"), "--concurrency", "1", "--disable-hot-restart"])
@@ -221,7 +230,7 @@ fn nginx(beside: &str) -> Result<ContainerRequest<GenericImage>, String> {
     let conf = String::from_utf8_lossy(&read(chart.join("nginx.conf"))?)
         .replace("__PORT__", &APPLICATION.to_string());
     let mode = Some(format!("container:{beside}"));
-    let image = GenericImage::new(NGINX.0, NGINX.1)
+    let image = GenericImage::new(&*NGINX.0, &*NGINX.1)
         .with_entrypoint("/usr/sbin/nginx")
         .with_wait_for(WaitFor::message_on_stderr("start worker processes"));
     let mut request = image
@@ -244,7 +253,7 @@ async fn published(container: &ContainerAsync<GenericImage>, port: u16) -> Strin
     format!("127.0.0.1:{}", host.unwrap_or_else(|error| panic!("port {port} is not published: {error}")))
 }
 
-fn unstartable((name, tag): &(&str, &str), error: &TestcontainersError) -> String {
+fn unstartable((name, tag): &(String, String), error: &TestcontainersError) -> String {
     let engine = match std::env::var("DOCKER_HOST") {
         Ok(host) => format!("DOCKER_HOST={host}"),
         Err(_) => "the default docker, since DOCKER_HOST is not set".into(),

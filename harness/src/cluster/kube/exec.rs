@@ -6,6 +6,7 @@ use kube::api::{AttachParams, AttachedProcess};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Kube, KubeError};
+use crate::sys::chain;
 
 /// Where and what to run.
 #[derive(Debug, Clone)]
@@ -59,12 +60,12 @@ impl Kube {
                 None => Ok(()),
             }
         };
-        tokio::try_join!(write, out, err).map_err(|e| failed(e.to_string()))?;
+        tokio::try_join!(write, out, err).map_err(KubeError::io(exec.what()))?;
         let status = match status {
             Some(status) => status.await,
             None => None,
         };
-        process.join().await.map_err(|e| failed(e.to_string()))?;
+        process.join().await.map_err(|e| failed(chain(&e)))?;
         match status {
             Some(status) if status.status.as_deref() == Some("Success") => Ok(printed),
             Some(status) => {

@@ -13,11 +13,14 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use futures::{AsyncBufReadExt, Stream, TryStreamExt};
-use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, Service, ServicePort};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{ListParams, LogParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use serde_json::json;
+
+use crate::sys::wait::WaitError;
 
 /// A client of one cluster.
 #[derive(Clone)]
@@ -27,34 +30,53 @@ pub struct Kube {
 
 #[derive(Debug, thiserror::Error)]
 pub enum KubeError {
-    #[error("the kubeconfig {} is of no use: {source}", path.display())]
+    #[error("the kubeconfig {} is of no use\nhint: --kubeconfig and --context name the cluster", path.display())]
     Kubeconfig { path: PathBuf, source: Box<kube::config::KubeconfigError> },
-    #[error("the kubeconfig {} has no context `{context}`: it has {}", path.display(), known.join(", "))]
+    #[error(
+        "the kubeconfig {} has no context `{context}`: it has {}\nhint: --kubeconfig and --context name the cluster",
+        path.display(),
+        known.join(", ")
+    )]
     NoContext { path: PathBuf, context: String, known: Vec<String> },
-    #[error("could not {what}: {}", causes(source.as_ref()))]
+    #[error("could not {what}")]
     Api { what: String, source: Box<kube::Error> },
+    #[error("could not {what}")]
+    Io { what: String, source: std::io::Error },
     #[error("could not {what}: {problem}")]
     Other { what: String, problem: String },
-    #[error("{0}")]
-    Wait(String),
+    #[error(transparent)]
+    Watch(#[from] WatchEnd),
+    #[error(transparent)]
+    Wait(#[from] WaitError<WatchEnd>),
+}
+
+/// Why a watch of the Kubernetes API ended before what it was held for.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchEnd {
+    #[error("the watch ended")]
+    Closed,
+    #[error(transparent)]
+    Broken(Box<kube::runtime::watcher::Error>),
+}
+
+impl From<kube::runtime::watcher::Error> for WatchEnd {
+    fn from(error: kube::runtime::watcher::Error) -> Self {
+        Self::Broken(Box::new(error))
+    }
 }
 
 impl KubeError {
-    fn api<'a>(what: impl Display + 'a) -> impl FnOnce(kube::Error) -> Self + 'a {
+    pub(crate) fn api<'a>(what: impl Display + 'a) -> impl FnOnce(kube::Error) -> Self + 'a {
         move |source| Self::Api { what: what.to_string(), source: Box::new(source) }
+    }
+
+    fn io<'a>(what: impl Display + 'a) -> impl Fn(std::io::Error) -> Self + 'a {
+        move |source| Self::Io { what: what.to_string(), source }
     }
 
     fn other<'a>(what: impl Display + 'a) -> impl Fn(String) -> Self + 'a {
         move |problem| Self::Other { what: what.to_string(), problem }
     }
-}
-
-/// An error and what is behind it: hyper, for one, keeps why it could not connect to itself.
-fn causes(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string).fold(
-        error.to_string(),
-        |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") },
-    )
 }
 
 /// A ready pod of a Service.
@@ -168,17 +190,7 @@ impl Kube {
             return Err(KubeError::other(&what)("it selects no pods".into()));
         }
         let pods = self.pods(namespace, &selector).await?;
-        let ports = spec.ports.unwrap_or_default();
-        let target_ports = ports.iter().filter_map(|port| {
-            let target = port.target_port.as_ref().map_or(Some(port.port), |target| match target {
-                k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(number) => Some(*number),
-                k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::String(named) => {
-                    named_port(&pods, named)
-                }
-            })?;
-            Some((u16::try_from(port.port).ok()?, u16::try_from(target).ok()?))
-        });
-        let target_ports = target_ports.collect();
+        let target_ports = target_ports(&spec.ports.unwrap_or_default(), &pods);
         let backends = pods.iter().filter(|pod| is_ready(pod)).filter_map(|pod| {
             let ip = pod.status.as_ref()?.pod_ip.clone()?;
             Some(Backend { namespace: namespace.into(), pod: pod.metadata.name.clone()?, ip })
@@ -236,7 +248,7 @@ impl Kube {
             ..Default::default()
         };
         let lines = pods.log_stream(&backend.pod, &params).await.map_err(KubeError::api(&what))?.lines();
-        Ok(lines.map_err(move |e| KubeError::other(&what)(e.to_string())))
+        Ok(lines.map_err(move |e| KubeError::io(&what)(e)))
     }
 }
 
@@ -247,10 +259,75 @@ fn is_ready(pod: &Pod) -> bool {
         && conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
 }
 
+/// Service port -> container port. A port whose name no container has is left out.
+fn target_ports(ports: &[ServicePort], pods: &[Pod]) -> BTreeMap<u16, u16> {
+    let target = |port: &ServicePort| match &port.target_port {
+        None => Some(port.port),
+        Some(IntOrString::Int(number)) => Some(*number),
+        Some(IntOrString::String(name)) => named_port(pods, name),
+    };
+    let pair =
+        |port: &ServicePort| Some((u16::try_from(port.port).ok()?, u16::try_from(target(port)?).ok()?));
+    ports.iter().filter_map(pair).collect()
+}
+
+/// The pods of one Service are alike: the first is asked.
 fn named_port(pods: &[Pod], name: &str) -> Option<i32> {
     let containers = pods.first()?.spec.as_ref()?.containers.iter();
     containers
         .flat_map(|container| container.ports.iter().flatten())
         .find(|port| port.name.as_deref() == Some(name))
         .map(|port| port.container_port)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn pods(containers: Value) -> Vec<Pod> {
+        vec![serde_json::from_value(json!({ "spec": { "containers": containers } })).unwrap()]
+    }
+
+    fn envoy() -> Vec<Pod> {
+        pods(json!([
+            { "name": "app", "ports": [{ "containerPort": 9003 }] },
+            { "name": "envoy", "ports": [{ "name": "mtls", "containerPort": 9001 }, { "name": "admin", "containerPort": 9901 }] },
+        ]))
+    }
+
+    #[rstest]
+    #[case::ok_by_name(json!({ "port": 443, "targetPort": "mtls" }), envoy(), &[(443, 9001)])]
+    #[case::ok_by_number(json!({ "port": 443, "targetPort": 8443 }), envoy(), &[(443, 8443)])]
+    #[case::ok_by_the_same_number(json!({ "port": 443 }), envoy(), &[(443, 443)])]
+    #[case::no_container_has_the_name(json!({ "port": 443, "targetPort": "grpc" }), envoy(), &[])]
+    #[case::no_port_is_named(json!({ "port": 443, "targetPort": "mtls" }), pods(json!([{ "name": "app" }])), &[])]
+    #[case::no_pod_is_there(json!({ "port": 443, "targetPort": "mtls" }), vec![], &[])]
+    #[case::not_a_port(json!({ "port": 443, "targetPort": 70000 }), envoy(), &[])]
+    fn a_services_port_leads_to_a_containers(
+        #[case] port: Value,
+        #[case] pods: Vec<Pod>,
+        #[case] expected: &[(u16, u16)],
+    ) {
+        let port: ServicePort = serde_json::from_value(port).unwrap();
+        assert_eq!(target_ports(&[port], &pods), expected.iter().copied().collect());
+    }
+
+    #[rstest]
+    #[case::ok(json!({ "status": { "conditions": [{ "type": "Ready", "status": "True" }] } }), true)]
+    #[case::not_ready(json!({ "status": { "conditions": [{ "type": "Ready", "status": "False" }] } }), false)]
+    #[case::another_condition(json!({ "status": { "conditions": [{ "type": "Initialized", "status": "True" }] } }), false)]
+    #[case::on_its_way_out(
+        json!({
+            "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" },
+            "status": { "conditions": [{ "type": "Ready", "status": "True" }] },
+        }),
+        false
+    )]
+    #[case::missing(json!({}), false)]
+    fn a_pod_is_ready(#[case] pod: Value, #[case] expected: bool) {
+        assert_eq!(is_ready(&serde_json::from_value(pod).unwrap()), expected);
+    }
 }

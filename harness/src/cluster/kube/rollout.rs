@@ -11,9 +11,10 @@ use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
-use super::{Kube, KubeError};
+use super::{Kube, KubeError, WatchEnd};
 use crate::cluster::helm::{Workload, WorkloadKind};
-use crate::sys::wait::{self, Look};
+use crate::sys::chain;
+use crate::sys::wait::{self, Look, WaitError};
 
 impl Kube {
     /// Waits until every pod of the workload is of its newest revision and available.
@@ -26,8 +27,11 @@ impl Kube {
             WorkloadKind::DaemonSet => self.watched(namespace, name, &what, limit, daemon_set).await,
         };
         match waited {
-            Ok(()) => Ok(()),
-            Err(e) => Err(KubeError::Wait(format!("{e}\n{}", self.pods_in_words(namespace).await))),
+            Err(WaitError::TimedOut(mut gave_up)) => {
+                gave_up.status = format!("{}\n{}", gave_up.status, self.unready_pods(namespace).await);
+                Err(WaitError::TimedOut(gave_up).into())
+            }
+            waited => Ok(waited?),
         }
     }
 
@@ -45,18 +49,17 @@ impl Kube {
                 map.data.as_ref().is_some_and(|data| data.get(key).is_some_and(|text| !text.is_empty()));
             if there { Look::Ready(()) } else { Look::NotYet("the key is not there".into()) }
         };
-        self.watched(namespace, name, &what, limit, look).await
+        Ok(self.watched(namespace, name, &what, limit, look).await?)
     }
 
     pub(super) async fn namespace_gone(&self, name: &str) -> Result<(), KubeError> {
         let namespaces: Api<Namespace> = Api::all(self.client());
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let mut events = pin!(watch(namespaces, config).default_backoff());
-        let next =
-            async || events.next().await.ok_or("the watch ended".to_owned())?.map_err(|e| e.to_string());
+        let next = async || Ok(events.next().await.ok_or(WatchEnd::Closed)??);
         let mut seen = false;
         let look = |event: Event<Namespace>| match event {
-            Event::Delete(_) => Look::<_, String>::Ready(()),
+            Event::Delete(_) => Look::<_, WatchEnd>::Ready(()),
             Event::InitDone if !seen => Look::Ready(()),
             Event::InitApply(_) | Event::Apply(_) => {
                 seen = true;
@@ -66,7 +69,7 @@ impl Kube {
         };
         let waited =
             wait::events(&format!("namespace {name} to be gone"), Duration::from_mins(2), next, look).await;
-        waited.map_err(|e| KubeError::Wait(e.to_string()))
+        Ok(waited?)
     }
 
     async fn watched<K, T>(
@@ -75,8 +78,8 @@ impl Kube {
         name: &str,
         what: &str,
         limit: Duration,
-        look: impl FnMut(K) -> Look<T, String>,
-    ) -> Result<T, KubeError>
+        look: impl FnMut(K) -> Look<T, WatchEnd>,
+    ) -> Result<T, WaitError<WatchEnd>>
     where
         K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
             + Clone
@@ -87,36 +90,36 @@ impl Kube {
     {
         let api: Api<K> = Api::namespaced(self.client(), namespace);
         let mut objects = pin!(named(api, name));
-        let next = async || objects.next().await.ok_or("the watch ended".to_owned())?;
-        wait::events(what, limit, next, look).await.map_err(|e| KubeError::Wait(e.to_string()))
+        let next = async || objects.next().await.ok_or(WatchEnd::Closed)?;
+        wait::events(what, limit, next, look).await
     }
 
     /// What the pods of a namespace that are not ready say of themselves, for an error.
-    async fn pods_in_words(&self, namespace: &str) -> String {
+    async fn unready_pods(&self, namespace: &str) -> String {
         let pods: Api<Pod> = Api::namespaced(self.client(), namespace);
         match pods.list(&kube::api::ListParams::default()).await {
             Ok(list) => list
                 .items
                 .iter()
                 .filter(|pod| !super::is_ready(pod))
-                .map(|pod| format!("  {}", in_words(pod)))
+                .map(|pod| format!("  {}", why_not_ready(pod)))
                 .collect::<Vec<_>>()
                 .join("\n"),
-            Err(e) => format!("  (and the pods of {namespace} could not be listed: {e})"),
+            Err(e) => format!("  (and the pods of {namespace} could not be listed: {})", chain(&e)),
         }
     }
 }
 
 /// Every state of one object. A watch that breaks is taken up again; the wait's own limit bounds it.
-fn named<K>(api: Api<K>, name: &str) -> impl Stream<Item = Result<K, String>> + use<K>
+fn named<K>(api: Api<K>, name: &str) -> impl Stream<Item = Result<K, WatchEnd>> + use<K>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + DeserializeOwned + 'static,
 {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    watch(api, config).default_backoff().applied_objects().map_err(|e| e.to_string())
+    watch(api, config).default_backoff().applied_objects().map_err(WatchEnd::from)
 }
 
-fn deployment(object: Deployment) -> Look<(), String> {
+fn deployment(object: Deployment) -> Look<(), WatchEnd> {
     let generation = object.metadata.generation;
     let wanted = object.spec.and_then(|spec| spec.replicas).unwrap_or(1);
     let status = object.status.unwrap_or_default();
@@ -131,7 +134,7 @@ fn deployment(object: Deployment) -> Look<(), String> {
     Look::NotYet(format!("{updated} of {wanted} updated, {available} available, {all} in all"))
 }
 
-fn stateful_set(object: StatefulSet) -> Look<(), String> {
+fn stateful_set(object: StatefulSet) -> Look<(), WatchEnd> {
     let generation = object.metadata.generation;
     let wanted = object.spec.and_then(|spec| spec.replicas).unwrap_or(1);
     let status = object.status.unwrap_or_default();
@@ -146,7 +149,7 @@ fn stateful_set(object: StatefulSet) -> Look<(), String> {
     Look::NotYet(format!("{ready} of {wanted} ready"))
 }
 
-fn daemon_set(object: DaemonSet) -> Look<(), String> {
+fn daemon_set(object: DaemonSet) -> Look<(), WatchEnd> {
     let generation = object.metadata.generation;
     let status = object.status.unwrap_or_default();
     let (wanted, updated, ready) =
@@ -158,7 +161,8 @@ fn daemon_set(object: DaemonSet) -> Look<(), String> {
     Look::NotYet(format!("{updated} of {wanted} updated, {ready} ready"))
 }
 
-fn in_words(pod: &Pod) -> String {
+/// What the pod says of itself, for an error.
+fn why_not_ready(pod: &Pod) -> String {
     let name = pod.metadata.name.as_deref().unwrap_or("?");
     let Some(status) = &pod.status else { return format!("pod {name} has no status yet") };
     let containers =
@@ -190,4 +194,131 @@ fn in_words(pod: &Pod) -> String {
         status.phase.as_deref().unwrap_or("unknown"),
         if waiting.is_empty() { "" } else { "; " }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn seen<K: DeserializeOwned>(object: Value, look: impl Fn(K) -> Look<(), WatchEnd>) -> String {
+        match look(serde_json::from_value(object).unwrap()) {
+            Look::Ready(()) => "ready".into(),
+            Look::NotYet(status) => status,
+            Look::Fatal(error) => panic!("{error}"),
+        }
+    }
+
+    /// Generation 2 of an object of three pods, with this status.
+    fn three(status: Value) -> Value {
+        json!({ "metadata": { "generation": 2 }, "spec": spec(3), "status": status })
+    }
+
+    fn spec(replicas: u8) -> Value {
+        json!({ "replicas": replicas, "selector": {}, "template": {}, "serviceName": "s" })
+    }
+
+    #[rstest]
+    #[case::ok(json!({ "observedGeneration": 2, "updatedReplicas": 3, "availableReplicas": 3, "replicas": 3 }), "ready")]
+    #[case::not_seen_by_its_controller(
+        json!({ "observedGeneration": 1, "updatedReplicas": 3, "availableReplicas": 3, "replicas": 3 }),
+        "3 of 3 updated, 3 available, 3 in all"
+    )]
+    #[case::not_available(
+        json!({ "observedGeneration": 2, "updatedReplicas": 3, "availableReplicas": 2, "replicas": 3 }),
+        "3 of 3 updated, 2 available, 3 in all"
+    )]
+    #[case::an_old_pod_still_stands(
+        json!({ "observedGeneration": 2, "updatedReplicas": 3, "availableReplicas": 3, "replicas": 4 }),
+        "3 of 3 updated, 3 available, 4 in all"
+    )]
+    #[case::missing(json!({}), "0 of 3 updated, 0 available, 0 in all")]
+    fn a_deployment(#[case] status: Value, #[case] expected: &str) {
+        assert_eq!(seen(three(status), deployment), expected);
+    }
+
+    #[test]
+    fn a_deployment_without_a_number_wants_one_pod() {
+        let mut object = three(json!({ "observedGeneration": 2 }));
+        object["spec"]["replicas"].take();
+        assert_eq!(seen(object, deployment), "0 of 1 updated, 0 available, 0 in all");
+    }
+
+    #[rstest]
+    #[case::ok(json!({ "observedGeneration": 2, "replicas": 3, "readyReplicas": 3, "currentRevision": "b", "updateRevision": "b" }), "ready")]
+    #[case::all_are_new_and_not_yet_called_current(
+        json!({ "observedGeneration": 2, "replicas": 3, "readyReplicas": 3, "updatedReplicas": 3, "currentRevision": "a", "updateRevision": "b" }),
+        "ready"
+    )]
+    #[case::one_is_old(
+        json!({ "observedGeneration": 2, "replicas": 3, "readyReplicas": 3, "updatedReplicas": 2, "currentRevision": "a", "updateRevision": "b" }),
+        "3 of 3 ready"
+    )]
+    #[case::not_ready(
+        json!({ "observedGeneration": 2, "replicas": 3, "readyReplicas": 1, "currentRevision": "b", "updateRevision": "b" }),
+        "1 of 3 ready"
+    )]
+    #[case::not_seen_by_its_controller(
+        json!({ "observedGeneration": 1, "replicas": 3, "readyReplicas": 3, "currentRevision": "b", "updateRevision": "b" }),
+        "3 of 3 ready"
+    )]
+    #[case::missing(json!({ "replicas": 0 }), "0 of 3 ready")]
+    fn a_stateful_set(#[case] status: Value, #[case] expected: &str) {
+        assert_eq!(seen(three(status), stateful_set), expected);
+    }
+
+    #[rstest]
+    #[case::ok(2, 2, Some(2), 2, "ready")]
+    #[case::not_seen_by_its_controller(1, 2, Some(2), 2, "2 of 2 updated, 2 ready")]
+    #[case::not_updated(2, 2, Some(1), 2, "1 of 2 updated, 2 ready")]
+    #[case::not_ready(2, 2, Some(2), 1, "2 of 2 updated, 1 ready")]
+    #[case::no_node_counted_yet(2, 0, Some(0), 0, "0 of 0 updated, 0 ready")]
+    #[case::missing(2, 1, None, 1, "0 of 1 updated, 1 ready")]
+    fn a_daemon_set(
+        #[case] observed: i64,
+        #[case] wanted: i32,
+        #[case] updated: Option<i32>,
+        #[case] ready: i32,
+        #[case] expected: &str,
+    ) {
+        let status = json!({
+            "observedGeneration": observed, "desiredNumberScheduled": wanted, "updatedNumberScheduled": updated,
+            "numberReady": ready, "currentNumberScheduled": wanted, "numberMisscheduled": 0,
+        });
+        assert_eq!(seen(three(status), daemon_set), expected);
+    }
+
+    #[rstest]
+    #[case::it_cannot_be_scheduled(
+        json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "False", "message": "no node fits" }] }),
+        "pod web is Pending: no node fits"
+    )]
+    #[case::its_image_is_not_there(
+        json!({ "phase": "Pending", "containerStatuses": [container(&json!({ "waiting": { "reason": "ErrImagePull", "message": "not found" } }))] }),
+        "pod web is Pending: envoy: ErrImagePull not found; "
+    )]
+    #[case::it_ended(
+        json!({ "phase": "Failed", "containerStatuses": [container(&json!({ "terminated": { "exitCode": 3 } }))] }),
+        "pod web is Failed: envoy: ended with status 3; "
+    )]
+    #[case::it_runs_and_is_not_ready(
+        json!({ "phase": "Running", "containerStatuses": [container(&json!({ "running": {} }))] }),
+        "pod web is Running: envoy: running, not ready, its last run ended with status 1; "
+    )]
+    fn a_pod_says_why_it_is_not_ready(#[case] status: Value, #[case] expected: &str) {
+        let pod = json!({ "metadata": { "name": "web" }, "status": status });
+        assert_eq!(why_not_ready(&serde_json::from_value(pod).unwrap()), expected);
+    }
+
+    #[test]
+    fn a_pod_that_nobody_has_seen_says_so() {
+        assert_eq!(why_not_ready(&Pod::default()), "pod ? has no status yet");
+    }
+
+    fn container(state: &Value) -> Value {
+        let crashed = state.get("running").map(|_| json!({ "terminated": { "exitCode": 1 } }));
+        json!({ "name": "envoy", "image": "i", "imageID": "i", "ready": false, "restartCount": 1, "state": state, "lastState": crashed })
+    }
 }

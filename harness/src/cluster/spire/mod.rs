@@ -16,7 +16,7 @@ const ALREADY_EXISTS: i32 = 6;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SpireError {
-    #[error("SPIRE server {server}: {source}")]
+    #[error("SPIRE server {server}")]
     Exec { server: String, source: KubeError },
     #[error("SPIRE server {server} refused entry {id}: {message} (code {code})")]
     Refused { server: String, id: String, message: String, code: i32 },
@@ -254,6 +254,9 @@ struct FetchedSvid {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     #[test]
@@ -273,5 +276,84 @@ mod tests {
             "selectors": [{ "type": "k8s", "value": "pod-label:app:web" }], "dns_names": ["web"],
         });
         assert_eq!(made["entries"][1], expected);
+    }
+
+    /// A certificate, as SPIRE's commands print it: DER in base64.
+    fn der(name: &str) -> String {
+        STANDARD.encode(rcgen::generate_simple_self_signed([name.to_owned()]).unwrap().cert.der())
+    }
+
+    fn fetched() -> Value {
+        let svid = |id: &str| json!({ "spiffe_id": id, "x509_svid": der("leaf"), "x509_svid_key": "a2V5", "bundle": der("ca") });
+        json!({ "svids": [svid("spiffe://example.org/other"), svid("spiffe://example.org/web")] })
+    }
+
+    fn is_whole(carried: &Carried) -> bool {
+        let one = |text: &str| text.matches("BEGIN CERTIFICATE").count() == 1;
+        one(&carried.chain) && one(&carried.bundle) && carried.key.contains("BEGIN PRIVATE KEY-----\na2V5\n")
+    }
+
+    #[test]
+    fn an_svid_is_read_as_either_form_prints_it() {
+        for printed in [fetched(), json!([fetched()])] {
+            let svid = carried(&printed.to_string(), "spiffe://example.org/web").unwrap();
+            assert!(is_whole(&svid), "{printed}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_such_svid_says_why() {
+        let mut broken = fetched();
+        broken["svids"][1]["x509_svid"] = "AAAA".into();
+        for (printed, expected) in [
+            (json!({ "svids": [] }).to_string(), "the workload holds no SVID spiffe://example.org/web, but "),
+            (json!([]).to_string(), "spire-agent's answer is not understood: "),
+            (json!({}).to_string(), "spire-agent's answer is not understood: missing field `svids`"),
+            ("no identity issued".into(), "spire-agent's answer is not understood: expected "),
+            (broken.to_string(), "the SVID spiffe://example.org/web is not understood: "),
+        ] {
+            let told = carried(&printed, "spiffe://example.org/web").unwrap_err();
+            assert!(told.starts_with(expected), "{printed}: {told}");
+        }
+        let told = carried(&fetched().to_string(), "spiffe://example.org/none").unwrap_err();
+        assert!(told.ends_with("but spiffe://example.org/other, spiffe://example.org/web"), "{told}");
+    }
+
+    #[test]
+    fn a_minted_svid_is_read_as_each_form_prints_it() {
+        let form = |svid: Value, roots: Value| json!({ "x509_svid": svid, "private_key": "a2V5", "root_cas": roots });
+        let texts = form(der("leaf").into(), der("ca").into());
+        let lists = form(json!([der("leaf")]), json!([der("ca")]));
+        for printed in [&texts, &lists, &json!([lists])] {
+            assert!(is_whole(&minted(&printed.to_string()).unwrap()), "{printed}");
+        }
+        for (printed, expected) in [
+            (
+                json!({ "x509_svid": der("leaf") }).to_string(),
+                "the minted SVID is not understood: missing field",
+            ),
+            (form("%".into(), der("ca").into()).to_string(), "Invalid "),
+            (String::new(), "the minted SVID is not understood: EOF"),
+        ] {
+            let told = minted(&printed).unwrap_err();
+            assert!(told.starts_with(expected), "{printed}: {told}");
+        }
+    }
+
+    #[test]
+    fn answers_about_entries_are_read_whatever_is_left_out() {
+        let answer: Results = serde_json::from_value(json!({ "results": [
+            { "status": { "code": ALREADY_EXISTS, "message": "similar entry already exists" } },
+            { "status": {} },
+        ] }))
+        .unwrap();
+        let codes: Vec<_> = answer.results.iter().map(|one| one.status.code).collect();
+        assert_eq!(codes, [ALREADY_EXISTS, OK], "a code of zero is left out (protojson)");
+        assert_eq!(answer.results[0].status.message, "similar entry already exists");
+        assert!(serde_json::from_str::<Results>("{}").is_err());
+        let none: Shown = serde_json::from_str("{}").unwrap();
+        assert!(none.entries.is_empty(), "a server without entries prints no list");
+        let some: Shown = serde_json::from_str(r#"{"entries":[{"id":"run-0","spiffe_id":{}}]}"#).unwrap();
+        assert_eq!(some.entries[0].id, "run-0");
     }
 }

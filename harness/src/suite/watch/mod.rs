@@ -8,6 +8,7 @@ use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::scenario::Scenario;
+use crate::sys::files::{FileError, could_not};
 use crate::sys::wait;
 
 /// An editor saves in steps (a new file, a rename, the mode), and a checkout touches many files: after this
@@ -26,8 +27,8 @@ pub enum WatchError {
         path.display()
     )]
     Follow { path: PathBuf, source: notify::Error },
-    #[error("cannot read {}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Read(#[from] FileError),
     #[error("changes of files are not told any more")]
     Ended,
 }
@@ -44,7 +45,7 @@ impl Followed {
     /// A scenario's file alone: nobody knows what else it is made of.
     pub fn file(file: &Path) -> Result<Self, WatchError> {
         // Its folder's place, and not the file's own: an editor may put another in its place just now.
-        let read = |source| WatchError::Read { path: file.into(), source };
+        let read = could_not("read", file);
         let name = file.file_name().unwrap_or_default();
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Ok(Self { files: [folder.canonicalize().map_err(read)?.join(name)].into(), folders: BTreeSet::new() })
@@ -60,7 +61,7 @@ impl Followed {
     }
 
     fn add(&mut self, path: &Path) -> Result<(), WatchError> {
-        let read = |source| WatchError::Read { path: path.into(), source };
+        let read = could_not("read", path);
         let place = path.canonicalize().map_err(read)?;
         if self.folders.iter().any(|folder| place.starts_with(folder)) {
             return Ok(());
@@ -74,10 +75,10 @@ impl Followed {
     }
 
     fn add_links(&mut self, folder: &Path) -> Result<(), WatchError> {
-        let read = |source| WatchError::Read { path: folder.into(), source };
-        for entry in std::fs::read_dir(folder).map_err(read)? {
-            let entry = entry.map_err(read)?;
-            let kind = entry.file_type().map_err(read)?;
+        let read = could_not("read", folder);
+        for entry in std::fs::read_dir(folder).map_err(&read)? {
+            let entry = entry.map_err(&read)?;
+            let kind = entry.file_type().map_err(&read)?;
             if kind.is_symlink() {
                 self.add(&entry.path())?;
             } else if kind.is_dir() {

@@ -88,7 +88,7 @@ fn what_is_no_surface_is_named(#[case] text: &str, #[case] looks: &str) {
 fn what_cannot_be_read_is_named() {
     let temp = tempfile::tempdir().unwrap();
     let said = |path: &Path| read(path).unwrap_err().to_string();
-    assert!(said(&temp.path().join("none")).starts_with("cannot read "));
+    assert!(said(&temp.path().join("none")).starts_with("could not read "));
     assert!(said(temp.path()).contains("ends in .snap"));
     std::fs::write(temp.path().join("a.snap"), [0xff]).unwrap();
     assert!(said(temp.path()).contains("a.snap is not a surface: it looks like binary data"));

@@ -1,0 +1,153 @@
+//! What is made once all parts are: the folder of tools, archives, the node image, the store. Each is kept under
+//! the digest of what it is made of, and made only where it is not there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::assemble::Made;
+use super::cache::Cache;
+use super::choose::{Keys, NODE, bin_of};
+use super::declaration::{Declaration, Image};
+use super::{ImagesError, link_store, parts, store};
+use crate::engine::Engine;
+use crate::sys::files::{could_not, remove};
+use crate::sys::progress::Progress;
+
+/// What the steps after the parts share.
+pub(super) struct Build<'a> {
+    pub(super) declaration: &'a Declaration,
+    pub(super) cache: &'a Cache,
+    pub(super) engine: &'a Engine,
+    pub(super) progress: &'a Progress,
+    pub(super) made: Made<'a>,
+}
+
+impl Build<'_> {
+    pub(super) fn keys(&self) -> Result<Keys, ImagesError> {
+        Keys::of(self.declaration, &self.made)
+    }
+
+    /// One folder with the tools, for PATH.
+    pub(super) fn bin(&self, parts: &[parts::Part<'_>]) -> Result<PathBuf, ImagesError> {
+        let bin = bin_of(self.cache, self.declaration, parts);
+        if !bin.exists() {
+            let made = self.cache.scratch("bin")?;
+            for tool in &self.declaration.tools {
+                let from = self.made.path(tool)?;
+                let to = made.join(from.file_name().unwrap_or_default());
+                fs::hard_link(&from, &to).map_err(could_not("link", &from))?;
+            }
+            Cache::keep(&made, &bin)?;
+        }
+        self.cache.point_tools_at(&bin)?;
+        Ok(bin)
+    }
+
+    /// The archives of this workspace's own images, for clusters whose nodes have no store of ours.
+    pub(super) async fn app_archives(&self) -> Result<Vec<PathBuf>, ImagesError> {
+        let mut archives = vec![];
+        for image in self.declaration.images.iter().filter(|image| self.declaration.is_app(image)) {
+            let path = self.cache.image(&image.name, &self.made.image_key(image)?);
+            if !path.exists() {
+                let scratch = self.cache.scratch("image")?;
+                let made = scratch.join("image.tar");
+                self.made.write_image(image, &scratch, &made).await?;
+                Cache::keep(&made, &path)?;
+            }
+            archives.push(path);
+        }
+        Ok(archives)
+    }
+
+    /// The node image without container images, in the engine.
+    pub(super) async fn node(&self, keys: &Keys) -> Result<String, ImagesError> {
+        let name = format!("{NODE}:{}", keys.node);
+        if store::has(self.engine, &name).await {
+            return Ok(name);
+        }
+        let step = self.progress.part("node image");
+        let scratch = self.cache.scratch("node")?;
+        let archive = scratch.join("node.tar");
+        self.made.write_node(&name, &scratch, &archive).await?;
+        let log = self.cache.log("node-image");
+        remove(&log)?;
+        let loaded = store::load(self.engine, &archive, &log).await;
+        loaded.map_err(|source| in_part("the node image", source))?;
+        remove(&scratch)?;
+        step.done();
+        Ok(name)
+    }
+
+    /// The store: first the images that seldom change, then, on hard links to those, this workspace's own.
+    pub(super) async fn store(&self, keys: &Keys, node: &str) -> Result<PathBuf, ImagesError> {
+        let store = self.cache.store(&keys.store);
+        if store.exists() {
+            return Ok(store);
+        }
+        let base = self.cache.store(&keys.base);
+        if !base.exists() {
+            self.fill("image store", None, &base, node, |image| !self.declaration.is_app(image)).await?;
+        }
+        self.fill("image store, own programs", Some(&base), &store, node, |image| {
+            self.declaration.is_app(image)
+        })
+        .await?;
+        Ok(store)
+    }
+
+    async fn fill(
+        &self,
+        what: &str,
+        onto: Option<&Path>,
+        place: &Path,
+        node: &str,
+        chosen: impl Fn(&Image) -> bool,
+    ) -> Result<(), ImagesError> {
+        let step = self.progress.part(what);
+        let made = store::mountable(&self.cache.scratch("store")?)?;
+        if let Some(base) = onto {
+            link_store(base, &made)?;
+        }
+        let archives = self.archives(chosen).await?;
+        let log = self.cache.log("image-store");
+        remove(&log)?;
+        let filled = store::fill(self.engine, node, &made, &archives, &log).await;
+        filled.map_err(|source| in_part(what, source))?;
+        remove(&archives)?;
+        Cache::keep(&made, place)?;
+        step.done();
+        Ok(())
+    }
+
+    /// A node image that holds all images, for an engine that a store of this machine cannot be mounted into.
+    pub(super) async fn filled_node(&self, keys: &Keys, node: &str) -> Result<String, ImagesError> {
+        let name = format!("{NODE}:{}", keys.store);
+        if store::has(self.engine, &name).await {
+            return Ok(name);
+        }
+        let step = self.progress.part("node image with all images");
+        let archives = self.archives(|_| true).await?;
+        let log = self.cache.log("image-store");
+        remove(&log)?;
+        let filled = store::commit_filled(self.engine, node, &name, &archives, &log).await;
+        filled.map_err(|source| in_part("the node image with all images", source))?;
+        remove(&archives)?;
+        step.done();
+        Ok(name)
+    }
+
+    /// A folder with the archives of the chosen images, in order.
+    async fn archives(&self, chosen: impl Fn(&Image) -> bool) -> Result<PathBuf, ImagesError> {
+        let scratch = self.cache.scratch("layers")?;
+        let archives = self.cache.scratch("archives")?;
+        for (index, image) in self.declaration.images.iter().filter(|image| chosen(image)).enumerate() {
+            self.made.write_image(image, &scratch, &archives.join(format!("{index:02}.tar"))).await?;
+        }
+        remove(&scratch)?;
+        Ok(archives)
+    }
+}
+
+fn in_part(part: &str, source: ImagesError) -> ImagesError {
+    ImagesError::Part { part: part.into(), source: Box::new(source) }
+}

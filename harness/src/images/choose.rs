@@ -1,0 +1,111 @@
+//! What is to be made: the source of images, the digests of what is made from all parts, and what of the cache
+//! and of the engine the declaration needs. Makes nothing.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::assemble::Made;
+use super::cache::{Cache, Key};
+use super::declaration::{self, Declaration};
+use super::parts::{self, Compilers};
+use super::{ImagesError, Source};
+use crate::sys::chain;
+use crate::sys::progress::Progress;
+
+/// The registry that `auto` asks.
+const REGISTRY: &str = "https://registry.k8s.io/v2/";
+/// How long `auto` waits for its answer.
+const ANSWER: Duration = Duration::from_secs(2);
+/// The node image's repository in the engine.
+pub(super) const NODE: &str = "svidproof/node";
+
+/// What both sources need of the cache and of the engine.
+pub(super) struct Needed {
+    pub(super) paths: BTreeSet<PathBuf>,
+    pub(super) nodes: BTreeSet<String>,
+}
+
+pub(super) async fn needed(declaration: &Declaration, cache: &Cache) -> Result<Needed, ImagesError> {
+    let compilers = Compilers::find().await?;
+    let mut needed = Needed { paths: BTreeSet::new(), nodes: BTreeSet::new() };
+    for all in [true, false] {
+        let parts = parts::plan(declaration, &compilers, cache, all)?;
+        needed.paths.insert(bin_of(cache, declaration, &parts));
+        needed.paths.extend(parts.iter().map(|part| part.dir.clone()));
+        let made = Made::new(declaration, &parts);
+        for image in declaration.images.iter().filter(|image| declaration.is_app(image)) {
+            needed.paths.insert(cache.image(&image.name, &made.image_key(image)?));
+        }
+        if all {
+            let keys = Keys::of(declaration, &made)?;
+            needed.paths.extend([cache.store(&keys.base), cache.store(&keys.store)]);
+            needed.nodes.extend([format!("{NODE}:{}", keys.node), format!("{NODE}:{}", keys.store)]);
+        }
+    }
+    Ok(needed)
+}
+
+/// `upstream` where the registry answers in time as a registry does: with 200, or with 401 and a challenge.
+pub(super) async fn choose(progress: &Progress) -> Source {
+    let no_answer = || format!("no answer within {} s", ANSWER.as_secs());
+    let asked = async {
+        let client = reqwest::Client::builder().timeout(ANSWER).build().map_err(|e| e.to_string())?;
+        let status = client
+            .get(REGISTRY)
+            .send()
+            .await
+            .map_err(|e| if e.is_timeout() { no_answer() } else { chain(&e) })?
+            .status();
+        if status.is_success() || status == reqwest::StatusCode::UNAUTHORIZED {
+            Ok(())
+        } else {
+            Err(format!("it answered {status}"))
+        }
+    };
+    let answer: Result<(), String> = match tokio::time::timeout(ANSWER, asked).await {
+        Ok(answer) => answer,
+        Err(_) => Err(no_answer()),
+    };
+    match answer {
+        Ok(()) => {
+            progress.note(&format!("images: {REGISTRY} answers: taking upstream images (--images upstream)"));
+            Source::Upstream
+        }
+        Err(why) => {
+            progress.note(&format!(
+                "images: building from package registries (--images packages); {REGISTRY}: {why}"
+            ));
+            Source::Packages
+        }
+    }
+}
+
+/// The digests of what is made from all parts.
+pub(super) struct Keys {
+    pub(super) node: String,
+    /// The store without this workspace's own images, and with them.
+    pub(super) base: String,
+    pub(super) store: String,
+}
+
+impl Keys {
+    pub(super) fn of(declaration: &Declaration, made: &Made<'_>) -> Result<Self, ImagesError> {
+        let images = |apps: bool| -> Result<Vec<String>, ImagesError> {
+            let chosen = declaration.images.iter().filter(|image| declaration.is_app(image) == apps);
+            chosen.map(|image| made.image_key(image)).collect()
+        };
+        let node = made.node_key()?;
+        let base = Key::new("store").text(&node).texts(images(false)?).finish();
+        let store = Key::new("store with apps").text(&base).texts(images(true)?).finish();
+        Ok(Self { node, base, store })
+    }
+}
+
+pub(super) fn bin_of(cache: &Cache, declaration: &Declaration, parts: &[parts::Part<'_>]) -> PathBuf {
+    let tools = |part: &&parts::Part<'_>| {
+        declaration.tools.iter().any(|tool| declaration::part_of(tool) == Some(part.name))
+    };
+    let keys = parts.iter().filter(tools).map(|part| part.key.as_str());
+    cache.bin(&Key::new("bin").texts(&declaration.tools).texts(keys).finish())
+}

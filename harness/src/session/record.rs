@@ -1,0 +1,41 @@
+//! What a run's folder keeps of a session beside its lease, so that another process can take it up again:
+//! `session.json`. What has to be taken down is not here but in the lease.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::SessionError;
+use crate::provider::Cluster;
+use crate::sys::files;
+
+/// What `session.json` keeps of a run beside its lease.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    pub cluster: Cluster,
+    pub helm: PathBuf,
+    /// Where the images came from.
+    pub images: String,
+    /// What is in the images: part -> version. Empty where the cluster brought its own.
+    #[serde(default)]
+    pub versions: BTreeMap<String, String>,
+    pub scenarios: Vec<PathBuf>,
+    /// Scenario and release -> a digest of the manifests that were last installed.
+    pub applied: BTreeMap<String, String>,
+}
+
+impl Record {
+    pub fn read(dir: &Path) -> Result<Self, SessionError> {
+        let path = dir.join("session.json");
+        let text = files::read(&path)?;
+        serde_json::from_slice(&text).map_err(|source| SessionError::Record { path, source })
+    }
+
+    pub(super) fn write(&self, dir: &Path) -> Result<(), SessionError> {
+        let path = dir.join("session.json");
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|source| SessionError::Record { path: path.clone(), source })?;
+        Ok(files::write(&path, text)?)
+    }
+}

@@ -1,0 +1,84 @@
+//! Files and folders, with errors that say what could not be done to which. Knows nothing of what is in them.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What could not be done to a file or a folder.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {doing} {}", .path.display())]
+pub struct FileError {
+    /// A verb, as a sentence goes on after "could not".
+    pub doing: &'static str,
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+/// For `map_err`: names what was tried, and on what.
+pub fn could_not(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> FileError + use<> {
+    let path = path.to_owned();
+    move |source| FileError { doing, path: path.clone(), source }
+}
+
+/// All of a file.
+pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    fs::read(path).map_err(could_not("read", path))
+}
+
+/// All of a file that is text in UTF-8.
+pub fn read_text(path: &Path) -> Result<String, FileError> {
+    fs::read_to_string(path).map_err(could_not("read", path))
+}
+
+/// Makes the file, or replaces its content.
+pub fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<(), FileError> {
+    fs::write(path, content).map_err(could_not("write", path))
+}
+
+/// Makes the folder and those above it, where they are not there.
+pub fn make_folder(path: &Path) -> Result<(), FileError> {
+    fs::create_dir_all(path).map_err(could_not("make the folder", path))
+}
+
+/// Removes a file or a whole folder; one that is not there is as good as removed. A link goes, not what it
+/// leads to.
+pub fn remove(path: &Path) -> Result<(), FileError> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(could_not("remove", path)(source)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_deed_and_the_file_and_keeps_the_reason() {
+        let error = read(Path::new("/nowhere/file")).unwrap_err();
+        assert_eq!(error.to_string(), "could not read /nowhere/file");
+        assert_eq!(error.source.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn removing_takes_what_is_there_and_is_content_with_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, file, link) = (dir.path().join("a"), dir.path().join("b"), dir.path().join("c"));
+        make_folder(&folder.join("below")).unwrap();
+        write(&file, "text").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for path in [&folder, &link, &dir.path().join("nothing")] {
+            remove(path).unwrap();
+        }
+        assert_eq!(
+            (folder.exists(), link.is_symlink(), read_text(&file).unwrap().as_str()),
+            (false, false, "text")
+        );
+        remove(&file.join("below a file")).unwrap_err();
+    }
+}
