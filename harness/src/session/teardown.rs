@@ -123,7 +123,7 @@ async fn remove(thing: &Thing, reached: Option<&Reached>) -> Result<(), Problem>
     let reached = || reached.ok_or_else(|| Problem::Unknown(thing.clone()));
     match thing {
         Thing::Cluster { terraform, env, .. } => {
-            Terraform::at(terraform.clone(), env.clone())?.destroy().await?
+            Terraform::at(terraform.clone(), env.clone())?.destroy().await?;
         }
         Thing::Folder { path } => files::remove(path)?,
         Thing::Entries { namespace, server, container, prefix } => {

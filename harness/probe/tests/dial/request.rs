@@ -73,7 +73,7 @@ const CODES: [(char, &str); 14] = [
 fn hpack(text: &str) -> Vec<u8> {
     let code = |c| CODES.iter().find(|(of, _)| *of == c).unwrap().1;
     let mut bits: String = text.chars().map(code).collect();
-    while bits.len() % 8 != 0 {
+    while !bits.len().is_multiple_of(8) {
         bits.push('1');
     }
     let octets: Vec<u8> =

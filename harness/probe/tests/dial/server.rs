@@ -38,7 +38,7 @@ async fn the_server_must_prove_its_spiffe_id(
             world.authority.leaf_with(&right, |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1))
         }
         "client only" => world.authority.leaf_with(&right, |params| {
-            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         }),
         "two IDs" => world.authority.leaf(&[uri(BACKEND), uri("spiffe://example.org/other")]),
         _ => world.authority.leaf(&[dns("backend.test")]),

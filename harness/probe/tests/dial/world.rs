@@ -74,7 +74,7 @@ pub(crate) fn assert_ok(seen: &Observation) {
 pub(crate) fn assert_failed(seen: &Observation, expected: DialFailure, words: &str) {
     match &seen.outcome {
         Outcome::Failed { kind, detail } => {
-            assert!(*kind == expected && detail.contains(words), "{kind:?}: {detail}")
+            assert!(*kind == expected && detail.contains(words), "{kind:?}: {detail}");
         }
         other => panic!("{other:?} instead of {expected:?}"),
     }

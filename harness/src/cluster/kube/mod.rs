@@ -287,7 +287,7 @@ mod tests {
 
     use super::*;
 
-    fn pods(containers: Value) -> Vec<Pod> {
+    fn pods(containers: &Value) -> Vec<Pod> {
         vec![serde_json::from_value(json!({ "spec": { "containers": containers } })).unwrap()]
     }
 

@@ -212,7 +212,7 @@ mod tests {
     }
 
     /// Generation 2 of an object of three pods, with this status.
-    fn three(status: Value) -> Value {
+    fn three(status: &Value) -> Value {
         json!({ "metadata": { "generation": 2 }, "spec": spec(3), "status": status })
     }
 

@@ -392,7 +392,7 @@ impl<'a> Window<'a> {
         if let Some(endpoint) = self.logging(cell) {
             match (self.reached(cell), self.is_refused(cell)) {
                 (None, _) if doubts.is_empty() => {
-                    doubts.push(format!("nothing says what reached the application at {endpoint}"))
+                    doubts.push(format!("nothing says what reached the application at {endpoint}"));
                 }
                 (Some(true), true) => {
                     doubts.push(format!(
