@@ -292,7 +292,7 @@ mod tests {
     }
 
     fn envoy() -> Vec<Pod> {
-        pods(json!([
+        pods(&json!([
             { "name": "app", "ports": [{ "containerPort": 9003 }] },
             { "name": "envoy", "ports": [{ "name": "mtls", "containerPort": 9001 }, { "name": "admin", "containerPort": 9901 }] },
         ]))
@@ -303,7 +303,7 @@ mod tests {
     #[case::ok_by_number(json!({ "port": 443, "targetPort": 8443 }), envoy(), &[(443, 8443)])]
     #[case::ok_by_the_same_number(json!({ "port": 443 }), envoy(), &[(443, 443)])]
     #[case::no_container_has_the_name(json!({ "port": 443, "targetPort": "grpc" }), envoy(), &[])]
-    #[case::no_port_is_named(json!({ "port": 443, "targetPort": "mtls" }), pods(json!([{ "name": "app" }])), &[])]
+    #[case::no_port_is_named(json!({ "port": 443, "targetPort": "mtls" }), pods(&json!([{ "name": "app" }])), &[])]
     #[case::no_pod_is_there(json!({ "port": 443, "targetPort": "mtls" }), vec![], &[])]
     #[case::not_a_port(json!({ "port": 443, "targetPort": 70000 }), envoy(), &[])]
     fn a_services_port_leads_to_a_containers(

@@ -236,12 +236,12 @@ mod tests {
     )]
     #[case::missing(json!({}), "0 of 3 updated, 0 available, 0 in all")]
     fn a_deployment(#[case] status: Value, #[case] expected: &str) {
-        assert_eq!(seen(three(status), deployment), expected);
+        assert_eq!(seen(three(&status), deployment), expected);
     }
 
     #[test]
     fn a_deployment_without_a_number_wants_one_pod() {
-        let mut object = three(json!({ "observedGeneration": 2 }));
+        let mut object = three(&json!({ "observedGeneration": 2 }));
         object["spec"]["replicas"].take();
         assert_eq!(seen(object, deployment), "0 of 1 updated, 0 available, 0 in all");
     }
@@ -266,7 +266,7 @@ mod tests {
     )]
     #[case::missing(json!({ "replicas": 0 }), "0 of 3 ready")]
     fn a_stateful_set(#[case] status: Value, #[case] expected: &str) {
-        assert_eq!(seen(three(status), stateful_set), expected);
+        assert_eq!(seen(three(&status), stateful_set), expected);
     }
 
     #[rstest]
@@ -287,7 +287,7 @@ mod tests {
             "observedGeneration": observed, "desiredNumberScheduled": wanted, "updatedNumberScheduled": updated,
             "numberReady": ready, "currentNumberScheduled": wanted, "numberMisscheduled": 0,
         });
-        assert_eq!(seen(three(status), daemon_set), expected);
+        assert_eq!(seen(three(&status), daemon_set), expected);
     }
 
     #[rstest]
