@@ -27,11 +27,11 @@ async fn main() {
     let right = Dial {
         address: address.to_string(),
         credential: Credential::Pem { chain: frontend.chain_pem, key: frontend.key_pem },
-        server: ServerProof {
+        server: Some(ServerProof {
             spiffe_id: BACKEND.into(),
             dns: None,
             anchors: TrustAnchors::Pem(authority.pem()),
-        },
+        }),
         tls: TlsVersions::Tls13,
         request: Request {
             method: "GET".into(),

@@ -14,10 +14,10 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use crate::credential::{Always, CredentialError, anchors, presented};
-use crate::exchange::{exchange, message};
+use crate::exchange::{exchange, exchange_plain, message};
 use crate::identities::Identities;
 use crate::outcome::failed;
-use crate::protocol::{Dial, DialFailure, Observation, Outcome, Timing, Tls, TlsVersions};
+use crate::protocol::{Dial, DialFailure, Observation, Outcome, ServerProof, Timing, Tls, TlsVersions};
 use crate::tls::{PROVIDER, alpn};
 use crate::verify::{Sans, Verifier};
 use crate::wire::{Wire, failure};
@@ -66,29 +66,19 @@ impl From<CredentialError> for Outcome {
 
 /// Both sides of the result are outcomes; an `Err` is one that stopped the dial before an answer.
 async fn attempt(dial: &Dial, identities: &Identities, so_far: &mut SoFar) -> Result<Outcome, Outcome> {
-    let roots = anchors(&dial.server.anchors, identities)?;
-    let client = presented(&dial.credential, identities)?.map(|key| Arc::new(Always::new(key)));
     let message = message(&dial.request)?;
-    let verifier = Arc::new(Verifier::new(roots, &dial.server, PROVIDER.clone()));
-
-    so_far.step = "resolving the name";
-    let unresolved = |problem: String| {
-        failed(DialFailure::Unresolved, format!("{} does not resolve: {problem}", dial.address))
+    let Some(server) = &dial.server else {
+        let (tcp, _) = connected(dial, so_far).await?;
+        so_far.step = "waiting for the response";
+        return exchange_plain(tcp, dial.request.http, message).await;
     };
-    let addresses: Vec<_> =
-        lookup_host(&dial.address).await.map_err(|e| unresolved(e.to_string()))?.collect();
-    let first = *addresses.first().ok_or_else(|| unresolved("it has no address".into()))?;
+    let roots = anchors(&server.anchors, identities)?;
+    let client = presented(&dial.credential, identities)?.map(|key| Arc::new(Always::new(key)));
+    let verifier = Arc::new(Verifier::new(roots, server, PROVIDER.clone()));
 
-    so_far.step = "connecting";
-    let unconnected = |e: std::io::Error| {
-        failed(failure(e.kind()), format!("connecting to {} ({first}): {e}", dial.address))
-    };
-    let tcp = TcpStream::connect(addresses.as_slice()).await.map_err(unconnected)?;
-    tcp.set_nodelay(true).map_err(unconnected)?;
-    so_far.timing.connected_us = Some(so_far.micros());
-
+    let (tcp, address) = connected(dial, so_far).await?;
     so_far.step = "in the TLS handshake";
-    let tls = session(dial, first, verifier.clone(), client.clone())?;
+    let tls = session(dial, server, address, verifier.clone(), client.clone())?;
     let mut wire = Wire::new(tcp, tls);
     let handshake = Instant::now();
     let shaken = wire.handshake().await;
@@ -111,15 +101,36 @@ async fn attempt(dial: &Dial, identities: &Identities, so_far: &mut SoFar) -> Re
     exchange(wire, dial.request.http, message).await
 }
 
+/// A TCP connection to the first of the address's meanings that takes one.
+async fn connected(dial: &Dial, so_far: &mut SoFar) -> Result<(TcpStream, SocketAddr), Outcome> {
+    so_far.step = "resolving the name";
+    let unresolved = |problem: String| {
+        failed(DialFailure::Unresolved, format!("{} does not resolve: {problem}", dial.address))
+    };
+    let addresses: Vec<_> =
+        lookup_host(&dial.address).await.map_err(|e| unresolved(e.to_string()))?.collect();
+    let first = *addresses.first().ok_or_else(|| unresolved("it has no address".into()))?;
+
+    so_far.step = "connecting";
+    let unconnected = |e: std::io::Error| {
+        failed(failure(e.kind()), format!("connecting to {} ({first}): {e}", dial.address))
+    };
+    let tcp = TcpStream::connect(addresses.as_slice()).await.map_err(unconnected)?;
+    tcp.set_nodelay(true).map_err(unconnected)?;
+    so_far.timing.connected_us = Some(so_far.micros());
+    Ok((tcp, first))
+}
+
 /// A new session: its configuration is built for this dial alone, and nothing is kept from it, so each dial
 /// is a full handshake.
 fn session(
     dial: &Dial,
+    server: &ServerProof,
     address: SocketAddr,
     verifier: Arc<Verifier>,
     client: Option<Arc<Always>>,
 ) -> Result<ClientConnection, Outcome> {
-    let name = match &dial.server.dns {
+    let name = match &server.dns {
         // rustls sends no SNI for an IP address, and the verifier does not look at it.
         None => ServerName::IpAddress(address.ip().into()),
         Some(name) => ServerName::try_from(name.clone()).map_err(|_| {

@@ -8,12 +8,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::outcome::failed;
 use crate::protocol::{DialFailure, Http, Outcome, Request};
 use crate::tls::alpn;
-use crate::wire::Wire;
+use crate::wire::{Wire, failure};
 
 /// Of a longer body only this much is read.
 const BODY_LIMIT: usize = 256 * 1024;
@@ -32,16 +34,39 @@ pub(crate) async fn exchange(wire: Wire, http: Http, message: Message) -> Result
         ));
     }
     let end = wire.end();
+    // What ended the connection says more than how the HTTP client noticed it.
+    let outcome = |e| end.get().cloned().map_or_else(|| unexpected(&e), Outcome::from);
+    ask(wire, http, message).await.map_err(outcome)
+}
+
+/// The same in plain text. HTTP/2 is spoken with prior knowledge (RFC 9113, section 3.3).
+pub(crate) async fn exchange_plain(tcp: TcpStream, http: Http, message: Message) -> Result<Outcome, Outcome> {
+    ask(tcp, http, message).await.map_err(|error| {
+        let io = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        match io {
+            Some(io) => failed(failure(io.kind()), format!("{error}: {io}")),
+            None if error.is_incomplete_message() || error.is_closed() => {
+                failed(DialFailure::Closed, error.to_string())
+            }
+            None => unexpected(&error),
+        }
+    })
+}
+
+async fn ask<I>(io: I, http: Http, message: Message) -> Result<Outcome, hyper::Error>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let tasks = Tasks::default();
     let answered = async {
         let response = match http {
             Http::Http1 => {
-                let (mut sender, connection) = http1::handshake(TokioIo::new(wire)).await?;
+                let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await?;
                 tasks.spawn(connection);
                 sender.send_request(message).await?
             }
             Http::Http2 => {
-                let (mut sender, connection) = http2::handshake(tasks.executor(), TokioIo::new(wire)).await?;
+                let (mut sender, connection) = http2::handshake(tasks.executor(), TokioIo::new(io)).await?;
                 tasks.spawn(connection);
                 sender.send_request(message).await?
             }
@@ -50,8 +75,7 @@ pub(crate) async fn exchange(wire: Wire, http: Http, message: Message) -> Result
     };
     let answered = answered.await;
     tasks.finish().await;
-    // What ended the connection says more than how the HTTP client noticed it.
-    answered.map_err(|e| end.get().cloned().map_or_else(|| unexpected(&e), Outcome::from))
+    answered
 }
 
 /// The wire notes every end of a connection, so what the HTTP client complains about without one is what the

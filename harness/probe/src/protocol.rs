@@ -12,7 +12,9 @@ pub struct Dial {
     /// What the client presents.
     pub credential: Credential,
     /// What the server must prove.
-    pub server: ServerProof,
+    /// Absent: plain HTTP, where no identity is proved and no certificate is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerProof>,
     /// The TLS versions that the client offers.
     pub tls: TlsVersions,
     /// What is asked once both sides have taken each other.
@@ -196,6 +198,8 @@ pub enum DialFailure {
     Protocol,
     /// The dial asks for what the probe does not have: an SVID, a bundle, a key that cannot be read.
     Credential,
+    /// Whoever makes the dials could not be asked for this one.
+    Unasked,
 }
 
 /// What a TLS handshake came to, and who the server said it is.

@@ -142,11 +142,11 @@ fn dial(address: &str) -> Dial {
     Dial {
         address: address.into(),
         credential: Credential::Svid(FRONTEND.into()),
-        server: ServerProof {
+        server: Some(ServerProof {
             spiffe_id: BACKEND.into(),
             dns: None,
             anchors: TrustAnchors::TrustDomain("example.org".into()),
-        },
+        }),
         tls: TlsVersions::Any,
         request: Request {
             method: "GET".into(),
@@ -257,7 +257,8 @@ async fn it_ends_at_the_end_of_its_input_with_every_call_answered() {
     for id in 1..=100 {
         let anchors = TrustAnchors::Pem(Authority::new("example.org").pem());
         let server = ServerProof { spiffe_id: BACKEND.into(), dns: None, anchors };
-        let dial = Dial { timeout_ms: 5, credential: Credential::Nobody, server, ..dial(&address) };
+        let dial =
+            Dial { timeout_ms: 5, credential: Credential::Nobody, server: Some(server), ..dial(&address) };
         talk.call(id, Ask::Dial(Box::new(dial))).await;
     }
     talk.calls.shutdown().await.unwrap();

@@ -9,6 +9,8 @@ use serde::Serialize;
 pub enum Verdict {
     /// As expected, from both sides.
     Passed,
+    /// Nothing was expected of it, and both sides tell the same: it is kept, and compared with what was kept.
+    Recorded,
     /// Not conformant: an answer or a refusal came that is not the expected one.
     Failed,
     /// It could not be judged.
@@ -20,6 +22,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Totals {
     pub passed: usize,
+    pub recorded: usize,
     pub failed: usize,
     pub errored: usize,
     pub skipped: usize,
@@ -31,6 +34,7 @@ impl FromIterator<Verdict> for Totals {
         for verdict in verdicts {
             match verdict {
                 Verdict::Passed => totals.passed += 1,
+                Verdict::Recorded => totals.recorded += 1,
                 Verdict::Failed => totals.failed += 1,
                 Verdict::Errored => totals.errored += 1,
                 Verdict::Skipped => totals.skipped += 1,

@@ -59,9 +59,10 @@ pub fn table(report: &Report, colour: bool, elapsed: Duration) -> String {
     if !report.checks.is_empty() {
         text.push('\n');
     }
-    let Totals { passed, failed, errored, skipped } = report.totals;
+    let Totals { passed, recorded, failed, errored, skipped } = report.totals;
     let counts = [
         (passed, "passed", GREEN),
+        (recorded, "recorded", FAINT),
         (failed, "failed", RED),
         (errored, "errored", YELLOW),
         (skipped, "skipped", FAINT),
@@ -80,7 +81,7 @@ fn put(text: &mut String, line: std::fmt::Arguments) {
 }
 
 fn is_one_line(cells: &[Row]) -> bool {
-    cells.len() > FEW && cells.iter().all(|row| row.verdict == Verdict::Passed)
+    cells.len() > FEW && cells.iter().all(|row| matches!(row.verdict, Verdict::Passed | Verdict::Recorded))
 }
 
 fn each(cells: &[Row]) -> Vec<(&Row, [String; 5])> {
@@ -125,6 +126,7 @@ fn cut(text: String, widest: usize) -> String {
 fn mark(verdict: Verdict) -> (char, &'static str) {
     match verdict {
         Verdict::Passed => ('✓', GREEN),
+        Verdict::Recorded => ('·', FAINT),
         Verdict::Failed => ('✗', RED),
         Verdict::Errored => ('!', YELLOW),
         Verdict::Skipped => ('-', FAINT),
@@ -134,6 +136,7 @@ fn mark(verdict: Verdict) -> (char, &'static str) {
 fn verdict_word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Passed => "passed",
+        Verdict::Recorded => "recorded",
         Verdict::Failed => "failed",
         Verdict::Errored => "errored",
         Verdict::Skipped => "skipped",

@@ -31,8 +31,14 @@ pub fn page(report: &Report) -> String {
 }
 
 fn title(report: &Report) -> String {
-    let Totals { passed, failed, errored, skipped } = report.totals;
-    let counts = [(failed, "failed"), (errored, "errored"), (skipped, "skipped"), (passed, "passed")];
+    let Totals { passed, recorded, failed, errored, skipped } = report.totals;
+    let counts = [
+        (failed, "failed"),
+        (errored, "errored"),
+        (skipped, "skipped"),
+        (passed, "passed"),
+        (recorded, "recorded"),
+    ];
     let counts: Vec<_> = counts
         .into_iter()
         .filter(|(count, _)| *count > 0)

@@ -50,7 +50,7 @@ fn suite(report: &Report, scenario: &str) -> TestSuite {
 
 fn case(row: &Row, rows: &[&Row]) -> TestCase {
     let status = match row.verdict {
-        Verdict::Passed => TestCaseStatus::success(),
+        Verdict::Passed | Verdict::Recorded => TestCaseStatus::success(),
         Verdict::Failed => explained(TestCaseStatus::non_success(NonSuccessKind::Failure), row),
         Verdict::Errored => explained(TestCaseStatus::non_success(NonSuccessKind::Error), row),
         Verdict::Skipped => {

@@ -226,7 +226,7 @@ impl Observed {
             outcome,
             tls: observation.tls.as_ref().map(|tls| tls.version.clone()),
             peer_id: observation.tls.as_ref().and_then(|tls| tls.peer_id.clone()),
-            words: judge::in_words(&observation.outcome),
+            words: judge::seen_in_words(&observation.outcome),
         }
     }
 }

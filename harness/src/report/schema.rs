@@ -45,4 +45,6 @@ pub(super) enum FailureKind {
     Protocol,
     /// The dial asks for a credential that the probe does not have.
     Credential,
+    /// Whoever makes the dials could not be asked for this one.
+    Unasked,
 }

@@ -76,6 +76,9 @@ pub struct Expect {
     /// Header names in lower case, and their values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// Who must have answered. A refusal is an Envoy's unless this says `application`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<By>,
     /// What the endpoint's `upstream` must have counted for this one request, if it is not the request
     /// itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,10 +91,29 @@ impl Expect {
         self.alert.is_some() || self.status.is_some()
     }
 
-    /// Whether the client must be turned away: by a TLS alert, or by an HTTP status of 400 or more.
+    /// Whether the client must be turned away before the application: by a TLS alert, an HTTP status of 400 or
+    /// more, or a gRPC status other than OK. What the application itself answers is no refusal.
     pub fn is_refusal(&self) -> bool {
-        self.alert.is_some() || self.status.is_some_and(|status| status >= 400)
+        let denied = self.status.is_some_and(|status| status >= 400) || self.is_grpc_refusal();
+        self.alert.is_some() || denied && self.by != Some(By::Application)
     }
+
+    /// Whether a gRPC call must be denied: by `grpc-status`, its HTTP status being 200 (gRPC over HTTP/2,
+    /// "Responses").
+    pub fn is_grpc_refusal(&self) -> bool {
+        let status = self.headers.get("grpc-status");
+        self.by != Some(By::Application) && status.is_some_and(|status| status != "0")
+    }
+}
+
+/// Who gave an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum By {
+    /// An Envoy on the way, by itself: a policy, a direct response, a redirect, an error.
+    Envoy,
+    /// The application behind the last of them.
+    Application,
 }
 
 /// A text, or a list of texts.
@@ -161,6 +183,9 @@ mod tests {
     #[case::denied("{status: 400}", true, true)]
     #[case::an_alert("{alert: unknown_ca}", true, true)]
     #[case::an_alert_by_number("{alert: 48}", true, true)]
+    #[case::the_applications_own("{status: 404, by: application}", true, false)]
+    #[case::a_grpc_denial("{status: 200, headers: {grpc-status: '7'}}", true, true)]
+    #[case::a_grpc_answer("{status: 200, headers: {grpc-status: '0'}}", true, false)]
     #[case::missing("{}", false, false)]
     fn what_is_expected_is_stated_and_may_be_a_refusal(
         #[case] text: &str,

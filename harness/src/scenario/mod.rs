@@ -14,7 +14,7 @@ mod parse;
 mod place;
 mod validate;
 
-pub use check::{Check, Expect, Matrix, OneOrMany};
+pub use check::{By, Check, Expect, Matrix, OneOrMany};
 pub use client::{Client, FullClient};
 pub use counted::{Counted, Kind};
 pub use forged::{Forged, Forging, Stated, Table, tables};
@@ -170,8 +170,8 @@ pub struct Endpoint {
     #[serde(default)]
     pub admin: Option<u16>,
     /// The name of Envoy's cluster that leads to the application: what it forwarded is counted there.
-    #[serde(default = "default_app_cluster")]
-    pub app_cluster: String,
+    #[serde(default)]
+    pub app_cluster: Option<String>,
     /// The endpoint that this one forwards to with its own identity, where evidence of what went on counts
     /// too.
     #[serde(default)]
@@ -180,10 +180,6 @@ pub struct Endpoint {
     /// application.
     #[serde(default)]
     pub app_log: Option<String>,
-}
-
-fn default_app_cluster() -> String {
-    "local_service".into()
 }
 
 /// How clients from outside the cluster come in.

@@ -1,54 +1,53 @@
-//! One stage of a scenario, run: the releases brought to the stage's values, every cell dialled in one
-//! window, both sides' accounts judged.
+//! One stage of a scenario, run: the releases brought to the stage's values, every cell dialled, both sides'
+//! accounts judged. What came of it is `proof::judge`'s to say.
 
+mod credentials;
+mod dials;
 pub mod fault;
+mod log;
+mod target;
+
+pub use credentials::carry_from;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
-use futures::future::{join_all, try_join_all};
+use futures::future::try_join_all;
 use serde_json::Value;
-use svidproof_probe::Identities;
-use svidproof_probe::protocol::{
-    Carried, Credential, Dial, DialFailure, Http, Observation, Outcome, Request, ServerProof, Timing,
-    TrustAnchors,
-};
 
-use crate::cluster::envoy::{Admin, Counters, EnvoyError};
-use crate::cluster::kube::{Backend, Exec, Forward, KubeError, Resolved};
+use crate::cluster::envoy::EnvoyError;
+use crate::cluster::kube::KubeError;
 use crate::cluster::probe::ProbeError;
-use crate::cluster::spire::Server as SpireServer;
-use crate::forge::{self, Authority, ForgeError, Forged, Signer, authorities};
-use crate::proof::judge::{self, Evidence, Judged};
-use crate::proof::plan::{CELL_HEADER, Cell, CellId, plan, written_out};
+use crate::forge::ForgeError;
+use crate::proof::judge::Judged;
+use crate::proof::plan::{Cell, plan};
 use crate::proof::verdict::Verdict;
-use crate::scenario::{self, Client, Endpoint, FullClient, Stage};
+use crate::scenario::Stage;
 use crate::session::{RunContext, SessionError, System, apply, stage_values};
-use crate::sys::chain;
-use crate::sys::wait::{self, Look};
 
-/// A whole dial's bound: a refusal takes milliseconds, and Envoy's own upstream bound is 15 s.
-const DIAL: Duration = Duration::from_secs(10);
-/// How long a request's line may take from the application's standard output to here.
-const LOG: Duration = Duration::from_secs(5);
+use credentials::{Credentials, Unmade};
+use target::Target;
+
 /// Envoy looks its upstream's name up every half second with the charts' values; the default is 5 s.
 const SETTLE: Duration = Duration::from_secs(30);
 
+/// Why a stage could not be dialled.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
     #[error(transparent)]
     Session(#[from] SessionError),
-    #[error("endpoint {endpoint}: {source}")]
+    #[error("endpoint {endpoint}")]
     Resolve { endpoint: String, source: KubeError },
+    /// The scenario names something that is not there.
+    #[error("endpoint {endpoint}: {what}")]
+    Mistake { endpoint: String, what: String },
     #[error(
         "endpoint {endpoint}: service {service} has no ready pod\nhint: `kubectl get pods` in its namespace"
     )]
     NoPods { endpoint: String, service: String },
     #[error("endpoint {endpoint} has no address that can be dialled from outside the cluster\nhint: {hint}")]
     NotPublished { endpoint: String, hint: &'static str },
-    #[error("endpoint {endpoint}: {source}")]
+    #[error("endpoint {endpoint}")]
     Envoy { endpoint: String, source: EnvoyError },
     #[error(transparent)]
     Probe(#[from] ProbeError),
@@ -58,539 +57,138 @@ pub enum StageError {
     Carry { client: String, problem: String },
 }
 
-/// Brings the scenario to `stage` (with `fault` over it) and makes the checks whose names `chosen` lets
-/// through.
+impl StageError {
+    /// Whether the scenario is at fault, and not the system under test or the machine.
+    pub fn is_input(&self) -> bool {
+        match self {
+            Self::Mistake { .. } => true,
+            Self::Session(error) => error.is_input(),
+            _ => false,
+        }
+    }
+}
+
+/// Brings the scenario to `stage` (with `fault` over it) and makes the checks whose names `chosen` lets through.
 pub async fn run(
-    context: &RunContext,
+    run: &RunContext,
     system: &System,
     stage: &Stage,
     fault: &BTreeMap<String, Value>,
     chosen: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<Judged>, StageError> {
     let scenario = &system.scenario;
-    let step = context.progress.phase(format!("{}: {}", scenario.name, stage.name));
-    let releases = scenario.install.iter().flatten();
-    let brought = releases.map(async |release| {
-        apply(context, scenario, release, &stage_values(release, &[&stage.values, fault])).await
-    });
-    try_join_all(brought).await?;
-    let window = Window::open(context, system, stage, chosen).await?;
-    let judged = window.run().await;
+    let step = run.progress.phase(format!("{}: {}", scenario.name, stage.name));
+    bring(run, system, stage, fault).await?;
+    let opened = Opened::open(run, system, stage, chosen).await?;
+    let judged = opened.run().await;
     step.done();
-    judged
+    Ok(judged)
 }
 
-/// Makes the in-cluster dials of a stage over and over, as many at once as the probe takes; returns the
-/// seconds that `count` of them took. For a benchmark: nothing is judged.
+/// Brings every release to the stage's values, with `fault` over them. Returns whether any had to be changed.
+pub async fn bring(
+    run: &RunContext,
+    system: &System,
+    stage: &Stage,
+    fault: &BTreeMap<String, Value>,
+) -> Result<bool, StageError> {
+    let scenario = &system.scenario;
+    let releases = scenario.install.iter().flatten();
+    let brought = releases.map(async |release| {
+        apply(run, scenario, release, &stage_values(release, &[&stage.values, fault])).await
+    });
+    Ok(try_join_all(brought).await?.into_iter().any(|changed| changed))
+}
+
+/// Makes the in-cluster dials of a stage over and over, as many at once as the probe takes; returns the seconds
+/// that `count` of them took. For a benchmark: nothing is judged.
 pub async fn time_dials(
-    context: &RunContext,
+    run: &RunContext,
     system: &System,
     stage: &Stage,
     count: usize,
 ) -> Result<f64, StageError> {
-    let window = Window::open(context, system, stage, &|_| true).await?;
-    let outside = |cell: &Cell| system.scenario.clients[&cell.client].is_outside();
-    let cells: Vec<_> = window.cells.iter().filter(|cell| !window.is_page(cell) && !outside(cell)).collect();
+    let opened = Opened::open(run, system, stage, &|_| true).await?;
+    let at = |cell| opened.places(cell).into_iter().map(move |place| (cell, place));
+    let dials: Vec<_> = opened.cells.iter().flat_map(at).collect();
     let begun = Instant::now();
-    try_join_all(
-        cells.iter().cycle().take(count).enumerate().map(|(number, cell)| window.observe(number, cell)),
-    )
-    .await?;
+    let made = dials.iter().filter(|(cell, _)| !opened.is_outside(cell)).cycle().take(count);
+    try_join_all(made.map(|(cell, place)| opened.dial(cell, place, "timed"))).await?;
     Ok(begun.elapsed().as_secs_f64())
 }
 
 /// Everything that a stage's cells need, looked up once.
-struct Window<'a> {
-    context: &'a RunContext,
+struct Opened<'a> {
+    run: &'a RunContext,
     system: &'a System,
     cells: Vec<Cell>,
-    endpoints: BTreeMap<String, Target<'a>>,
-    carried: BTreeMap<String, Carried>,
-    /// By client; the reason where it could not be had.
-    forged: BTreeMap<String, Result<Credential, String>>,
+    targets: BTreeMap<String, Target<'a>>,
+    credentials: Credentials,
+    /// By endpoint: which of its pods are older than what they mount, in words.
+    stale: BTreeMap<String, String>,
 }
 
-struct Target<'a> {
-    declared: &'a Endpoint,
-    resolved: Resolved,
-    admins: Vec<Admin>,
-}
-
-impl<'a> Window<'a> {
+impl<'a> Opened<'a> {
     async fn open(
-        context: &'a RunContext,
+        run: &'a RunContext,
         system: &'a System,
         stage: &Stage,
         chosen: &dyn Fn(&str) -> bool,
     ) -> Result<Self, StageError> {
         let scenario = &system.scenario;
         // A run's own word in each cell's id keeps two windows on the same pods apart.
-        let word = format!("{}-{}", context.run, jiff::Timestamp::now().as_millisecond());
+        let word = format!("{}-{}", run.run, jiff::Timestamp::now().as_millisecond());
         let all = plan(scenario, stage, &word);
         let controls: BTreeSet<_> =
             all.iter().filter(|cell| chosen(&cell.check)).filter_map(|cell| cell.control.clone()).collect();
-        let cells: Vec<_> =
-            all.into_iter().filter(|cell| chosen(&cell.check) || controls.contains(&cell.check)).collect();
-        let mut names = BTreeSet::new();
-        for cell in &cells {
-            let mut next = Some(&cell.endpoint);
-            while let Some(name) = next {
-                names.insert(name.clone());
-                next = scenario.endpoints.get(name).and_then(|endpoint| endpoint.upstream.as_ref());
-            }
-        }
+        let wanted = |cell: &Cell| chosen(&cell.check) || controls.contains(&cell.check);
+        let cells: Vec<_> = all.into_iter().filter(wanted).collect();
+        let names: BTreeSet<_> = cells.iter().flat_map(|cell| scenario.route(&cell.endpoint)).collect();
         let targets = names.into_iter().map(async |name| {
-            let target = Target::open(context, &name, &scenario.endpoints[&name]).await?;
-            Ok::<_, StageError>((name, target))
+            let target = Target::open(run, name, &scenario.endpoints[name]).await?;
+            Ok::<_, StageError>((name.to_owned(), target))
         });
-        let mut window = Self {
-            context,
-            system,
-            cells,
-            endpoints: try_join_all(targets).await?.into_iter().collect(),
-            carried: BTreeMap::new(),
-            forged: BTreeMap::new(),
-        };
-        window.settle().await?;
-        window.carry().await?;
-        window.forge().await?;
-        Ok(window)
+        let targets: BTreeMap<_, _> = try_join_all(targets).await?.into_iter().collect();
+        settle(&targets).await?;
+        let stale = target::stale(run, &targets).await?;
+        let credentials = Credentials::make(run, system, &cells).await?;
+        Ok(Self { run, system, cells, targets, credentials, stale })
     }
 
-    /// Waits until each Envoy in front of another knows where that one's pods are now.
-    async fn settle(&self) -> Result<(), StageError> {
-        let waits = self.endpoints.iter().filter_map(|(name, target)| {
-            let upstream = self.endpoints.get(target.declared.upstream.as_ref()?)?;
-            let pods = upstream.resolved.pods.iter().map(|pod| pod.ip.clone());
-            let allowed: Vec<_> = pods.chain(upstream.resolved.cluster_ip.clone()).collect();
-            Some(target.admins.iter().map(move |admin| (name, admin, allowed.clone())))
-        });
-        let waits = waits.flatten().map(async |(name, admin, allowed)| {
-            let settled = admin.forwards_only_to(&allowed, SETTLE).await;
-            settled.map_err(|source| StageError::Envoy { endpoint: name.clone(), source })
-        });
-        try_join_all(waits).await.map(drop)
-    }
-
-    /// Carries out of the cluster what clients outside of it present.
-    async fn carry(&mut self) -> Result<(), StageError> {
-        let clients: BTreeSet<_> = self.cells.iter().map(|cell| cell.client.clone()).collect();
-        for name in clients {
-            let client = &self.system.scenario.clients[&name];
-            if client.is_outside() {
-                let carried = carry(self.context, self.system, &name, client).await?;
-                self.carried.insert(name, carried);
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes what the forged clients present. What only another trust domain can make is left out where there
-    /// is none.
-    async fn forge(&mut self) -> Result<(), StageError> {
-        let scenario = &self.system.scenario;
-        let names: BTreeSet<_> = self.cells.iter().map(|cell| cell.client.clone()).collect();
-        let clients = names.into_iter().filter_map(|name| match &scenario.clients[&name] {
-            Client::Forged { credential, like } => Some((name, forge::recipe(credential)?, like)),
-            Client::Short(_) | Client::Full(_) => None,
-        });
-        let clients: Vec<_> = clients.collect();
-        if clients.is_empty() {
-            return Ok(());
-        }
-        let authority = Authority::kept(&authorities(&self.context.dir), &scenario.trust_domain)?;
-        for (name, recipe, like) in clients {
-            let credential = match recipe.signer {
-                Signer::None => Ok(Credential::Nobody),
-                Signer::Neighbour => neighbours(self.context, &scenario.trust_domain, like).await,
-                Signer::Authority | Signer::Rogue | Signer::Itself => {
-                    forge::forge(recipe, &scenario.trust_domain, like, &authority)?
-                        .map(|Forged { chain, key }| Credential::Pem { chain, key })
-                        .ok_or_else(|| "there is no way to make it".to_owned())
+    /// Takes the cells out that cannot be tried, judged already.
+    fn untried(&mut self) -> Vec<Judged> {
+        let mut judged = vec![];
+        let cells = std::mem::take(&mut self.cells);
+        for cell in cells {
+            let stale = self.system.scenario.route(&cell.endpoint).find_map(|name| self.stale.get(name));
+            let (verdict, reason) = match (self.credentials.unmade(&cell.client), stale) {
+                (Some(Unmade::NotInThisRun(why)), _) => (Verdict::Skipped, why.clone()),
+                (Some(Unmade::Broken(why)), _) => {
+                    (Verdict::Errored, format!("the client's credential could not be made: {why}"))
+                }
+                (None, Some(why)) => (Verdict::Errored, why.clone()),
+                (None, None) => {
+                    self.cells.push(cell);
+                    continue;
                 }
             };
-            self.forged.insert(name, credential);
+            judged.push(Judged::untried(cell, verdict, reason));
         }
-        Ok(())
-    }
-
-    /// Takes the cells out that cannot be tried, as skipped.
-    fn skipped(&mut self) -> Vec<Judged> {
-        let (skipped, cells) = std::mem::take(&mut self.cells)
-            .into_iter()
-            .partition(|cell| matches!(self.forged.get(&cell.client), Some(Err(_))));
-        self.cells = cells;
-        let reason = |cell: &Cell| {
-            self.forged
-                .get(&cell.client)
-                .and_then(|forged| forged.as_ref().err().cloned())
-                .unwrap_or_default()
-        };
-        let skip = |cell: Cell| {
-            let reason = reason(&cell);
-            Judged {
-                cell,
-                observed: None,
-                verdict: Verdict::Skipped,
-                reason,
-                evidence: vec![],
-                control: None,
-            }
-        };
-        Vec::into_iter(skipped).map(skip).collect()
-    }
-
-    async fn run(mut self) -> Result<Vec<Judged>, StageError> {
-        let skipped = self.skipped();
-        let before = self.counters().await?;
-        let logs = self.follow_logs().await?;
-        let observed = join_all(
-            self.cells
-                .iter()
-                .enumerate()
-                .filter(|(_, cell)| !self.is_page(cell))
-                .map(|(number, cell)| self.observe(number, cell)),
-        );
-        let mut observations: BTreeMap<CellId, Observation> =
-            observed.await.into_iter().collect::<Result<_, _>>()?;
-        let reached = self.reached(logs, &observations).await;
-        let between = self.counters().await?;
-        // Pages after the dials, one by one and in a window of their own: what an application asks of its own
-        // upstream is known only where its page is as expected, and must not make the dials' account
-        // doubtful.
-        for cell in self.cells.iter().filter(|cell| self.is_page(cell)) {
-            let observation = self.page(cell).await?;
-            observations.insert(cell.id.clone(), observation);
-        }
-        let after = self.counters().await?;
-        let (pages, dials): (Vec<_>, Vec<_>) =
-            self.cells.iter().cloned().partition(|cell| self.is_page(cell));
-        let scenario = &self.system.scenario;
-        let dials =
-            judge::judge(scenario, &dials, &observations, &self.evidence(&before, &between, &reached));
-        let pages = judge::judge(scenario, &pages, &observations, &self.evidence(&between, &after, &reached));
-        Ok(dials.into_iter().chain(pages).chain(skipped).collect())
-    }
-
-    /// What each endpoint's Envoys counted from one reading to the other, and which requests its application
-    /// saw.
-    fn evidence(
-        &self,
-        before: &BTreeMap<String, Counters>,
-        after: &BTreeMap<String, Counters>,
-        reached: &BTreeMap<String, BTreeSet<CellId>>,
-    ) -> BTreeMap<String, Result<Evidence, String>> {
-        let evidence = self.endpoints.keys().filter_map(|name| {
-            let Counters { counted, rbac } = *after.get(name)?;
-            let counted = counted.since(before.get(name)?.counted);
-            Some((name.clone(), Ok(Evidence { counted, rbac, reached: reached.get(name).cloned() })))
-        });
-        evidence.collect()
-    }
-
-    fn is_page(&self, cell: &Cell) -> bool {
-        self.endpoints[&cell.endpoint].declared.is_plain()
-    }
-
-    async fn counters(&self) -> Result<BTreeMap<String, Counters>, StageError> {
-        let read = self.endpoints.iter().filter(|(_, target)| target.declared.gives_evidence()).map(
-            async |(name, target)| {
-                let counted = try_join_all(
-                    target.admins.iter().map(|admin| admin.counters(&target.declared.app_cluster)),
-                )
-                .await;
-                let counted =
-                    counted.map_err(|source| StageError::Envoy { endpoint: name.clone(), source })?;
-                let sum = |sum: Counters, one: &Counters| Counters {
-                    counted: sum.counted + one.counted,
-                    rbac: sum.rbac || one.rbac,
-                };
-                Ok::<_, StageError>((name.clone(), counted.iter().fold(Counters::default(), sum)))
-            },
-        );
-        Ok(try_join_all(read).await?.into_iter().collect())
-    }
-
-    async fn follow_logs(&self) -> Result<BTreeMap<String, Lines>, StageError> {
-        let logs = self.endpoints.iter().filter_map(|(name, target)| {
-            target.declared.app_log.as_ref().map(|container| (name, target, container))
-        });
-        let opened = logs.map(async |(name, target, container)| {
-            let streams = try_join_all(
-                target.resolved.pods.iter().map(|pod| self.context.kube.follow_log(pod, container)),
-            )
-            .await;
-            let streams = streams.map_err(|source| StageError::Resolve { endpoint: name.clone(), source })?;
-            Ok::<_, StageError>((name.clone(), futures::stream::select_all(streams).boxed()))
-        });
-        Ok(try_join_all(opened).await?.into_iter().collect())
-    }
-
-    /// Which cells' requests the applications saw. Waits for those that were answered: when they are there,
-    /// what was refused would be there too.
-    async fn reached(
-        &self,
-        logs: BTreeMap<String, Lines>,
-        observations: &BTreeMap<CellId, Observation>,
-    ) -> BTreeMap<String, BTreeSet<CellId>> {
-        let read = logs.into_iter().map(async |(name, mut lines)| {
-            let behind = |cell: &&Cell| judge::terminal(&self.system.scenario, &cell.endpoint) == name;
-            let cells: BTreeSet<_> = self.cells.iter().filter(behind).map(|cell| cell.id.clone()).collect();
-            let mut missing: BTreeSet<_> = self
-                .cells
-                .iter()
-                .filter(behind)
-                .filter(|cell| answered(observations.get(&cell.id)))
-                .map(|cell| cell.id.clone())
-                .collect();
-            let mut seen = BTreeSet::new();
-            let what = format!("the log of endpoint {name} to name the requests that were answered");
-            if !missing.is_empty() {
-                let next =
-                    async || lines.next().await.ok_or("the log ended".to_owned())?.map_err(|e| e.to_string());
-                let look = |line: String| {
-                    if let Some(cell) = cell_in(&line).filter(|cell| cells.contains(*cell)) {
-                        missing.remove(cell);
-                        seen.insert(cell.to_owned());
-                    }
-                    if missing.is_empty() {
-                        Look::Ready(())
-                    } else {
-                        Look::NotYet(format!("{} are missing", missing.len()))
-                    }
-                };
-                // A line that does not come is not an error here: the judge sees which requests are not in
-                // the log.
-                let _ = wait::events::<_, _, String>(&what, LOG, next, look).await;
-            }
-            (name, seen)
-        });
-        join_all(read).await.into_iter().collect()
-    }
-
-    async fn observe(&self, number: usize, cell: &Cell) -> Result<(CellId, Observation), StageError> {
-        let client = &self.system.scenario.clients[&cell.client];
-        let target = &self.endpoints[&cell.endpoint];
-        let request = Request {
-            method: cell.method.clone(),
-            target: written_out(&cell.target),
-            authority: target
-                .declared
-                .dns
-                .clone()
-                .unwrap_or_else(|| target.declared.service.rsplit('/').next().unwrap_or_default().into()),
-            http: cell.http,
-            headers: cell.headers.clone(),
-            body: String::new(),
-        };
-        let domain = &self.system.scenario.trust_domain;
-        let identity = target.declared.identity.as_deref().unwrap_or_default();
-        let carried = self.carried.get(&cell.client);
-        let forged = self.forged.get(&cell.client).and_then(|forged| forged.as_ref().ok());
-        let credential = match (client.identity(), carried) {
-            (None, _) => forged.cloned().unwrap_or(Credential::Nobody),
-            (Some(_), Some(carried)) => {
-                Credential::Pem { chain: carried.chain.clone(), key: carried.key.clone() }
-            }
-            (Some(path), None) => Credential::Svid(format!("spiffe://{domain}{path}")),
-        };
-        let anchors = carried.map_or_else(
-            || TrustAnchors::TrustDomain(domain.clone()),
-            |carried| TrustAnchors::Pem(carried.bundle.clone()),
-        );
-        let address = if client.is_outside() {
-            self.outside(&cell.endpoint, target)?
-        } else {
-            inside(&cell.endpoint, target, number)?
-        };
-        let spiffe_id = format!("spiffe://{domain}{identity}");
-        let server = ServerProof { spiffe_id, dns: target.declared.dns.clone(), anchors };
-        let timeout_ms = u64::try_from(DIAL.as_millis()).unwrap_or(u64::MAX);
-        let dial = Dial { address, credential, server, tls: cell.tls, request, timeout_ms };
-        let observation = if client.is_outside() {
-            svidproof_probe::dial(&dial, &Identities::none()).await
-        } else {
-            self.system.probe.dial(dial).await?
-        };
-        Ok((cell.id.clone(), observation))
-    }
-
-    /// Where the endpoint's published port is dialled from this machine.
-    fn outside(&self, name: &str, target: &Target) -> Result<String, StageError> {
-        let published = target.declared.published.as_ref();
-        let of_provider = published
-            .and_then(|published| self.context.record().cluster.published.get(&published.node_port).copied());
-        let of_cloud =
-            target.resolved.ingress.as_ref().map(|host| format!("{host}:{}", target.declared.port));
-        of_provider.as_ref().map(SocketAddr::to_string).or(of_cloud).ok_or_else(|| StageError::NotPublished {
-            endpoint: name.into(),
-            hint: "give its Service the type LoadBalancer, or use the provider `kind`",
-        })
-    }
-
-    /// A plain HTTP page, fetched through the API server by a forwarded port.
-    async fn page(&self, cell: &Cell) -> Result<Observation, StageError> {
-        let target = &self.endpoints[&cell.endpoint];
-        let pod = first_pod(&cell.endpoint, target)?;
-        let resolve = |source| StageError::Resolve { endpoint: cell.endpoint.clone(), source };
-        let forward = self.context.kube.forward(pod, container_port(target)).await.map_err(resolve)?;
-        let begun = Instant::now();
-        let outcome = fetch(&forward, cell).await.unwrap_or_else(|e| Outcome::Failed {
-            kind: if e.is_timeout() { DialFailure::TimedOut } else { DialFailure::Closed },
-            // Why the tunnel broke, which the client only sees closed.
-            detail: forward.take_failure().map_or_else(|| format!("{e:?}"), |why| chain(&why)),
-        });
-        let done_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Ok(Observation { outcome, tls: None, timing: Timing { done_us, ..Timing::default() } })
+        judged
     }
 }
 
-type Lines = futures::stream::BoxStream<'static, Result<String, KubeError>>;
-
-impl<'a> Target<'a> {
-    async fn open(context: &RunContext, name: &str, declared: &'a Endpoint) -> Result<Self, StageError> {
-        let resolved = context
-            .kube
-            .resolve(&declared.service)
-            .await
-            .map_err(|source| StageError::Resolve { endpoint: name.into(), source })?;
-        if resolved.pods.is_empty() {
-            return Err(StageError::NoPods { endpoint: name.into(), service: declared.service.clone() });
-        }
-        let open = async |pod: &Backend, port| Admin::open(&context.kube, pod, port).await;
-        let admins = match declared.admin {
-            Some(port) => try_join_all(resolved.pods.iter().map(|pod| open(pod, port))).await,
-            None => Ok(vec![]),
-        };
-        let admins = admins.map_err(|source| StageError::Envoy { endpoint: name.into(), source })?;
-        Ok(Self { declared, resolved, admins })
-    }
-}
-
-/// An SVID with this path from the first other trust domain of the run, by its own SPIRE server.
-async fn neighbours(context: &RunContext, trust_domain: &str, path: &str) -> Result<Credential, String> {
-    let scenarios = context.record().scenarios;
-    let other = scenarios
-        .iter()
-        .filter_map(|file| scenario::load(file).ok())
-        .find(|other| other.trust_domain != trust_domain);
-    let other =
-        other.ok_or("there is no other trust domain in this run: bring a scenario with one up too")?;
-    let spire = &other.spire;
-    let server = SpireServer::new(context.kube.clone(), &spire.namespace, &spire.server, &spire.container);
-    let minted =
-        server.mint(&format!("spiffe://{}{path}", other.trust_domain)).await.map_err(|e| chain(&e))?;
-    Ok(Credential::Pem { chain: minted.chain, key: minted.key })
-}
-
-/// The SVID that the client presents outside; for nobody, any of the scenario's, for its bundle.
-async fn carry(
-    context: &RunContext,
-    system: &System,
-    name: &str,
-    client: &Client,
-) -> Result<Carried, StageError> {
-    let spiffe = |path: &str| format!("spiffe://{}{path}", system.scenario.trust_domain);
-    let problem = |problem: String| StageError::Carry { client: name.into(), problem };
-    if let Client::Full(FullClient { id, from: Some(from), .. }) = client {
-        carry_from(context, system, from, &spiffe(id)).await.map_err(problem)
-    } else {
-        let mut known = system.scenario.clients.values().filter_map(Client::identity);
-        let path = client
-            .identity()
-            .or_else(|| known.next())
-            .ok_or_else(|| problem("no client of the scenario has an identity".into()))?;
-        Ok(system.probe.fetch(spiffe(path)).await?)
-    }
-}
-
-/// Out of a workload's own pod, by the `spire-agent` in it, as the demo's user does it by hand.
-pub async fn carry_from(
-    context: &RunContext,
-    system: &System,
-    from: &str,
-    id: &str,
-) -> Result<Carried, String> {
-    let (namespace, app) = from.split_once('/').ok_or("`from` is namespace/app")?;
-    let pods = context.kube.ready_pods(namespace, &[("app", app)]).await.map_err(|e| chain(&e))?;
-    let pod = pods.first().ok_or(format!("no pod app={app} is ready in namespace {namespace}"))?;
-    let socket = format!("{}/agent.sock", system.scenario.spire.socket_dir);
-    let argv =
-        ["/opt/spire/bin/spire-agent", "api", "fetch", "x509", "-socketPath", &socket, "-output", "json"]
-            .map(Into::into)
-            .to_vec();
-    let exec = Exec { namespace: namespace.into(), pod: pod.pod.clone(), container: app.into(), argv };
-    let printed = context.kube.exec(&exec, &[]).await.map_err(|e| chain(&e))?;
-    crate::cluster::spire::carried(&printed, id)
-}
-
-fn first_pod<'a>(name: &str, target: &'a Target) -> Result<&'a Backend, StageError> {
-    target
-        .resolved
-        .pods
-        .first()
-        .ok_or_else(|| StageError::NoPods { endpoint: name.into(), service: target.declared.service.clone() })
-}
-
-fn container_port(target: &Target) -> u16 {
-    target.resolved.target_ports.get(&target.declared.port).copied().unwrap_or(target.declared.port)
-}
-
-/// The endpoint's pods in turn: each of them must hold.
-fn inside(name: &str, target: &Target, number: usize) -> Result<String, StageError> {
-    let pods = &target.resolved.pods;
-    let pod = pods.get(number % pods.len().max(1)).map_or_else(|| first_pod(name, target), Ok)?;
-    Ok(SocketAddr::new(
-        pod.ip.parse().map_err(|_| StageError::NoPods {
-            endpoint: name.into(),
-            service: target.declared.service.clone(),
-        })?,
-        container_port(target),
-    )
-    .to_string())
-}
-
-async fn fetch(forward: &Forward, cell: &Cell) -> Result<Outcome, reqwest::Error> {
-    let method = reqwest::Method::from_bytes(cell.method.as_bytes()).unwrap_or_default();
-    let client =
-        reqwest::Client::builder().timeout(DIAL).redirect(reqwest::redirect::Policy::none()).build()?;
-    let mut request = client.request(method, format!("http://{}{}", forward.address, cell.target));
-    for (name, value) in &cell.headers {
-        request = request.header(name, value);
-    }
-    let response = request.send().await?;
-    let status = response.status().as_u16();
-    let text = |value: &reqwest::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let headers = response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
-    Ok(Outcome::Response {
-        status,
-        http: Http::Http1,
-        headers,
-        body: response.text().await?,
-        body_cut: false,
-        trailers: vec![],
-    })
-}
-
-/// The cell that a line of an application's log names.
-fn cell_in(line: &str) -> Option<&str> {
-    let rest = line.split(CELL_HEADER).nth(1).or_else(|| line.split("svidproof-cell").nth(1))?;
-    rest.trim_start_matches(['=', ':', ' ', '"']).split([' ', '"', ',']).next()
-}
-
-/// An answer that an application may have given, so that its log should name the request.
-fn answered(observation: Option<&Observation>) -> bool {
-    observation.is_some_and(judge::is_from_application)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_log_line_names_its_cell() {
-        assert_eq!(cell_in("svidproof-cell=r1.symbank.a.3 \"GET / HTTP/1.1\" 200"), Some("r1.symbank.a.3"));
-        assert_eq!(cell_in("{\"x-svidproof-cell\": \"r1.s.a.3\", \"x\": 1}"), Some("r1.s.a.3"));
-        assert_eq!(cell_in("GET / 200"), None);
-    }
+/// Waits until each Envoy in front of another knows where that one's pods are now.
+async fn settle(targets: &BTreeMap<String, Target<'_>>) -> Result<(), StageError> {
+    let waits = targets.iter().filter_map(|(name, target)| {
+        let upstream = targets.get(target.declared.upstream.as_ref()?)?;
+        let pods = upstream.resolved.pods.iter().map(|pod| pod.ip.clone());
+        let allowed: Vec<_> = pods.chain(upstream.resolved.cluster_ip.clone()).collect();
+        Some(target.envoys().map(move |envoy| (name, envoy, allowed.clone())))
+    });
+    let waits = waits.flatten().map(async |(name, envoy, allowed)| {
+        let settled = envoy.admin.forwards_only_to(&envoy.config.upstreams(), &allowed, SETTLE).await;
+        settled.map_err(|source| StageError::Envoy { endpoint: name.clone(), source })
+    });
+    try_join_all(waits).await.map(drop)
 }

@@ -18,6 +18,7 @@ pub use file::{SurfaceError, folder, load, read, store};
 
 use crate::proof::judge::{self, Judged};
 use crate::proof::plan::Cell;
+use crate::scenario::By;
 use crate::scenario::CELL_HEADER;
 
 /// One stage of one scenario.
@@ -108,17 +109,17 @@ impl Got {
     /// What came of a cell, out of what its client saw and what the server's side counted.
     pub fn of(judged: &Judged) -> Self {
         let Some(observation) = &judged.observed else { return Self(NOT_OBSERVED.into()) };
-        let words = judge::in_words(&observation.outcome);
-        // An Envoy's error that another Envoy passed on looks like the application's own; its log knows
-        // better.
-        let unreached = judged.evidence.iter().any(|account| account.reached == Some(false));
-        Self(match &observation.outcome {
-            protocol::Outcome::Response { status, body, .. }
-                if judge::is_from_application(observation) && !(unreached && *status >= 400) =>
-            {
+        let words = judge::seen_in_words(&observation.outcome);
+        Self(match (&observation.outcome, judged.by) {
+            (protocol::Outcome::Response { status, .. }, Some(By::Envoy)) if words == status.to_string() => {
+                words + BY_ENVOY
+            }
+            (protocol::Outcome::Response { body, .. }, Some(By::Application)) => {
                 format!("{words} {}", body::fingerprint(body, &judged.cell.id))
             }
-            protocol::Outcome::Response { status, .. } if words == status.to_string() => words + BY_ENVOY,
+            (protocol::Outcome::Response { status, body, .. }, None) if words == status.to_string() => {
+                format!("{words} {}", body::fingerprint(body, &judged.cell.id))
+            }
             _ => words,
         })
     }
@@ -131,6 +132,9 @@ impl Got {
     fn reach(&self) -> Reach {
         if self.0.starts_with("alert ") {
             return Reach::Alert;
+        }
+        if self.0.contains(" grpc-status ") {
+            return Reach::Denied;
         }
         match self.0.split(' ').next().and_then(|status| status.parse::<u16>().ok()) {
             None => Reach::Unknown,

@@ -8,6 +8,7 @@ mod fixture;
 mod client;
 mod connection;
 mod hostile;
+mod plain;
 mod request;
 mod response;
 mod server;

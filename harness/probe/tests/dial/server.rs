@@ -73,7 +73,7 @@ async fn with_a_dns_name_the_server_must_prove_both(
     let leaf = world.authority.leaf(names);
     let address = listen_http(config(&leaf, world.authority.required()), hello).await;
     let mut dial = Dial { tls, ..world.dial(address) };
-    dial.server.dns = Some("example.com".into());
+    dial.server.as_mut().unwrap().dns = Some("example.com".into());
     let seen = observe(&dial).await;
     match refused {
         Some(words) => assert_server_refused(&seen, words),
@@ -96,7 +96,7 @@ async fn the_dns_name_is_sent_as_sni_and_a_spiffe_id_is_not() {
     });
     let mut dial = world.dial(address.await);
     for name in [Some("example.com".to_owned()), None] {
-        dial.server.dns.clone_from(&name);
+        dial.server.as_mut().unwrap().dns.clone_from(&name);
         let seen = observe(&dial).await;
         assert_ok(&seen);
         assert_eq!(asked.recv().await.unwrap(), name);

@@ -38,11 +38,11 @@ impl World {
         Dial {
             address: address.to_string(),
             credential: shown(&self.frontend),
-            server: ServerProof {
+            server: Some(ServerProof {
                 spiffe_id: BACKEND.into(),
                 dns: None,
                 anchors: TrustAnchors::Pem(self.authority.pem()),
-            },
+            }),
             tls: TlsVersions::Any,
             request: Request {
                 method: "GET".into(),

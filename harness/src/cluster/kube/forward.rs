@@ -115,7 +115,12 @@ mod tests {
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let config = kube::Config::new(format!("http://{free}").parse().unwrap());
         let kube = Kube { client: kube::Client::try_from(config).unwrap() };
-        let backend = Backend { namespace: "shop".into(), pod: "web-0".into(), ip: String::new() };
+        let backend = Backend {
+            namespace: "shop".into(),
+            pod: "web-0".into(),
+            ip: String::new(),
+            ..Backend::default()
+        };
         let forward = kube.forward(&backend, 9901).await.unwrap();
         assert!(forward.take_failure().is_none());
         let mut client = TcpStream::connect(forward.address).await.unwrap();

@@ -4,18 +4,20 @@
 mod exec;
 mod forward;
 mod rollout;
+mod service;
+mod stale;
 
 pub use exec::Exec;
 pub use forward::Forward;
+pub use service::{Backend, Resolved, Unresolved};
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use futures::{AsyncBufReadExt, Stream, TryStreamExt};
-use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, Service, ServicePort};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::api::{ListParams, LogParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
+use kube::api::{LogParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use serde_json::json;
@@ -77,26 +79,6 @@ impl KubeError {
     fn other<'a>(what: impl Display + 'a) -> impl Fn(String) -> Self + 'a {
         move |problem| Self::Other { what: what.to_string(), problem }
     }
-}
-
-/// A ready pod of a Service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Backend {
-    pub namespace: String,
-    pub pod: String,
-    pub ip: String,
-}
-
-/// A Service and what stands behind it now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolved {
-    pub pods: Vec<Backend>,
-    /// Absent where the Service is headless.
-    pub cluster_ip: Option<String>,
-    /// Where a cloud gave the Service an address: IP or host name.
-    pub ingress: Option<String>,
-    /// Service port -> container port.
-    pub target_ports: BTreeMap<u16, u16>,
 }
 
 impl Kube {
@@ -176,62 +158,6 @@ impl Kube {
         }
     }
 
-    /// The Service `namespace/name` and its pods that are ready and not on their way out.
-    pub async fn resolve(&self, service: &str) -> Result<Resolved, KubeError> {
-        let what = format!("resolve service {service}");
-        let (namespace, name) = service
-            .split_once('/')
-            .ok_or_else(|| KubeError::other(&what)("it is not namespace/name".into()))?;
-        let services: Api<Service> = Api::namespaced(self.client.clone(), namespace);
-        let service = services.get(name).await.map_err(KubeError::api(&what))?;
-        let spec = service.spec.unwrap_or_default();
-        let selector = spec.selector.unwrap_or_default();
-        if selector.is_empty() {
-            return Err(KubeError::other(&what)("it selects no pods".into()));
-        }
-        let pods = self.pods(namespace, &selector).await?;
-        let target_ports = target_ports(&spec.ports.unwrap_or_default(), &pods);
-        let backends = pods.iter().filter(|pod| is_ready(pod)).filter_map(|pod| {
-            let ip = pod.status.as_ref()?.pod_ip.clone()?;
-            Some(Backend { namespace: namespace.into(), pod: pod.metadata.name.clone()?, ip })
-        });
-        let ingress = service
-            .status
-            .and_then(|status| status.load_balancer?.ingress?.into_iter().next())
-            .and_then(|one| one.ip.or(one.hostname));
-        let cluster_ip = spec.cluster_ip.filter(|ip| ip != "None");
-        Ok(Resolved { pods: backends.collect(), cluster_ip, ingress, target_ports })
-    }
-
-    /// The ready pods with these labels.
-    pub async fn ready_pods(
-        &self,
-        namespace: &str,
-        labels: &[(&str, &str)],
-    ) -> Result<Vec<Backend>, KubeError> {
-        let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let pods = self.pods(namespace, &labels).await?;
-        let ready = pods.into_iter().filter(is_ready);
-        Ok(ready
-            .filter_map(|pod| {
-                Some(Backend {
-                    namespace: namespace.into(),
-                    pod: pod.metadata.name?,
-                    ip: pod.status?.pod_ip?,
-                })
-            })
-            .collect())
-    }
-
-    async fn pods(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Result<Vec<Pod>, KubeError> {
-        let selector =
-            labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let list = pods.list(&ListParams::default().labels(&selector)).await;
-        list.map(|list| list.items)
-            .map_err(KubeError::api(format!("list the pods {selector} in {namespace}")))
-    }
-
     /// The container's log from its last seconds on, line by line, as it grows.
     pub async fn follow_log(
         &self,
@@ -259,61 +185,12 @@ fn is_ready(pod: &Pod) -> bool {
         && conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
 }
 
-/// Service port -> container port. A port whose name no container has is left out.
-fn target_ports(ports: &[ServicePort], pods: &[Pod]) -> BTreeMap<u16, u16> {
-    let target = |port: &ServicePort| match &port.target_port {
-        None => Some(port.port),
-        Some(IntOrString::Int(number)) => Some(*number),
-        Some(IntOrString::String(name)) => named_port(pods, name),
-    };
-    let pair =
-        |port: &ServicePort| Some((u16::try_from(port.port).ok()?, u16::try_from(target(port)?).ok()?));
-    ports.iter().filter_map(pair).collect()
-}
-
-/// The pods of one Service are alike: the first is asked.
-fn named_port(pods: &[Pod], name: &str) -> Option<i32> {
-    let containers = pods.first()?.spec.as_ref()?.containers.iter();
-    containers
-        .flat_map(|container| container.ports.iter().flatten())
-        .find(|port| port.name.as_deref() == Some(name))
-        .map(|port| port.container_port)
-}
-
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
     use serde_json::Value;
 
     use super::*;
-
-    fn pods(containers: &Value) -> Vec<Pod> {
-        vec![serde_json::from_value(json!({ "spec": { "containers": containers } })).unwrap()]
-    }
-
-    fn envoy() -> Vec<Pod> {
-        pods(&json!([
-            { "name": "app", "ports": [{ "containerPort": 9003 }] },
-            { "name": "envoy", "ports": [{ "name": "mtls", "containerPort": 9001 }, { "name": "admin", "containerPort": 9901 }] },
-        ]))
-    }
-
-    #[rstest]
-    #[case::ok_by_name(json!({ "port": 443, "targetPort": "mtls" }), envoy(), &[(443, 9001)])]
-    #[case::ok_by_number(json!({ "port": 443, "targetPort": 8443 }), envoy(), &[(443, 8443)])]
-    #[case::ok_by_the_same_number(json!({ "port": 443 }), envoy(), &[(443, 443)])]
-    #[case::no_container_has_the_name(json!({ "port": 443, "targetPort": "grpc" }), envoy(), &[])]
-    #[case::no_port_is_named(json!({ "port": 443, "targetPort": "mtls" }), pods(&json!([{ "name": "app" }])), &[])]
-    #[case::no_pod_is_there(json!({ "port": 443, "targetPort": "mtls" }), vec![], &[])]
-    #[case::not_a_port(json!({ "port": 443, "targetPort": 70000 }), envoy(), &[])]
-    fn a_services_port_leads_to_a_containers(
-        #[case] port: Value,
-        #[case] pods: Vec<Pod>,
-        #[case] expected: &[(u16, u16)],
-    ) {
-        let port: ServicePort = serde_json::from_value(port).unwrap();
-        assert_eq!(target_ports(&[port], &pods), expected.iter().copied().collect());
-    }
 
     #[rstest]
     #[case::ok(json!({ "status": { "conditions": [{ "type": "Ready", "status": "True" }] } }), true)]

@@ -2,40 +2,39 @@
 //! application's log, are others' work.
 //!
 //! An unexpected answer fails a cell; whatever leaves room for doubt errs it. A cell passes only where the
-//! client's side and the server's side tell the same story: the client saw what is expected, Envoy counted
-//! exactly what the clients saw, what was refused did not reach the application and what was answered did,
-//! and the control held. Nothing that is missing can make a cell pass.
+//! client's side and the server's side tell the same story at every pod: the client saw what is expected, Envoy
+//! counted exactly that, what was refused did not reach the application and what was answered did, and the
+//! control held at the same pod. Nothing that is missing can make a cell pass. A cell that expects nothing is
+//! recorded where the story is the same, and never passes.
+
+mod attribution;
+mod diff;
+mod window;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use svidproof_probe::protocol::{DialFailure, Observation, Outcome, TlsVersions};
+use svidproof_probe::protocol::{Observation, Outcome};
 
-use crate::alert;
 use crate::proof::plan::{Cell, CellId};
 use crate::proof::verdict::Verdict;
-use crate::scenario::{Counted, Endpoint, Expect, Kind, Scenario};
+use crate::scenario::{By, Counted, Scenario};
 
-/// What Envoy's RBAC filter answers with a 403.
-const RBAC_DENIED: &str = "RBAC: access denied";
-
-/// What the server's side of one endpoint says about one window of dials.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Evidence {
-    /// What Envoy counted during the window, over all of the endpoint's pods.
-    pub counted: Counted,
-    /// Whether an RBAC filter is there, which counts what it allows too.
-    pub rbac: bool,
-    /// The cells whose request the application logged; `None` where the log was not read.
-    pub reached: Option<BTreeSet<CellId>>,
-}
+use attribution::{Attribution, Origin, Unsettled, units};
+use diff::{differences, undecided};
+pub use window::{DialId, Dialled, Logs, Window, Witness};
+pub use words::seen_in_words;
 
 /// A cell and what became of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judged {
     pub cell: Cell,
+    /// Of several pods' the one that the verdict is of.
     pub observed: Option<Observation>,
+    /// Who gave the answer; absent where there was none, or nothing tells.
+    pub by: Option<By>,
     pub verdict: Verdict,
     /// Why it did not pass; empty where it did.
     pub reason: String,
@@ -51,8 +50,8 @@ pub struct Account {
     pub counted: Option<Counted>,
     /// What Envoy must have counted, by what the clients saw.
     pub tallied: Counted,
-    /// Whether this cell's request reached the application behind this endpoint; absent where nothing says
-    /// so.
+    /// Whether this cell's request reached the application behind this endpoint, by its log; absent where no log
+    /// says so.
     pub reached: Option<bool>,
 }
 
@@ -62,528 +61,344 @@ pub struct Control {
     pub held: bool,
 }
 
-/// Judges all cells of one window. `evidence` has an entry for each endpoint with an `admin`: what was read,
-/// or why it could not be.
-pub fn judge(
-    scenario: &Scenario,
-    cells: &[Cell],
-    observations: &BTreeMap<CellId, Observation>,
-    evidence: &BTreeMap<String, Result<Evidence, String>>,
-) -> Vec<Judged> {
-    let mut window = Window { scenario, cells, observations, evidence, tallies: BTreeMap::new() };
-    window.tally();
-    cells.iter().map(|cell| window.judge(cell)).collect()
+impl Judged {
+    /// A cell that was not dialled.
+    pub fn untried(cell: Cell, verdict: Verdict, reason: String) -> Self {
+        Self { cell, observed: None, by: None, verdict, reason, evidence: vec![], control: None }
+    }
+}
+
+/// Judges all cells by the windows in which they were dialled.
+pub fn judge(scenario: &Scenario, cells: &[Cell], windows: &[Window], logs: &Logs) -> Vec<Judged> {
+    let judge = Judge::new(scenario, cells, windows, logs);
+    cells.iter().map(|cell| judge.cell(cell)).collect()
+}
+
+/// Whether a window says who answered each of its dials; if not, each wants a window of its own.
+pub fn is_settled(scenario: &Scenario, cells: &[Cell], window: &Window, logs: &Logs) -> bool {
+    let judge = Judge::new(scenario, cells, std::slice::from_ref(window), logs);
+    judge.settled.iter().all(Result::is_ok)
+}
+
+/// Whether a window that is not settled may well be, once more: others than we were there.
+pub fn is_disturbed(window: &Window) -> bool {
+    window.witnesses.values().any(|witness| witness.is_disturbed(window.dials.len() as u64))
 }
 
 /// The endpoint whose application answers what is sent to `endpoint`: the last of its upstreams. A page's
 /// application is its own.
 pub fn terminal<'a>(scenario: &'a Scenario, endpoint: &'a str) -> &'a str {
-    route(scenario, endpoint).last().copied().unwrap_or(endpoint)
+    attribution::route(scenario, endpoint).last().copied().unwrap_or(endpoint)
 }
 
-/// Whether this is an answer of the application itself and not of an Envoy in front of it, as far as a client
-/// can tell.
-pub fn is_from_application(observation: &Observation) -> bool {
-    matches!(&observation.outcome, Outcome::Response { headers, .. } if !is_local_reply(headers))
-        && !is_rbac_denial(&observation.outcome)
+/// One dial in its window.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    window: usize,
+    /// Among the window's dials.
+    number: usize,
+    dial: &'a Dialled,
 }
 
-/// What was seen, in a few words: `alert 116 certificate_required`, `200`, `timed out`.
-pub fn in_words(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Response { status, .. } if is_rbac_denial(outcome) => format!("{status} {RBAC_DENIED}"),
-        Outcome::Response { status, .. } => status.to_string(),
-        Outcome::Alert { number } => alert::describe(*number),
-        Outcome::ServerRefused { .. } => "server turned down".into(),
-        Outcome::Failed { kind, .. } => failure_in_words(*kind).into(),
-    }
+struct Judge<'a> {
+    attribution: Attribution<'a>,
+    cells: BTreeMap<&'a str, &'a Cell>,
+    windows: &'a [Window],
+    /// By window, and in it by dial.
+    settled: Vec<Result<Vec<Vec<Origin>>, Unsettled>>,
+    /// By cell.
+    dials: BTreeMap<&'a CellId, Vec<Place<'a>>>,
+    by_check: BTreeMap<&'a str, Vec<&'a Cell>>,
 }
 
-fn failure_in_words(kind: DialFailure) -> &'static str {
-    match kind {
-        DialFailure::Unresolved => "name not resolved",
-        DialFailure::Refused => "connection refused",
-        DialFailure::Reset => "reset without an alert",
-        DialFailure::Closed => "closed without an alert",
-        DialFailure::TimedOut => "timed out",
-        DialFailure::Protocol => "protocol error",
-        DialFailure::Credential => "credential not to be had",
-    }
+/// What came of one dial.
+struct Ruling {
+    verdict: Verdict,
+    reason: String,
+    by: Option<By>,
+    control: Option<bool>,
 }
 
-/// The endpoints that a request passes, first to last.
-fn route<'a>(scenario: &'a Scenario, endpoint: &'a str) -> Vec<&'a str> {
-    let mut route = vec![endpoint];
-    // What a page's application asks of its upstream is its own request, not this one.
-    let forwards = |name: &str| {
-        scenario
-            .endpoints
-            .get(name)
-            .filter(|endpoint| !endpoint.is_plain())
-            .and_then(|endpoint| endpoint.upstream.as_deref())
-    };
-    while let Some(next) = route.last().copied().and_then(forwards).filter(|next| !route.contains(next)) {
-        route.push(next);
-    }
-    route
-}
-
-/// Envoy made this answer itself: it forwarded nothing, so it has no time of an upstream to tell.
-fn is_local_reply(headers: &[(String, String)]) -> bool {
-    let by_envoy = headers.iter().any(|(name, value)| name == "server" && value == "envoy");
-    by_envoy && !headers.iter().any(|(name, _)| name == "x-envoy-upstream-service-time")
-}
-
-fn is_rbac_denial(outcome: &Outcome) -> bool {
-    // A HEAD has no body, but the length that it would have.
-    matches!(outcome, Outcome::Response { status: 403, body, .. } if body == RBAC_DENIED)
-        || matches!(outcome, Outcome::Response { status: 403, body, headers, .. } if body.is_empty() && has_length(headers, RBAC_DENIED.len()))
-}
-
-fn has_length(headers: &[(String, String)], length: usize) -> bool {
-    headers.iter().any(|(name, value)| name == "content-length" && value.parse() == Ok(length))
-}
-
-struct Window<'a> {
-    scenario: &'a Scenario,
-    cells: &'a [Cell],
-    observations: &'a BTreeMap<CellId, Observation>,
-    evidence: &'a BTreeMap<String, Result<Evidence, String>>,
-    /// By endpoint, from the observations of all cells.
-    tallies: BTreeMap<&'a str, Counted>,
-}
-
-impl<'a> Window<'a> {
-    fn endpoint(&self, name: &str) -> Option<&'a Endpoint> {
-        self.scenario.endpoints.get(name)
-    }
-
-    fn has_admin(&self, name: &str) -> bool {
-        self.endpoint(name).is_some_and(Endpoint::gives_evidence)
-    }
-
-    fn has_app_log(&self, name: &str) -> bool {
-        self.endpoint(name).is_some_and(|endpoint| endpoint.app_log.is_some())
-    }
-
-    fn observed(&self, cell: &Cell) -> Option<&'a Observation> {
-        self.observations.get(&cell.id)
-    }
-
-    /// The endpoints that a cell's own request passes. Where `expect.upstream` says what goes on behind the
-    /// first, the request ends there.
-    fn route(&self, cell: &'a Cell) -> Vec<&'a str> {
-        if cell.expect.upstream.is_some() {
-            vec![&cell.endpoint]
-        } else {
-            route(self.scenario, &cell.endpoint)
-        }
-    }
-
-    /// The endpoints whose evidence bears on a cell: those on its way, and the upstream that
-    /// `expect.upstream` speaks of.
-    fn concerned(&self, cell: &'a Cell) -> Vec<&'a str> {
-        let mut endpoints = self.route(cell);
-        if cell.expect.upstream.is_some() {
-            endpoints.extend(self.endpoint(&cell.endpoint).and_then(|endpoint| endpoint.upstream.as_deref()));
-        }
-        endpoints.retain(|name| self.has_admin(name));
-        endpoints
-    }
-
-    /// The endpoint with the application that a cell's request would reach, where its log can tell.
-    fn logging(&self, cell: &'a Cell) -> Option<&'a str> {
-        let terminal = self.route(cell).last().copied()?;
-        self.has_app_log(terminal).then_some(terminal)
-    }
-
-    /// Whether a cell's request reached the application; `None` where nothing says so.
-    fn reached(&self, cell: &'a Cell) -> Option<bool> {
-        let evidence = self.evidence.get(self.logging(cell)?)?.as_ref().ok()?;
-        evidence.reached.as_ref().map(|reached| reached.contains(&cell.id))
-    }
-
-    fn tally(&mut self) {
-        let caused: Vec<_> = self.cells.iter().flat_map(|cell| self.caused(cell)).collect();
-        for (endpoint, counted) in caused {
-            let tally = self.tallies.entry(endpoint).or_default();
-            *tally = *tally + counted;
-        }
-        for (endpoint, tally) in &mut self.tallies {
-            if matches!(self.evidence.get(*endpoint), Some(Ok(Evidence { rbac: true, .. }))) {
-                tally.allowed = tally.forwarded;
+impl<'a> Judge<'a> {
+    fn new(scenario: &'a Scenario, cells: &'a [Cell], windows: &'a [Window], logs: &'a Logs) -> Self {
+        let attribution = Attribution { scenario, logs };
+        let by_id: BTreeMap<_, _> = cells.iter().map(|cell| (cell.id.as_str(), cell)).collect();
+        let mut dials: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (window, dialled) in windows.iter().enumerate() {
+            for (number, dial) in dialled.dials.iter().enumerate() {
+                dials.entry(&dial.cell).or_default().push(Place { window, number, dial });
             }
         }
+        let mut by_check: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for cell in cells {
+            by_check.entry(cell.check.as_str()).or_default().push(cell);
+        }
+        let settled =
+            windows.iter().map(|window| attribution.settle(window, &|dial| by_id[dial.cell.as_str()]));
+        let settled = settled.collect();
+        Self { attribution, cells: by_id, windows, settled, dials, by_check }
     }
 
-    /// What each endpoint must have counted for a cell, by what its client saw.
-    fn caused(&self, cell: &'a Cell) -> Vec<(&'a str, Counted)> {
-        let outcome = self.observed(cell).map(|observation| &observation.outcome);
-        let mut caused = match outcome {
-            Some(Outcome::Alert { number }) => vec![(cell.endpoint.as_str(), refusal(cell, *number).once())],
-            Some(Outcome::Response { headers, .. }) => {
-                self.passage(cell, outcome.is_some_and(is_rbac_denial), is_local_reply(headers))
-            }
-            Some(Outcome::ServerRefused { .. }) => {
-                return vec![(cell.endpoint.as_str(), Kind::Broken.once())];
-            }
-            Some(Outcome::Failed { .. }) | None => return vec![],
+    fn cell(&self, cell: &'a Cell) -> Judged {
+        let places = self.dials.get(&cell.id).map(Vec::as_slice).unwrap_or_default();
+        let rulings = places.iter().map(|place| (*place, self.dial(cell, *place)));
+        let worst = rulings.max_by_key(|(_, ruling)| match ruling.verdict {
+            Verdict::Failed => 2,
+            Verdict::Errored => 1,
+            Verdict::Passed | Verdict::Recorded | Verdict::Skipped => 0,
+        });
+        let Some((place, ruling)) = worst else {
+            return Judged::untried(cell.clone(), Verdict::Errored, "nothing came back from the dial".into());
         };
-        let upstream = self.endpoint(&cell.endpoint).and_then(|endpoint| endpoint.upstream.as_deref());
-        caused.extend(upstream.zip(cell.expect.upstream));
-        caused
-    }
-
-    /// What an answered request made each endpoint on its way count.
-    fn passage(&self, cell: &'a Cell, rbac: bool, local: bool) -> Vec<(&'a str, Counted)> {
-        let forwarded = Counted { forwarded: 1, ..Counted::default() };
-        let denied = Counted { denied: 1, ..Counted::default() };
-        let route = self.route(cell);
-        let Some((last, before)) = route.split_last() else { return vec![] };
-        // The first Envoy puts its own time of an upstream on whatever it passes on, so only its own replies
-        // can be told by it.
-        if local && let Some(first) = before.first() {
-            return if rbac { vec![(first, denied)] } else { vec![] };
-        }
-        let mut passage: Vec<_> = before.iter().map(|endpoint| (*endpoint, forwarded)).collect();
-        match self.reached(cell) {
-            Some(true) => passage.push((last, forwarded)),
-            _ if rbac => passage.push((last, denied)),
-            Some(false) => {}
-            None if local => {}
-            None => passage.push((last, forwarded)),
-        }
-        passage
-    }
-
-    /// How the two accounts of an endpoint differ; `None` where they agree.
-    fn disagreement(&self, endpoint: &str, counted: Counted) -> Option<String> {
-        let tallied = self.tallies.get(endpoint).copied().unwrap_or_default();
-        let kinds = [
-            (
-                tallied.no_cert,
-                counted.no_cert,
-                "refusal for want of a certificate",
-                "refusals for want of a certificate",
-                "fail_verify_no_cert",
-            ),
-            (tallied.san, counted.san, "SAN refusal", "SAN refusals", "fail_verify_san"),
-            (tallied.chain, counted.chain, "chain refusal", "chain refusals", "fail_verify_error"),
-            (tallied.denied, counted.denied, "RBAC denial", "RBAC denials", "rbac.denied"),
-            (
-                tallied.forwarded,
-                counted.forwarded,
-                "forwarded request",
-                "forwarded requests",
-                "upstream_rq_total",
-            ),
-            (tallied.broken, counted.broken, "broken handshake", "broken handshakes", "connection_error"),
-            (
-                tallied.allowed,
-                counted.allowed,
-                "request that the policy allowed",
-                "requests that the policy allowed",
-                "rbac.allowed",
-            ),
-        ];
-        let differing = kinds.iter().filter(|(tallied, counted, ..)| tallied != counted);
-        let differences: Vec<_> = differing
-            .map(|(tallied, counted, one, many, counter)| {
-                format!(
-                    "clients saw {tallied} {}, Envoy counted {counted} ({counter})",
-                    if *tallied == 1 { one } else { many }
-                )
-            })
-            .collect();
-        if differences.is_empty() {
-            return None;
-        }
-        let loose: Vec<_> = self.loose(endpoint).into_iter().map(|name| format!("`{name}`")).collect();
-        let unknown = if loose.is_empty() {
-            String::new()
-        } else {
-            format!("; what {} caused there is not known", loose.join(", "))
-        };
-        Some(format!("evidence disagrees at {endpoint}: {}{unknown}", differences.join(", ")))
-    }
-
-    /// The checks whose share in an endpoint's counters cannot be told from what their clients saw.
-    fn loose(&self, endpoint: &str) -> BTreeSet<&'a str> {
-        let loose = self.cells.iter().filter(|cell| self.concerned(cell).contains(&endpoint)).filter(
-            |cell| match self.observed(cell) {
-                None => true,
-                Some(observation) => match &observation.outcome {
-                    Outcome::Failed { .. } | Outcome::ServerRefused { .. } => true,
-                    Outcome::Response { .. } | Outcome::Alert { .. } => {
-                        cell.expect.upstream.is_some()
-                            && cell.endpoint != endpoint
-                            && !differences(cell, observation).is_empty()
-                    }
-                },
-            },
-        );
-        loose.map(|cell| cell.check.as_str()).collect()
-    }
-
-    fn judge(&self, cell: &'a Cell) -> Judged {
-        let observed = self.observed(cell);
-        let control = cell.control.as_ref().map(|check| (check, self.control(check)));
-        let (verdict, reason) = match observed {
-            None => (Verdict::Errored, "nothing came back from the dial".into()),
-            Some(Observation { outcome: Outcome::Failed { kind, detail }, .. }) => {
-                let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
-                (
-                    Verdict::Errored,
-                    format!("neither an answer nor a refusal: {}{detail}", failure_in_words(*kind)),
-                )
-            }
-            Some(Observation { outcome: Outcome::ServerRefused { reason }, .. })
-                if !cell.expect.is_stated() =>
-            {
-                (Verdict::Errored, format!("the client turned the server's certificate down: {reason}"))
-            }
-            Some(observation) => {
-                let differences = differences(cell, observation);
-                let doubts = if differences.is_empty() {
-                    self.doubts(cell, control.as_ref().map(|(_, held)| held))
-                } else {
-                    vec![]
-                };
-                match (differences.is_empty(), doubts.is_empty()) {
-                    (false, _) => (Verdict::Failed, differences.join("; ")),
-                    (true, false) => (Verdict::Errored, doubts.join("; ")),
-                    (true, true) => (Verdict::Passed, String::new()),
-                }
-            }
-        };
-        let account = |endpoint: &str| Account {
-            endpoint: endpoint.into(),
-            counted: self
-                .evidence
-                .get(endpoint)
-                .and_then(|evidence| evidence.as_ref().ok())
-                .map(|evidence| evidence.counted),
-            tallied: self.tallies.get(endpoint).copied().unwrap_or_default(),
-            reached: self.reached(cell).filter(|_| self.logging(cell) == Some(endpoint)),
+        let several =
+            places.iter().filter_map(|place| place.dial.pod.as_ref()).collect::<BTreeSet<_>>().len() > 1;
+        let reason = match &place.dial.pod {
+            Some(pod) if several && !ruling.reason.is_empty() => format!("at pod {pod}: {}", ruling.reason),
+            _ => ruling.reason,
         };
         Judged {
             cell: cell.clone(),
-            observed: observed.cloned(),
-            verdict,
+            observed: Some(place.dial.observation.clone()),
+            by: ruling.by,
+            verdict: ruling.verdict,
             reason,
-            evidence: self.concerned(cell).into_iter().map(account).collect(),
-            control: control.map(|(check, held)| Control { check: check.clone(), held: held.is_ok() }),
+            evidence: self.accounts(cell, place),
+            control: cell.control.clone().zip(ruling.control).map(|(check, held)| Control { check, held }),
         }
     }
 
-    /// Why what the client saw, though as expected, does not count. Empty where it does.
-    fn doubts(&self, cell: &'a Cell, control: Option<&Result<(), String>>) -> Vec<String> {
-        let mut doubts = Vec::new();
-        for endpoint in self.concerned(cell) {
-            match self.evidence.get(endpoint) {
-                None => doubts.push(format!("there is no evidence from {endpoint}")),
-                Some(Err(why)) => doubts.push(format!("the evidence at {endpoint} could not be read: {why}")),
-                Some(Ok(Evidence { reached: None, .. })) if self.has_app_log(endpoint) => {
-                    doubts.push(format!("the application's log at {endpoint} was not read"));
-                }
-                Some(Ok(evidence)) => doubts.extend(self.disagreement(endpoint, evidence.counted)),
+    fn dial(&self, cell: &'a Cell, place: Place<'a>) -> Ruling {
+        let control = self.control_of(cell, place);
+        let (by, doubts) = self.answered_by(cell, place);
+        let ruling = |verdict, reason: String| {
+            let control = cell.control.as_ref().map(|_| control.is_ok());
+            Ruling { verdict, reason, by, control }
+        };
+        let seen = &place.dial.observation;
+        let all = || place.dial.earlier.iter().chain([seen]);
+        for observation in all() {
+            if let Outcome::Failed { kind, detail } = &observation.outcome {
+                let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+                let kind = words::failure_in_words(*kind);
+                return ruling(Verdict::Errored, format!("neither an answer nor a refusal: {kind}{detail}"));
             }
         }
-        if let Some(endpoint) = self.logging(cell) {
-            match (self.reached(cell), self.is_refused(cell)) {
-                (None, _) if doubts.is_empty() => {
-                    doubts.push(format!("nothing says what reached the application at {endpoint}"));
-                }
-                (Some(true), true) => {
-                    doubts.push(format!(
-                        "evidence disagrees at {endpoint}: refused, yet the request reached the application"
-                    ));
-                }
-                (Some(false), false) => {
-                    doubts.push(format!("evidence disagrees at {endpoint}: answered, yet the application did not log the request"));
-                }
-                (Some(true), false) | (Some(false), true) | (None, _) => {}
-            }
+        if let Some(differences) = all().map(|one| differences(cell, one)).find(|found| !found.is_empty()) {
+            return ruling(Verdict::Failed, differences.join("; "));
+        }
+        if let (false, Outcome::ServerRefused { reason }) = (cell.expect.is_stated(), &seen.outcome) {
+            return ruling(
+                Verdict::Errored,
+                format!("the client turned the server's certificate down: {reason}"),
+            );
+        }
+        let words: BTreeSet<_> = all().map(|one| seen_in_words(&one.outcome)).collect();
+        let mut doubts = doubts;
+        if words.len() > 1 {
+            let words: Vec<_> = words.into_iter().collect();
+            doubts.push(format!(
+                "the same dial, made again, came to something else: {}",
+                words.join(", then ")
+            ));
+        }
+        doubts.extend(undecided(&cell.expect, &seen.outcome));
+        doubts.extend(self.doubts_of(cell, place));
+        if doubts.is_empty()
+            && let Some(why) = contradicts(cell, by)
+        {
+            return ruling(Verdict::Failed, why.into());
         }
         if cell.expect.is_refusal() {
-            let counting =
-                if cell.expect.alert.is_some() { vec![cell.endpoint.as_str()] } else { self.concerned(cell) };
-            if !counting.iter().any(|endpoint| self.has_admin(endpoint)) {
-                doubts.push(format!("no evidence can be had at {}", cell.endpoint));
+            doubts.extend(self.doubts_of_refusal(cell, place, by));
+        }
+        if cell.control.is_some() || cell.expect.is_refusal() {
+            doubts.extend(control.as_ref().err().cloned());
+        }
+        doubts.dedup();
+        match (doubts.is_empty(), cell.expect.is_stated()) {
+            (false, _) => ruling(Verdict::Errored, doubts.join("; ")),
+            (true, true) => ruling(Verdict::Passed, String::new()),
+            (true, false) => ruling(Verdict::Recorded, String::new()),
+        }
+    }
+
+    fn origins(&self, place: Place<'a>) -> Result<&[Origin], &Unsettled> {
+        self.settled[place.window].as_ref().map(|all| all[place.number].as_slice())
+    }
+
+    /// Who answered, and why that is in doubt.
+    fn answered_by(&self, cell: &'a Cell, place: Place<'a>) -> (Option<By>, Vec<String>) {
+        let logged = self.attribution.logged(cell, place.dial);
+        let end = self.attribution.route(cell).last().copied().unwrap_or_default();
+        let doubt = |what: &str| vec![format!("evidence disagrees at {end}: {what}")];
+        let Outcome::Response { .. } = place.dial.observation.outcome else {
+            let came_through = logged == Some(true);
+            let doubts = came_through.then(|| doubt("refused, yet the request reached the application"));
+            return (None, doubts.unwrap_or_default());
+        };
+        let by_log = logged.filter(|logged| *logged).map(|_| By::Application);
+        let Ok(origins) = self.origins(place) else { return (by_log, vec![]) };
+        let forwarded: BTreeSet<_> = origins.iter().map(|origin| *origin == Origin::Application).collect();
+        let by = match (forwarded.contains(&true), forwarded.contains(&false)) {
+            (true, false) => Some(By::Application),
+            (false, true) => Some(By::Envoy),
+            _ => by_log,
+        };
+        let doubts = match (by, logged) {
+            (Some(By::Envoy), Some(true)) => {
+                doubt("Envoy answered itself, yet the request reached the application")
             }
-            if control.is_none() {
-                doubts.push("a refusal without a control".into());
+            (Some(By::Application), Some(false)) => {
+                doubt("answered, yet the application did not log the request")
+            }
+            _ => vec![],
+        };
+        (by, doubts)
+    }
+
+    /// Why the server's side leaves room for doubt.
+    fn doubts_of(&self, cell: &'a Cell, place: Place<'a>) -> Vec<String> {
+        let mut doubts = vec![];
+        let concerned = self.attribution.concerned(cell);
+        match self.origins(place) {
+            Ok(_) => {}
+            Err(Unsettled::Crowded) => {
+                doubts.push("who answered cannot be told among the dials of its window".into())
+            }
+            Err(Unsettled::Disagreement(all)) => {
+                let here = all.iter().filter(|(endpoint, _)| concerned.contains(&endpoint.as_str()));
+                doubts.extend(here.map(|(_, why)| why.clone()));
             }
         }
-        doubts.extend(control.and_then(|held| held.as_ref().err()).cloned());
+        let window = &self.windows[place.window];
+        for name in &concerned {
+            let endpoint = self.attribution.scenario.endpoints.get(*name);
+            if endpoint.is_some_and(|one| one.gives_evidence()) && !window.witnesses.contains_key(*name) {
+                doubts.push(format!("there is no evidence from {name}"));
+            }
+        }
+        let end = self.attribution.route(cell).last().copied().unwrap_or_default();
+        if self.attribution.scenario.endpoints.get(end).is_some_and(|one| one.app_log.is_some()) {
+            match self.attribution.logs.get(end) {
+                Some(Ok(_)) => {}
+                Some(Err(why)) => {
+                    doubts.push(format!("the application's log at {end} could not be read: {why}"))
+                }
+                None => doubts.push(format!("the application's log at {end} was not read")),
+            }
+        }
         doubts
     }
 
-    /// Whether the request must not have reached the application: by what is expected, or else by what was
-    /// seen.
-    fn is_refused(&self, cell: &'a Cell) -> bool {
-        if cell.expect.is_stated() {
-            return cell.expect.is_refusal();
-        }
-        self.observed(cell).is_none_or(|seen| match &seen.outcome {
-            // An answer of an Envoy further on has passed the first, and shows no sign of who gave it: the
-            // log tells.
-            Outcome::Response { status, .. } if *status >= 400 && self.route(cell).len() > 1 => {
-                self.reached(cell) != Some(true)
+    /// What a refusal needs besides.
+    fn doubts_of_refusal(&self, cell: &'a Cell, place: Place<'a>, by: Option<By>) -> Vec<String> {
+        let mut doubts = vec![];
+        let window = &self.windows[place.window];
+        let route = self.attribution.concerned(cell);
+        let counting = if cell.expect.alert.is_some() { &route[..1] } else { &route[..] };
+        if !counting.iter().any(|endpoint| window.witnesses.contains_key(*endpoint)) {
+            doubts.push(format!("no evidence can be had at {}", cell.endpoint));
+        } else if cell.expect.alert.is_none() {
+            if by != Some(By::Envoy) {
+                doubts.push(format!(
+                    "nothing says whether the request reached the application at {}",
+                    cell.endpoint
+                ));
             }
-            _ => !is_from_application(seen),
-        })
+            let elsewhere = window.witnesses.iter().filter(|(name, _)| route.contains(&name.as_str()));
+            for (name, witness) in elsewhere {
+                let Ok(happened) = witness.happened(None) else { continue };
+                for (cluster, times) in happened.elsewhere {
+                    doubts.push(format!(
+                        "meanwhile {name} sent {times} request(s) to cluster `{cluster}`, to which no route of it leads"
+                    ));
+                }
+            }
+        }
+        if cell.control.is_none() {
+            doubts.push("a refusal without a control".into());
+        }
+        doubts
     }
 
-    /// Whether every cell of a control was answered as it expects, by the application where its log can tell.
-    fn control(&self, check: &str) -> Result<(), String> {
-        let mut cells = self.cells.iter().filter(|cell| cell.check == check).peekable();
-        if cells.peek().is_none() {
+    /// Whether the control of a cell, named or (for a denied gRPC call) found, held at the same pod.
+    fn control_of(&self, cell: &'a Cell, place: Place<'a>) -> Result<(), String> {
+        let Some(check) = &cell.control else { return Ok(()) };
+        let cells = self.by_check.get(check.as_str()).map(Vec::as_slice).unwrap_or_default();
+        if cells.is_empty() {
             return Err(format!("the control `{check}` was not made"));
         }
-        let failure = cells.find_map(|cell| {
-            let Some(observation) = self.observed(cell) else {
-                return Some("nothing came back from the dial".into());
-            };
-            if cell.expect.is_refusal() {
-                return Some("it is itself a refusal".into());
+        for control in cells {
+            self.held(control, place).map_err(|why| format!("the control `{check}` did not hold: {why}"))?;
+        }
+        Ok(())
+    }
+
+    fn held(&self, control: &'a Cell, place: Place<'a>) -> Result<(), String> {
+        let places = self.dials.get(&control.id).map(Vec::as_slice).unwrap_or_default();
+        let pod = &place.dial.pod;
+        let same_pod = |other: &&Place| pod.is_none() || other.dial.pod.is_none() || other.dial.pod == *pod;
+        let mut there = places.iter().filter(same_pod).peekable();
+        if there.peek().is_none() {
+            let pod = pod.as_ref().map(|pod| format!(" at pod {pod}")).unwrap_or_default();
+            return Err(format!("nothing came back from the dial{pod}"));
+        }
+        if control.expect.is_refusal() {
+            return Err("it is itself a refusal".into());
+        }
+        for place in there {
+            if let Some(difference) = differences(control, &place.dial.observation).into_iter().next() {
+                return Err(difference);
             }
-            if let Some(difference) = differences(cell, observation).into_iter().next() {
-                return Some(difference);
+            let (by, doubts) = self.answered_by(control, *place);
+            if let Some(doubt) = doubts.into_iter().chain(self.doubts_of(control, *place)).next() {
+                return Err(doubt);
             }
-            (self.logging(cell).is_some() && self.reached(cell) != Some(true))
-                .then(|| "it did not reach the application".into())
-        });
-        failure.map_or(Ok(()), |why: String| Err(format!("the control `{check}` did not hold: {why}")))
+            if by == Some(By::Envoy) {
+                return Err("it did not reach the application".into());
+            }
+        }
+        Ok(())
+    }
+
+    fn accounts(&self, cell: &'a Cell, place: Place<'a>) -> Vec<Account> {
+        let window = &self.windows[place.window];
+        let cell_of = |dial: &Dialled| self.cells[dial.cell.as_str()];
+        let firsts: Vec<_> = match &self.settled[place.window] {
+            Ok(all) => all.iter().filter_map(|origins| origins.first().copied()).collect(),
+            Err(_) => {
+                window.dials.iter().map(|dial| self.attribution.likely(cell_of(dial), dial, window)).collect()
+            }
+        };
+        let end = self.attribution.route(cell).last().copied();
+        let concerned = self.attribution.concerned(cell).into_iter();
+        let witnessed = concerned.filter_map(|name| Some((name, window.witnesses.get(name)?)));
+        let account = |(name, witness): (&str, &Witness)| {
+            let pods = units(name, witness, window, &cell_of);
+            let pod = if pods == [None] { None } else { place.dial.pod.as_deref() };
+            Account {
+                endpoint: name.into(),
+                counted: witness.happened(pod).ok().map(|happened| happened.counted),
+                tallied: self.attribution.tally(name, pod, window, &cell_of, &firsts),
+                reached: self.attribution.logged(cell, place.dial).filter(|_| end == Some(name)),
+            }
+        };
+        witnessed.map(account).collect()
     }
 }
 
-/// What an alert says that Envoy counted. Where it is the expected one, the scenario may know better: one
-/// alert can stand for several.
-fn refusal(cell: &Cell, number: u8) -> Kind {
-    let expected = cell.expect.alert.as_ref().and_then(alert::number) == Some(number);
-    if let Some(kind) = cell.expect.counts.filter(|_| expected) {
-        return kind;
+/// Whether somebody else answered than the scenario says: a refusal is Envoy's, unless it is said otherwise.
+fn contradicts(cell: &Cell, by: Option<By>) -> Option<&'static str> {
+    let wanted = cell.expect.by.or(cell.expect.is_refusal().then_some(By::Envoy))?;
+    match (wanted, by?) {
+        (By::Envoy, By::Application) => {
+            Some("as expected, but it is the application's own answer: the request was let through to it")
+        }
+        (By::Application, By::Envoy) => {
+            Some("as expected, but Envoy answered itself: the request did not reach the application")
+        }
+        (By::Envoy, By::Envoy) | (By::Application, By::Application) => None,
     }
-    match number {
-        alert::CERTIFICATE_REQUIRED => Kind::NoCert,
-        // TLS 1.2 has no word of its own for it.
-        alert::HANDSHAKE_FAILURE if cell.nobody => Kind::NoCert,
-        alert::CERTIFICATE_UNKNOWN => Kind::San,
-        alert::BAD_CERTIFICATE
-        | alert::UNSUPPORTED_CERTIFICATE
-        | alert::CERTIFICATE_REVOKED
-        | alert::CERTIFICATE_EXPIRED
-        | alert::UNKNOWN_CA
-        | alert::ACCESS_DENIED => Kind::Chain,
-        _ => Kind::Broken,
-    }
-}
-
-/// How what was seen differs from what is expected, in words. Empty where it is as expected.
-fn differences(cell: &Cell, observation: &Observation) -> Vec<String> {
-    let expect = &cell.expect;
-    let expected = match (&expect.alert, expect.status) {
-        (Some(name), _) => alert::number(name).map_or_else(|| format!("an alert {name:?}"), alert::describe),
-        (None, Some(status)) => status.to_string(),
-        (None, None) => return vec![],
-    };
-    let seen = in_words(&observation.outcome);
-    match &observation.outcome {
-        Outcome::Alert { number } => {
-            let wanted = expect.alert.as_ref().and_then(alert::number);
-            let met = wanted == Some(*number)
-                || wanted == Some(alert::CERTIFICATE_REQUIRED)
-                    && *number == alert::HANDSHAKE_FAILURE
-                    && cell.nobody
-                    && is_tls12(cell, observation);
-            if met { vec![] } else { vec![format!("expected {expected}, saw {seen}")] }
-        }
-        Outcome::Response { .. } if expect.alert.is_some() => {
-            let who = if cell.nobody { "nobody" } else { cell.client.as_str() };
-            vec![format!("expected {expected}, saw {seen}: the endpoint let {who} in")]
-        }
-        Outcome::Response { status, headers, body, .. } if Some(*status) == expect.status => {
-            content(expect, headers, body)
-        }
-        Outcome::Response { body, .. } if body.is_empty() || is_rbac_denial(&observation.outcome) => {
-            vec![format!("expected {expected}, saw {seen}")]
-        }
-        Outcome::Response { body, .. } => {
-            vec![format!("expected {expected}, saw {seen} with {}", excerpt(body))]
-        }
-        Outcome::ServerRefused { reason } => {
-            vec![format!(
-                "expected {expected}, but the client turned the server's certificate down: {reason}"
-            )]
-        }
-        Outcome::Failed { detail, .. } => {
-            vec![format!("expected {expected}, but the dial came to nothing: {seen} ({detail})")]
-        }
-    }
-}
-
-fn is_tls12(cell: &Cell, observation: &Observation) -> bool {
-    match &observation.tls {
-        Some(tls) => tls.version == "1.2",
-        None => cell.tls == TlsVersions::Tls12,
-    }
-}
-
-/// How an answer with the right status differs from what narrows it down.
-fn content(expect: &Expect, headers: &[(String, String)], body: &str) -> Vec<String> {
-    let mut differences = Vec::new();
-    if let Some(json) = &expect.json {
-        match serde_json::from_str::<serde_json::Value>(body) {
-            Ok(seen) if seen == *json => {}
-            Ok(_) => differences.push(format!("expected the JSON {json}, saw {}", excerpt(body))),
-            Err(error) => differences
-                .push(format!("expected the JSON {json}, saw {}, which is not JSON: {error}", excerpt(body))),
-        }
-    }
-    if let Some(whole) = expect.body.as_deref().filter(|whole| *whole != body) {
-        differences.push(format!("expected the body {}, saw {}", excerpt(whole), excerpt(body)));
-    }
-    differences.extend(
-        expect
-            .contains
-            .iter()
-            .filter(|text| !body.contains(*text))
-            .map(|text| format!("the body lacks {text:?}: {}", excerpt(body))),
-    );
-    differences.extend(
-        expect
-            .lacks
-            .iter()
-            .filter(|text| body.contains(*text))
-            .map(|text| format!("the body has {text:?}, which it must not")),
-    );
-    for (text, times) in &expect.count {
-        let seen = if text.is_empty() { 0 } else { body.matches(text).count() };
-        if seen != *times {
-            differences.push(format!("the body has {text:?} {seen} times, expected {times}"));
-        }
-    }
-    for (name, value) in &expect.headers {
-        let seen: Vec<_> =
-            headers.iter().filter(|(one, _)| one == name).map(|(_, value)| value.as_str()).collect();
-        if !seen.contains(&value.as_str()) {
-            let seen = if seen.is_empty() { "none".into() } else { seen.join(", ") };
-            differences.push(format!("expected the header `{name}: {value}`, saw {seen}"));
-        }
-    }
-    differences
-}
-
-/// A body as a reader can take it in: quoted, and no more than its beginning.
-fn excerpt(body: &str) -> String {
-    const LONGEST: usize = 160;
-    if body.is_empty() {
-        return "no body".into();
-    }
-    let begin: String = body.chars().take(LONGEST).collect();
-    let more = if begin.len() < body.len() { " …" } else { "" };
-    format!("{begin:?}{more}")
 }
 
 #[cfg(test)]

@@ -1,0 +1,406 @@
+//! Who answered each dial of a window: by the counters of the Envoys on its way, and by the application's log.
+//!
+//! Each dial has *candidates*: the ways in which what its client saw can have come about. Each candidate says
+//! what every Envoy on the way must have counted for it. A window is *settled* where the candidates add up to
+//! exactly what was counted, and nothing else would.
+//!
+//! In a window of many dials each must have one candidate only, told by a mark that the configuration vouches
+//! for: every denial has Envoy's own text, say, so those without it are none; if then as many were counted as
+//! have the text, those are they. Where no mark tells, a dial needs a window of its own: there the counters
+//! alone tell. They are never overruled by what an answer looks like.
+
+use svidproof_probe::protocol::{Observation, Outcome};
+
+use super::diff::differences;
+use super::window::{Dialled, Logs, Window, Witness};
+use super::words::{grpc_status, header, is_rbac_denial};
+use crate::alert;
+use crate::proof::envoy::{Happened, Marks};
+use crate::proof::plan::Cell;
+use crate::scenario::{Counted, Endpoint, Kind, Scenario};
+
+/// How an outcome came about. A hop is a place on the dial's way: 0 is the endpoint that was dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The handshake was turned down.
+    Handshake(Kind),
+    /// A policy of the hop's Envoy denied the request.
+    Denied(usize),
+    /// The hop's Envoy answered by itself.
+    Envoy(usize),
+    /// The application behind the last hop answered.
+    Application,
+    /// A policy of connections closed it, or no filter chain took it.
+    CutOff,
+    /// Nothing that any Envoy would count.
+    Uncounted,
+}
+
+/// Why a window does not say who answered its dials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unsettled {
+    /// By endpoint: what differs, in words.
+    Disagreement(Vec<(String, String)>),
+    /// Of some dials, what was seen fits several origins: each needs a window of its own.
+    Crowded,
+}
+
+pub(super) struct Attribution<'a> {
+    pub(super) scenario: &'a Scenario,
+    pub(super) logs: &'a Logs,
+}
+
+impl<'a> Attribution<'a> {
+    /// The endpoints that a cell's own request passes, first to last. Where `expect.upstream` says what goes on
+    /// behind the first, the request ends there.
+    pub(super) fn route(&self, cell: &'a Cell) -> Vec<&'a str> {
+        if cell.expect.upstream.is_some() {
+            return vec![&cell.endpoint];
+        }
+        route(self.scenario, &cell.endpoint)
+    }
+
+    /// The endpoints whose counters bear on a cell.
+    pub(super) fn concerned(&self, cell: &'a Cell) -> Vec<&'a str> {
+        let mut endpoints = self.route(cell);
+        if cell.expect.upstream.is_some() {
+            endpoints.extend(self.endpoint(&cell.endpoint).and_then(|endpoint| endpoint.upstream.as_deref()));
+        }
+        endpoints
+    }
+
+    fn endpoint(&self, name: &str) -> Option<&'a Endpoint> {
+        self.scenario.endpoints.get(name)
+    }
+
+    /// Whether the application's log names this dial; `None` where no log says so.
+    pub(super) fn logged(&self, cell: &'a Cell, dial: &Dialled) -> Option<bool> {
+        let last = self.route(cell).last().copied()?;
+        Some(self.logs.get(last)?.as_ref().ok()?.contains(&dial.id))
+    }
+
+    /// Who answered each dial, in their order. One dial may have several origins that nothing tells apart: then
+    /// none of them contradicts what was counted.
+    pub(super) fn settle(
+        &self,
+        window: &Window,
+        cell_of: &dyn Fn(&Dialled) -> &'a Cell,
+    ) -> Result<Vec<Vec<Origin>>, Unsettled> {
+        if let [dial] = window.dials.as_slice() {
+            let cell = cell_of(dial);
+            let candidates = self.candidates_alone(cell, &dial.observation);
+            let disagreement = |origin: &Origin| self.disagreement(window, cell_of, &[*origin]);
+            let (agreeing, differing): (Vec<_>, Vec<_>) = candidates
+                .iter()
+                .map(|origin| (*origin, disagreement(origin)))
+                .partition(|(_, why)| why.is_empty());
+            if agreeing.is_empty() {
+                let likely = self.likely(cell, dial, window);
+                let of = |origin: &Origin| differing.iter().find(|(one, _)| one == origin);
+                let why = of(&likely).or(differing.first()).map(|(_, why)| why.clone()).unwrap_or_default();
+                return Err(Unsettled::Disagreement(why));
+            }
+            return Ok(vec![agreeing.into_iter().map(|(origin, _)| origin).collect()]);
+        }
+        let one = |dial: &Dialled| self.told(cell_of(dial), dial, window);
+        let origins: Option<Vec<_>> = window.dials.iter().map(one).collect();
+        let origins = origins.ok_or(Unsettled::Crowded)?;
+        // Of each dial any will do: they make the same be counted.
+        let firsts: Vec<_> = origins.iter().filter_map(|origins| origins.first().copied()).collect();
+        let differing = self.disagreement(window, cell_of, &firsts);
+        if differing.is_empty() { Ok(origins) } else { Err(Unsettled::Disagreement(differing)) }
+    }
+
+    /// What a dial with a window of its own may have come to, by what its client saw.
+    fn candidates_alone(&self, cell: &'a Cell, seen: &Observation) -> Vec<Origin> {
+        match &seen.outcome {
+            Outcome::Alert { number } if cell.expect.is_stated() => {
+                vec![Origin::Handshake(refusal(cell, *number))]
+            }
+            Outcome::Alert { number } => {
+                let first = refusal(cell, *number);
+                let others = [Kind::NoCert, Kind::San, Kind::Chain, Kind::Broken];
+                let others = others.into_iter().filter(|kind| *kind != first);
+                std::iter::once(first).chain(others).map(Origin::Handshake).collect()
+            }
+            Outcome::ServerRefused { .. } => vec![Origin::Handshake(Kind::Broken), Origin::Uncounted],
+            Outcome::Failed { .. } => vec![Origin::Uncounted, Origin::CutOff],
+            Outcome::Response { .. } => {
+                let hops = self.route(cell).len();
+                let by_envoys = (0..hops).flat_map(|hop| [Origin::Denied(hop), Origin::Envoy(hop)]);
+                std::iter::once(Origin::Application).chain(by_envoys).collect()
+            }
+        }
+    }
+
+    /// The origins that the marks on an answer leave, where all of them make the same be counted; `None` where
+    /// a window of its own has to tell.
+    fn told(&self, cell: &'a Cell, dial: &Dialled, window: &Window) -> Option<Vec<Origin>> {
+        match &dial.observation.outcome {
+            Outcome::Alert { number } => Some(vec![Origin::Handshake(refusal(cell, *number))]),
+            Outcome::ServerRefused { .. } => Some(vec![Origin::Handshake(Kind::Broken)]),
+            Outcome::Failed { .. } => Some(vec![Origin::Uncounted]),
+            Outcome::Response { .. } if cell.expect.upstream.is_some() => None,
+            Outcome::Response { .. } => self.answerer(cell, dial, window),
+        }
+    }
+
+    fn answerer(&self, cell: &'a Cell, dial: &Dialled, window: &Window) -> Option<Vec<Origin>> {
+        let route = self.route(cell);
+        let marks: Vec<_> =
+            route.iter().map(|name| window.witnesses.get(*name).map(|one| one.marks)).collect();
+        let outcome = &dial.observation.outcome;
+        let logged = self.logged(cell, dial);
+        if logged == Some(true) {
+            return Some(vec![Origin::Application]);
+        }
+        match marks.first().copied().flatten() {
+            // The first Envoy puts its own time of an upstream on whatever it passes on.
+            Some(first) if first.time && !has_service_time(outcome) => {
+                by_itself(first, outcome).map(|one| vec![one])
+            }
+            Some(first) if first.time && route.len() == 1 => Some(vec![Origin::Application]),
+            Some(first) if first.time => behind(1, &marks, logged, outcome),
+            _ => behind(0, &marks, logged, outcome),
+        }
+    }
+
+    /// Which origin to tell of where none fits.
+    pub(super) fn likely(&self, cell: &'a Cell, dial: &Dialled, window: &Window) -> Origin {
+        let Outcome::Response { .. } = dial.observation.outcome else {
+            return self.candidates_alone(cell, &dial.observation)[0];
+        };
+        let told = self.answerer(cell, dial, window).and_then(|origins| origins.first().copied());
+        told.unwrap_or(Origin::Application)
+    }
+
+    /// What an origin makes the endpoints count.
+    fn caused(&self, cell: &'a Cell, seen: &Observation, origin: Origin) -> Vec<(&'a str, Counted)> {
+        let forwarded = Counted { forwarded: 1, ..Counted::default() };
+        let denied = Counted { denied: 1, ..Counted::default() };
+        let route = self.route(cell);
+        let passed = |hops: usize| route.iter().take(hops).map(move |name| (*name, forwarded));
+        let mut caused: Vec<_> = match origin {
+            Origin::Handshake(kind) => vec![(route[0], kind.once())],
+            Origin::Denied(hop) => passed(hop).chain([(route[hop], denied)]).collect(),
+            Origin::Envoy(hop) => passed(hop).collect(),
+            Origin::Application => passed(route.len()).collect(),
+            Origin::CutOff | Origin::Uncounted => vec![],
+        };
+        // Where an answer is not the expected one, what its application asked upstream is not known.
+        let as_expected = differences(cell, seen).is_empty();
+        if let Some(counted) = cell.expect.upstream.filter(|_| as_expected) {
+            caused.extend(
+                self.endpoint(&cell.endpoint)
+                    .and_then(|one| one.upstream.as_deref())
+                    .map(|name| (name, counted)),
+            );
+        }
+        caused
+    }
+
+    /// What every Envoy of an endpoint must have counted, by pod where the dials chose it.
+    pub(super) fn tally(
+        &self,
+        endpoint: &str,
+        pod: Option<&str>,
+        window: &Window,
+        cell_of: &dyn Fn(&Dialled) -> &'a Cell,
+        origins: &[Origin],
+    ) -> Counted {
+        let here =
+            window.dials.iter().zip(origins).filter(|(dial, _)| pod.is_none() || dial.pod.as_deref() == pod);
+        let caused = here.flat_map(|(dial, origin)| self.caused(cell_of(dial), &dial.observation, *origin));
+        caused.filter(|(name, _)| *name == endpoint).fold(Counted::default(), |sum, (_, one)| sum + one)
+    }
+
+    /// How the accounts differ, by endpoint. Empty where they agree.
+    fn disagreement(
+        &self,
+        window: &Window,
+        cell_of: &dyn Fn(&Dialled) -> &'a Cell,
+        origins: &[Origin],
+    ) -> Vec<(String, String)> {
+        let mut differing = vec![];
+        for (endpoint, witness) in &window.witnesses {
+            let unknown = |dial: &Dialled| {
+                let cell = cell_of(dial);
+                cell.expect.upstream.is_some()
+                    && cell.endpoint != *endpoint
+                    && !differences(cell, &dial.observation).is_empty()
+            };
+            if window.dials.iter().any(unknown) {
+                let why = "what the answer, which is not the expected one, made its application ask there is not known";
+                differing.push((endpoint.clone(), why.into()));
+                continue;
+            }
+            for pod in units(endpoint, witness, window, cell_of) {
+                let tallied = self.tally(endpoint, pod.as_deref(), window, cell_of, origins);
+                let cut_off = origins.iter().filter(|origin| **origin == Origin::CutOff).count() as u64;
+                let here = window.dials.iter().any(|dial| cell_of(dial).endpoint == *endpoint);
+                let cut_off = if here { cut_off } else { 0 };
+                let place =
+                    pod.as_ref().map_or_else(|| endpoint.clone(), |pod| format!("{endpoint} (pod {pod})"));
+                match witness.happened(pod.as_deref()) {
+                    Err(why) => differing.push((
+                        endpoint.clone(),
+                        format!("the evidence at {endpoint} could not be read: {why}"),
+                    )),
+                    Ok(happened) => {
+                        let single = window.dials.len() == 1;
+                        let found = differ(&tallied, cut_off, &happened, single);
+                        if !found.is_empty() {
+                            let others = others(witness, &happened, window.dials.len());
+                            differing.push((
+                                endpoint.clone(),
+                                format!("evidence disagrees at {place}: {}{others}", found.join(", ")),
+                            ));
+                        }
+                    }
+                }
+            }
+        }
+        differing
+    }
+}
+
+/// The parts of an endpoint whose accounts are held against each other: pod by pod where each dial chose its own,
+/// else all together.
+pub(super) fn units<'a>(
+    endpoint: &str,
+    witness: &Witness,
+    window: &Window,
+    cell_of: &dyn Fn(&Dialled) -> &'a Cell,
+) -> Vec<Option<String>> {
+    let chosen = |dial: &Dialled| dial.pod.is_some() && cell_of(dial).endpoint == endpoint;
+    if window.dials.iter().all(chosen) {
+        return witness.pods.keys().cloned().map(Some).collect();
+    }
+    vec![None]
+}
+
+/// What else went on there, as far as it explains a difference.
+fn others(witness: &Witness, happened: &Happened, dials: usize) -> String {
+    let dials = dials as u64;
+    let mut words = String::new();
+    if happened.requests > dials {
+        words += &format!("; {} requests came there meanwhile, {dials} of ours", happened.requests);
+    } else if happened.connections > dials {
+        words += &format!("; {} connections came there meanwhile, {dials} of ours", happened.connections);
+    }
+    for remark in &witness.remarks {
+        words += &format!("; {remark}");
+    }
+    words
+}
+
+/// How what was tallied and what was counted differ, in words.
+fn differ(tallied: &Counted, cut_off: u64, happened: &Happened, single: bool) -> Vec<String> {
+    let counted = &happened.counted;
+    let refusals = ("refusal for want of a certificate", "refusals for want of a certificate");
+    let kinds = [
+        (tallied.no_cert, counted.no_cert, refusals, "fail_verify_no_cert"),
+        (tallied.san, counted.san, ("SAN refusal", "SAN refusals"), "fail_verify_san"),
+        (tallied.chain, counted.chain, ("chain refusal", "chain refusals"), "fail_verify_error"),
+        (tallied.broken, counted.broken, ("broken handshake", "broken handshakes"), "connection_error"),
+        (tallied.denied, counted.denied, ("RBAC denial", "RBAC denials"), "rbac.denied"),
+        (
+            tallied.forwarded,
+            counted.forwarded,
+            ("forwarded request", "forwarded requests"),
+            "upstream_rq_total",
+        ),
+        (cut_off, happened.cut_off, ("connection cut off", "connections cut off"), "network rbac.denied"),
+    ];
+    // A retry is a request upstream too: alone, a dial's own are told from those of others.
+    let retried = single
+        && happened.retries > 0
+        && tallied.forwarded == 1
+        && (1..=1 + happened.retries).contains(&counted.forwarded);
+    let differing = kinds.iter().filter(|(tallied, counted, _, counter)| {
+        tallied != counted && !(retried && *counter == "upstream_rq_total")
+    });
+    differing
+        .map(|(tallied, counted, (one, many), counter)| {
+            let what = if *tallied == 1 { one } else { many };
+            format!("clients saw {tallied} {what}, Envoy counted {counted} ({counter})")
+        })
+        .collect()
+}
+
+/// The endpoints that a request to `endpoint` passes, first to last. What a page's application asks of its
+/// upstream is its own request, not this one.
+pub(super) fn route<'a>(scenario: &'a Scenario, endpoint: &'a str) -> Vec<&'a str> {
+    if scenario.endpoints.get(endpoint).is_none_or(Endpoint::is_plain) {
+        return vec![endpoint];
+    }
+    scenario.route(endpoint).collect()
+}
+
+/// The first Envoy answered by itself: its policy, or something else of it.
+fn by_itself(marks: Marks, outcome: &Outcome) -> Option<Origin> {
+    let origin = if is_rbac_denial(outcome) { Origin::Denied(0) } else { Origin::Envoy(0) };
+    marks.denial.then_some(origin)
+}
+
+/// Who answered at the hop `first` or behind it, where no time tells.
+fn behind(
+    first: usize,
+    marks: &[Option<Marks>],
+    logged: Option<bool>,
+    outcome: &Outcome,
+) -> Option<Vec<Origin>> {
+    let left = marks.get(first..)?;
+    if left.iter().all(Option::is_none) {
+        // Nobody counts there, so it makes no difference.
+        let by_envoys = (first..marks.len()).flat_map(|hop| [Origin::Denied(hop), Origin::Envoy(hop)]);
+        let application = logged.is_none().then_some(Origin::Application);
+        return Some(application.into_iter().chain(by_envoys).collect());
+    }
+    // What passes several Envoys may have been turned down by any of them.
+    let [Some(marks)] = left else { return None };
+    if !marks.denial {
+        return None;
+    }
+    if is_rbac_denial(outcome) {
+        return Some(vec![Origin::Denied(first)]);
+    }
+    match logged {
+        Some(false) => Some(vec![Origin::Envoy(first)]),
+        // An Envoy that serves nothing itself answers with an error, or leads elsewhere.
+        _ if is_served(outcome) && !marks.serves => Some(vec![Origin::Application]),
+        _ => None,
+    }
+}
+
+fn has_service_time(outcome: &Outcome) -> bool {
+    let Outcome::Response { headers, .. } = outcome else { return false };
+    header(headers, "x-envoy-upstream-service-time").is_some()
+}
+
+fn is_served(outcome: &Outcome) -> bool {
+    let served = matches!(outcome, Outcome::Response { status: 200..=299, .. });
+    served && grpc_status(outcome).is_none_or(|status| status == "0")
+}
+
+/// What an alert says that Envoy counted. Where it is the expected one, the scenario may know better: one alert
+/// can stand for several.
+fn refusal(cell: &Cell, number: u8) -> Kind {
+    let expected = cell.expect.alert.as_ref().and_then(alert::number) == Some(number);
+    if let Some(kind) = cell.expect.counts.filter(|_| expected) {
+        return kind;
+    }
+    match number {
+        alert::CERTIFICATE_REQUIRED => Kind::NoCert,
+        // TLS 1.2 has no word of its own for it.
+        alert::HANDSHAKE_FAILURE if cell.nobody => Kind::NoCert,
+        alert::CERTIFICATE_UNKNOWN => Kind::San,
+        alert::BAD_CERTIFICATE
+        | alert::UNSUPPORTED_CERTIFICATE
+        | alert::CERTIFICATE_REVOKED
+        | alert::CERTIFICATE_EXPIRED
+        | alert::UNKNOWN_CA
+        | alert::ACCESS_DENIED => Kind::Chain,
+        _ => Kind::Broken,
+    }
+}

@@ -1,0 +1,113 @@
+//! How what was seen differs from what is expected, in words.
+
+use svidproof_probe::protocol::{Observation, Outcome, TlsVersions};
+
+use super::words::{excerpt, grpc_status, is_rbac_denial, seen_in_words};
+use crate::alert;
+use crate::proof::plan::Cell;
+use crate::scenario::Expect;
+
+/// Empty where it is as expected, or nothing is.
+pub(super) fn differences(cell: &Cell, observation: &Observation) -> Vec<String> {
+    let expect = &cell.expect;
+    let expected = match (&expect.alert, expect.status) {
+        (Some(name), _) => alert::number(name).map_or_else(|| format!("an alert {name:?}"), alert::describe),
+        (None, Some(status)) => status.to_string(),
+        (None, None) => return vec![],
+    };
+    let seen = seen_in_words(&observation.outcome);
+    match &observation.outcome {
+        Outcome::Alert { number } => {
+            let wanted = expect.alert.as_ref().and_then(alert::number);
+            let met = wanted == Some(*number)
+                || wanted == Some(alert::CERTIFICATE_REQUIRED)
+                    && *number == alert::HANDSHAKE_FAILURE
+                    && cell.nobody
+                    && is_tls12(cell, observation);
+            if met { vec![] } else { vec![format!("expected {expected}, saw {seen}")] }
+        }
+        Outcome::Response { .. } if expect.alert.is_some() => {
+            let who = if cell.nobody { "nobody" } else { cell.client.as_str() };
+            vec![format!("expected {expected}, saw {seen}: the endpoint let {who} in")]
+        }
+        outcome @ Outcome::Response { status, .. } if Some(*status) == expect.status => {
+            content(expect, outcome)
+        }
+        outcome @ Outcome::Response { .. } if grpc_status(outcome).is_some_and(|status| status != "0") => {
+            let hint = "a gRPC call is denied by `grpc-status`, not by its HTTP status";
+            vec![format!("expected {expected}, saw {seen}: {hint}")]
+        }
+        Outcome::Response { body, .. } if body.is_empty() || is_rbac_denial(&observation.outcome) => {
+            vec![format!("expected {expected}, saw {seen}")]
+        }
+        Outcome::Response { body, .. } => {
+            vec![format!("expected {expected}, saw {seen} with {}", excerpt(body))]
+        }
+        Outcome::ServerRefused { reason } => {
+            vec![format!(
+                "expected {expected}, but the client turned the server's certificate down: {reason}"
+            )]
+        }
+        Outcome::Failed { detail, .. } => {
+            vec![format!("expected {expected}, but the dial came to nothing: {seen} ({detail})")]
+        }
+    }
+}
+
+fn is_tls12(cell: &Cell, observation: &Observation) -> bool {
+    match &observation.tls {
+        Some(tls) => tls.version == "1.2",
+        None => cell.tls == TlsVersions::Tls12,
+    }
+}
+
+/// How an answer with the right status differs from what narrows it down.
+fn content(expect: &Expect, outcome: &Outcome) -> Vec<String> {
+    let mut differences = Vec::new();
+    let Outcome::Response { headers, trailers, body, body_cut, .. } = outcome else { return differences };
+    if let Some(json) = expect.json.as_ref().filter(|_| !body_cut) {
+        match serde_json::from_str::<serde_json::Value>(body) {
+            Ok(seen) if seen == *json => {}
+            Ok(_) => differences.push(format!("expected the JSON {json}, saw {}", excerpt(body))),
+            Err(error) => differences
+                .push(format!("expected the JSON {json}, saw {}, which is not JSON: {error}", excerpt(body))),
+        }
+    }
+    if let Some(whole) = expect.body.as_deref().filter(|whole| *whole != body && !body_cut) {
+        differences.push(format!("expected the body {}, saw {}", excerpt(whole), excerpt(body)));
+    }
+    let lacking = expect.contains.iter().filter(|text| !body.contains(*text) && !body_cut);
+    differences.extend(lacking.map(|text| format!("the body lacks {text:?}: {}", excerpt(body))));
+    let unwanted = expect.lacks.iter().filter(|text| body.contains(*text));
+    differences.extend(unwanted.map(|text| format!("the body has {text:?}, which it must not")));
+    for (text, times) in &expect.count {
+        let seen = if text.is_empty() { 0 } else { body.matches(text).count() };
+        if seen != *times && (!body_cut || seen > *times) {
+            differences.push(format!("the body has {text:?} {seen} times, expected {times}"));
+        }
+    }
+    for (name, value) in &expect.headers {
+        let seen: Vec<_> = headers
+            .iter()
+            .chain(trailers)
+            .filter(|(one, _)| one == name)
+            .map(|(_, value)| value.as_str())
+            .collect();
+        if !seen.contains(&value.as_str()) {
+            let seen = if seen.is_empty() { "none".into() } else { seen.join(", ") };
+            differences.push(format!("expected the header `{name}: {value}`, saw {seen}"));
+        }
+    }
+    differences
+}
+
+/// Why what is expected of a body cannot be decided: its end was not read.
+pub(super) fn undecided(expect: &Expect, outcome: &Outcome) -> Option<String> {
+    let Outcome::Response { body, body_cut: true, .. } = outcome else { return None };
+    let missing = expect.contains.iter().any(|text| !body.contains(text));
+    let of_the_whole = expect.json.is_some() || expect.body.is_some();
+    let of_the_rest = missing || !expect.lacks.is_empty() || !expect.count.is_empty();
+    let read = body.len() / 1024;
+    (of_the_whole || of_the_rest)
+        .then(|| format!("the body is longer than the {read} KiB that were read of it"))
+}

@@ -1,0 +1,87 @@
+//! One window: dials that were made together, and what the server's side says of that time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use svidproof_probe::protocol::Observation;
+
+use crate::proof::envoy::{Happened, Marks, Meter};
+use crate::proof::plan::CellId;
+
+/// Unique across a run, and what the request's `x-svidproof-cell` header says.
+pub type DialId = String;
+
+/// One dial of a cell.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dialled {
+    pub id: DialId,
+    pub cell: CellId,
+    /// The pod that was dialled; absent where the cluster chose one.
+    pub pod: Option<String>,
+    pub observation: Observation,
+    /// What the same dial saw before, in windows that did not settle who had answered.
+    pub earlier: Vec<Observation>,
+}
+
+/// Dials, and what was counted from just before the first until just after the last.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Window {
+    pub dials: Vec<Dialled>,
+    /// By endpoint; one without an `admin` has none.
+    pub witnesses: BTreeMap<String, Witness>,
+}
+
+/// What the Envoys of one endpoint say of one window.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Witness {
+    pub marks: Marks,
+    /// What makes counting harder, in words.
+    pub remarks: Vec<String>,
+    /// By pod: what it counted, or why that could not be read.
+    pub pods: BTreeMap<String, Result<Happened, String>>,
+}
+
+/// By endpoint with an `app-log`: the dials whose request the application logged, or why the log could not be
+/// read.
+pub type Logs = BTreeMap<String, Result<BTreeSet<DialId>, String>>;
+
+impl Witness {
+    /// Takes on what one more pod's meter says of marks and of counting: what holds at one alone is not relied on.
+    pub fn heed(&mut self, meter: &Meter) {
+        self.marks.time &= meter.marks.time;
+        self.marks.denial &= meter.marks.denial;
+        self.marks.serves |= meter.marks.serves;
+        let new: Vec<_> = meter.remarks.iter().filter(|one| !self.remarks.contains(one)).cloned().collect();
+        self.remarks.extend(new);
+    }
+
+    /// How many requests went on behind it, as far as that could be read.
+    pub fn forwarded(&self) -> u64 {
+        self.pods.values().flatten().map(|happened| happened.counted.forwarded).sum()
+    }
+
+    /// What the pods counted: one of them, or all together.
+    ///
+    /// # Errors
+    /// A pod of them could not be read; the words say which and why.
+    pub(super) fn happened(&self, pod: Option<&str>) -> Result<Happened, String> {
+        let mut sum = Happened::default();
+        let asked = self.pods.iter().filter(|(name, _)| pod.is_none_or(|pod| pod == *name));
+        let mut any = false;
+        for (name, happened) in asked {
+            let one = happened.as_ref().map_err(|why| format!("pod {name}: {why}"))?;
+            sum = sum.plus(one);
+            any = true;
+        }
+        if any {
+            Ok(sum)
+        } else {
+            Err(format!("no pod{} was read", pod.map(|pod| format!(" {pod}")).unwrap_or_default()))
+        }
+    }
+
+    /// Whether others than we were there: more requests or connections than our dials.
+    pub(super) fn is_disturbed(&self, dials: u64) -> bool {
+        let Ok(happened) = self.happened(None) else { return false };
+        happened.requests > dials || happened.connections > dials
+    }
+}

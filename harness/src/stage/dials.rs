@@ -1,0 +1,285 @@
+//! Dials in their windows. All cells of an endpoint go together first, each at every pod. Where the counters do
+//! not say who answered each of them, every one is made again in a window of its own: then one unexpected
+//! outcome makes nothing doubtful but itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures::StreamExt;
+use svidproof_probe::Identities;
+use svidproof_probe::protocol::{Dial, DialFailure, Observation, Outcome, Request, ServerProof, Timing};
+
+use super::log::Followed;
+use super::target::Target;
+use super::{Opened, StageError};
+use crate::proof::envoy::Stats;
+use crate::proof::judge::{self, Dialled, Judged, Window};
+use crate::proof::plan::{Cell, written_out};
+use crate::scenario::CELL_HEADER;
+
+/// A whole dial's bound: a refusal takes milliseconds, and Envoy's own upstream bound is 15 s.
+const DIAL: Duration = Duration::from_secs(10);
+/// How many dials are made at once; from outside they all pass one proxy of the container engine's.
+const INSIDE: usize = 128;
+const OUTSIDE: usize = 16;
+/// How often a dial is made anew where others disturbed its window.
+const TRIES: usize = 4;
+
+/// Where a cell is dialled.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// Absent where the cluster chooses.
+    pod: Option<String>,
+    /// `host:port`, or why there is none.
+    address: Result<String, String>,
+}
+
+type Readings = BTreeMap<String, BTreeMap<String, Result<Stats, String>>>;
+
+impl Opened<'_> {
+    pub(super) async fn run(mut self) -> Vec<Judged> {
+        let untried = self.untried();
+        let followed = Followed::open(&self.run.kube, &self.targets).await;
+        let mut windows = vec![];
+        let mut entries: Vec<&str> = vec![];
+        for cell in &self.cells {
+            if !entries.contains(&cell.endpoint.as_str()) {
+                entries.push(&cell.endpoint);
+            }
+        }
+        // One after the other: two may have an Envoy in common.
+        for entry in entries {
+            for outside in [false, true] {
+                let here = |cell: &&Cell| cell.endpoint == entry && self.is_outside(cell) == outside;
+                let cells: Vec<_> = self.cells.iter().filter(here).collect();
+                if !cells.is_empty() {
+                    windows.extend(
+                        self.settled(&cells, &followed, if outside { OUTSIDE } else { INSIDE }).await,
+                    );
+                }
+            }
+        }
+        self.note_replaced(&mut windows).await;
+        let judged = judge::judge(&self.system.scenario, &self.cells, &windows, &followed.read());
+        judged.into_iter().chain(untried).collect()
+    }
+
+    /// The windows that settle who answered these cells of one endpoint, as far as that can be.
+    async fn settled(&self, cells: &[&Cell], followed: &Followed, at_once: usize) -> Vec<Window> {
+        // What an application asks upstream for one request shows only where that is alone.
+        let (alone, together): (Vec<_>, Vec<_>) =
+            cells.iter().partition(|cell| cell.expect.upstream.is_some());
+        let dials = |cells: &[&Cell]| {
+            cells
+                .iter()
+                .flat_map(|cell| self.places(cell).into_iter().map(|place| ((*cell).clone(), place)))
+                .collect::<Vec<_>>()
+        };
+        let (alone, together) = (dials(&alone), dials(&together));
+        let mut windows = vec![];
+        let mut again: Vec<(Cell, Place, Vec<Observation>)> =
+            alone.into_iter().map(|(cell, place)| (cell, place, vec![])).collect();
+        if !together.is_empty() {
+            let window = self.window(&together, "a", followed, at_once).await;
+            if judge::is_settled(&self.system.scenario, &self.cells, &window, &followed.read()) {
+                windows.push(window);
+            } else {
+                let seen = window.dials.into_iter().map(|dial| vec![dial.observation]);
+                again.extend(together.into_iter().zip(seen).map(|((cell, place), seen)| (cell, place, seen)));
+            }
+        }
+        for (cell, place, earlier) in again {
+            windows.push(self.alone(cell, place, earlier, followed).await);
+        }
+        windows
+    }
+
+    /// One dial in a window of its own; again where others were there meanwhile.
+    async fn alone(
+        &self,
+        cell: Cell,
+        place: Place,
+        earlier: Vec<Observation>,
+        followed: &Followed,
+    ) -> Window {
+        let dials = [(cell, place)];
+        let mut earlier = earlier;
+        for attempt in 1.. {
+            let mut window = self.window(&dials, &format!("b{attempt}"), followed, 1).await;
+            let settled = judge::is_settled(&self.system.scenario, &self.cells, &window, &followed.read());
+            if settled || attempt == TRIES || !judge::is_disturbed(&window) {
+                if let Some(dial) = window.dials.first_mut() {
+                    dial.earlier = earlier;
+                }
+                return window;
+            }
+            earlier.extend(window.dials.into_iter().map(|dial| dial.observation));
+        }
+        Window::default()
+    }
+
+    /// Makes these dials, and reads the counters of all Envoys on their way before and after.
+    async fn window(
+        &self,
+        dials: &[(Cell, Place)],
+        word: &str,
+        followed: &Followed,
+        at_once: usize,
+    ) -> Window {
+        let names: BTreeSet<&str> = dials.iter().flat_map(|(cell, _)| self.counted(cell)).collect();
+        let before = self.read(&names).await;
+        let made = dials.iter().map(async |(cell, place)| self.dialled(cell, place, word).await);
+        let made: Vec<Dialled> = futures::stream::iter(made).buffered(at_once).collect().await;
+        let after = self.read(&names).await;
+        let witnesses = names.iter().filter_map(|name| {
+            let (before, after) = (before.get(*name)?, after.get(*name)?);
+            Some(((*name).to_owned(), self.targets.get(*name)?.witness(before, after)?))
+        });
+        let window = Window { dials: made, witnesses: witnesses.collect() };
+        let ends: BTreeSet<_> =
+            dials.iter().map(|(cell, _)| judge::terminal(&self.system.scenario, &cell.endpoint)).collect();
+        let ids: BTreeSet<_> = window.dials.iter().map(|dial| dial.id.as_str()).collect();
+        for end in ends {
+            // As many as were forwarded must be named there; what was not forwarded has nothing to wait for.
+            let forwarded = window.witnesses.get(end).map_or(0, |witness| witness.forwarded());
+            followed.settle(end, &ids, forwarded.min(ids.len() as u64)).await;
+        }
+        window
+    }
+
+    /// The endpoints on a cell's way, and the one that `expect.upstream` speaks of, whose Envoys count.
+    fn counted(&self, cell: &Cell) -> impl Iterator<Item = &str> {
+        let scenario = &self.system.scenario;
+        let spoken =
+            cell.expect.upstream.and_then(|_| scenario.endpoints.get(&cell.endpoint)?.upstream.as_deref());
+        let all: Vec<_> = scenario
+            .route(&cell.endpoint)
+            .chain(spoken)
+            .filter_map(|name| {
+                let (name, target) = self.targets.get_key_value(name)?;
+                target.is_counted().then_some(name.as_str())
+            })
+            .collect();
+        all.into_iter()
+    }
+
+    async fn read(&self, names: &BTreeSet<&str>) -> Readings {
+        let read = names.iter().filter_map(|name| {
+            let target = self.targets.get(*name)?;
+            Some(async move { ((*name).to_owned(), target.read().await) })
+        });
+        futures::future::join_all(read).await.into_iter().collect()
+    }
+
+    async fn dialled(&self, cell: &Cell, place: &Place, word: &str) -> Dialled {
+        let pod =
+            place.pod.as_deref().and_then(|pod| self.number_of(&cell.endpoint, pod)).unwrap_or_default();
+        let id = format!("{}.{word}{pod}", cell.id);
+        let observation = match self.dial(cell, place, &id).await {
+            Ok(observation) => observation,
+            Err(error) => failed(&crate::sys::chain(&error)),
+        };
+        Dialled { id, cell: cell.id.clone(), pod: place.pod.clone(), observation, earlier: vec![] }
+    }
+
+    fn number_of(&self, endpoint: &str, pod: &str) -> Option<usize> {
+        self.targets.get(endpoint)?.pods.iter().position(|one| one.backend.pod == pod)
+    }
+
+    pub(super) async fn dial(&self, cell: &Cell, place: &Place, id: &str) -> Result<Observation, StageError> {
+        let scenario = &self.system.scenario;
+        let client = &scenario.clients[&cell.client];
+        let declared = self.targets[&cell.endpoint].declared;
+        let address = match &place.address {
+            Ok(address) => address.clone(),
+            Err(problem) => return Ok(failed(problem)),
+        };
+        let service = || declared.service.rsplit('/').next().unwrap_or_default().to_owned();
+        let own = cell.headers.iter().filter(|(name, _)| name != CELL_HEADER).cloned();
+        let request = Request {
+            method: cell.method.clone(),
+            target: written_out(&cell.target),
+            authority: declared.dns.clone().unwrap_or_else(service),
+            http: cell.http,
+            headers: own.chain([(CELL_HEADER.into(), id.into())]).collect(),
+            body: String::new(),
+        };
+        let domain = &scenario.trust_domain;
+        let server = declared.identity.as_deref().map(|path| ServerProof {
+            spiffe_id: scenario.spiffe_id(path),
+            dns: declared.dns.clone(),
+            anchors: self.credentials.anchors_of(&cell.client, domain),
+        });
+        let credential = self.credentials.of(&cell.client, client, domain);
+        let timeout_ms = u64::try_from(DIAL.as_millis()).unwrap_or(u64::MAX);
+        let dial = Dial { address, credential, server, tls: cell.tls, request, timeout_ms };
+        if client.is_outside() {
+            return Ok(svidproof_probe::dial(&dial, &Identities::none()).await);
+        }
+        Ok(self.system.probe.dial(dial).await?)
+    }
+
+    pub(super) fn is_outside(&self, cell: &Cell) -> bool {
+        self.system.scenario.clients[&cell.client].is_outside()
+    }
+
+    /// Every pod of the cell's endpoint, or the one address from outside.
+    pub(super) fn places(&self, cell: &Cell) -> Vec<Place> {
+        let target = &self.targets[&cell.endpoint];
+        if self.is_outside(cell) {
+            return vec![Place {
+                pod: None,
+                address: self.outside(&cell.endpoint, target).map_err(|e| e.to_string()),
+            }];
+        }
+        let at = |pod: &super::target::Pod| {
+            let ip = pod
+                .backend
+                .ip
+                .parse()
+                .map_err(|e| format!("pod {} has the address {}: {e}", pod.backend.pod, pod.backend.ip));
+            let address = ip.map(|ip| SocketAddr::new(ip, target.port).to_string());
+            Place { pod: Some(pod.backend.pod.clone()), address }
+        };
+        target.pods.iter().map(at).collect()
+    }
+
+    /// Where the endpoint's published port is dialled from this machine.
+    fn outside(&self, name: &str, target: &Target) -> Result<String, StageError> {
+        let published = target.declared.published.as_ref();
+        let ports = self.run.record().cluster.published;
+        let of_provider = published.and_then(|published| ports.get(&published.node_port).copied());
+        let of_cloud =
+            target.resolved.ingress.as_ref().map(|host| format!("{host}:{}", target.declared.port));
+        of_provider.as_ref().map(SocketAddr::to_string).or(of_cloud).ok_or_else(|| StageError::NotPublished {
+            endpoint: name.into(),
+            hint: "give its Service the type LoadBalancer, or use the provider `kind`",
+        })
+    }
+
+    /// A pod that was restarted or replaced meanwhile is no witness: what it counted before is lost.
+    async fn note_replaced(&self, windows: &mut [Window]) {
+        for (name, target) in &self.targets {
+            let now = self.run.kube.resolve(&target.declared.service).await;
+            let why = match &now {
+                Ok(Ok(now)) if now.incarnations() == target.resolved.incarnations() => continue,
+                Ok(Ok(_)) => "its pods were restarted or replaced while it was dialled".to_owned(),
+                Ok(Err(_)) => "its Service is gone".to_owned(),
+                Err(error) => {
+                    format!("whether its pods still stand could not be read: {}", crate::sys::chain(error))
+                }
+            };
+            for window in windows.iter_mut() {
+                if let Some(witness) = window.witnesses.get_mut(name) {
+                    witness.pods.values_mut().for_each(|pod| *pod = Err(why.clone()));
+                }
+            }
+        }
+    }
+}
+
+fn failed(detail: &str) -> Observation {
+    let outcome = Outcome::Failed { kind: DialFailure::Unasked, detail: detail.into() };
+    Observation { outcome, tls: None, timing: Timing::default() }
+}

@@ -1,0 +1,183 @@
+//! An endpoint as it stands in the cluster: its pods, their Envoys, and where those count. What a scenario names
+//! and is not there is told here, before the first dial.
+
+use std::collections::BTreeMap;
+
+use futures::future::try_join_all;
+
+use super::StageError;
+use crate::cluster::envoy::Admin;
+use crate::cluster::kube::{Backend, Resolved, Unresolved};
+use crate::proof::envoy::{Envoy, Meter, Stats};
+use crate::proof::judge::Witness;
+use crate::scenario::Endpoint;
+use crate::session::RunContext;
+
+/// One endpoint.
+pub(super) struct Target<'a> {
+    pub(super) declared: &'a Endpoint,
+    pub(super) resolved: Resolved,
+    /// Of the container.
+    pub(super) port: u16,
+    pub(super) pods: Vec<Pod>,
+}
+
+/// One pod behind an endpoint.
+pub(super) struct Pod {
+    pub(super) backend: Backend,
+    pub(super) envoy: Option<Running>,
+}
+
+/// A pod's Envoy.
+pub(super) struct Running {
+    pub(super) admin: Admin,
+    pub(super) config: Envoy,
+    /// Where what happens at the endpoint is counted, or why that cannot be told. Absent where the endpoint is
+    /// the application's own, beside an Envoy that serves something else.
+    meter: Option<Result<Meter, String>>,
+}
+
+impl<'a> Target<'a> {
+    pub(super) async fn open(
+        run: &RunContext,
+        name: &str,
+        declared: &'a Endpoint,
+    ) -> Result<Self, StageError> {
+        let mistake = |what: String| StageError::Mistake { endpoint: name.into(), what };
+        let resolve = |source| StageError::Resolve { endpoint: name.into(), source };
+        let resolved = match run.kube.resolve(&declared.service).await.map_err(resolve)? {
+            Ok(resolved) => resolved,
+            Err(Unresolved::NoService { instead }) => {
+                return Err(mistake(format!("there is no Service {}: there is {instead}", declared.service)));
+            }
+            Err(Unresolved::SelectsNothing) => {
+                return Err(mistake(format!("Service {} selects no pods", declared.service)));
+            }
+        };
+        let port = resolved
+            .container_port(declared.port)
+            .map_err(|what| mistake(format!("Service {} {what}", declared.service)))?;
+        if resolved.pods.is_empty() {
+            return Err(StageError::NoPods { endpoint: name.into(), service: declared.service.clone() });
+        }
+        if let Some(container) = &declared.app_log {
+            let lacking = |pod: &&Backend| !pod.containers.contains(container);
+            if let Some(pod) = resolved.pods.iter().find(lacking) {
+                let containers = pod.containers.join(", ");
+                return Err(mistake(format!(
+                    "`app-log: {container}`, but pod {} has no such container: it has {containers}",
+                    pod.pod
+                )));
+            }
+        }
+        let pods = resolved.pods.iter().map(async |backend| {
+            let envoy = match declared.admin {
+                Some(admin) => Some(Running::open(run, name, declared, backend, admin, port).await?),
+                None => None,
+            };
+            Ok::<_, StageError>(Pod { backend: backend.clone(), envoy })
+        });
+        let pods = try_join_all(pods).await?;
+        Ok(Self { declared, resolved, port, pods })
+    }
+
+    pub(super) fn envoys(&self) -> impl Iterator<Item = &Running> {
+        self.pods.iter().filter_map(|pod| pod.envoy.as_ref())
+    }
+
+    /// Whether its Envoys count what happens at it.
+    pub(super) fn is_counted(&self) -> bool {
+        self.envoys().any(|envoy| envoy.meter.is_some())
+    }
+
+    /// The counters of each pod, or why they could not be read.
+    pub(super) async fn read(&self) -> BTreeMap<String, Result<Stats, String>> {
+        let metered = self.pods.iter().filter_map(|pod| Some((pod, pod.envoy.as_ref()?)));
+        let read = metered.map(async |(pod, envoy)| {
+            let stats = envoy.admin.stats().await.map_err(|error| crate::sys::chain(&error));
+            (pod.backend.pod.clone(), stats)
+        });
+        futures::future::join_all(read).await.into_iter().collect()
+    }
+
+    /// What the pods counted between two readings. `None` where nothing of the endpoint is counted.
+    pub(super) fn witness(
+        &self,
+        before: &BTreeMap<String, Result<Stats, String>>,
+        after: &BTreeMap<String, Result<Stats, String>>,
+    ) -> Option<Witness> {
+        let mut witness = Witness::default();
+        for pod in &self.pods {
+            let Some(meter) = pod.envoy.as_ref().and_then(|envoy| envoy.meter.as_ref()) else { continue };
+            let name = &pod.backend.pod;
+            let readings = before.get(name).zip(after.get(name));
+            let happened = match (meter, readings) {
+                (Err(why), _) => Err(why.clone()),
+                (Ok(_), None) => Err("its counters were not read".into()),
+                (Ok(_), Some((Err(why), _) | (_, Err(why)))) => Err(why.clone()),
+                (Ok(meter), Some((Ok(before), Ok(after)))) => meter.between(before, after),
+            };
+            if let Ok(meter) = meter {
+                witness.heed(meter);
+            }
+            witness.pods.insert(name.clone(), happened);
+        }
+        (!witness.pods.is_empty()).then_some(witness)
+    }
+}
+
+impl Running {
+    async fn open(
+        run: &RunContext,
+        name: &str,
+        declared: &Endpoint,
+        backend: &Backend,
+        admin_port: u16,
+        port: u16,
+    ) -> Result<Self, StageError> {
+        let mistake = |what: String| StageError::Mistake { endpoint: name.into(), what };
+        let admin = Admin::open(&run.kube, backend, admin_port).await;
+        let admin = admin.map_err(|source| StageError::Envoy { endpoint: name.into(), source })?;
+        let dump = admin.config().await.map_err(|error| {
+            mistake(format!(
+                "`admin: {admin_port}`, but no Envoy's admin interface answers there in pod {}: {}\nhint: its port \
+                 is `admin.address` in that Envoy's configuration; the pod's containers are {}",
+                backend.pod,
+                crate::sys::chain(&error),
+                backend.containers.join(", ")
+            ))
+        })?;
+        let config = Envoy::read(&dump).map_err(|error| {
+            mistake(format!(
+                "`admin: {admin_port}` of pod {} is not an Envoy's admin interface: {error}",
+                backend.pod
+            ))
+        })?;
+        let meter = match config.at(port, declared.app_cluster.as_deref()) {
+            Ok(meter) => Some(Ok(meter)),
+            // A page is mostly its application's own, and the Envoy beside it leads elsewhere.
+            Err(error) if error.is_input() && declared.is_plain() => None,
+            Err(error) if error.is_input() => {
+                return Err(mistake(format!("pod {}: {error}", backend.pod)));
+            }
+            Err(error) => Some(Err(error.to_string())),
+        };
+        Ok(Self { admin, config, meter })
+    }
+}
+
+/// By endpoint: which of its pods are older than a ConfigMap or Secret that they mount, in words.
+pub(super) async fn stale(
+    run: &RunContext,
+    targets: &BTreeMap<String, Target<'_>>,
+) -> Result<BTreeMap<String, String>, StageError> {
+    let looked = targets.iter().map(async |(name, target)| {
+        let found = run.kube.stale(&target.resolved.pods).await;
+        let found = found.map_err(|source| StageError::Resolve { endpoint: name.clone(), source })?;
+        Ok::<_, StageError>((!found.is_empty()).then(|| {
+            let hint = "an annotation with a checksum of it on the pod template makes Helm replace them";
+            (name.clone(), format!("what stands is not what was written: {}\nhint: {hint}", found.join("; ")))
+        }))
+    });
+    Ok(try_join_all(looked).await?.into_iter().flatten().collect())
+}
