@@ -9,6 +9,8 @@
 //! have the text, those are they. Where no mark tells, a dial needs a window of its own: there the counters
 //! alone tell. They are never overruled by what an answer looks like.
 
+use std::collections::BTreeSet;
+
 use svidproof_probe::protocol::{Observation, Outcome};
 
 use super::diff::differences;
@@ -236,9 +238,15 @@ impl<'a> Attribution<'a> {
             }
             for pod in units(endpoint, witness, window, cell_of) {
                 let tallied = self.tally(endpoint, pod.as_deref(), window, cell_of, origins);
-                let cut_off = origins.iter().filter(|origin| **origin == Origin::CutOff).count() as u64;
-                let here = window.dials.iter().any(|dial| cell_of(dial).endpoint == *endpoint);
-                let cut_off = if here { cut_off } else { 0 };
+                let here = |dial: &Dialled| {
+                    cell_of(dial).endpoint == *endpoint && (pod.is_none() || dial.pod == pod)
+                };
+                let cut_off = window
+                    .dials
+                    .iter()
+                    .zip(origins)
+                    .filter(|(dial, origin)| **origin == Origin::CutOff && here(dial));
+                let cut_off = cut_off.count() as u64;
                 let place =
                     pod.as_ref().map_or_else(|| endpoint.clone(), |pod| format!("{endpoint} (pod {pod})"));
                 match witness.happened(pod.as_deref()) {
@@ -274,7 +282,10 @@ pub(super) fn units<'a>(
 ) -> Vec<Option<String>> {
     let chosen = |dial: &Dialled| dial.pod.is_some() && cell_of(dial).endpoint == endpoint;
     if window.dials.iter().all(chosen) {
-        return witness.pods.keys().cloned().map(Some).collect();
+        // One that was dialled and is no witness is missed, not passed over.
+        let dialled = window.dials.iter().filter_map(|dial| dial.pod.as_ref());
+        let all: BTreeSet<_> = witness.pods.keys().chain(dialled).cloned().collect();
+        return all.into_iter().map(Some).collect();
     }
     vec![None]
 }

@@ -31,6 +31,11 @@ pub(super) fn differences(cell: &Cell, observation: &Observation) -> Vec<String>
             vec![format!("expected {expected}, saw {seen}: the endpoint let {who} in")]
         }
         outcome @ Outcome::Response { status, .. } if Some(*status) == expect.status => {
+            let failed = grpc_status(outcome).is_some_and(|status| status != "0");
+            if failed && !expect.headers.contains_key("grpc-status") {
+                let hint = "a gRPC call that failed; where that is right, `headers` says its `grpc-status`";
+                return vec![format!("expected {expected}, saw {seen}: {hint}")];
+            }
             content(expect, outcome)
         }
         outcome @ Outcome::Response { .. } if grpc_status(outcome).is_some_and(|status| status != "0") => {

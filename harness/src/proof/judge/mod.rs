@@ -20,7 +20,7 @@ use svidproof_probe::protocol::{Observation, Outcome};
 
 use crate::proof::plan::{Cell, CellId};
 use crate::proof::verdict::Verdict;
-use crate::scenario::{By, Counted, Scenario};
+use crate::scenario::{By, Counted, Expect, Scenario};
 
 use attribution::{Attribution, Origin, Unsettled, units};
 use diff::{differences, undecided};
@@ -147,8 +147,15 @@ impl<'a> Judge<'a> {
             Verdict::Errored => 1,
             Verdict::Passed | Verdict::Recorded | Verdict::Skipped => 0,
         });
-        let Some((place, ruling)) = worst else {
-            return Judged::untried(cell.clone(), Verdict::Errored, "nothing came back from the dial".into());
+        let left_out = self.left_out(cell, places);
+        let (place, ruling) = match (worst, left_out) {
+            (Some((place, ruling)), None) => (place, ruling),
+            (Some((place, ruling)), Some(_)) if ruling.verdict == Verdict::Failed => (place, ruling),
+            (_, left_out) => {
+                let pod = left_out.map(|pod| format!(" at pod {pod}")).unwrap_or_default();
+                let why = format!("nothing came back from the dial{pod}");
+                return Judged::untried(cell.clone(), Verdict::Errored, why);
+            }
         };
         let several =
             places.iter().filter_map(|place| place.dial.pod.as_ref()).collect::<BTreeSet<_>>().len() > 1;
@@ -165,6 +172,14 @@ impl<'a> Judge<'a> {
             evidence: self.accounts(cell, place),
             control: cell.control.clone().zip(ruling.control).map(|(check, held)| Control { check, held }),
         }
+    }
+
+    /// A pod that is a witness and at which a cell, though made at pods of its own choice, was not made.
+    fn left_out(&self, cell: &Cell, places: &[Place<'a>]) -> Option<&str> {
+        let made: BTreeSet<_> = places.iter().filter_map(|place| place.dial.pod.as_deref()).collect();
+        let witnesses = self.windows.iter().filter_map(|window| window.witnesses.get(&cell.endpoint));
+        let mut pods = witnesses.flat_map(|witness| witness.pods.keys()).map(String::as_str);
+        pods.find(|pod| !made.is_empty() && !made.contains(pod))
     }
 
     fn dial(&self, cell: &'a Cell, place: Place<'a>) -> Ruling {
@@ -204,12 +219,13 @@ impl<'a> Judge<'a> {
         doubts.extend(undecided(&cell.expect, &seen.outcome));
         doubts.extend(self.doubts_of(cell, place));
         if doubts.is_empty()
-            && let Some(why) = contradicts(cell, by)
+            && let Some(why) = contradicts(cell, by, self.origins(place).unwrap_or_default())
         {
             return ruling(Verdict::Failed, why.into());
         }
+        doubts.extend(self.doubts_of_answerer(cell, place, by));
         if cell.expect.is_refusal() {
-            doubts.extend(self.doubts_of_refusal(cell, place, by));
+            doubts.extend(self.doubts_of_refusal(cell, place));
         }
         if cell.control.is_some() || cell.expect.is_refusal() {
             doubts.extend(control.as_ref().err().cloned());
@@ -290,30 +306,57 @@ impl<'a> Judge<'a> {
         doubts
     }
 
-    /// What a refusal needs besides.
-    fn doubts_of_refusal(&self, cell: &'a Cell, place: Place<'a>, by: Option<By>) -> Vec<String> {
+    /// Why who answered is in doubt, where it matters: by what is expected of it, or since it is a refusal.
+    fn doubts_of_answerer(&self, cell: &'a Cell, place: Place<'a>, by: Option<By>) -> Vec<String> {
         let mut doubts = vec![];
+        let Some(wanted) = wanted(&cell.expect).filter(|_| cell.expect.alert.is_none()) else {
+            return doubts;
+        };
+        let at = &cell.endpoint;
         let window = &self.windows[place.window];
-        let route = self.attribution.concerned(cell);
-        let counting = if cell.expect.alert.is_some() { &route[..1] } else { &route[..] };
-        if !counting.iter().any(|endpoint| window.witnesses.contains_key(*endpoint)) {
-            doubts.push(format!("no evidence can be had at {}", cell.endpoint));
-        } else if cell.expect.alert.is_none() {
-            if by != Some(By::Envoy) {
+        let route = self.attribution.route(cell);
+        let is_watched = |endpoint: &str| window.witnesses.contains_key(endpoint);
+        if by.is_none() {
+            doubts.push(match wanted {
+                _ if !route.iter().any(|endpoint| is_watched(endpoint)) && cell.expect.is_refusal() => {
+                    format!("no evidence can be had at {at}")
+                }
+                By::Envoy if cell.expect.is_refusal() => {
+                    format!("nothing says whether the request reached the application at {at}")
+                }
+                By::Envoy | By::Application => format!("nothing says who answered at {at}"),
+            });
+        }
+        if wanted == By::Application || by != Some(By::Envoy) {
+            return doubts;
+        }
+        // Where nobody counts, another application may have been asked.
+        let hops = self.origins(place).unwrap_or_default().iter().filter_map(|origin| match origin {
+            Origin::Denied(hop) | Origin::Envoy(hop) => route.get(*hop),
+            _ => None,
+        });
+        let unwatched: BTreeSet<_> = hops.filter(|endpoint| !is_watched(endpoint)).collect();
+        doubts.extend(unwatched.iter().map(|endpoint| format!("no evidence can be had at {endpoint}")));
+        for name in route {
+            let Some(Ok(happened)) = window.witnesses.get(name).map(|one| one.happened(None)) else {
+                continue;
+            };
+            for (cluster, times) in happened.elsewhere {
                 doubts.push(format!(
-                    "nothing says whether the request reached the application at {}",
-                    cell.endpoint
+                    "meanwhile {name} sent {times} request(s) to cluster `{cluster}`, to which no route of it \
+                     leads"
                 ));
             }
-            let elsewhere = window.witnesses.iter().filter(|(name, _)| route.contains(&name.as_str()));
-            for (name, witness) in elsewhere {
-                let Ok(happened) = witness.happened(None) else { continue };
-                for (cluster, times) in happened.elsewhere {
-                    doubts.push(format!(
-                        "meanwhile {name} sent {times} request(s) to cluster `{cluster}`, to which no route of it leads"
-                    ));
-                }
-            }
+        }
+        doubts
+    }
+
+    /// What a refusal needs besides.
+    fn doubts_of_refusal(&self, cell: &'a Cell, place: Place<'a>) -> Vec<String> {
+        let mut doubts = vec![];
+        let window = &self.windows[place.window];
+        if cell.expect.alert.is_some() && !window.witnesses.contains_key(&cell.endpoint) {
+            doubts.push(format!("no evidence can be had at {}", cell.endpoint));
         }
         if cell.control.is_none() {
             doubts.push("a refusal without a control".into());
@@ -335,23 +378,33 @@ impl<'a> Judge<'a> {
     }
 
     fn held(&self, control: &'a Cell, place: Place<'a>) -> Result<(), String> {
+        if control.expect.is_refusal() {
+            return Err("it is itself a refusal".into());
+        }
+        if !control.expect.is_stated() {
+            return Err("it expects nothing".into());
+        }
         let places = self.dials.get(&control.id).map(Vec::as_slice).unwrap_or_default();
         let pod = &place.dial.pod;
-        let same_pod = |other: &&Place| pod.is_none() || other.dial.pod.is_none() || other.dial.pod == *pod;
+        let witness = self.windows[place.window].witnesses.get(&control.endpoint);
+        let only_one = witness.is_none_or(|witness| witness.pods.len() == 1);
+        let same_pod = |other: &&Place| match &other.dial.pod {
+            None => pod.is_none() || only_one,
+            other => pod.is_none() || other == pod,
+        };
         let mut there = places.iter().filter(same_pod).peekable();
         if there.peek().is_none() {
             let pod = pod.as_ref().map(|pod| format!(" at pod {pod}")).unwrap_or_default();
             return Err(format!("nothing came back from the dial{pod}"));
         }
-        if control.expect.is_refusal() {
-            return Err("it is itself a refusal".into());
-        }
         for place in there {
-            if let Some(difference) = differences(control, &place.dial.observation).into_iter().next() {
-                return Err(difference);
-            }
+            let seen = &place.dial.observation;
+            let mut all = place.dial.earlier.iter().chain([seen]);
+            let differing = all.find_map(|one| differences(control, one).into_iter().next());
             let (by, doubts) = self.answered_by(control, *place);
-            if let Some(doubt) = doubts.into_iter().chain(self.doubts_of(control, *place)).next() {
+            let doubts = doubts.into_iter().chain(undecided(&control.expect, &seen.outcome));
+            let mut doubts = differing.into_iter().chain(doubts).chain(self.doubts_of(control, *place));
+            if let Some(doubt) = doubts.next() {
                 return Err(doubt);
             }
             if by == Some(By::Envoy) {
@@ -387,9 +440,18 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Whether somebody else answered than the scenario says: a refusal is Envoy's, unless it is said otherwise.
-fn contradicts(cell: &Cell, by: Option<By>) -> Option<&'static str> {
-    let wanted = cell.expect.by.or(cell.expect.is_refusal().then_some(By::Envoy))?;
+/// Who must have answered, where it matters: a refusal is Envoy's, unless it is said otherwise.
+fn wanted(expect: &Expect) -> Option<By> {
+    expect.by.or(expect.is_refusal().then_some(By::Envoy))
+}
+
+/// Whether somebody else answered than the scenario says, or a policy denied what was to be let through.
+fn contradicts(cell: &Cell, by: Option<By>, origins: &[Origin]) -> Option<&'static str> {
+    let Some(wanted) = wanted(&cell.expect) else {
+        let is_denial = |origin: &Origin| matches!(origin, Origin::Denied(_));
+        let denied = cell.expect.is_stated() && !origins.is_empty() && origins.iter().all(is_denial);
+        return denied.then_some("as expected, but a policy denied the request");
+    };
     match (wanted, by?) {
         (By::Envoy, By::Application) => {
             Some("as expected, but it is the application's own answer: the request was let through to it")

@@ -1,0 +1,180 @@
+//! Several pods behind one endpoint: each is dialled and each says what it counted.
+
+use super::*;
+
+/// `it`, a refusal of nobody, and its control, both at pods `p` and `q`, whose accounts fit.
+fn at_two_pods() -> Scene {
+    let control = cell("control backend", "friend", "backend", status(200));
+    let it = cell("it", "nobody", "backend", alert_named("certificate_required"));
+    let dial = |cell: &Cell, pod: &str, met: Met| Dialled {
+        id: format!("{}.{pod}", cell.id),
+        cell: cell.id.clone(),
+        pod: Some(pod.into()),
+        observation: met.seen,
+        earlier: vec![],
+    };
+    let both = |pod| [dial(&control, pod, answered(200, "ok")), dial(&it, pod, no_cert())];
+    let dials: Vec<_> = ["p", "q"].into_iter().flat_map(both).collect();
+    let each = counted(|all| (all.forwarded, all.no_cert) = (1, 1));
+    let witness = witness(Marks::default(), &[("p", each), ("q", each)]);
+    let window = Window { dials, witnesses: BTreeMap::from([("backend".into(), witness)]) };
+    let reached = ["p", "q"].map(|pod| format!("control backend.{pod}"));
+    Scene {
+        scenario: world(),
+        cells: vec![control, it],
+        windows: vec![window],
+        logs: Logs::from([("backend".into(), Ok(reached.into()))]),
+    }
+}
+
+impl Scene {
+    fn at(&mut self, cell: &str, pod: &str) -> &mut Dialled {
+        let mut dials = self.windows.iter_mut().flat_map(|window| &mut window.dials);
+        dials.find(|dial| dial.cell == cell && dial.pod.as_deref() == Some(pod)).unwrap()
+    }
+
+    fn pods(&mut self) -> &mut BTreeMap<String, Result<Happened, String>> {
+        &mut self.windows[0].witnesses.get_mut("backend").unwrap().pods
+    }
+
+    fn pod(&mut self, pod: &str) -> &mut Counted {
+        &mut self.pods().get_mut(pod).unwrap().as_mut().unwrap().counted
+    }
+}
+
+#[test]
+fn what_holds_at_every_pod_passes() {
+    for judged in at_two_pods().judge() {
+        assert_eq!((judged.verdict, judged.reason.as_str()), (Verdict::Passed, ""));
+        assert_eq!(judged.evidence.len(), 1);
+        assert_eq!(judged.evidence[0].counted, Some(judged.evidence[0].tallied));
+    }
+}
+
+#[rstest]
+#[case("p")]
+#[case("q")]
+fn one_pod_that_lets_nobody_in_fails_and_is_named(#[case] pod: &str) {
+    let mut scene = at_two_pods();
+    scene.at("it", pod).observation = answered(200, "ok").seen;
+    let reason =
+        format!("at pod {pod}: expected alert 116 certificate_required, saw 200: the endpoint let nobody in");
+    assert_eq!(scene.last(), (Verdict::Failed, reason));
+    let observed = scene.judge().pop().unwrap().observed.unwrap();
+    assert!(matches!(observed.outcome, Outcome::Response { status: 200, .. }), "the verdict's own pod");
+}
+
+#[test]
+fn failed_is_worse_than_errored() {
+    for (open, other) in [("p", "q"), ("q", "p")] {
+        let mut scene = at_two_pods();
+        scene.at("it", open).observation = answered(200, "ok").seen;
+        scene.at("it", other).observation = failed(DialFailure::TimedOut).seen;
+        assert_last(&scene, Verdict::Failed, &format!("at pod {open}"));
+    }
+}
+
+/// Counters are held against the dials pod by pod: what one has too many does not make up for another.
+#[test]
+fn what_one_pod_counted_says_nothing_of_another() {
+    let mut scene = at_two_pods();
+    scene.pod("p").no_cert = 2;
+    scene.pod("q").no_cert = 0;
+    assert_last(&scene, Verdict::Errored, "evidence disagrees at backend (pod p)");
+    assert_last(&scene, Verdict::Errored, "evidence disagrees at backend (pod q)");
+}
+
+#[test]
+fn a_pod_that_could_not_be_read_errs() {
+    let mut scene = at_two_pods();
+    scene.pods().insert("q".into(), Err("it was restarted".into()));
+    for judged in scene.judge() {
+        assert_eq!(judged.verdict, Verdict::Errored);
+        assert!(judged.reason.contains("pod q: it was restarted"), "{}", judged.reason);
+    }
+}
+
+#[test]
+fn a_pod_that_was_dialled_and_is_no_witness_errs() {
+    let mut scene = at_two_pods();
+    scene.pods().remove("q");
+    assert_last(&scene, Verdict::Errored, "no pod q was read");
+    scene.pods().clear();
+    assert_last(&scene, Verdict::Errored, "was read");
+}
+
+#[test]
+fn the_control_must_hold_at_the_same_pod() {
+    let mut scene = at_two_pods();
+    scene.at("control backend", "q").observation = wrong_san().seen;
+    *scene.pod("q") = counted(|all| (all.san, all.no_cert) = (1, 1));
+    scene.log().remove("control backend.q");
+    assert_last(&scene, Verdict::Errored, "at pod q: the control `control backend` did not hold");
+}
+
+#[test]
+fn a_control_that_was_not_made_at_the_pod_does_not_hold_there() {
+    let mut scene = at_two_pods();
+    scene.windows[0].dials.retain(|dial| dial.id != "control backend.q");
+    scene.pod("q").forwarded = 0;
+    assert_last(&scene, Verdict::Errored, "nothing came back from the dial at pod q");
+}
+
+/// Every cell is made at every pod: one that was left out leaves it open.
+#[test]
+fn a_cell_that_was_not_made_at_a_pod_errs() {
+    let mut scene = at_two_pods();
+    scene.windows[0].dials.retain(|dial| dial.id != "it.q");
+    scene.pod("q").no_cert = 0;
+    assert_last(&scene, Verdict::Errored, "nothing came back from the dial at pod q");
+}
+
+/// A control that the cluster sent to some pod says nothing of this one, unless there is no other.
+#[test]
+fn a_control_at_whichever_pod_holds_only_where_there_is_one() {
+    let mut scene = at_two_pods();
+    let mut outside = scene.windows[0].clone();
+    scene.windows[0].dials.retain(|dial| dial.cell == "it");
+    scene.pod("p").forwarded = 0;
+    scene.pod("q").forwarded = 0;
+    let served = counted(|all| all.forwarded = 1);
+    let witness = witness(Marks::default(), &[("p", served), ("q", Counted::default())]);
+    outside.witnesses.insert("backend".into(), witness);
+    outside.dials.truncate(1);
+    outside.dials[0].pod = None;
+    scene.windows.push(outside);
+    assert_last(&scene, Verdict::Errored, "the control `control backend` did not hold");
+    for window in &mut scene.windows {
+        window.dials.retain(|dial| dial.pod.as_deref() != Some("q"));
+        window.witnesses.get_mut("backend").unwrap().pods.remove("q");
+    }
+    assert_eq!(scene.last(), (Verdict::Passed, String::new()));
+}
+
+/// A connection that was cut off is one pod's, also in what is said of the others.
+#[test]
+fn a_cut_off_is_looked_for_at_the_pod_that_was_dialled() {
+    let mut scene = at_two_pods();
+    let it = scene.windows[0].dials.pop().unwrap();
+    let observation = failed(DialFailure::Closed).seen;
+    let mut witness = witness(Marks::default(), &[("p", Counted::default()), ("q", Counted::default())]);
+    witness.pods.get_mut("q").unwrap().as_mut().unwrap().cut_off = 1;
+    let witnesses = BTreeMap::from([("backend".into(), witness)]);
+    let window = Window { dials: vec![Dialled { observation, ..it }], witnesses };
+    assert!(is_settled(&scene.scenario, &scene.cells, &window, &scene.logs));
+}
+
+/// Through the cluster's own choice of a pod, all are summed up.
+#[test]
+fn dials_of_no_pod_in_particular_are_held_against_all_of_them_together() {
+    let mut scene = at_two_pods();
+    for dial in &mut scene.windows[0].dials {
+        dial.pod = None;
+    }
+    *scene.pod("p") = counted(|all| (all.forwarded, all.no_cert) = (2, 2));
+    *scene.pod("q") = Counted::default();
+    assert_eq!(scene.last(), (Verdict::Passed, String::new()));
+    scene.pod("q").no_cert = 1;
+    let told = "clients saw 2 refusals for want of a certificate, Envoy counted 3";
+    assert_last(&scene, Verdict::Errored, told);
+}
