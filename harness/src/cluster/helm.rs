@@ -62,7 +62,8 @@ impl Helm {
         values: &Value,
     ) -> Result<Vec<Workload>, HelmError> {
         let path = self.values.join(format!("{namespace}-{release}.json"));
-        let written = files::make_folder(&self.values).and_then(|()| files::write(&path, values.to_string()));
+        let text = given(values);
+        let written = files::make_folder(&self.values).and_then(|()| files::write(&path, text));
         written.map_err(|source| HelmError::Values { release: release.into(), source })?;
         let tool = self.tool().args(["upgrade", "--install", release]).arg(chart).args([
             "--namespace",
@@ -71,7 +72,8 @@ impl Helm {
         ]);
         // Conflicts arise where a person or a controller changed what the chart sets; the chart is what is
         // under test.
-        let tool = tool.arg("--values").arg(&path).args(["--output", "json"]);
+        // Without `--reset-values`, a release that is given none keeps those of the stage before.
+        let tool = tool.args(["--reset-values", "--values"]).arg(&path).args(["--output", "json"]);
         let failed = |source| HelmError::Upgrade {
             release: release.into(),
             chart: chart.into(),
@@ -151,7 +153,7 @@ async fn render(
         "--values",
         "-",
     ]);
-    let values = if values.is_null() { "{}".into() } else { values.to_string() };
+    let values = given(values);
     let failed = |source| HelmError::Render {
         release: release.into(),
         chart: chart.into(),
@@ -159,6 +161,11 @@ async fn render(
         source,
     };
     tool.stdin(values).run().await.map(|output| output.stdout).map_err(failed)
+}
+
+/// Values as Helm is given them: none are a map too.
+fn given(values: &Value) -> String {
+    if values.is_null() { "{}".into() } else { values.to_string() }
 }
 
 #[derive(Deserialize)]

@@ -15,7 +15,8 @@ pub enum ProbeError {
     #[error("the probe in pod {pod}")]
     Exec { pod: String, source: KubeError },
     #[error(
-        "the probe in pod {pod} ended: {problem}\nhint: `kubectl logs` and `kubectl describe` of that pod say more"
+        "the probe in pod {pod} ended: {problem}\nhint: `kubectl logs` and `kubectl describe` of that pod \
+            say more"
     )]
     Ended { pod: String, problem: String },
     #[error("the probe in pod {pod}: {problem}")]

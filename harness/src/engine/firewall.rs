@@ -200,7 +200,8 @@ mod tests {
         let input = present(RAISED, &chains()).unwrap();
         assert_eq!(
             input,
-            "*filter\n-D FORWARD -j svp0-OUT\n-F svp0-OUT\n-X svp0-OUT\n-D INPUT -j svp0-IN\n-F svp0-IN\n-X svp0-IN\nCOMMIT\n"
+            "*filter\n-D FORWARD -j svp0-OUT\n-F svp0-OUT\n-X svp0-OUT\n-D INPUT -j svp0-IN\n-F svp0-IN\n-X \
+                svp0-IN\nCOMMIT\n"
         );
     }
 }

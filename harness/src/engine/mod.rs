@@ -37,7 +37,8 @@ pub enum EngineError {
     )]
     Unreachable { host: String, source: Box<EngineError> },
     #[error(
-        "a private engine needs {needs}, and no docker answers\nhint: start docker, or set DOCKER_HOST to where one answers"
+        "a private engine needs {needs}, and no docker answers\nhint: start docker, or set DOCKER_HOST to \
+            where one answers"
     )]
     NotHere { needs: &'static str, source: Box<EngineError> },
     #[error("DOCKER_HOST is {host}, the private engine's own socket")]
@@ -46,13 +47,16 @@ pub enum EngineError {
         "no docker answers, and there is no dockerd for a private engine\nhint: ./scripts/setup installs one"
     )]
     NoDockerd,
-    #[error("the private engine's socket {} is longer than the {limit} bytes of a Unix socket's path\nhint: set XDG_CACHE_HOME to a shorter path", .socket.display())]
+    #[error("the private engine's socket {} is longer than the {limit} bytes of a Unix socket's path\nhint: \
+        set XDG_CACHE_HOME to a shorter path", .socket.display())]
     LongPath { socket: PathBuf, limit: usize },
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("the private dockerd ended instead of starting ({status}); its last lines:\n{tail}\nhint: the full log is {}", .log.display())]
+    #[error("the private dockerd ended instead of starting ({status}); its last lines:\n{tail}\nhint: the \
+        full log is {}", .log.display())]
     Died { status: String, tail: String, log: PathBuf },
-    #[error("{} is not svidproof itself and cannot be the OCI runtime that this machine needs (it withholds {withheld}): {problem}", .program.display())]
+    #[error("{} is not svidproof itself and cannot be the OCI runtime that this machine needs (it withholds \
+        {withheld}): {problem}", .program.display())]
     Wrapper { program: PathBuf, withheld: String, problem: String },
     #[error("the cluster could not be kept from the network")]
     Firewall(#[source] ToolError),
@@ -137,7 +141,8 @@ impl fmt::Display for Status {
             Self::Private { version, pid, containers, host, log } => {
                 write!(
                     out,
-                    "private engine, docker {version}, process {pid}, {containers} running containers\nDOCKER_HOST={host}\nlog {}",
+                    "private engine, docker {version}, process {pid}, {containers} running \
+                        containers\nDOCKER_HOST={host}\nlog {}",
                     log.display()
                 )
             }
@@ -275,7 +280,10 @@ async fn has_network(docker: &Tool) -> Result<bool, EngineError> {
 }
 
 /// Only this much: an error repeats what was printed.
-const FORMAT: &str = r#"{"ServerVersion":{{json .ServerVersion}},"DockerRootDir":{{json .DockerRootDir}},"ContainersRunning":{{json .ContainersRunning}}}"#;
+const FORMAT: &str = concat!(
+    r#"{"ServerVersion":{{json .ServerVersion}},"DockerRootDir":{{json .DockerRootDir}},"#,
+    r#""ContainersRunning":{{json .ContainersRunning}}}"#,
+);
 
 /// What is needed of `docker info`.
 #[derive(Debug, Deserialize)]

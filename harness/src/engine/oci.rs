@@ -229,9 +229,8 @@ mod tests {
     fn create_names_its_bundle() {
         let expected = Some(Specification::Container("/run/b/config.json".into()));
         assert_eq!(
-            of(
-                "--root /r --log /l/log.json --log-format json --systemd-cgroup create --bundle /run/b --pid-file /p id"
-            ),
+            of("--root /r --log /l/log.json --log-format json --systemd-cgroup create --bundle /run/b \
+                    --pid-file /p id"),
             expected
         );
         assert_eq!(of("--root=/r create --pid-file /p --bundle=/run/b id"), expected);

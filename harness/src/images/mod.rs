@@ -49,14 +49,16 @@ pub enum ImagesError {
     Wait(#[from] WaitError<std::convert::Infallible>),
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("could not link the store {} to {}\nhint: both must lie on one file system, and only root may link them", .from.display(), .to.display())]
+    #[error("could not link the store {} to {}\nhint: both must lie on one file system, and only root may \
+        link them", .from.display(), .to.display())]
     Link { from: PathBuf, to: PathBuf, source: io::Error },
     #[error("no image `{name}` is declared\nhint: declared are {declared}")]
     NotDeclared { name: String, declared: String },
     #[error("this build does not make the part `{part}`")]
     NoPart { part: String },
     #[error(
-        "debootstrap makes the node's root file system as root only\nhint: run as root, or take `--images upstream` where a registry answers"
+        "debootstrap makes the node's root file system as root only\nhint: run as root, or take `--images \
+            upstream` where a registry answers"
     )]
     NotRoot,
 }

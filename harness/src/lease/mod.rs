@@ -55,7 +55,8 @@ pub enum Thing {
 /// The journal, or the folder that it lies in, could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the run's journal could not be kept\nhint: svidproof keeps its runs under $XDG_STATE_HOME/svidproof (default \
+    "the run's journal could not be kept\nhint: svidproof keeps its runs under \
+     $XDG_STATE_HOME/svidproof (default \
      ~/.local/state): is there room, and may it be written?"
 )]
 pub struct LeaseError(#[from] FileError);

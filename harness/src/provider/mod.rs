@@ -90,12 +90,14 @@ pub enum ProviderError {
     #[error(transparent)]
     Lease(#[from] LeaseError),
     #[error(
-        "port {port} of 127.0.0.1, which the scenario publishes node port {node_port} on, is taken\nhint: name another `host-port` in the scenario, or leave it out to get a free one"
+        "port {port} of 127.0.0.1, which the scenario publishes node port {node_port} on, is taken\nhint: \
+            name another `host-port` in the scenario, or leave it out to get a free one"
     )]
     PortTaken { port: u16, node_port: u16, source: std::io::Error },
     #[error(transparent)]
     Kubeconfig(KubeError),
-    #[error("no cluster is reached by context {context} of {}\nhint: `kubectl version` should answer there", kubeconfig.display())]
+    #[error("no cluster is reached by context {context} of {}\nhint: `kubectl version` should answer \
+        there", kubeconfig.display())]
     Unreachable { context: String, kubeconfig: PathBuf, source: KubeError },
     #[error("no kubeconfig was found\nhint: name one by --kubeconfig or KUBECONFIG")]
     NoKubeconfig,
@@ -135,7 +137,8 @@ impl Provider {
     /// Makes the cluster, or finds it.
     ///
     /// # Errors
-    /// What could not be made, with what was tried; [`ProviderError::is_input`] tells the user's own mistakes.
+    /// What could not be made, with what was tried; [`ProviderError::is_input`] tells the user's own
+    /// mistakes.
     pub async fn create(self, site: &Site<'_>) -> Result<Created, ProviderError> {
         if self == Self::Kind {
             return kind::create(site).await;

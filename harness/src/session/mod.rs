@@ -159,7 +159,8 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     Ok(Session { context, systems })
 }
 
-/// What is known of the session before anything is installed. Helm is the user's, else the one that was built.
+/// What is known of the session before anything is installed. Helm is the user's, else the one that was
+/// built.
 fn first_record(
     cluster: Cluster,
     images: Option<&Images>,

@@ -17,7 +17,8 @@ use crate::sys::progress::Progress;
 pub enum TeardownError {
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    #[error("run {run} is not all gone:\n{}\nhint: `svidproof gc` tries again; {} names what was made", .problems.join("\n"), .journal.display())]
+    #[error("run {run} is not all gone:\n{}\nhint: `svidproof gc` tries again; {} names what was \
+        made", .problems.join("\n"), .journal.display())]
     Left { run: String, problems: Vec<String>, journal: PathBuf },
 }
 

@@ -1,7 +1,11 @@
 //! One stage of a scenario, run: the releases brought to the stage's values, every cell dialled in one
 //! window, both sides' accounts judged.
 
+mod credentials;
 pub mod fault;
+mod pages;
+
+pub use credentials::carry_from;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,22 +15,17 @@ use futures::StreamExt;
 use futures::future::{join_all, try_join_all};
 use serde_json::Value;
 use svidproof_probe::Identities;
-use svidproof_probe::protocol::{
-    Carried, Credential, Dial, DialFailure, Http, Observation, Outcome, Request, ServerProof, Timing,
-    TrustAnchors,
-};
+use svidproof_probe::protocol::{Carried, Credential, Dial, Observation, Request, ServerProof, TrustAnchors};
 
 use crate::cluster::envoy::{Admin, Counters, EnvoyError};
-use crate::cluster::kube::{Backend, Exec, Forward, KubeError, Resolved};
+use crate::cluster::kube::{Backend, KubeError, Resolved};
 use crate::cluster::probe::ProbeError;
-use crate::cluster::spire::Server as SpireServer;
-use crate::forge::{self, Authority, ForgeError, Forged, Signer, authorities};
+use crate::forge::ForgeError;
 use crate::proof::judge::{self, Evidence, Judged};
 use crate::proof::plan::{CELL_HEADER, Cell, CellId, plan, written_out};
 use crate::proof::verdict::Verdict;
-use crate::scenario::{self, Client, Endpoint, FullClient, Stage};
+use crate::scenario::{Endpoint, Stage};
 use crate::session::{RunContext, SessionError, System, apply, stage_values};
-use crate::sys::chain;
 use crate::sys::wait::{self, Look};
 
 /// A whole dial's bound: a refusal takes milliseconds, and Envoy's own upstream bound is 15 s.
@@ -46,6 +45,10 @@ pub enum StageError {
         "endpoint {endpoint}: service {service} has no ready pod\nhint: `kubectl get pods` in its namespace"
     )]
     NoPods { endpoint: String, service: String },
+    #[error(
+        "endpoint {endpoint}: service {service} has no port {port} that leads to its pods: it has {known}"
+    )]
+    NoPort { endpoint: String, service: String, port: u16, known: String },
     #[error("endpoint {endpoint} has no address that can be dialled from outside the cluster\nhint: {hint}")]
     NotPublished { endpoint: String, hint: &'static str },
     #[error("endpoint {endpoint}: {source}")]
@@ -170,48 +173,6 @@ impl<'a> Window<'a> {
             settled.map_err(|source| StageError::Envoy { endpoint: name.clone(), source })
         });
         try_join_all(waits).await.map(drop)
-    }
-
-    /// Carries out of the cluster what clients outside of it present.
-    async fn carry(&mut self) -> Result<(), StageError> {
-        let clients: BTreeSet<_> = self.cells.iter().map(|cell| cell.client.clone()).collect();
-        for name in clients {
-            let client = &self.system.scenario.clients[&name];
-            if client.is_outside() {
-                let carried = carry(self.context, self.system, &name, client).await?;
-                self.carried.insert(name, carried);
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes what the forged clients present. What only another trust domain can make is left out where there
-    /// is none.
-    async fn forge(&mut self) -> Result<(), StageError> {
-        let scenario = &self.system.scenario;
-        let names: BTreeSet<_> = self.cells.iter().map(|cell| cell.client.clone()).collect();
-        let clients = names.into_iter().filter_map(|name| match &scenario.clients[&name] {
-            Client::Forged { credential, like } => Some((name, forge::recipe(credential)?, like)),
-            Client::Short(_) | Client::Full(_) => None,
-        });
-        let clients: Vec<_> = clients.collect();
-        if clients.is_empty() {
-            return Ok(());
-        }
-        let authority = Authority::kept(&authorities(&self.context.dir), &scenario.trust_domain)?;
-        for (name, recipe, like) in clients {
-            let credential = match recipe.signer {
-                Signer::None => Ok(Credential::Nobody),
-                Signer::Neighbour => neighbours(self.context, &scenario.trust_domain, like).await,
-                Signer::Authority | Signer::Rogue | Signer::Itself => {
-                    forge::forge(recipe, &scenario.trust_domain, like, &authority)?
-                        .map(|Forged { chain, key }| Credential::Pem { chain, key })
-                        .ok_or_else(|| "there is no way to make it".to_owned())
-                }
-            };
-            self.forged.insert(name, credential);
-        }
-        Ok(())
     }
 
     /// Takes the cells out that cannot be tried, as skipped.
@@ -427,22 +388,6 @@ impl<'a> Window<'a> {
             hint: "give its Service the type LoadBalancer, or use the provider `kind`",
         })
     }
-
-    /// A plain HTTP page, fetched through the API server by a forwarded port.
-    async fn page(&self, cell: &Cell) -> Result<Observation, StageError> {
-        let target = &self.endpoints[&cell.endpoint];
-        let pod = first_pod(&cell.endpoint, target)?;
-        let resolve = |source| StageError::Resolve { endpoint: cell.endpoint.clone(), source };
-        let forward = self.context.kube.forward(pod, container_port(target)).await.map_err(resolve)?;
-        let begun = Instant::now();
-        let outcome = fetch(&forward, cell).await.unwrap_or_else(|e| Outcome::Failed {
-            kind: if e.is_timeout() { DialFailure::TimedOut } else { DialFailure::Closed },
-            // Why the tunnel broke, which the client only sees closed.
-            detail: forward.take_failure().map_or_else(|| format!("{e:?}"), |why| chain(&why)),
-        });
-        let done_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Ok(Observation { outcome, tls: None, timing: Timing { done_us, ..Timing::default() } })
-    }
 }
 
 type Lines = futures::stream::BoxStream<'static, Result<String, KubeError>>;
@@ -457,6 +402,15 @@ impl<'a> Target<'a> {
         if resolved.pods.is_empty() {
             return Err(StageError::NoPods { endpoint: name.into(), service: declared.service.clone() });
         }
+        if !resolved.target_ports.contains_key(&declared.port) {
+            let known: Vec<_> = resolved.target_ports.keys().map(ToString::to_string).collect();
+            return Err(StageError::NoPort {
+                endpoint: name.into(),
+                service: declared.service.clone(),
+                port: declared.port,
+                known: if known.is_empty() { "none".into() } else { known.join(", ") },
+            });
+        }
         let open = async |pod: &Backend, port| Admin::open(&context.kube, pod, port).await;
         let admins = match declared.admin {
             Some(port) => try_join_all(resolved.pods.iter().map(|pod| open(pod, port))).await,
@@ -465,63 +419,6 @@ impl<'a> Target<'a> {
         let admins = admins.map_err(|source| StageError::Envoy { endpoint: name.into(), source })?;
         Ok(Self { declared, resolved, admins })
     }
-}
-
-/// An SVID with this path from the first other trust domain of the run, by its own SPIRE server.
-async fn neighbours(context: &RunContext, trust_domain: &str, path: &str) -> Result<Credential, String> {
-    let scenarios = context.record().scenarios;
-    let other = scenarios
-        .iter()
-        .filter_map(|file| scenario::load(file).ok())
-        .find(|other| other.trust_domain != trust_domain);
-    let other =
-        other.ok_or("there is no other trust domain in this run: bring a scenario with one up too")?;
-    let spire = &other.spire;
-    let server = SpireServer::new(context.kube.clone(), &spire.namespace, &spire.server, &spire.container);
-    let minted =
-        server.mint(&format!("spiffe://{}{path}", other.trust_domain)).await.map_err(|e| chain(&e))?;
-    Ok(Credential::Pem { chain: minted.chain, key: minted.key })
-}
-
-/// The SVID that the client presents outside; for nobody, any of the scenario's, for its bundle.
-async fn carry(
-    context: &RunContext,
-    system: &System,
-    name: &str,
-    client: &Client,
-) -> Result<Carried, StageError> {
-    let spiffe = |path: &str| format!("spiffe://{}{path}", system.scenario.trust_domain);
-    let problem = |problem: String| StageError::Carry { client: name.into(), problem };
-    if let Client::Full(FullClient { id, from: Some(from), .. }) = client {
-        carry_from(context, system, from, &spiffe(id)).await.map_err(problem)
-    } else {
-        let mut known = system.scenario.clients.values().filter_map(Client::identity);
-        let path = client
-            .identity()
-            .or_else(|| known.next())
-            .ok_or_else(|| problem("no client of the scenario has an identity".into()))?;
-        Ok(system.probe.fetch(spiffe(path)).await?)
-    }
-}
-
-/// Out of a workload's own pod, by the `spire-agent` in it, as the demo's user does it by hand.
-pub async fn carry_from(
-    context: &RunContext,
-    system: &System,
-    from: &str,
-    id: &str,
-) -> Result<Carried, String> {
-    let (namespace, app) = from.split_once('/').ok_or("`from` is namespace/app")?;
-    let pods = context.kube.ready_pods(namespace, &[("app", app)]).await.map_err(|e| chain(&e))?;
-    let pod = pods.first().ok_or(format!("no pod app={app} is ready in namespace {namespace}"))?;
-    let socket = format!("{}/agent.sock", system.scenario.spire.socket_dir);
-    let argv =
-        ["/opt/spire/bin/spire-agent", "api", "fetch", "x509", "-socketPath", &socket, "-output", "json"]
-            .map(Into::into)
-            .to_vec();
-    let exec = Exec { namespace: namespace.into(), pod: pod.pod.clone(), container: app.into(), argv };
-    let printed = context.kube.exec(&exec, &[]).await.map_err(|e| chain(&e))?;
-    crate::cluster::spire::carried(&printed, id)
 }
 
 fn first_pod<'a>(name: &str, target: &'a Target) -> Result<&'a Backend, StageError> {
@@ -548,28 +445,6 @@ fn inside(name: &str, target: &Target, number: usize) -> Result<String, StageErr
         container_port(target),
     )
     .to_string())
-}
-
-async fn fetch(forward: &Forward, cell: &Cell) -> Result<Outcome, reqwest::Error> {
-    let method = reqwest::Method::from_bytes(cell.method.as_bytes()).unwrap_or_default();
-    let client =
-        reqwest::Client::builder().timeout(DIAL).redirect(reqwest::redirect::Policy::none()).build()?;
-    let mut request = client.request(method, format!("http://{}{}", forward.address, cell.target));
-    for (name, value) in &cell.headers {
-        request = request.header(name, value);
-    }
-    let response = request.send().await?;
-    let status = response.status().as_u16();
-    let text = |value: &reqwest::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let headers = response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
-    Ok(Outcome::Response {
-        status,
-        http: Http::Http1,
-        headers,
-        body: response.text().await?,
-        body_cut: false,
-        trailers: vec![],
-    })
 }
 
 /// The cell that a line of an application's log names.

@@ -23,7 +23,8 @@ pub enum ToolError {
     Missing { tool: String, hint: String },
     #[error("could not start `{command}`")]
     Start { command: String, source: std::io::Error },
-    #[error("`{command}` ended with {status} after {seconds:.1} s{}{}", tail_of(.tail), log_of(.log.as_ref()))]
+    #[error("`{command}` ended with {status} after {seconds:.1} \
+        s{}{}", tail_of(.tail), log_of(.log.as_ref()))]
     Failed { command: String, status: String, seconds: f64, tail: String, log: Option<PathBuf> },
     #[error("`{command}` printed what is not understood: {problem}\n{output}")]
     Output { command: String, problem: String, output: String },

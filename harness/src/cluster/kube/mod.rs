@@ -30,10 +30,12 @@ pub struct Kube {
 
 #[derive(Debug, thiserror::Error)]
 pub enum KubeError {
-    #[error("the kubeconfig {} is of no use\nhint: --kubeconfig and --context name the cluster", path.display())]
+    #[error("the kubeconfig {} is of no use\nhint: --kubeconfig and --context name the \
+        cluster", path.display())]
     Kubeconfig { path: PathBuf, source: Box<kube::config::KubeconfigError> },
     #[error(
-        "the kubeconfig {} has no context `{context}`: it has {}\nhint: --kubeconfig and --context name the cluster",
+        "the kubeconfig {} has no context `{context}`: it has {}\nhint: --kubeconfig and --context name the \
+            cluster",
         path.display(),
         known.join(", ")
     )]
@@ -152,7 +154,10 @@ impl Kube {
         namespaces.patch(namespace, &own, &Patch::Apply(made)).await.map_err(KubeError::api(&what))?;
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let data: BTreeMap<_, _> = data.iter().copied().collect();
-        let made = json!({ "apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": { "name": name }, "stringData": data });
+        let made = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": kind,
+            "metadata": { "name": name }, "stringData": data
+        });
         secrets.patch(name, &own, &Patch::Apply(made)).await.map(drop).map_err(KubeError::api(&what))
     }
 
@@ -273,8 +278,13 @@ fn target_ports(ports: &[ServicePort], pods: &[Pod]) -> BTreeMap<u16, u16> {
 
 /// The pods of one Service are alike: the first is asked.
 fn named_port(pods: &[Pod], name: &str) -> Option<i32> {
-    let containers = pods.first()?.spec.as_ref()?.containers.iter();
-    containers
+    let spec = pods.first()?.spec.as_ref()?;
+    // Init containers that go on running serve ports too (Kubernetes, "Sidecar Containers").
+    let sidecars = spec.init_containers.iter().flatten();
+    let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    spec.containers
+        .iter()
+        .chain(sidecars)
         .flat_map(|container| container.ports.iter().flatten())
         .find(|port| port.name.as_deref() == Some(name))
         .map(|port| port.container_port)
@@ -291,6 +301,13 @@ mod tests {
         vec![serde_json::from_value(json!({ "spec": { "containers": containers } })).unwrap()]
     }
 
+    fn sidecar(policy: &str) -> Vec<Pod> {
+        let ports = json!([{ "name": "mtls", "containerPort": 8443 }]);
+        let init = json!([{ "name": "envoy", "restartPolicy": policy, "ports": ports }]);
+        let spec = json!({ "spec": { "initContainers": init, "containers": [{ "name": "app" }] } });
+        vec![serde_json::from_value(spec).unwrap()]
+    }
+
     fn envoy() -> Vec<Pod> {
         pods(&json!([
             { "name": "app", "ports": [{ "containerPort": 9003 }] },
@@ -299,6 +316,8 @@ mod tests {
     }
 
     #[rstest]
+    #[case::ok_in_a_sidecar(json!({ "port": 443, "targetPort": "mtls" }), sidecar("Always"), &[(443, 8443)])]
+    #[case::an_init_container_ends(json!({ "port": 443, "targetPort": "mtls" }), sidecar("OnFailure"), &[])]
     #[case::ok_by_name(json!({ "port": 443, "targetPort": "mtls" }), envoy(), &[(443, 9001)])]
     #[case::ok_by_number(json!({ "port": 443, "targetPort": 8443 }), envoy(), &[(443, 8443)])]
     #[case::ok_by_the_same_number(json!({ "port": 443 }), envoy(), &[(443, 443)])]

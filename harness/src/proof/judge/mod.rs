@@ -6,19 +6,23 @@
 //! exactly what the clients saw, what was refused did not reach the application and what was answered did,
 //! and the control held. Nothing that is missing can make a cell pass.
 
+mod diff;
+mod words;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use svidproof_probe::protocol::{DialFailure, Observation, Outcome, TlsVersions};
+use svidproof_probe::protocol::{Observation, Outcome};
 
 use crate::alert;
 use crate::proof::plan::{Cell, CellId};
 use crate::proof::verdict::Verdict;
-use crate::scenario::{Counted, Endpoint, Expect, Kind, Scenario};
+use crate::scenario::{Counted, Endpoint, Kind, Scenario};
 
-/// What Envoy's RBAC filter answers with a 403.
-const RBAC_DENIED: &str = "RBAC: access denied";
+use diff::differences;
+pub use words::in_words;
+use words::{failure_in_words, is_local_reply, is_rbac_denial};
 
 /// What the server's side of one endpoint says about one window of dials.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -88,29 +92,6 @@ pub fn is_from_application(observation: &Observation) -> bool {
         && !is_rbac_denial(&observation.outcome)
 }
 
-/// What was seen, in a few words: `alert 116 certificate_required`, `200`, `timed out`.
-pub fn in_words(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Response { status, .. } if is_rbac_denial(outcome) => format!("{status} {RBAC_DENIED}"),
-        Outcome::Response { status, .. } => status.to_string(),
-        Outcome::Alert { number } => alert::describe(*number),
-        Outcome::ServerRefused { .. } => "server turned down".into(),
-        Outcome::Failed { kind, .. } => failure_in_words(*kind).into(),
-    }
-}
-
-fn failure_in_words(kind: DialFailure) -> &'static str {
-    match kind {
-        DialFailure::Unresolved => "name not resolved",
-        DialFailure::Refused => "connection refused",
-        DialFailure::Reset => "reset without an alert",
-        DialFailure::Closed => "closed without an alert",
-        DialFailure::TimedOut => "timed out",
-        DialFailure::Protocol => "protocol error",
-        DialFailure::Credential => "credential not to be had",
-    }
-}
-
 /// The endpoints that a request passes, first to last.
 fn route<'a>(scenario: &'a Scenario, endpoint: &'a str) -> Vec<&'a str> {
     let mut route = vec![endpoint];
@@ -126,22 +107,6 @@ fn route<'a>(scenario: &'a Scenario, endpoint: &'a str) -> Vec<&'a str> {
         route.push(next);
     }
     route
-}
-
-/// Envoy made this answer itself: it forwarded nothing, so it has no time of an upstream to tell.
-fn is_local_reply(headers: &[(String, String)]) -> bool {
-    let by_envoy = headers.iter().any(|(name, value)| name == "server" && value == "envoy");
-    by_envoy && !headers.iter().any(|(name, _)| name == "x-envoy-upstream-service-time")
-}
-
-fn is_rbac_denial(outcome: &Outcome) -> bool {
-    // A HEAD has no body, but the length that it would have.
-    matches!(outcome, Outcome::Response { status: 403, body, .. } if body == RBAC_DENIED)
-        || matches!(outcome, Outcome::Response { status: 403, body, headers, .. } if body.is_empty() && has_length(headers, RBAC_DENIED.len()))
-}
-
-fn has_length(headers: &[(String, String)], length: usize) -> bool {
-    headers.iter().any(|(name, value)| name == "content-length" && value.parse() == Ok(length))
 }
 
 struct Window<'a> {
@@ -400,7 +365,10 @@ impl<'a> Window<'a> {
                     ));
                 }
                 (Some(false), false) => {
-                    doubts.push(format!("evidence disagrees at {endpoint}: answered, yet the application did not log the request"));
+                    doubts.push(format!(
+                        "evidence disagrees at {endpoint}: answered, yet the application \
+                        did not log the request"
+                    ));
                 }
                 (Some(true), false) | (Some(false), true) | (None, _) => {}
             }
@@ -478,112 +446,6 @@ fn refusal(cell: &Cell, number: u8) -> Kind {
         | alert::ACCESS_DENIED => Kind::Chain,
         _ => Kind::Broken,
     }
-}
-
-/// How what was seen differs from what is expected, in words. Empty where it is as expected.
-fn differences(cell: &Cell, observation: &Observation) -> Vec<String> {
-    let expect = &cell.expect;
-    let expected = match (&expect.alert, expect.status) {
-        (Some(name), _) => alert::number(name).map_or_else(|| format!("an alert {name:?}"), alert::describe),
-        (None, Some(status)) => status.to_string(),
-        (None, None) => return vec![],
-    };
-    let seen = in_words(&observation.outcome);
-    match &observation.outcome {
-        Outcome::Alert { number } => {
-            let wanted = expect.alert.as_ref().and_then(alert::number);
-            let met = wanted == Some(*number)
-                || wanted == Some(alert::CERTIFICATE_REQUIRED)
-                    && *number == alert::HANDSHAKE_FAILURE
-                    && cell.nobody
-                    && is_tls12(cell, observation);
-            if met { vec![] } else { vec![format!("expected {expected}, saw {seen}")] }
-        }
-        Outcome::Response { .. } if expect.alert.is_some() => {
-            let who = if cell.nobody { "nobody" } else { cell.client.as_str() };
-            vec![format!("expected {expected}, saw {seen}: the endpoint let {who} in")]
-        }
-        Outcome::Response { status, headers, body, .. } if Some(*status) == expect.status => {
-            content(expect, headers, body)
-        }
-        Outcome::Response { body, .. } if body.is_empty() || is_rbac_denial(&observation.outcome) => {
-            vec![format!("expected {expected}, saw {seen}")]
-        }
-        Outcome::Response { body, .. } => {
-            vec![format!("expected {expected}, saw {seen} with {}", excerpt(body))]
-        }
-        Outcome::ServerRefused { reason } => {
-            vec![format!(
-                "expected {expected}, but the client turned the server's certificate down: {reason}"
-            )]
-        }
-        Outcome::Failed { detail, .. } => {
-            vec![format!("expected {expected}, but the dial came to nothing: {seen} ({detail})")]
-        }
-    }
-}
-
-fn is_tls12(cell: &Cell, observation: &Observation) -> bool {
-    match &observation.tls {
-        Some(tls) => tls.version == "1.2",
-        None => cell.tls == TlsVersions::Tls12,
-    }
-}
-
-/// How an answer with the right status differs from what narrows it down.
-fn content(expect: &Expect, headers: &[(String, String)], body: &str) -> Vec<String> {
-    let mut differences = Vec::new();
-    if let Some(json) = &expect.json {
-        match serde_json::from_str::<serde_json::Value>(body) {
-            Ok(seen) if seen == *json => {}
-            Ok(_) => differences.push(format!("expected the JSON {json}, saw {}", excerpt(body))),
-            Err(error) => differences
-                .push(format!("expected the JSON {json}, saw {}, which is not JSON: {error}", excerpt(body))),
-        }
-    }
-    if let Some(whole) = expect.body.as_deref().filter(|whole| *whole != body) {
-        differences.push(format!("expected the body {}, saw {}", excerpt(whole), excerpt(body)));
-    }
-    differences.extend(
-        expect
-            .contains
-            .iter()
-            .filter(|text| !body.contains(*text))
-            .map(|text| format!("the body lacks {text:?}: {}", excerpt(body))),
-    );
-    differences.extend(
-        expect
-            .lacks
-            .iter()
-            .filter(|text| body.contains(*text))
-            .map(|text| format!("the body has {text:?}, which it must not")),
-    );
-    for (text, times) in &expect.count {
-        let seen = if text.is_empty() { 0 } else { body.matches(text).count() };
-        if seen != *times {
-            differences.push(format!("the body has {text:?} {seen} times, expected {times}"));
-        }
-    }
-    for (name, value) in &expect.headers {
-        let seen: Vec<_> =
-            headers.iter().filter(|(one, _)| one == name).map(|(_, value)| value.as_str()).collect();
-        if !seen.contains(&value.as_str()) {
-            let seen = if seen.is_empty() { "none".into() } else { seen.join(", ") };
-            differences.push(format!("expected the header `{name}: {value}`, saw {seen}"));
-        }
-    }
-    differences
-}
-
-/// A body as a reader can take it in: quoted, and no more than its beginning.
-fn excerpt(body: &str) -> String {
-    const LONGEST: usize = 160;
-    if body.is_empty() {
-        return "no body".into();
-    }
-    let begin: String = body.chars().take(LONGEST).collect();
-    let more = if begin.len() < body.len() { " …" } else { "" };
-    format!("{begin:?}{more}")
 }
 
 #[cfg(test)]
