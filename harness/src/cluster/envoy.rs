@@ -11,7 +11,9 @@ use crate::scenario::Counted;
 use crate::sys::chain;
 use crate::sys::wait::{self, Look, WaitError};
 
+/// Why an Envoy's own account could not be had.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum EnvoyError {
     #[error("the admin interface of Envoy in pod {pod}")]
     Forward { pod: String, source: KubeError },
@@ -29,6 +31,7 @@ pub struct NotClusters(#[from] serde_json::Error);
 /// What an Envoy has counted since its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
+    /// What went by, in the words that an outcome is counted in.
     pub counted: Counted,
     /// Whether there is an RBAC filter.
     pub rbac: bool,
@@ -45,6 +48,7 @@ const COUNTERS: &str =
     "/stats?filter=(fail_verify|connection_error|rbac\\.(allowed|denied)|upstream_rq_total)";
 
 impl Admin {
+    /// Forwards a local port to the pod's admin port; asks nothing yet.
     pub async fn open(kube: &Kube, backend: &Backend, port: u16) -> Result<Self, EnvoyError> {
         let pod = backend.pod.clone();
         let forward = kube
@@ -161,13 +165,24 @@ fn upstreams(clusters: &str) -> Result<Vec<String>, NotClusters> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
     fn the_right_counters_are_summed_and_no_other() {
-        let stats = "cluster.backend.ssl.fail_verify_san: 90\ncluster.local_service.upstream_rq_total: 4\ncluster.admin.upstream_rq_total: 50\n\
-                     http.ingress_http.rbac.denied: 3\nhttp.ingress_http.rbac.allowed: 7\nlistener.0.0.0.0_9001.ssl.connection_error: 9\nlistener.0.0.0.0_9001.ssl.fail_verify_error: 5\nlistener.0.0.0.0_9001.ssl.fail_verify_no_cert: 1\n\
-                     listener.0.0.0.0_9001.ssl.fail_verify_san: 2\nlistener.0.0.0.0_9003.ssl.fail_verify_san: 6\nhttp.x.rbac.denied_rq_time: No recorded values\n";
+        let stats = "\
+            cluster.backend.ssl.fail_verify_san: 90\n\
+            cluster.local_service.upstream_rq_total: 4\n\
+            cluster.admin.upstream_rq_total: 50\n\
+            http.ingress_http.rbac.denied: 3\n\
+            http.ingress_http.rbac.allowed: 7\n\
+            listener.0.0.0.0_9001.ssl.connection_error: 9\n\
+            listener.0.0.0.0_9001.ssl.fail_verify_error: 5\n\
+            listener.0.0.0.0_9001.ssl.fail_verify_no_cert: 1\n\
+            listener.0.0.0.0_9001.ssl.fail_verify_san: 2\n\
+            listener.0.0.0.0_9003.ssl.fail_verify_san: 6\n\
+            http.x.rbac.denied_rq_time: No recorded values\n";
         let sum = Counted { no_cert: 1, san: 8, chain: 5, denied: 3, forwarded: 4, broken: 9, allowed: 7 };
         assert_eq!(counted(stats, "local_service"), Counters { counted: sum, rbac: true });
         assert!(!counted("http.x.rbac_other: 1\n", "local_service").rbac);
@@ -175,12 +190,17 @@ mod tests {
 
     #[test]
     fn upstreams_are_the_addresses_off_the_pod() {
-        let clusters = r#"{"cluster_statuses":[
-            {"name":"spire_agent","host_statuses":[{"address":{"pipe":{"path":"/run/a.sock"}}}]},
-            {"name":"admin","host_statuses":[{"address":{"socket_address":{"address":"127.0.0.1","port_value":9901}}}]},
-            {"name":"backend","host_statuses":[{"address":{"socket_address":{"address":"10.244.0.9","port_value":9001}}}]},
-            {"name":"empty"}]}"#;
-        assert_eq!(upstreams(clusters).unwrap(), ["10.244.0.9"]);
+        let at =
+            |name: &str, address: Value| json!({ "name": name, "host_statuses": [{ "address": address }] });
+        let socket = |address: &str| json!({ "socket_address": { "address": address, "port_value": 9001 } });
+        let clusters = json!({ "cluster_statuses": [
+            at("spire_agent", json!({ "pipe": { "path": "/run/a.sock" } })),
+            at("admin", socket("127.0.0.1")),
+            at("backend", socket("10.244.0.9")),
+            { "name": "empty" },
+        ] })
+        .to_string();
+        assert_eq!(upstreams(&clusters).unwrap(), ["10.244.0.9"]);
         assert!(upstreams("<html>").is_err());
     }
 }

@@ -9,7 +9,9 @@ use serde_json::Value;
 use crate::sys::files::{self, FileError};
 use crate::sys::tool::{Tool, ToolError};
 
+/// What Helm could not do with which release.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum HelmError {
     #[error("release {release} (chart {}, namespace {namespace})", chart.display())]
     Upgrade { release: String, chart: PathBuf, namespace: String, source: ToolError },
@@ -36,19 +38,28 @@ pub struct Helm {
 /// A workload of a release, to be waited for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Workload {
+    /// What its controller is.
     pub kind: WorkloadKind,
+    /// Where it is.
     pub namespace: String,
+    /// Its object's name.
     pub name: String,
 }
 
+/// The controllers that roll pods out (Kubernetes documentation, "Workload Management").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub enum WorkloadKind {
+    /// Pods that are alike, replaced a few at a time.
     Deployment,
+    /// Pods with names of their own, replaced one at a time.
     StatefulSet,
+    /// One pod a node.
     DaemonSet,
 }
 
 impl Helm {
+    /// `program` is the Helm to run, `context` the kubeconfig's own where absent, `values` a folder to keep
+    /// values in.
     pub fn new(program: PathBuf, kubeconfig: PathBuf, context: Option<String>, values: PathBuf) -> Self {
         Self { program, kubeconfig, context, values }
     }
@@ -244,7 +255,8 @@ mod tests {
 
     #[test]
     fn workloads_are_found_whatever_stands_around_them() {
-        let manifest = "---\n# Source: a\nkind: Service\nmetadata: {name: s}\n---\n# nothing\n---\nkind: Deployment\nmetadata: {name: d}\n\
+        let manifest = "---\n# Source: a\nkind: Service\nmetadata: {name: s}\n\
+                        ---\n# nothing\n---\nkind: Deployment\nmetadata: {name: d}\n\
                         ---\nkind: DaemonSet\nmetadata: {name: a, namespace: spire}\n";
         let workload = |kind, namespace: &str, name: &str| Workload {
             kind,

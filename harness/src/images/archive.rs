@@ -135,14 +135,14 @@ impl Tree {
 /// Writes an image of these layers. `config` is the image's `config` object: entry point, user, environment.
 pub(super) fn write_image(to: &Path, name: &str, config: &Value, layers: &[Layer]) -> io::Result<()> {
     let architecture = if std::env::consts::ARCH == "aarch64" { "arm64" } else { "amd64" };
-    let diff_ids: Vec<_> = layers.iter().map(|layer| format!("sha256:{}", layer.digest)).collect();
+    let digests: Vec<_> = layers.iter().map(|layer| format!("sha256:{}", layer.digest)).collect();
     let made = json!({"created": "1970-01-01T00:00:00Z", "created_by": "svidproof images build"});
     let config = json!({
         "architecture": architecture,
         "os": "linux",
         "created": "1970-01-01T00:00:00Z",
         "config": config,
-        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        "rootfs": {"type": "layers", "diff_ids": digests},
         "history": vec![made; layers.len()],
     })
     .to_string();

@@ -28,14 +28,19 @@ pub struct Kube {
     client: Client,
 }
 
+/// What the Kubernetes API, or a wait for it, did not give.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum KubeError {
-    #[error("the kubeconfig {} is of no use\nhint: --kubeconfig and --context name the \
-        cluster", path.display())]
+    #[error(
+        "the kubeconfig {} is of no use\n\
+         hint: --kubeconfig and --context name the cluster",
+        path.display()
+    )]
     Kubeconfig { path: PathBuf, source: Box<kube::config::KubeconfigError> },
     #[error(
-        "the kubeconfig {} has no context `{context}`: it has {}\nhint: --kubeconfig and --context name the \
-            cluster",
+        "the kubeconfig {} has no context `{context}`: it has {}\n\
+         hint: --kubeconfig and --context name the cluster",
         path.display(),
         known.join(", ")
     )]
@@ -54,6 +59,7 @@ pub enum KubeError {
 
 /// Why a watch of the Kubernetes API ended before what it was held for.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum WatchEnd {
     #[error("the watch ended")]
     Closed,
@@ -84,14 +90,18 @@ impl KubeError {
 /// A ready pod of a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backend {
+    /// Where the pod is.
     pub namespace: String,
+    /// The pod's name.
     pub pod: String,
+    /// Its address in the cluster.
     pub ip: String,
 }
 
 /// A Service and what stands behind it now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
+    /// The ready pods.
     pub pods: Vec<Backend>,
     /// Absent where the Service is headless.
     pub cluster_ip: Option<String>,
@@ -126,10 +136,12 @@ impl Kube {
             .map_err(KubeError::api("reach the API server"))
     }
 
+    /// The client itself, for what is not here.
     pub fn client(&self) -> Client {
         self.client.clone()
     }
 
+    /// Whether there is such a namespace now.
     pub async fn namespace_exists(&self, name: &str) -> Result<bool, KubeError> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         namespaces
@@ -155,8 +167,8 @@ impl Kube {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let data: BTreeMap<_, _> = data.iter().copied().collect();
         let made = json!({
-            "apiVersion": "v1", "kind": "Secret", "type": kind,
-            "metadata": { "name": name }, "stringData": data
+            "apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": { "name": name },
+            "stringData": data,
         });
         secrets.patch(name, &own, &Patch::Apply(made)).await.map(drop).map_err(KubeError::api(&what))
     }
@@ -297,56 +309,74 @@ mod tests {
 
     use super::*;
 
-    fn pods(containers: &Value) -> Vec<Pod> {
+    /// A pod whose containers have these ports.
+    fn pod(containers: &[&[(&str, u16)]]) -> Vec<Pod> {
+        let ports = |ports: &&[(&str, u16)]| -> Vec<Value> {
+            ports.iter().map(|(name, number)| json!({ "name": name, "containerPort": number })).collect()
+        };
+        let containers: Vec<_> =
+            containers.iter().map(|all| json!({ "name": "c", "ports": ports(all) })).collect();
         vec![serde_json::from_value(json!({ "spec": { "containers": containers } })).unwrap()]
     }
 
-    fn sidecar(policy: &str) -> Vec<Pod> {
+    #[rstest]
+    #[case::ok_by_name(443, json!("mtls"), &[(443, 9001)])]
+    #[case::ok_by_number(443, json!(8443), &[(443, 8443)])]
+    #[case::ok_by_the_same_number(443, Value::Null, &[(443, 443)])]
+    #[case::no_container_has_the_name(443, json!("grpc"), &[])]
+    #[case::not_a_port(443, json!(70000), &[])]
+    fn a_services_port_leads_to_a_containers(
+        #[case] port: u16,
+        #[case] target: Value,
+        #[case] expected: &[(u16, u16)],
+    ) {
+        let port: ServicePort =
+            serde_json::from_value(json!({ "port": port, "targetPort": target })).unwrap();
+        let pods = pod(&[&[("http", 9003)], &[("admin", 9901), ("mtls", 9001)]]);
+        assert_eq!(target_ports(&[port], &pods), expected.iter().copied().collect());
+    }
+
+    /// A pod with a port of an init container.
+    fn init(policy: &str) -> Vec<Pod> {
         let ports = json!([{ "name": "mtls", "containerPort": 8443 }]);
         let init = json!([{ "name": "envoy", "restartPolicy": policy, "ports": ports }]);
         let spec = json!({ "spec": { "initContainers": init, "containers": [{ "name": "app" }] } });
         vec![serde_json::from_value(spec).unwrap()]
     }
 
-    fn envoy() -> Vec<Pod> {
-        pods(&json!([
-            { "name": "app", "ports": [{ "containerPort": 9003 }] },
-            { "name": "envoy", "ports": [{ "name": "mtls", "containerPort": 9001 }, { "name": "admin", "containerPort": 9901 }] },
-        ]))
+    #[test]
+    fn a_sidecars_port_counts() {
+        assert_eq!(named_port(&init("Always"), "mtls"), Some(8443));
     }
 
     #[rstest]
-    #[case::ok_in_a_sidecar(json!({ "port": 443, "targetPort": "mtls" }), sidecar("Always"), &[(443, 8443)])]
-    #[case::an_init_container_ends(json!({ "port": 443, "targetPort": "mtls" }), sidecar("OnFailure"), &[])]
-    #[case::ok_by_name(json!({ "port": 443, "targetPort": "mtls" }), envoy(), &[(443, 9001)])]
-    #[case::ok_by_number(json!({ "port": 443, "targetPort": 8443 }), envoy(), &[(443, 8443)])]
-    #[case::ok_by_the_same_number(json!({ "port": 443 }), envoy(), &[(443, 443)])]
-    #[case::no_container_has_the_name(json!({ "port": 443, "targetPort": "grpc" }), envoy(), &[])]
-    #[case::no_port_is_named(json!({ "port": 443, "targetPort": "mtls" }), pods(&json!([{ "name": "app" }])), &[])]
-    #[case::no_pod_is_there(json!({ "port": 443, "targetPort": "mtls" }), vec![], &[])]
-    #[case::not_a_port(json!({ "port": 443, "targetPort": 70000 }), envoy(), &[])]
-    fn a_services_port_leads_to_a_containers(
-        #[case] port: Value,
-        #[case] pods: Vec<Pod>,
-        #[case] expected: &[(u16, u16)],
+    #[case::an_init_container_ends(init("OnFailure"))]
+    #[case::no_pod_is_there(vec![])]
+    #[case::no_container_has_a_port(pod(&[&[]]))]
+    fn a_port_that_nobody_names_leads_nowhere(#[case] pods: Vec<Pod>) {
+        assert_eq!(named_port(&pods, "mtls"), None);
+    }
+
+    #[rstest]
+    #[case::ok("Ready", "True", None, true)]
+    #[case::not_ready("Ready", "False", None, false)]
+    #[case::another_condition("Initialized", "True", None, false)]
+    #[case::on_its_way_out("Ready", "True", Some("2026-01-01T00:00:00Z"), false)]
+    fn a_pod_is_ready(
+        #[case] kind: &str,
+        #[case] status: &str,
+        #[case] deleted: Option<&str>,
+        #[case] expected: bool,
     ) {
-        let port: ServicePort = serde_json::from_value(port).unwrap();
-        assert_eq!(target_ports(&[port], &pods), expected.iter().copied().collect());
+        let pod = json!({
+            "metadata": { "deletionTimestamp": deleted },
+            "status": { "conditions": [{ "type": kind, "status": status }] },
+        });
+        assert_eq!(is_ready(&serde_json::from_value(pod).unwrap()), expected);
     }
 
-    #[rstest]
-    #[case::ok(json!({ "status": { "conditions": [{ "type": "Ready", "status": "True" }] } }), true)]
-    #[case::not_ready(json!({ "status": { "conditions": [{ "type": "Ready", "status": "False" }] } }), false)]
-    #[case::another_condition(json!({ "status": { "conditions": [{ "type": "Initialized", "status": "True" }] } }), false)]
-    #[case::on_its_way_out(
-        json!({
-            "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" },
-            "status": { "conditions": [{ "type": "Ready", "status": "True" }] },
-        }),
-        false
-    )]
-    #[case::missing(json!({}), false)]
-    fn a_pod_is_ready(#[case] pod: Value, #[case] expected: bool) {
-        assert_eq!(is_ready(&serde_json::from_value(pod).unwrap()), expected);
+    #[test]
+    fn a_pod_without_a_status_is_not_ready() {
+        assert!(!is_ready(&Pod::default()));
     }
 }
