@@ -84,7 +84,7 @@ pub struct Setup<'a> {
     /// Where the cluster comes from.
     pub provider: Provider,
     /// What the user says of the cluster.
-    pub options: &'a ClusterOptions,
+    pub options: ClusterOptions,
     /// Where images come from.
     pub source: Source,
     /// Who watches.
@@ -166,7 +166,7 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
         .iter()
         .flat_map(|scenario| scenario.endpoints.values().filter_map(|endpoint| endpoint.published))
         .collect();
-    let site = Site { root, lease, options, published, source, progress };
+    let site = Site { root, lease, options: &options, published, source, progress };
     let Created { cluster, kube, images } = provider.create(&site).await?;
     let record = first_record(cluster, images.as_ref(), &scenarios)?;
     record.write(&lease.dir)?;

@@ -116,6 +116,8 @@ struct Window<'a> {
 struct Target<'a> {
     declared: &'a Endpoint,
     resolved: Resolved,
+    /// Of the container.
+    port: u16,
     admins: Vec<Admin>,
 }
 
@@ -402,22 +404,14 @@ impl<'a> Target<'a> {
         if resolved.pods.is_empty() {
             return Err(StageError::NoPods { endpoint: name.into(), service: declared.service.clone() });
         }
-        if !resolved.target_ports.contains_key(&declared.port) {
-            let known: Vec<_> = resolved.target_ports.keys().map(ToString::to_string).collect();
-            return Err(StageError::NoPort {
-                endpoint: name.into(),
-                service: declared.service.clone(),
-                port: declared.port,
-                known: if known.is_empty() { "none".into() } else { known.join(", ") },
-            });
-        }
+        let port = container_port(name, declared, &resolved)?;
         let open = async |pod: &Backend, port| Admin::open(&context.kube, pod, port).await;
         let admins = match declared.admin {
             Some(port) => try_join_all(resolved.pods.iter().map(|pod| open(pod, port))).await,
             None => Ok(vec![]),
         };
         let admins = admins.map_err(|source| StageError::Envoy { endpoint: name.into(), source })?;
-        Ok(Self { declared, resolved, admins })
+        Ok(Self { declared, resolved, port, admins })
     }
 }
 
@@ -429,8 +423,18 @@ fn first_pod<'a>(name: &str, target: &'a Target) -> Result<&'a Backend, StageErr
         .ok_or_else(|| StageError::NoPods { endpoint: name.into(), service: target.declared.service.clone() })
 }
 
-fn container_port(target: &Target) -> u16 {
-    target.resolved.target_ports.get(&target.declared.port).copied().unwrap_or(target.declared.port)
+/// The container's port behind the endpoint's. A number of the container's own is none of the Service's: who
+/// dials the Service does not reach it.
+fn container_port(name: &str, declared: &Endpoint, resolved: &Resolved) -> Result<u16, StageError> {
+    resolved.target_ports.get(&declared.port).copied().ok_or_else(|| {
+        let known: Vec<_> = resolved.target_ports.keys().map(ToString::to_string).collect();
+        StageError::NoPort {
+            endpoint: name.into(),
+            service: declared.service.clone(),
+            port: declared.port,
+            known: if known.is_empty() { "none".into() } else { known.join(", ") },
+        }
+    })
 }
 
 /// The endpoint's pods in turn: each of them must hold.
@@ -442,7 +446,7 @@ fn inside(name: &str, target: &Target, number: usize) -> Result<String, StageErr
             endpoint: name.into(),
             service: target.declared.service.clone(),
         })?,
-        container_port(target),
+        target.port,
     )
     .to_string())
 }
@@ -460,7 +464,25 @@ fn answered(observation: Option<&Observation>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
+
+    #[rstest]
+    #[case::the_services(443, "443 leads to 8443")]
+    #[case::the_containers(8443, "has no port 8443 that leads to its pods: it has 80, 443")]
+    #[case::nobodys(1, "has no port 1 that leads to its pods: it has 80, 443")]
+    fn only_a_port_that_the_service_has_is_dialled(#[case] port: u16, #[case] expected: &str) {
+        let text = format!("{{service: default/shop, port: {port}, identity: /shop}}");
+        let declared: Endpoint = serde_saphyr::from_str(&text).unwrap();
+        let target_ports = BTreeMap::from([(80, 8080), (443, 8443)]);
+        let resolved = Resolved { pods: vec![], cluster_ip: None, ingress: None, target_ports };
+        let said = match container_port("shop", &declared, &resolved) {
+            Ok(number) => format!("{port} leads to {number}"),
+            Err(error) => error.to_string(),
+        };
+        assert!(said.ends_with(expected), "{said}");
+    }
 
     #[test]
     fn a_log_line_names_its_cell() {

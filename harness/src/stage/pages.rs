@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use svidproof_probe::protocol::{DialFailure, Http, Observation, Outcome, Timing};
 
-use super::{DIAL, StageError, Window, container_port, first_pod};
+use super::{DIAL, StageError, Window, first_pod};
 use crate::cluster::kube::Forward;
 use crate::proof::plan::Cell;
 use crate::sys::chain;
@@ -15,7 +15,7 @@ impl Window<'_> {
         let target = &self.endpoints[&cell.endpoint];
         let pod = first_pod(&cell.endpoint, target)?;
         let resolve = |source| StageError::Resolve { endpoint: cell.endpoint.clone(), source };
-        let forward = self.context.kube.forward(pod, container_port(target)).await.map_err(resolve)?;
+        let forward = self.context.kube.forward(pod, target.port).await.map_err(resolve)?;
         let begun = Instant::now();
         let outcome = fetch(&forward, cell).await.unwrap_or_else(|e| Outcome::Failed {
             kind: if e.is_timeout() { DialFailure::TimedOut } else { DialFailure::Closed },

@@ -212,8 +212,7 @@ mod tests {
         }
 
         #[test]
-        fn runs_are_alike(before in "[a-z \
-            ]{0,20}", one in any::<([u8; 16], SocketAddr)>(), other in any::<([u8; 16], SocketAddr)>()) {
+        fn runs_are_alike(before in "[a-z ]{0,20}", one in any::<([u8; 16], SocketAddr)>(), other in any::<([u8; 16], SocketAddr)>()) {
             let body = |(id, at): ([u8; 16], SocketAddr)| {
                 let hex = hex::encode(id);
                 let uuid = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");

@@ -398,10 +398,8 @@ fn a_relayed_denial_is_counted_where_it_was_made() {
 }
 
 #[rstest]
-#[case(Expect { json: Some(serde_json::json!({"balance": 10.95})), ..status(200) }, "{\"balance\": \
-    10.95}", "")]
-#[case(Expect { json: Some(serde_json::json!({"balance": 310})), ..status(200) }, "{\"balance\": \
-    10.95}", "expected the JSON {\"balance\":310}, saw \"{\\\"balance\\\": 10.95}\"")]
+#[case(Expect { json: Some(serde_json::json!({"balance": 10.95})), ..status(200) }, "{\"balance\": 10.95}", "")]
+#[case(Expect { json: Some(serde_json::json!({"balance": 310})), ..status(200) }, "{\"balance\": 10.95}", "expected the JSON {\"balance\":310}, saw \"{\\\"balance\\\": 10.95}\"")]
 #[case(Expect { body: Some(String::new()), ..status(200) }, "x", "expected the body no body, saw \"x\"")]
 #[case(Expect { contains: vec!["b".into()], ..status(200) }, "abc", "")]
 #[case(Expect { contains: vec!["d".into()], ..status(200) }, "abc", "the body lacks \"d\": \"abc\"")]
