@@ -67,8 +67,7 @@ async fn neighbours(context: &RunContext, trust_domain: &str, path: &str) -> Res
         other.ok_or("there is no other trust domain in this run: bring a scenario with one up too")?;
     let spire = &other.spire;
     let server = SpireServer::new(context.kube.clone(), &spire.namespace, &spire.server, &spire.container);
-    let minted =
-        server.mint(&format!("spiffe://{}{path}", other.trust_domain)).await.map_err(|e| chain(&e))?;
+    let minted = server.mint(&other.spiffe_id(path)).await.map_err(|e| chain(&e))?;
     Ok(Credential::Pem { chain: minted.chain, key: minted.key })
 }
 
@@ -79,7 +78,7 @@ async fn carry(
     name: &str,
     client: &Client,
 ) -> Result<Carried, StageError> {
-    let spiffe = |path: &str| format!("spiffe://{}{path}", system.scenario.trust_domain);
+    let spiffe = |path: &str| system.scenario.spiffe_id(path);
     let problem = |problem: String| StageError::Carry { client: name.into(), problem };
     if let Client::Full(FullClient { id, from: Some(from), .. }) = client {
         carry_from(context, system, from, &spiffe(id)).await.map_err(problem)

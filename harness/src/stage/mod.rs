@@ -136,17 +136,10 @@ impl<'a> Window<'a> {
             all.iter().filter(|cell| chosen(&cell.check)).filter_map(|cell| cell.control.clone()).collect();
         let cells: Vec<_> =
             all.into_iter().filter(|cell| chosen(&cell.check) || controls.contains(&cell.check)).collect();
-        let mut names = BTreeSet::new();
-        for cell in &cells {
-            let mut next = Some(&cell.endpoint);
-            while let Some(name) = next {
-                names.insert(name.clone());
-                next = scenario.endpoints.get(name).and_then(|endpoint| endpoint.upstream.as_ref());
-            }
-        }
+        let names: BTreeSet<_> = cells.iter().flat_map(|cell| scenario.route(&cell.endpoint)).collect();
         let targets = names.into_iter().map(async |name| {
-            let target = Target::open(context, &name, &scenario.endpoints[&name]).await?;
-            Ok::<_, StageError>((name, target))
+            let target = Target::open(context, name, &scenario.endpoints[name]).await?;
+            Ok::<_, StageError>((name.to_owned(), target))
         });
         let mut window = Self {
             context,
@@ -355,7 +348,7 @@ impl<'a> Window<'a> {
             (Some(_), Some(carried)) => {
                 Credential::Pem { chain: carried.chain.clone(), key: carried.key.clone() }
             }
-            (Some(path), None) => Credential::Svid(format!("spiffe://{domain}{path}")),
+            (Some(path), None) => Credential::Svid(self.system.scenario.spiffe_id(path)),
         };
         let anchors = carried.map_or_else(
             || TrustAnchors::TrustDomain(domain.clone()),
@@ -366,7 +359,7 @@ impl<'a> Window<'a> {
         } else {
             inside(&cell.endpoint, target, number)?
         };
-        let spiffe_id = format!("spiffe://{domain}{identity}");
+        let spiffe_id = self.system.scenario.spiffe_id(identity);
         let server = ServerProof { spiffe_id, dns: target.declared.dns.clone(), anchors };
         let timeout_ms = u64::try_from(DIAL.as_millis()).unwrap_or(u64::MAX);
         let dial = Dial { address, credential, server, tls: cell.tls, request, timeout_ms };

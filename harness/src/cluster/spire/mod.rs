@@ -8,6 +8,7 @@ use svidproof_probe::protocol::Carried;
 
 use crate::cluster::kube::{Exec, Kube, KubeError};
 use crate::scenario::{Entry, OneOrMany};
+use crate::spiffe_id::spiffe_id;
 
 /// gRPC's status codes (google.rpc.Code), as `entry create` reports them an entry.
 const OK: i32 = 0;
@@ -175,7 +176,7 @@ struct ShownEntry {
 /// The document that `entry create -data -` reads. Node aliases hang under the server, everything else under
 /// the first of them.
 fn document(trust_domain: &str, prefix: &str, entries: &[Entry]) -> Value {
-    let spiffe = |path: &str| format!("spiffe://{trust_domain}{path}");
+    let spiffe = |path: &str| spiffe_id(trust_domain, path);
     let alias = entries.iter().find(|entry| entry.node).map_or("/spire/server", |entry| &entry.id);
     let entries = entries.iter().enumerate().map(|(number, entry)| {
         let selectors = entry.select.iter().map(|selector| {

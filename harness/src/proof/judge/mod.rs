@@ -92,21 +92,12 @@ pub fn is_from_application(observation: &Observation) -> bool {
         && !is_rbac_denial(&observation.outcome)
 }
 
-/// The endpoints that a request passes, first to last.
-fn route<'a>(scenario: &'a Scenario, endpoint: &'a str) -> Vec<&'a str> {
-    let mut route = vec![endpoint];
-    // What a page's application asks of its upstream is its own request, not this one.
-    let forwards = |name: &str| {
-        scenario
-            .endpoints
-            .get(name)
-            .filter(|endpoint| !endpoint.is_plain())
-            .and_then(|endpoint| endpoint.upstream.as_deref())
-    };
-    while let Some(next) = route.last().copied().and_then(forwards).filter(|next| !route.contains(next)) {
-        route.push(next);
-    }
-    route
+/// The endpoints that a request passes, first to last. What a page's application asks of its upstream is its
+/// own request, not this one.
+fn route<'a>(scenario: &'a Scenario, endpoint: &str) -> Vec<&'a str> {
+    let mut at_a_page = false;
+    let on_its_way = |name: &&str| !std::mem::replace(&mut at_a_page, scenario.endpoints[*name].is_plain());
+    scenario.route(endpoint).take_while(on_its_way).collect()
 }
 
 struct Window<'a> {
