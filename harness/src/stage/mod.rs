@@ -4,6 +4,7 @@
 mod credentials;
 pub mod fault;
 mod pages;
+mod untried;
 
 pub use credentials::carry_from;
 
@@ -23,7 +24,6 @@ use crate::cluster::probe::ProbeError;
 use crate::forge::ForgeError;
 use crate::proof::judge::{self, Evidence, Judged};
 use crate::proof::plan::{CELL_HEADER, Cell, CellId, plan, written_out};
-use crate::proof::verdict::Verdict;
 use crate::scenario::{Endpoint, Stage};
 use crate::session::{RunContext, SessionError, System, apply, stage_values};
 use crate::sys::wait::{self, Look};
@@ -111,6 +111,8 @@ struct Window<'a> {
     carried: BTreeMap<String, Carried>,
     /// By client; the reason where it could not be had.
     forged: BTreeMap<String, Result<Credential, String>>,
+    /// By endpoint: which of its pods are older than what they mount.
+    stale: BTreeMap<String, String>,
 }
 
 struct Target<'a> {
@@ -148,8 +150,10 @@ impl<'a> Window<'a> {
             endpoints: try_join_all(targets).await?.into_iter().collect(),
             carried: BTreeMap::new(),
             forged: BTreeMap::new(),
+            stale: BTreeMap::new(),
         };
         window.settle().await?;
+        window.find_stale().await?;
         window.carry().await?;
         window.forge().await?;
         Ok(window)
@@ -170,34 +174,8 @@ impl<'a> Window<'a> {
         try_join_all(waits).await.map(drop)
     }
 
-    /// Takes the cells out that cannot be tried, as skipped.
-    fn skipped(&mut self) -> Vec<Judged> {
-        let (skipped, cells) = std::mem::take(&mut self.cells)
-            .into_iter()
-            .partition(|cell| matches!(self.forged.get(&cell.client), Some(Err(_))));
-        self.cells = cells;
-        let reason = |cell: &Cell| {
-            self.forged
-                .get(&cell.client)
-                .and_then(|forged| forged.as_ref().err().cloned())
-                .unwrap_or_default()
-        };
-        let skip = |cell: Cell| {
-            let reason = reason(&cell);
-            Judged {
-                cell,
-                observed: None,
-                verdict: Verdict::Skipped,
-                reason,
-                evidence: vec![],
-                control: None,
-            }
-        };
-        Vec::into_iter(skipped).map(skip).collect()
-    }
-
     async fn run(mut self) -> Result<Vec<Judged>, StageError> {
-        let skipped = self.skipped();
+        let untried = self.untried();
         let before = self.counters().await?;
         let logs = self.follow_logs().await?;
         let observed = join_all(
@@ -225,7 +203,7 @@ impl<'a> Window<'a> {
         let dials =
             judge::judge(scenario, &dials, &observations, &self.evidence(&before, &between, &reached));
         let pages = judge::judge(scenario, &pages, &observations, &self.evidence(&between, &after, &reached));
-        Ok(dials.into_iter().chain(pages).chain(skipped).collect())
+        Ok(dials.into_iter().chain(pages).chain(untried).collect())
     }
 
     /// What each endpoint's Envoys counted from one reading to the other, and which requests its application

@@ -4,6 +4,7 @@
 mod exec;
 mod forward;
 mod rollout;
+mod stale;
 
 pub use exec::Exec;
 pub use forward::Forward;
