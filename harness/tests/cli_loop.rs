@@ -100,7 +100,8 @@ fn new_in_a_project_without_spire_leaves_nothing() {
 #[case::a_name_for_no_file(&["new", "../shop", "--chart", "helm/web"], "`../shop` cannot name a scenario")]
 #[case::no_namespace(&["new", "a", "--chart", "helm/web", "--namespace", "A"], "`A` cannot name")]
 #[case::no_values(&["new", "a", "--chart", "helm/web", "--values", "none.yaml"], "cannot read the values")]
-#[case::values_that_are_none(&["new", "a", "--chart", "helm/web", "--values", "Cargo.toml"], "holds no values")]
+#[case::values_that_are_none(&["new", "a", "--chart", "helm/web", "--values", "Cargo.toml"], "holds no \
+    values")]
 #[case::accepting_a_part(&["test", "--accept", "--check", "a"], "cannot be used with")]
 #[case::watching_nothing(&["watch"], "no cluster is kept")]
 fn input_that_is_wrong(#[case] args: &[&str], #[case] expected: &str) {

@@ -64,10 +64,14 @@ async fn work(
     results: &mut Results,
     progress: &Progress,
 ) -> Result<(), String> {
-    let options = ClusterOptions::default();
     let scenarios: Vec<Scenario> = subjects.iter().map(|subject| subject.scenario.clone()).collect();
-    let setup =
-        Setup { scenarios, provider: Provider::Kind, options: &options, source: Source::Auto, progress };
+    let setup = Setup {
+        scenarios,
+        provider: Provider::Kind,
+        options: ClusterOptions::default(),
+        source: Source::Auto,
+        progress,
+    };
     let session = session::up(lease, setup).await.map_err(|e| svidproof::sys::chain(&e))?;
     let systems = || subjects.iter().map(|subject| (subject, live(&session, subject)));
     for (subject, live) in systems() {

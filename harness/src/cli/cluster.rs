@@ -6,12 +6,15 @@ use clap::Args;
 
 use crate::images::Source;
 use crate::provider::{ClusterOptions, Provider};
+use crate::scenario::Scenario;
+use crate::session::Setup;
+use crate::sys::progress::Progress;
 
 /// Where the cluster comes from.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ClusterArgs {
     #[arg(long, value_enum, default_value_t = Provider::Kind)]
-    pub(super) provider: Provider,
+    provider: Provider,
     /// Context of an existing cluster
     #[arg(long)]
     context: Option<String>,
@@ -23,16 +26,18 @@ pub(super) struct ClusterArgs {
     set: Vec<(String, serde_json::Value)>,
     /// Where images come from
     #[arg(long, value_enum, default_value_t = Source::Auto)]
-    pub(super) images: Source,
+    images: Source,
 }
 
 impl ClusterArgs {
-    pub(super) fn options(&self) -> ClusterOptions {
-        ClusterOptions {
+    /// What is to be brought up there.
+    pub(super) fn setup<'a>(&self, scenarios: Vec<Scenario>, progress: &'a Progress) -> Setup<'a> {
+        let options = ClusterOptions {
             context: self.context.clone(),
             kubeconfig: self.kubeconfig.clone(),
             set: self.set.iter().cloned().collect(),
-        }
+        };
+        Setup { scenarios, provider: self.provider, options, source: self.images, progress }
     }
 }
 

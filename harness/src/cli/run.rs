@@ -11,7 +11,7 @@ use super::report::{Begun, report};
 use super::scenarios::{Scenarios, load};
 use crate::lease::Lease;
 use crate::scenario::Scenario;
-use crate::session::{self, Setup};
+use crate::session;
 use crate::suite::{Tested, test_all};
 use crate::sys::progress::Progress;
 
@@ -56,14 +56,7 @@ async fn work(
     args: &RunArgs,
     progress: &Progress,
 ) -> Result<Tested, Ended> {
-    let options = args.cluster.options();
-    let setup = Setup {
-        scenarios,
-        provider: args.cluster.provider,
-        options: &options,
-        source: args.cluster.images,
-        progress,
-    };
+    let setup = args.cluster.setup(scenarios, progress);
     let session = session::up(lease, setup).await?;
     Ok(test_all(&session, None, &|_| true).await?)
 }

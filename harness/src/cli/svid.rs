@@ -42,7 +42,7 @@ pub(super) async fn svid(args: SvidArgs, progress: &Progress) -> Result<Exit, En
         let clients: Vec<_> = scenario.clients.clone().into_iter().collect();
         for (name, client) in clients {
             let Some(path) = client.identity() else { continue };
-            let spiffe = format!("spiffe://{}{path}", scenario.trust_domain);
+            let spiffe = scenario.spiffe_id(path);
             if name == id || spiffe == id {
                 wanted.get_or_insert((scenario.clone(), client, spiffe.clone()));
             }

@@ -7,7 +7,7 @@ use super::down::{and_down, clear};
 use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted, print};
 use super::scenarios::{Scenarios, load};
 use crate::lease::Lease;
-use crate::session::{self, Setup};
+use crate::session;
 use crate::sys::progress::Progress;
 
 #[derive(Debug, Args)]
@@ -22,14 +22,7 @@ pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<Exit, Ended>
     let scenarios = load(&args.scenarios)?;
     clear(progress).await?;
     let lease = Lease::new()?;
-    let options = args.cluster.options();
-    let setup = Setup {
-        scenarios,
-        provider: args.cluster.provider,
-        options: &options,
-        source: args.cluster.images,
-        progress,
-    };
+    let setup = args.cluster.setup(scenarios, progress);
     let session =
         or_interrupted(INTERRUPTED, Box::pin(async { Ok(session::up(&lease, setup).await?) })).await;
     match session {

@@ -9,7 +9,9 @@ use serde_json::Value;
 use crate::sys::files::{self, FileError};
 use crate::sys::tool::{Tool, ToolError};
 
+/// What Helm could not do with which release.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum HelmError {
     #[error("release {release} (chart {}, namespace {namespace})", chart.display())]
     Upgrade { release: String, chart: PathBuf, namespace: String, source: ToolError },
@@ -36,19 +38,28 @@ pub struct Helm {
 /// A workload of a release, to be waited for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Workload {
+    /// What its controller is.
     pub kind: WorkloadKind,
+    /// Where it is.
     pub namespace: String,
+    /// Its object's name.
     pub name: String,
 }
 
+/// The controllers that roll pods out (Kubernetes documentation, "Workload Management").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub enum WorkloadKind {
+    /// Pods that are alike, replaced a few at a time.
     Deployment,
+    /// Pods with names of their own, replaced one at a time.
     StatefulSet,
+    /// One pod a node.
     DaemonSet,
 }
 
 impl Helm {
+    /// `program` is the Helm to run, `context` the kubeconfig's own where absent, `values` a folder to keep
+    /// values in.
     pub fn new(program: PathBuf, kubeconfig: PathBuf, context: Option<String>, values: PathBuf) -> Self {
         Self { program, kubeconfig, context, values }
     }
@@ -62,7 +73,8 @@ impl Helm {
         values: &Value,
     ) -> Result<Vec<Workload>, HelmError> {
         let path = self.values.join(format!("{namespace}-{release}.json"));
-        let written = files::make_folder(&self.values).and_then(|()| files::write(&path, values.to_string()));
+        let text = given(values);
+        let written = files::make_folder(&self.values).and_then(|()| files::write(&path, text));
         written.map_err(|source| HelmError::Values { release: release.into(), source })?;
         let tool = self.tool().args(["upgrade", "--install", release]).arg(chart).args([
             "--namespace",
@@ -71,7 +83,8 @@ impl Helm {
         ]);
         // Conflicts arise where a person or a controller changed what the chart sets; the chart is what is
         // under test.
-        let tool = tool.arg("--values").arg(&path).args(["--output", "json"]);
+        // Without `--reset-values`, a release that is given none keeps those of the stage before.
+        let tool = tool.args(["--reset-values", "--values"]).arg(&path).args(["--output", "json"]);
         let failed = |source| HelmError::Upgrade {
             release: release.into(),
             chart: chart.into(),
@@ -151,7 +164,7 @@ async fn render(
         "--values",
         "-",
     ]);
-    let values = if values.is_null() { "{}".into() } else { values.to_string() };
+    let values = given(values);
     let failed = |source| HelmError::Render {
         release: release.into(),
         chart: chart.into(),
@@ -159,6 +172,11 @@ async fn render(
         source,
     };
     tool.stdin(values).run().await.map(|output| output.stdout).map_err(failed)
+}
+
+/// Values as Helm is given them: none are a map too.
+fn given(values: &Value) -> String {
+    if values.is_null() { "{}".into() } else { values.to_string() }
 }
 
 #[derive(Deserialize)]
@@ -237,7 +255,8 @@ mod tests {
 
     #[test]
     fn workloads_are_found_whatever_stands_around_them() {
-        let manifest = "---\n# Source: a\nkind: Service\nmetadata: {name: s}\n---\n# nothing\n---\nkind: Deployment\nmetadata: {name: d}\n\
+        let manifest = "---\n# Source: a\nkind: Service\nmetadata: {name: s}\n\
+                        ---\n# nothing\n---\nkind: Deployment\nmetadata: {name: d}\n\
                         ---\nkind: DaemonSet\nmetadata: {name: a, namespace: spire}\n";
         let workload = |kind, namespace: &str, name: &str| Workload {
             kind,

@@ -10,12 +10,15 @@ use tokio::task::JoinHandle;
 
 use crate::cluster::kube::{Backend, Exec, Kube, KubeError};
 
+/// Why the probe gave no answer.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum ProbeError {
     #[error("the probe in pod {pod}")]
     Exec { pod: String, source: KubeError },
     #[error(
-        "the probe in pod {pod} ended: {problem}\nhint: `kubectl logs` and `kubectl describe` of that pod say more"
+        "the probe in pod {pod} ended: {problem}\n\
+         hint: `kubectl logs` and `kubectl describe` of that pod say more"
     )]
     Ended { pod: String, problem: String },
     #[error("the probe in pod {pod}: {problem}")]
@@ -34,6 +37,7 @@ pub struct Probe {
 }
 
 impl Probe {
+    /// Starts the probe's service in its pod, over one exec stream.
     pub async fn open(kube: &Kube, backend: &Backend) -> Result<Self, ProbeError> {
         let argv = ["/svidproof-probe", "serve"].map(Into::into).to_vec();
         let exec = Exec {
@@ -71,6 +75,7 @@ impl Probe {
         }
     }
 
+    /// The SVID with this SPIFFE ID that the Workload API handed the probe, to be carried out of the cluster.
     pub async fn fetch(&self, id: String) -> Result<Carried, ProbeError> {
         match self.ask(Ask::Fetch { id }).await? {
             Answer::Svid(carried) => Ok(carried),

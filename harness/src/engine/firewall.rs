@@ -144,8 +144,10 @@ mod tests {
     const EMPTY: &str = "-P INPUT ACCEPT\n-P FORWARD ACCEPT\n-P OUTPUT ACCEPT\n";
     const RAISED: &str = "-P INPUT ACCEPT\n-P FORWARD ACCEPT\n-P OUTPUT ACCEPT\n-N svp0-IN\n-N svp0-OUT\n\
         -A INPUT -j svp0-IN\n-A FORWARD -j svp0-OUT\n\
-        -A svp0-IN -i svp0 -p tcp -m conntrack ! --ctstate RELATED,ESTABLISHED -j REJECT --reject-with tcp-reset\n\
-        -A svp0-IN -i svp0 -m conntrack ! --ctstate RELATED,ESTABLISHED -j REJECT --reject-with icmp-port-unreachable\n\
+        -A svp0-IN -i svp0 -p tcp -m conntrack ! --ctstate RELATED,ESTABLISHED -j REJECT \
+        --reject-with tcp-reset\n\
+        -A svp0-IN -i svp0 -m conntrack ! --ctstate RELATED,ESTABLISHED -j REJECT \
+        --reject-with icmp-port-unreachable\n\
         -A svp0-OUT -i svp0 ! -o svp0 -p tcp -j REJECT --reject-with tcp-reset\n\
         -A svp0-OUT -i svp0 ! -o svp0 -j REJECT --reject-with icmp-port-unreachable\n";
 
@@ -200,7 +202,8 @@ mod tests {
         let input = present(RAISED, &chains()).unwrap();
         assert_eq!(
             input,
-            "*filter\n-D FORWARD -j svp0-OUT\n-F svp0-OUT\n-X svp0-OUT\n-D INPUT -j svp0-IN\n-F svp0-IN\n-X svp0-IN\nCOMMIT\n"
+            "*filter\n-D FORWARD -j svp0-OUT\n-F svp0-OUT\n-X svp0-OUT\n\
+             -D INPUT -j svp0-IN\n-F svp0-IN\n-X svp0-IN\nCOMMIT\n"
         );
     }
 }

@@ -30,29 +30,46 @@ pub const NETWORK: &str = "svidproof";
 /// ssh takes its time.
 const ANSWER: Duration = Duration::from_secs(15);
 
+/// Why there is no engine to use, or why it could not be ended.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum EngineError {
     #[error(
-        "DOCKER_HOST is {host}, but no docker answers there\nhint: start that docker, or unset DOCKER_HOST"
+        "DOCKER_HOST is {host}, but no docker answers there\n\
+         hint: start that docker, or unset DOCKER_HOST"
     )]
     Unreachable { host: String, source: Box<EngineError> },
     #[error(
-        "a private engine needs {needs}, and no docker answers\nhint: start docker, or set DOCKER_HOST to where one answers"
+        "a private engine needs {needs}, and no docker answers\n\
+         hint: start docker, or set DOCKER_HOST to where one answers"
     )]
     NotHere { needs: &'static str, source: Box<EngineError> },
     #[error("DOCKER_HOST is {host}, the private engine's own socket")]
     OwnSocket { host: String },
     #[error(
-        "no docker answers, and there is no dockerd for a private engine\nhint: ./scripts/setup installs one"
+        "no docker answers, and there is no dockerd for a private engine\n\
+         hint: ./scripts/setup installs one"
     )]
     NoDockerd,
-    #[error("the private engine's socket {} is longer than the {limit} bytes of a Unix socket's path\nhint: set XDG_CACHE_HOME to a shorter path", .socket.display())]
+    #[error(
+        "the private engine's socket {} is longer than the {limit} bytes of a Unix socket's path\n\
+         hint: set XDG_CACHE_HOME to a shorter path",
+        .socket.display()
+    )]
     LongPath { socket: PathBuf, limit: usize },
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("the private dockerd ended instead of starting ({status}); its last lines:\n{tail}\nhint: the full log is {}", .log.display())]
+    #[error(
+        "the private dockerd ended instead of starting ({status}); its last lines:\n{tail}\n\
+         hint: the full log is {}",
+        .log.display()
+    )]
     Died { status: String, tail: String, log: PathBuf },
-    #[error("{} is not svidproof itself and cannot be the OCI runtime that this machine needs (it withholds {withheld}): {problem}", .program.display())]
+    #[error(
+        "{} is not svidproof itself and cannot be the OCI runtime that this machine needs (it withholds \
+         {withheld}): {problem}",
+        .program.display()
+    )]
     Wrapper { program: PathBuf, withheld: String, problem: String },
     #[error("the cluster could not be kept from the network")]
     Firewall(#[source] ToolError),
@@ -81,8 +98,11 @@ impl EngineError {
 pub struct Engine {
     /// Ours, under the cache directory; otherwise the user's.
     pub private: bool,
+    /// The server's version.
     pub version: String,
+    /// Where the engine keeps images and containers, on its own machine.
     pub data_root: PathBuf,
+    /// The docker network that clusters live on.
     pub network: String,
     /// `DOCKER_HOST`, where it is not what this process was started with.
     host: Option<String>,
@@ -115,6 +135,7 @@ pub async fn remove_network() -> Result<(), EngineError> {
 
 /// What `svidproof engine status` says.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the fields are named as `docker info` names them")]
 pub enum Status {
     /// The user's docker answers, and a run would use it.
     Users { version: String, data_root: PathBuf },
@@ -137,7 +158,8 @@ impl fmt::Display for Status {
             Self::Private { version, pid, containers, host, log } => {
                 write!(
                     out,
-                    "private engine, docker {version}, process {pid}, {containers} running containers\nDOCKER_HOST={host}\nlog {}",
+                    "private engine, docker {version}, process {pid}, {containers} running containers\n\
+                     DOCKER_HOST={host}\nlog {}",
                     log.display()
                 )
             }
@@ -150,8 +172,11 @@ impl fmt::Display for Status {
 
 /// What `svidproof engine stop` did.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the fields are named as the status names them")]
 pub enum Stopped {
+    /// There was nothing to end.
     NotRunning,
+    /// The daemon ended, and its containers with it.
     Ended { pid: i32, containers: usize },
 }
 
@@ -275,7 +300,10 @@ async fn has_network(docker: &Tool) -> Result<bool, EngineError> {
 }
 
 /// Only this much: an error repeats what was printed.
-const FORMAT: &str = r#"{"ServerVersion":{{json .ServerVersion}},"DockerRootDir":{{json .DockerRootDir}},"ContainersRunning":{{json .ContainersRunning}}}"#;
+const FORMAT: &str = concat!(
+    r#"{"ServerVersion":{{json .ServerVersion}},"DockerRootDir":{{json .DockerRootDir}},"#,
+    r#""ContainersRunning":{{json .ContainersRunning}}}"#
+);
 
 /// What is needed of `docker info`.
 #[derive(Debug, Deserialize)]

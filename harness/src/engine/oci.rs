@@ -79,7 +79,9 @@ const FLAGS: [&str; 14] = [
 
 const STATUS: &str = "/proc/self/status";
 
+/// Why a container could not be handed to runc.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum OciError {
     #[error(transparent)]
     File(#[from] FileError),
@@ -229,9 +231,8 @@ mod tests {
     fn create_names_its_bundle() {
         let expected = Some(Specification::Container("/run/b/config.json".into()));
         assert_eq!(
-            of(
-                "--root /r --log /l/log.json --log-format json --systemd-cgroup create --bundle /run/b --pid-file /p id"
-            ),
+            of("--root /r --log /l/log.json --log-format json --systemd-cgroup create \
+                 --bundle /run/b --pid-file /p id"),
             expected
         );
         assert_eq!(of("--root=/r create --pid-file /p --bundle=/run/b id"), expected);
@@ -268,7 +269,10 @@ mod tests {
     #[test]
     fn what_the_process_lacks_is_withheld_from_every_set() {
         let mut spec = json!({"process": {"args": ["sh"], "capabilities": {
-            "bounding": ["CAP_CHOWN", "CAP_SYS_RESOURCE"], "effective": ["CAP_SYS_RESOURCE", "CAP_OF_NEXT_YEAR"], "ambient": null}}});
+            "bounding": ["CAP_CHOWN", "CAP_SYS_RESOURCE"],
+            "effective": ["CAP_SYS_RESOURCE", "CAP_OF_NEXT_YEAR"],
+            "ambient": null,
+        }}});
         assert!(withhold(&mut spec, "/process/capabilities", !(1 << 24)));
         let expected = json!({"bounding": ["CAP_CHOWN"], "effective": ["CAP_OF_NEXT_YEAR"], "ambient": null});
         assert_eq!(spec["process"]["capabilities"], expected);

@@ -135,19 +135,21 @@ impl Tree {
 /// Writes an image of these layers. `config` is the image's `config` object: entry point, user, environment.
 pub(super) fn write_image(to: &Path, name: &str, config: &Value, layers: &[Layer]) -> io::Result<()> {
     let architecture = if std::env::consts::ARCH == "aarch64" { "arm64" } else { "amd64" };
+    let digests: Vec<_> = layers.iter().map(|layer| format!("sha256:{}", layer.digest)).collect();
+    let made = json!({"created": "1970-01-01T00:00:00Z", "created_by": "svidproof images build"});
     let config = json!({
         "architecture": architecture,
         "os": "linux",
         "created": "1970-01-01T00:00:00Z",
         "config": config,
-        "rootfs": {"type": "layers", "diff_ids": layers.iter().map(|layer| format!("sha256:{}", layer.digest)).collect::<Vec<_>>()},
-        "history": layers.iter().map(|_| json!({"created": "1970-01-01T00:00:00Z", "created_by": "svidproof images build"})).collect::<Vec<_>>(),
+        "rootfs": {"type": "layers", "diff_ids": digests},
+        "history": vec![made; layers.len()],
     })
     .to_string();
     let config_name = format!("{}.json", hex::encode(Sha256::digest(&config)));
     let layer_name = |layer: &Layer| format!("{}.tar", layer.digest);
-    let manifest =
-        json!([{"Config": config_name, "RepoTags": [name], "Layers": layers.iter().map(layer_name).collect::<Vec<_>>()}]).to_string();
+    let layer_names: Vec<_> = layers.iter().map(layer_name).collect();
+    let manifest = json!([{"Config": config_name, "RepoTags": [name], "Layers": layer_names}]).to_string();
     let mut tar = tar::Builder::new(BufWriter::with_capacity(1 << 20, File::create(to)?));
     append(&mut tar, header(0o644, (0, 0)), Path::new(&config_name), config.len() as u64, config.as_bytes())?;
     for layer in layers {

@@ -109,7 +109,10 @@ impl<'a> Made<'a> {
             .chain(node.environment.iter().map(|(k, v)| format!("{k}={v}")))
             .collect();
         let config = json!({
-            "Env": environment, "Entrypoint": node.entrypoint, "StopSignal": node.stop_signal, "Labels": {LABEL: "node"},
+            "Env": environment,
+            "Entrypoint": node.entrypoint,
+            "StopSignal": node.stop_signal,
+            "Labels": {LABEL: "node"},
         });
         let debian = self.part(&self.declaration.debian.part)?.dir.clone();
         let (name, scratch, to) = (name.to_owned(), scratch.to_owned(), to.to_owned());
@@ -265,7 +268,9 @@ mod tests {
 
     #[test]
     fn the_linkers_list_is_read() {
-        let listed = "\tlinux-vdso.so.1 (0x00007f)\n\tlibz.so.1 => /r/lib/libz.so.1 (0x00007f)\n\t/lib64/ld.so => /r/ld.so (0x0)\n";
+        let listed = "\tlinux-vdso.so.1 (0x00007f)\n\
+            \tlibz.so.1 => /r/lib/libz.so.1 (0x00007f)\n\
+            \t/lib64/ld.so => /r/ld.so (0x0)\n";
         assert_eq!(
             loaded(listed).collect::<Vec<_>>(),
             [Path::new("/r/lib/libz.so.1"), Path::new("/r/ld.so")]

@@ -1,5 +1,5 @@
-//! What is made once all parts are: the folder of tools, archives, the node image, the store. Each is kept under
-//! the digest of what it is made of, and made only where it is not there.
+//! What is made once all parts are: the folder of tools, archives, the node image, the store. Each is kept
+//! under the digest of what it is made of, and made only where it is not there.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! What is to be made: the source of images, the digests of what is made from all parts, and what of the cache
-//! and of the engine the declaration needs. Makes nothing.
+//! What is to be made: the source of images, the digests of what is made from all parts, and what of the
+//! cache and of the engine the declaration needs. Makes nothing.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

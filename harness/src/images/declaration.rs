@@ -239,7 +239,8 @@ mod tests {
 
     #[test]
     fn a_version_is_read_from_go_mod_alone_or_in_a_block() {
-        let text = "module m\n\nrequire a.b/c v1.2.3\n\nrequire (\n\ta.b/cd v4.5.6 // indirect\n\ta.b/x v7.0.0\n)\n\ntool a.b/c\n";
+        let text = "module m\n\nrequire a.b/c v1.2.3\n\nrequire (\n\ta.b/cd v4.5.6 // indirect\n\
+            \ta.b/x v7.0.0\n)\n\ntool a.b/c\n";
         assert_eq!(required(text, "a.b/c").as_deref(), Some("1.2.3"));
         assert_eq!(required(text, "a.b/cd").as_deref(), Some("4.5.6"));
         assert_eq!(required(text, "a.b"), None);

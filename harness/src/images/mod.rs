@@ -37,7 +37,9 @@ use crate::sys::wait::WaitError;
 
 pub use store::link_store;
 
+/// What could not be built or put where a cluster finds it.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum ImagesError {
     #[error("{}: {problem}", .path.display())]
     Declaration { path: PathBuf, problem: String },
@@ -49,14 +51,20 @@ pub enum ImagesError {
     Wait(#[from] WaitError<std::convert::Infallible>),
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("could not link the store {} to {}\nhint: both must lie on one file system, and only root may link them", .from.display(), .to.display())]
+    #[error(
+        "could not link the store {} to {}\n\
+         hint: both must lie on one file system, and only root may link them",
+        .from.display(),
+        .to.display()
+    )]
     Link { from: PathBuf, to: PathBuf, source: io::Error },
     #[error("no image `{name}` is declared\nhint: declared are {declared}")]
     NotDeclared { name: String, declared: String },
     #[error("this build does not make the part `{part}`")]
     NoPart { part: String },
     #[error(
-        "debootstrap makes the node's root file system as root only\nhint: run as root, or take `--images upstream` where a registry answers"
+        "debootstrap makes the node's root file system as root only\n\
+         hint: run as root, or take `--images upstream` where a registry answers"
     )]
     NotRoot,
 }

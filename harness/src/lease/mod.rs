@@ -18,36 +18,20 @@ use crate::sys::files::{self, FileError, could_not};
 /// Something that outlives the process unless it is taken down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "thing")]
+#[allow(missing_docs, reason = "the fields are what the thing is found by")]
 pub enum Thing {
     /// A cluster that Terraform made, from the root and with the state in this folder of the run.
-    Cluster {
-        provider: String,
-        terraform: PathBuf,
-        env: Vec<(String, String)>,
-    },
+    Cluster { provider: String, terraform: PathBuf, env: Vec<(String, String)> },
     /// A folder outside the run's own.
-    Folder {
-        path: PathBuf,
-    },
+    Folder { path: PathBuf },
     /// Registration entries whose IDs begin with this prefix.
-    Entries {
-        namespace: String,
-        server: String,
-        container: String,
-        prefix: String,
-    },
-    Release {
-        name: String,
-        namespace: String,
-    },
-    Secret {
-        name: String,
-        namespace: String,
-    },
+    Entries { namespace: String, server: String, container: String, prefix: String },
+    /// A Helm release.
+    Release { name: String, namespace: String },
+    /// A Secret that Helm knows nothing of.
+    Secret { name: String, namespace: String },
     /// A namespace that was not there before.
-    Namespace {
-        name: String,
-    },
+    Namespace { name: String },
     /// The clusters' network in a user's engine. The private engine keeps its own.
     Network,
 }
@@ -55,8 +39,9 @@ pub enum Thing {
 /// The journal, or the folder that it lies in, could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the run's journal could not be kept\nhint: svidproof keeps its runs under $XDG_STATE_HOME/svidproof (default \
-     ~/.local/state): is there room, and may it be written?"
+    "the run's journal could not be kept\n\
+     hint: svidproof keeps its runs under $XDG_STATE_HOME/svidproof (default ~/.local/state): is there \
+     room, and may it be written?"
 )]
 pub struct LeaseError(#[from] FileError);
 
@@ -77,7 +62,9 @@ enum Line {
 /// A run's journal, held by its owner.
 #[derive(Debug)]
 pub struct Lease {
+    /// Eight hexadecimal digits, which all that the run makes carries in its name.
     pub id: String,
+    /// The run's folder.
     pub dir: PathBuf,
     journal: Mutex<File>,
 }
@@ -124,14 +111,17 @@ impl Lease {
         if self.standing()?.contains(&thing) { Ok(()) } else { self.write(&Line::Making(thing)) }
     }
 
+    /// Notes that the thing was taken down.
     pub fn gone(&self, thing: Thing) -> Result<(), LeaseError> {
         self.write(&Line::Gone(thing))
     }
 
+    /// Notes that the run is left standing on purpose: `gc` passes it over.
     pub fn keep(&self) -> Result<(), LeaseError> {
         self.write(&Line::Kept)
     }
 
+    /// Whether it was left standing on purpose.
     pub fn kept(&self) -> Result<bool, LeaseError> {
         Ok(self.lines()?.iter().any(|line| matches!(line, Line::Kept)))
     }

@@ -23,6 +23,7 @@ use crate::sys::progress::Progress;
 use crate::sys::tool::ToolError;
 use crate::sys::wait::WaitError;
 
+/// Where a cluster may come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Provider {
@@ -58,9 +59,13 @@ pub struct ClusterOptions {
 /// A cluster that answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cluster {
+    /// Where it comes from.
     pub provider: Provider,
+    /// What a person would call it.
     pub name: String,
+    /// How to reach it.
     pub kubeconfig: PathBuf,
+    /// The kubeconfig's context; its current one where absent.
     pub context: Option<String>,
     /// Node port -> where it can be dialled from this machine. Empty: ask the Service for its ingress
     /// address.
@@ -69,13 +74,17 @@ pub struct Cluster {
 
 /// What [`Provider::create`] made or found.
 pub struct Created {
+    /// The cluster, as the run's record keeps it.
     pub cluster: Cluster,
+    /// A client of it, which has had an answer.
     pub kube: Kube,
     /// What the nodes were given; none where the cluster brings its own.
     pub images: Option<Images>,
 }
 
+/// Why there is no cluster.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum ProviderError {
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -90,12 +99,17 @@ pub enum ProviderError {
     #[error(transparent)]
     Lease(#[from] LeaseError),
     #[error(
-        "port {port} of 127.0.0.1, which the scenario publishes node port {node_port} on, is taken\nhint: name another `host-port` in the scenario, or leave it out to get a free one"
+        "port {port} of 127.0.0.1, which the scenario publishes node port {node_port} on, is taken\n\
+         hint: name another `host-port` in the scenario, or leave it out to get a free one"
     )]
     PortTaken { port: u16, node_port: u16, source: std::io::Error },
     #[error(transparent)]
     Kubeconfig(KubeError),
-    #[error("no cluster is reached by context {context} of {}\nhint: `kubectl version` should answer there", kubeconfig.display())]
+    #[error(
+        "no cluster is reached by context {context} of {}\n\
+         hint: `kubectl version` should answer there",
+        kubeconfig.display()
+    )]
     Unreachable { context: String, kubeconfig: PathBuf, source: KubeError },
     #[error("no kubeconfig was found\nhint: name one by --kubeconfig or KUBECONFIG")]
     NoKubeconfig,
@@ -123,11 +137,15 @@ impl ProviderError {
 pub struct Site<'a> {
     /// The project's root: it holds `terraform/`.
     pub root: PathBuf,
+    /// The run's journal: what is made goes into it first.
     pub lease: &'a Lease,
+    /// What the user says of the cluster.
     pub options: &'a ClusterOptions,
+    /// Node ports that the scenarios want to reach from this machine.
     pub published: Vec<Published>,
     /// Where images come from, for the provider that brings them: `kind`.
     pub source: Source,
+    /// Who watches.
     pub progress: &'a Progress,
 }
 
@@ -135,7 +153,8 @@ impl Provider {
     /// Makes the cluster, or finds it.
     ///
     /// # Errors
-    /// What could not be made, with what was tried; [`ProviderError::is_input`] tells the user's own mistakes.
+    /// What could not be made, with what was tried; [`ProviderError::is_input`] tells the user's own
+    /// mistakes.
     pub async fn create(self, site: &Site<'_>) -> Result<Created, ProviderError> {
         if self == Self::Kind {
             return kind::create(site).await;

@@ -8,7 +8,9 @@ use serde_json::Value;
 use crate::sys::files::{self, FileError};
 use crate::sys::tool::{self, Tool, ToolError};
 
+/// What Terraform did not do with a root.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum TerraformError {
     #[error("neither terraform nor tofu is on PATH\nhint: ./scripts/setup installs one of them")]
     Missing,

@@ -188,10 +188,7 @@ pub(super) async fn open_probe(context: &RunContext, scenario: &Scenario) -> Res
         ready.first().ok_or_else(|| SessionError::NoProbe { scenario: scenario.name.clone() })?;
     let failed = |source| SessionError::Probe { scenario: scenario.name.clone(), source };
     let probe = Probe::open(&context.kube, pod).await.map_err(failed)?;
-    let ids = probe_ids(scenario)
-        .into_iter()
-        .map(|path| format!("spiffe://{}{path}", scenario.trust_domain))
-        .collect();
+    let ids = probe_ids(scenario).into_iter().map(|path| scenario.spiffe_id(&path)).collect();
     probe.hold(ids, u64::try_from(SYNC.as_millis()).unwrap_or(u64::MAX)).await.map_err(failed)?;
     Ok(probe)
 }

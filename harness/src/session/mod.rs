@@ -38,7 +38,9 @@ const PROBE: &str = "svidproof";
 /// A roll-out that takes longer will not come any more: images are there, and the machine is not that slow.
 const ROLL_OUT: Duration = Duration::from_mins(2);
 
+/// Why the scenarios' systems do not stand.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum SessionError {
     #[error(transparent)]
     Provider(#[from] ProviderError),
@@ -77,25 +79,37 @@ impl SessionError {
 
 /// What is wanted.
 pub struct Setup<'a> {
+    /// What to install, side by side.
     pub scenarios: Vec<Scenario>,
+    /// Where the cluster comes from.
     pub provider: Provider,
-    pub options: &'a ClusterOptions,
+    /// What the user says of the cluster.
+    pub options: ClusterOptions,
+    /// Where images come from.
     pub source: Source,
+    /// Who watches.
     pub progress: &'a Progress,
 }
 
 /// A cluster that is up.
 pub struct Session {
+    /// What the systems share.
     pub context: Arc<RunContext>,
+    /// One a scenario, in the scenarios' order.
     pub systems: Vec<System>,
 }
 
 /// What all scenarios of a session share: the cluster, and the run's folder and record.
 pub struct RunContext {
+    /// The run's folder.
     pub dir: PathBuf,
+    /// The run's ID: its lease's.
     pub run: String,
+    /// A client of the cluster.
     pub kube: Kube,
+    /// Helm against the cluster.
     pub helm: Helm,
+    /// Who watches.
     pub progress: Progress,
     record: Mutex<Record>,
 }
@@ -113,6 +127,7 @@ impl RunContext {
         }
     }
 
+    /// The record as it is now.
     pub fn record(&self) -> Record {
         self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -134,7 +149,9 @@ impl RunContext {
 
 /// A scenario that is installed, with its probe.
 pub struct System {
+    /// What was installed.
     pub scenario: Scenario,
+    /// In the cluster, with every identity that the scenario's clients present.
     pub probe: Probe,
 }
 
@@ -149,7 +166,7 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
         .iter()
         .flat_map(|scenario| scenario.endpoints.values().filter_map(|endpoint| endpoint.published))
         .collect();
-    let site = Site { root, lease, options, published, source, progress };
+    let site = Site { root, lease, options: &options, published, source, progress };
     let Created { cluster, kube, images } = provider.create(&site).await?;
     let record = first_record(cluster, images.as_ref(), &scenarios)?;
     record.write(&lease.dir)?;
@@ -159,7 +176,8 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     Ok(Session { context, systems })
 }
 
-/// What is known of the session before anything is installed. Helm is the user's, else the one that was built.
+/// What is known of the session before anything is installed. Helm is the user's, else the one that was
+/// built.
 fn first_record(
     cluster: Cluster,
     images: Option<&Images>,

@@ -13,19 +13,23 @@ use crate::sys::files;
 /// What `session.json` keeps of a run beside its lease.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
+    /// The cluster, and how to reach it.
     pub cluster: Cluster,
+    /// The Helm program that installed.
     pub helm: PathBuf,
     /// Where the images came from.
     pub images: String,
     /// What is in the images: part -> version. Empty where the cluster brought its own.
     #[serde(default)]
     pub versions: BTreeMap<String, String>,
+    /// The scenarios' files, absolute.
     pub scenarios: Vec<PathBuf>,
     /// Scenario and release -> a digest of the manifests that were last installed.
     pub applied: BTreeMap<String, String>,
 }
 
 impl Record {
+    /// The record of the run in this folder.
     pub fn read(dir: &Path) -> Result<Self, SessionError> {
         let path = dir.join("session.json");
         let text = files::read(&path)?;

@@ -13,11 +13,18 @@ use crate::sys::chain;
 use crate::sys::files::{self, FileError};
 use crate::sys::progress::Progress;
 
+/// What a run has left behind.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum TeardownError {
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    #[error("run {run} is not all gone:\n{}\nhint: `svidproof gc` tries again; {} names what was made", .problems.join("\n"), .journal.display())]
+    #[error(
+        "run {run} is not all gone:\n{}\n\
+         hint: `svidproof gc` tries again; {} names what was made",
+        .problems.join("\n"),
+        .journal.display()
+    )]
     Left { run: String, problems: Vec<String>, journal: PathBuf },
 }
 

@@ -11,7 +11,6 @@ use crate::forge::{self, Authority, Forged, Signer, authorities};
 use crate::proof::plan::Cell;
 use crate::scenario::{self, Client, FullClient, Scenario};
 use crate::session::{RunContext, System};
-use crate::spiffe_id::spiffe_id;
 
 /// Why a credential is not there.
 pub(super) enum Unmade {
@@ -51,14 +50,15 @@ impl Credentials {
     }
 
     /// What the client presents.
-    pub(super) fn of(&self, name: &str, client: &Client, trust_domain: &str) -> Credential {
+    pub(super) fn of(&self, name: &str, scenario: &Scenario) -> Credential {
+        let client = &scenario.clients[name];
         let forged = self.forged.get(name).and_then(|forged| forged.as_ref().ok());
         match (client.identity(), self.carried.get(name)) {
             (None, _) => forged.cloned().unwrap_or(Credential::Nobody),
             (Some(_), Some(carried)) => {
                 Credential::Pem { chain: carried.chain.clone(), key: carried.key.clone() }
             }
-            (Some(path), None) => Credential::Svid(spiffe_id(trust_domain, path)),
+            (Some(path), None) => Credential::Svid(scenario.spiffe_id(path)),
         }
     }
 
@@ -101,7 +101,7 @@ async fn neighbours(run: &RunContext, trust_domain: &str, path: &str) -> Result<
         }
         let spire = &other.spire;
         let server = SpireServer::new(run.kube.clone(), &spire.namespace, &spire.server, &spire.container);
-        let minted = server.mint(&spiffe_id(&other.trust_domain, path)).await;
+        let minted = server.mint(&other.spiffe_id(path)).await;
         let minted = minted.map_err(|error| Unmade::Broken(crate::sys::chain(&error)))?;
         return Ok(Credential::Pem { chain: minted.chain, key: minted.key });
     }
@@ -117,7 +117,7 @@ async fn carry(
     name: &str,
     client: &Client,
 ) -> Result<Carried, StageError> {
-    let spiffe = |path: &str| spiffe_id(&system.scenario.trust_domain, path);
+    let spiffe = |path: &str| system.scenario.spiffe_id(path);
     let problem = |problem: String| StageError::Carry { client: name.into(), problem };
     if let Client::Full(FullClient { id, from: Some(from), .. }) = client {
         return carry_from(run, system, from, &spiffe(id)).await.map_err(problem);

@@ -211,7 +211,7 @@ impl Opened<'_> {
             dns: declared.dns.clone(),
             anchors: self.credentials.anchors_of(&cell.client, domain),
         });
-        let credential = self.credentials.of(&cell.client, client, domain);
+        let credential = self.credentials.of(&cell.client, scenario);
         let timeout_ms = u64::try_from(DIAL.as_millis()).unwrap_or(u64::MAX);
         let dial = Dial { address, credential, server, tls: cell.tls, request, timeout_ms };
         if client.is_outside() {

@@ -1,11 +1,11 @@
-//! An error and all that is behind it, as one text: for a person, a report or another message. No error of this
-//! crate has its source in its own text, so that none is told twice.
+//! An error and all that is behind it, as one text: for a person, a report or another message. No error of
+//! this crate has its source in its own text, so that none is told twice.
 
 use std::error::Error;
 
 /// What the error says, then `: ` and what each of its sources says, then their hints (lines that begin with
-/// `hint: ` end a text). What was said already is not said again: an error of another crate may have its source
-/// in its own text.
+/// `hint: ` end a text). What was said already is not said again: an error of another crate may have its
+/// source in its own text.
 pub fn chain(error: &dyn Error) -> String {
     let (mut said, mut hints) = (String::new(), String::new());
     let mut next = Some(error);

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 pub struct FileError {
     /// A verb, as a sentence goes on after "could not".
     pub doing: &'static str,
+    /// The file or folder.
     pub path: PathBuf,
+    /// What the operating system said.
     pub source: io::Error,
 }
 

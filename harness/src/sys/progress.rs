@@ -13,6 +13,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 /// A finished phase.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct Phase {
+    #[allow(missing_docs, reason = "a docstring would go into the report's schema")]
     pub name: String,
     /// When it began, in seconds since the command did: phases of two scenarios run side by side.
     pub started: f64,
@@ -122,6 +123,7 @@ impl Step {
         }
     }
 
+    /// The step came to its end.
     pub fn done(mut self) {
         self.finish("✓", "\x1b[32m");
         if self.phase {

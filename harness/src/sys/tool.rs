@@ -17,13 +17,19 @@ use rustix::process::{Pid, Signal, kill_process_group};
 /// Lines of a failed command's output that its error repeats.
 const TAIL: usize = 15;
 
+/// Why a command gave no output.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum ToolError {
     #[error("{tool} is not on PATH\nhint: {hint}")]
     Missing { tool: String, hint: String },
     #[error("could not start `{command}`")]
     Start { command: String, source: std::io::Error },
-    #[error("`{command}` ended with {status} after {seconds:.1} s{}{}", tail_of(.tail), log_of(.log.as_ref()))]
+    #[error(
+        "`{command}` ended with {status} after {seconds:.1} s{}{}",
+        tail_of(.tail),
+        log_of(.log.as_ref())
+    )]
     Failed { command: String, status: String, seconds: f64, tail: String, log: Option<PathBuf> },
     #[error("`{command}` printed what is not understood: {problem}\n{output}")]
     Output { command: String, problem: String, output: String },
@@ -40,7 +46,9 @@ fn log_of(log: Option<&PathBuf>) -> String {
 /// What a command printed, once it ended with status 0.
 #[derive(Debug)]
 pub struct Output {
+    /// Its standard output; empty where it went to a log.
     pub stdout: String,
+    /// Its standard error; empty where it went to a log.
     pub stderr: String,
 }
 
@@ -57,6 +65,7 @@ pub struct Tool {
 }
 
 impl Tool {
+    /// A program by its path, or by its name on PATH.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         Self {
             program: program.into(),
@@ -69,24 +78,28 @@ impl Tool {
         }
     }
 
+    /// One more argument.
     #[must_use]
     pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
         self.args.push(arg.into());
         self
     }
 
+    /// More arguments.
     #[must_use]
     pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.args.extend(args.into_iter().map(Into::into));
         self
     }
 
+    /// An environment variable, beside those of this process.
     #[must_use]
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((key.into(), value.into()));
         self
     }
 
+    /// Environment variables, beside those of this process.
     #[must_use]
     pub fn envs<K: Into<OsString>, V: Into<OsString>>(
         mut self,
@@ -96,18 +109,21 @@ impl Tool {
         self
     }
 
+    /// Takes an environment variable of this process away.
     #[must_use]
     pub fn env_remove(mut self, key: impl Into<OsString>) -> Self {
         self.unset.push(key.into());
         self
     }
 
+    /// The working directory.
     #[must_use]
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.dir = Some(dir.into());
         self
     }
 
+    /// What it reads on standard input; nothing unless this is called.
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 /// What one look at the world found.
 #[derive(Debug)]
 pub enum Look<T, E> {
+    /// It is there.
     Ready(T),
     /// Not there yet; the text becomes the wait's last status.
     NotYet(String),
@@ -19,17 +20,22 @@ pub enum Look<T, E> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("gave up waiting for {what} after {} s; last status: {status}", .waited.as_secs())]
 pub struct TimedOut {
+    /// What was waited for.
     pub what: String,
+    /// How long.
     pub waited: Duration,
+    /// What was seen last.
     pub status: String,
 }
 
 /// Why a wait ended without what it waited for.
 #[derive(Debug, thiserror::Error)]
 pub enum WaitError<E> {
+    /// It was not there in time.
     #[error(transparent)]
     TimedOut(#[from] TimedOut),
     /// It will never be there.
+    #[allow(missing_docs, reason = "the message says what it is about")]
     #[error("waiting for {what}")]
     Fatal { what: String, source: E },
 }

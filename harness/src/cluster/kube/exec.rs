@@ -11,9 +11,13 @@ use crate::sys::chain;
 /// Where and what to run.
 #[derive(Debug, Clone)]
 pub struct Exec {
+    /// Where the pod is.
     pub namespace: String,
+    /// The pod's name.
     pub pod: String,
+    /// Which of its containers.
     pub container: String,
+    /// The program, as the container finds it, and its arguments.
     pub argv: Vec<String>,
 }
 

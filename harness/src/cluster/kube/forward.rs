@@ -16,6 +16,7 @@ use super::{Backend, Kube, KubeError};
 /// Ends with its owner.
 #[derive(Debug)]
 pub struct Forward {
+    /// Where to connect on this machine.
     pub address: SocketAddr,
     serving: JoinHandle<()>,
     failure: Failure,
@@ -25,6 +26,7 @@ pub struct Forward {
 type Failure = Arc<Mutex<Option<KubeError>>>;
 
 impl Kube {
+    /// Listens on a free port of the loopback; what connects there is carried to `port` of the pod.
     pub async fn forward(&self, backend: &Backend, port: u16) -> Result<Forward, KubeError> {
         let what =
             format!("forward a local port to port {port} of pod {}/{}", backend.namespace, backend.pod);

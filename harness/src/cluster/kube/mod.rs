@@ -30,12 +30,19 @@ pub struct Kube {
     client: Client,
 }
 
+/// What the Kubernetes API, or a wait for it, did not give.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum KubeError {
-    #[error("the kubeconfig {} is of no use\nhint: --kubeconfig and --context name the cluster", path.display())]
+    #[error(
+        "the kubeconfig {} is of no use\n\
+         hint: --kubeconfig and --context name the cluster",
+        path.display()
+    )]
     Kubeconfig { path: PathBuf, source: Box<kube::config::KubeconfigError> },
     #[error(
-        "the kubeconfig {} has no context `{context}`: it has {}\nhint: --kubeconfig and --context name the cluster",
+        "the kubeconfig {} has no context `{context}`: it has {}\n\
+         hint: --kubeconfig and --context name the cluster",
         path.display(),
         known.join(", ")
     )]
@@ -54,6 +61,7 @@ pub enum KubeError {
 
 /// Why a watch of the Kubernetes API ended before what it was held for.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum WatchEnd {
     #[error("the watch ended")]
     Closed,
@@ -106,10 +114,12 @@ impl Kube {
             .map_err(KubeError::api("reach the API server"))
     }
 
+    /// The client itself, for what is not here.
     pub fn client(&self) -> Client {
         self.client.clone()
     }
 
+    /// Whether there is such a namespace now.
     pub async fn namespace_exists(&self, name: &str) -> Result<bool, KubeError> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         namespaces
@@ -134,7 +144,10 @@ impl Kube {
         namespaces.patch(namespace, &own, &Patch::Apply(made)).await.map_err(KubeError::api(&what))?;
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let data: BTreeMap<_, _> = data.iter().copied().collect();
-        let made = json!({ "apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": { "name": name }, "stringData": data });
+        let made = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": { "name": name },
+            "stringData": data,
+        });
         secrets.patch(name, &own, &Patch::Apply(made)).await.map(drop).map_err(KubeError::api(&what))
     }
 
@@ -188,23 +201,29 @@ fn is_ready(pod: &Pod) -> bool {
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
-    use serde_json::Value;
 
     use super::*;
 
     #[rstest]
-    #[case::ok(json!({ "status": { "conditions": [{ "type": "Ready", "status": "True" }] } }), true)]
-    #[case::not_ready(json!({ "status": { "conditions": [{ "type": "Ready", "status": "False" }] } }), false)]
-    #[case::another_condition(json!({ "status": { "conditions": [{ "type": "Initialized", "status": "True" }] } }), false)]
-    #[case::on_its_way_out(
-        json!({
-            "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" },
-            "status": { "conditions": [{ "type": "Ready", "status": "True" }] },
-        }),
-        false
-    )]
-    #[case::missing(json!({}), false)]
-    fn a_pod_is_ready(#[case] pod: Value, #[case] expected: bool) {
+    #[case::ok("Ready", "True", None, true)]
+    #[case::not_ready("Ready", "False", None, false)]
+    #[case::another_condition("Initialized", "True", None, false)]
+    #[case::on_its_way_out("Ready", "True", Some("2026-01-01T00:00:00Z"), false)]
+    fn a_pod_is_ready(
+        #[case] kind: &str,
+        #[case] status: &str,
+        #[case] deleted: Option<&str>,
+        #[case] expected: bool,
+    ) {
+        let pod = json!({
+            "metadata": { "deletionTimestamp": deleted },
+            "status": { "conditions": [{ "type": kind, "status": status }] },
+        });
         assert_eq!(is_ready(&serde_json::from_value(pod).unwrap()), expected);
+    }
+
+    #[test]
+    fn a_pod_without_a_status_is_not_ready() {
+        assert!(!is_ready(&Pod::default()));
     }
 }

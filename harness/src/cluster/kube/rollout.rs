@@ -213,60 +213,64 @@ mod tests {
 
     /// Generation 2 of an object of three pods, with this status.
     fn three(status: &Value) -> Value {
-        json!({ "metadata": { "generation": 2 }, "spec": spec(3), "status": status })
-    }
-
-    fn spec(replicas: u8) -> Value {
-        json!({ "replicas": replicas, "selector": {}, "template": {}, "serviceName": "s" })
+        let spec = json!({ "replicas": 3, "selector": {}, "template": {}, "serviceName": "s" });
+        json!({ "metadata": { "generation": 2 }, "spec": spec, "status": status })
     }
 
     #[rstest]
-    #[case::ok(json!({ "observedGeneration": 2, "updatedReplicas": 3, "availableReplicas": 3, "replicas": 3 }), "ready")]
-    #[case::not_seen_by_its_controller(
-        json!({ "observedGeneration": 1, "updatedReplicas": 3, "availableReplicas": 3, "replicas": 3 }),
-        "3 of 3 updated, 3 available, 3 in all"
-    )]
-    #[case::not_available(
-        json!({ "observedGeneration": 2, "updatedReplicas": 3, "availableReplicas": 2, "replicas": 3 }),
-        "3 of 3 updated, 2 available, 3 in all"
-    )]
-    #[case::an_old_pod_still_stands(
-        json!({ "observedGeneration": 2, "updatedReplicas": 3, "availableReplicas": 3, "replicas": 4 }),
-        "3 of 3 updated, 3 available, 4 in all"
-    )]
-    #[case::missing(json!({}), "0 of 3 updated, 0 available, 0 in all")]
-    fn a_deployment(#[case] status: Value, #[case] expected: &str) {
+    #[case::ok(2, 3, 3, 3, "ready")]
+    #[case::not_seen_by_its_controller(1, 3, 3, 3, "3 of 3 updated, 3 available, 3 in all")]
+    #[case::not_updated(2, 2, 3, 3, "2 of 3 updated, 3 available, 3 in all")]
+    #[case::not_available(2, 3, 2, 3, "3 of 3 updated, 2 available, 3 in all")]
+    #[case::an_old_pod_still_stands(2, 3, 3, 4, "3 of 3 updated, 3 available, 4 in all")]
+    fn a_deployment(
+        #[case] observed: i64,
+        #[case] updated: i32,
+        #[case] available: i32,
+        #[case] all: i32,
+        #[case] expected: &str,
+    ) {
+        let status = json!({
+            "observedGeneration": observed, "updatedReplicas": updated, "availableReplicas": available,
+            "replicas": all,
+        });
         assert_eq!(seen(three(&status), deployment), expected);
     }
 
     #[test]
-    fn a_deployment_without_a_number_wants_one_pod() {
-        let mut object = three(&json!({ "observedGeneration": 2 }));
+    fn a_deployment_without_a_status_is_not_there_and_wants_one_pod_unless_it_says_more() {
+        assert_eq!(seen(three(&Value::Null), deployment), "0 of 3 updated, 0 available, 0 in all");
+        let mut object = three(&Value::Null);
         object["spec"]["replicas"].take();
         assert_eq!(seen(object, deployment), "0 of 1 updated, 0 available, 0 in all");
     }
 
     #[rstest]
-    #[case::ok(json!({ "observedGeneration": 2, "replicas": 3, "readyReplicas": 3, "currentRevision": "b", "updateRevision": "b" }), "ready")]
-    #[case::all_are_new_and_not_yet_called_current(
-        json!({ "observedGeneration": 2, "replicas": 3, "readyReplicas": 3, "updatedReplicas": 3, "currentRevision": "a", "updateRevision": "b" }),
-        "ready"
-    )]
-    #[case::one_is_old(
-        json!({ "observedGeneration": 2, "replicas": 3, "readyReplicas": 3, "updatedReplicas": 2, "currentRevision": "a", "updateRevision": "b" }),
-        "3 of 3 ready"
-    )]
-    #[case::not_ready(
-        json!({ "observedGeneration": 2, "replicas": 3, "readyReplicas": 1, "currentRevision": "b", "updateRevision": "b" }),
-        "1 of 3 ready"
-    )]
-    #[case::not_seen_by_its_controller(
-        json!({ "observedGeneration": 1, "replicas": 3, "readyReplicas": 3, "currentRevision": "b", "updateRevision": "b" }),
-        "3 of 3 ready"
-    )]
-    #[case::missing(json!({ "replicas": 0 }), "0 of 3 ready")]
-    fn a_stateful_set(#[case] status: Value, #[case] expected: &str) {
+    #[case::ok(2, 3, Some(3), ["b", "b"], "ready")]
+    #[case::all_are_new_and_not_yet_called_current(2, 3, Some(3), ["a", "b"], "ready")]
+    #[case::one_is_old(2, 3, Some(2), ["a", "b"], "3 of 3 ready")]
+    #[case::nobody_says_how_many_are_new(2, 3, None, ["a", "b"], "3 of 3 ready")]
+    #[case::not_ready(2, 1, Some(3), ["b", "b"], "1 of 3 ready")]
+    #[case::not_seen_by_its_controller(1, 3, Some(3), ["b", "b"], "3 of 3 ready")]
+    fn a_stateful_set(
+        #[case] observed: i64,
+        #[case] ready: i32,
+        #[case] updated: Option<i32>,
+        #[case] revisions: [&str; 2],
+        #[case] expected: &str,
+    ) {
+        let status = json!({
+            "observedGeneration": observed, "replicas": 3, "readyReplicas": ready,
+            "updatedReplicas": updated,
+            "currentRevision": revisions[0], "updateRevision": revisions[1],
+        });
         assert_eq!(seen(three(&status), stateful_set), expected);
+    }
+
+    #[test]
+    fn a_set_without_a_status_is_not_there() {
+        assert_eq!(seen(three(&Value::Null), stateful_set), "0 of 3 ready");
+        assert_eq!(seen(three(&Value::Null), daemon_set), "0 of 0 updated, 0 ready");
     }
 
     #[rstest]
@@ -275,7 +279,7 @@ mod tests {
     #[case::not_updated(2, 2, Some(1), 2, "1 of 2 updated, 2 ready")]
     #[case::not_ready(2, 2, Some(2), 1, "2 of 2 updated, 1 ready")]
     #[case::no_node_counted_yet(2, 0, Some(0), 0, "0 of 0 updated, 0 ready")]
-    #[case::missing(2, 1, None, 1, "0 of 1 updated, 1 ready")]
+    #[case::nobody_says_how_many_are_new(2, 1, None, 1, "0 of 1 updated, 1 ready")]
     fn a_daemon_set(
         #[case] observed: i64,
         #[case] wanted: i32,
@@ -284,30 +288,43 @@ mod tests {
         #[case] expected: &str,
     ) {
         let status = json!({
-            "observedGeneration": observed, "desiredNumberScheduled": wanted, "updatedNumberScheduled": updated,
-            "numberReady": ready, "currentNumberScheduled": wanted, "numberMisscheduled": 0,
+            "observedGeneration": observed, "desiredNumberScheduled": wanted,
+            "updatedNumberScheduled": updated, "numberReady": ready,
+            "currentNumberScheduled": wanted, "numberMisscheduled": 0,
         });
         assert_eq!(seen(three(&status), daemon_set), expected);
     }
 
     #[rstest]
-    #[case::it_cannot_be_scheduled(
-        json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "False", "message": "no node fits" }] }),
-        "pod web is Pending: no node fits"
-    )]
     #[case::its_image_is_not_there(
-        json!({ "phase": "Pending", "containerStatuses": [container(&json!({ "waiting": { "reason": "ErrImagePull", "message": "not found" } }))] }),
-        "pod web is Pending: envoy: ErrImagePull not found; "
+        json!({ "waiting": { "reason": "ErrImagePull", "message": "not found" } }),
+        Value::Null,
+        "pod web is Pending: envoy: ErrImagePull not found; no node fits"
+    )]
+    #[case::it_crashes(
+        json!({ "waiting": { "reason": "CrashLoopBackOff" } }),
+        json!({ "terminated": { "exitCode": 1 } }),
+        "pod web is Pending: envoy: CrashLoopBackOff , its last run ended with status 1; no node fits"
     )]
     #[case::it_ended(
-        json!({ "phase": "Failed", "containerStatuses": [container(&json!({ "terminated": { "exitCode": 3 } }))] }),
-        "pod web is Failed: envoy: ended with status 3; "
+        json!({ "terminated": { "exitCode": 3 } }),
+        Value::Null,
+        "pod web is Pending: envoy: ended with status 3; no node fits"
     )]
     #[case::it_runs_and_is_not_ready(
-        json!({ "phase": "Running", "containerStatuses": [container(&json!({ "running": {} }))] }),
-        "pod web is Running: envoy: running, not ready, its last run ended with status 1; "
+        json!({ "running": {} }),
+        Value::Null,
+        "pod web is Pending: envoy: running, not ready; no node fits"
     )]
-    fn a_pod_says_why_it_is_not_ready(#[case] status: Value, #[case] expected: &str) {
+    #[case::nothing_is_known_of_it(Value::Null, Value::Null, "pod web is Pending: no node fits")]
+    fn a_pod_says_why_it_is_not_ready(#[case] state: Value, #[case] last: Value, #[case] expected: &str) {
+        let container = json!({
+            "name": "envoy", "image": "i", "imageID": "i", "ready": false, "restartCount": 1,
+            "state": state, "lastState": last,
+        });
+        let condition = json!({ "type": "PodScheduled", "status": "False", "message": "no node fits" });
+        let status =
+            json!({ "phase": "Pending", "containerStatuses": [container], "conditions": [condition] });
         let pod = json!({ "metadata": { "name": "web" }, "status": status });
         assert_eq!(why_not_ready(&serde_json::from_value(pod).unwrap()), expected);
     }
@@ -315,10 +332,5 @@ mod tests {
     #[test]
     fn a_pod_that_nobody_has_seen_says_so() {
         assert_eq!(why_not_ready(&Pod::default()), "pod ? has no status yet");
-    }
-
-    fn container(state: &Value) -> Value {
-        let crashed = state.get("running").map(|_| json!({ "terminated": { "exitCode": 1 } }));
-        json!({ "name": "envoy", "image": "i", "imageID": "i", "ready": false, "restartCount": 1, "state": state, "lastState": crashed })
     }
 }

@@ -1,5 +1,5 @@
-//! Pods that are older than what they mount: Kubernetes replaces no pod when a ConfigMap or Secret changes, and
-//! an Envoy goes on with the configuration that it read at its start.
+//! Pods that are older than what they mount: Kubernetes replaces no pod when a ConfigMap or Secret changes,
+//! and an Envoy goes on with the configuration that it read at its start.
 
 use std::collections::BTreeSet;
 
@@ -53,8 +53,8 @@ impl Kube {
     }
 }
 
-/// The ConfigMaps and Secrets that a pod's containers read when they start. What the kubelet makes for every pod
-/// (`kube-root-ca.crt`, tokens) is projected anew by itself.
+/// The `ConfigMaps` and Secrets that a pod's containers read when they start. What every pod is given
+/// (`kube-root-ca.crt`) is nobody's configuration.
 fn sources(spec: Option<&PodSpec>) -> BTreeSet<Source> {
     let mut found = BTreeSet::new();
     let Some(spec) = spec else { return found };

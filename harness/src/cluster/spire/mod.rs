@@ -8,13 +8,16 @@ use svidproof_probe::protocol::Carried;
 
 use crate::cluster::kube::{Exec, Kube, KubeError};
 use crate::scenario::{Entry, OneOrMany};
+use crate::spiffe_id::spiffe_id;
 
 /// gRPC's status codes (google.rpc.Code), as `entry create` reports them an entry.
 const OK: i32 = 0;
 const NOT_FOUND: i32 = 5;
 const ALREADY_EXISTS: i32 = 6;
 
+/// What a SPIRE server did not do.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum SpireError {
     #[error("SPIRE server {server}")]
     Exec { server: String, source: KubeError },
@@ -27,6 +30,7 @@ pub enum SpireError {
 /// What became of the entries that were asked for.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Created {
+    /// Entries that were not there before.
     pub new: usize,
     /// There was an equal one: it stays whoever's it is.
     pub kept: usize,
@@ -172,7 +176,7 @@ struct ShownEntry {
 /// The document that `entry create -data -` reads. Node aliases hang under the server, everything else under
 /// the first of them.
 fn document(trust_domain: &str, prefix: &str, entries: &[Entry]) -> Value {
-    let spiffe = |path: &str| format!("spiffe://{trust_domain}{path}");
+    let spiffe = |path: &str| spiffe_id(trust_domain, path);
     let alias = entries.iter().find(|entry| entry.node).map_or("/spire/server", |entry| &entry.id);
     let entries = entries.iter().enumerate().map(|(number, entry)| {
         let selectors = entry.select.iter().map(|selector| {
@@ -272,7 +276,8 @@ mod tests {
         let made = document("example.org", "run-", &[node, work]);
         assert_eq!(made["entries"][0]["parent_id"], "spiffe://example.org/spire/server");
         let expected = json!({
-            "entry_id": "run-1", "spiffe_id": "spiffe://example.org/web", "parent_id": "spiffe://example.org/agent",
+            "entry_id": "run-1", "spiffe_id": "spiffe://example.org/web",
+            "parent_id": "spiffe://example.org/agent",
             "selectors": [{ "type": "k8s", "value": "pod-label:app:web" }], "dns_names": ["web"],
         });
         assert_eq!(made["entries"][1], expected);
@@ -284,7 +289,10 @@ mod tests {
     }
 
     fn fetched() -> Value {
-        let svid = |id: &str| json!({ "spiffe_id": id, "x509_svid": der("leaf"), "x509_svid_key": "a2V5", "bundle": der("ca") });
+        let svid = |id: &str| {
+            let (leaf, ca) = (der("leaf"), der("ca"));
+            json!({ "spiffe_id": id, "x509_svid": leaf, "x509_svid_key": "a2V5", "bundle": ca })
+        };
         json!({ "svids": [svid("spiffe://example.org/other"), svid("spiffe://example.org/web")] })
     }
 
@@ -321,7 +329,8 @@ mod tests {
 
     #[test]
     fn a_minted_svid_is_read_as_each_form_prints_it() {
-        let form = |svid: Value, roots: Value| json!({ "x509_svid": svid, "private_key": "a2V5", "root_cas": roots });
+        let form =
+            |leaf: Value, cas: Value| json!({ "x509_svid": leaf, "private_key": "a2V5", "root_cas": cas });
         let texts = form(der("leaf").into(), der("ca").into());
         let lists = form(json!([der("leaf")]), json!([der("ca")]));
         for printed in [&texts, &lists, &json!([lists])] {

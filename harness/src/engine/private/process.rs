@@ -52,8 +52,10 @@ mod tests {
 
     #[test]
     fn mounts_of_others_are_not_ours() {
-        let mountinfo = "21 1 254:0 / / rw - ext4 /dev/vda rw\n30 21 254:0 /c /my\\040cache/engine/data rw shared:1 - ext4 /dev/vda rw\n\
-            31 30 0:40 / /my\\040cache/engine/data/overlay2/x/merged rw - overlay overlay rw\n32 21 0:41 / /my\\040cache/engine-2 rw - tmpfs t rw\n";
+        let mountinfo = "21 1 254:0 / / rw - ext4 /dev/vda rw\n\
+            30 21 254:0 /c /my\\040cache/engine/data rw shared:1 - ext4 /dev/vda rw\n\
+            31 30 0:40 / /my\\040cache/engine/data/overlay2/x/merged rw - overlay overlay rw\n\
+            32 21 0:41 / /my\\040cache/engine-2 rw - tmpfs t rw\n";
         let expected: Vec<_> =
             ["data", "data/overlay2/x/merged"].map(|end| Path::new("/my cache/engine").join(end)).into();
         assert_eq!(mounts_under(mountinfo, Path::new("/my cache/engine")), expected);

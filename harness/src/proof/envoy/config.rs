@@ -7,37 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::cluster::{self, Cluster};
-use super::filters::{self, Network};
-use super::http::Http;
-use super::json::{each, items, text};
+use super::error::ConfigError;
+use super::json::{each, text};
 use super::listener::Listener;
-
-/// Why a port of an Envoy cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    #[error("what Envoy tells of its configuration is not understood: {0}")]
-    Dump(String),
-    /// The user's mistake: the admin interface is another Envoy's, or the port is.
-    #[error("this Envoy has no listener on port {port}{}", listening(listeners))]
-    NoListener { port: u16, listeners: Vec<String> },
-    /// The user's mistake.
-    #[error("this Envoy has no cluster `{name}`: it has {}", known.join(", "))]
-    NoCluster { name: String, known: Vec<String> },
-    /// Counting there is not understood, so nothing that is counted there is proof.
-    #[error("{0}")]
-    Unexplained(String),
-}
-
-impl ConfigError {
-    /// Whether what the scenario names is not there.
-    pub fn is_input(&self) -> bool {
-        matches!(self, Self::NoListener { .. } | Self::NoCluster { .. })
-    }
-}
-
-fn listening(listeners: &[String]) -> String {
-    if listeners.is_empty() { ", and no other".into() } else { format!(": it has {}", listeners.join(", ")) }
-}
 
 /// What is known of one Envoy. Two that are equal count the same things in the same places.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -115,20 +87,6 @@ impl Envoy {
             all.insert(name);
         }
         all
-    }
-
-    /// The clusters that a route or a TCP proxy of any listener leads to and that may leave the pod: those
-    /// whose endpoints matter before a request is sent.
-    pub fn upstreams(&self) -> BTreeSet<String> {
-        let chains = self.listeners.iter().flat_map(|listener| &listener.chains);
-        let filters = chains.flat_map(|chain| items(&chain["filters"]));
-        let led_to = filters.filter_map(|filter| match filters::network(filter).ok()? {
-            Network::Http(config) => Http::read(config, self).ok().map(|http| http.clusters),
-            Network::Tcp(clusters) => Some(clusters),
-            Network::Rbac { .. } | Network::Transparent | Network::Chooser => None,
-        });
-        let all = self.chosen_from(led_to.flatten());
-        all.into_iter().filter(|name| self.clusters.get(name).is_some_and(|one| one.leaves)).collect()
     }
 
     pub(super) fn route_configs(&self, name: &str) -> &[Value] {

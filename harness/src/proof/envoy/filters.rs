@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::config::ConfigError;
+use super::error::ConfigError;
 use super::json::{items, mentions, named, text, typed};
-use super::meter::Marks;
+use super::marks::Marks;
 use super::names;
 
 /// HTTP filters that neither answer with 2xx themselves nor change anything about another's answer that a

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::config::{ConfigError, Envoy};
+use super::config::Envoy;
+use super::error::ConfigError;
 use super::filters::Filters;
 use super::json::{items, mentions, named, text};
 use super::names;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::http::Http;
+use super::marks::Marks;
 use super::stats::Stats;
 use crate::scenario::Counted;
 
@@ -32,23 +33,6 @@ pub struct Meter {
     pub marks: Marks,
     /// What makes counting harder, in words.
     pub remarks: Vec<String>,
-}
-
-/// Which marks on an answer say who gave it. Each holds for every connection manager of the port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Marks {
-    /// Every answer that was forwarded, and no other, has `x-envoy-upstream-service-time`.
-    pub time: bool,
-    /// Every denial by RBAC has Envoy's own text, so an answer without it is none.
-    pub denial: bool,
-    /// An answer with 2xx may be Envoy's own.
-    pub serves: bool,
-}
-
-impl Default for Marks {
-    fn default() -> Self {
-        Self { time: true, denial: true, serves: false }
-    }
 }
 
 /// What happened at one port of one Envoy between two readings.

@@ -7,10 +7,12 @@
 
 mod cluster;
 mod config;
+mod error;
 mod filters;
 mod http;
 mod json;
 mod listener;
+mod marks;
 mod meter;
 mod names;
 mod port;
@@ -18,6 +20,8 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
-pub use config::{ConfigError, Envoy};
-pub use meter::{Happened, Marks, Meter};
+pub use config::Envoy;
+pub use error::ConfigError;
+pub use marks::Marks;
+pub use meter::{Happened, Meter};
 pub use stats::Stats;

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::config::{ConfigError, Envoy};
+use super::config::Envoy;
+use super::error::ConfigError;
 use super::filters::{self, Network};
 use super::http::Http;
 use super::json::items;
@@ -29,6 +30,20 @@ struct Ways {
 }
 
 impl Envoy {
+    /// The clusters that a route or a TCP proxy of any listener leads to and that may leave the pod: those
+    /// whose endpoints matter before a request is sent.
+    pub fn upstreams(&self) -> BTreeSet<String> {
+        let chains = self.listeners.iter().flat_map(|listener| &listener.chains);
+        let filters = chains.flat_map(|chain| items(&chain["filters"]));
+        let led_to = filters.filter_map(|filter| match filters::network(filter).ok()? {
+            Network::Http(config) => Http::read(config, self).ok().map(|http| http.clusters),
+            Network::Tcp(clusters) => Some(clusters),
+            Network::Rbac { .. } | Network::Transparent | Network::Chooser => None,
+        });
+        let all = self.chosen_from(led_to.flatten());
+        all.into_iter().filter(|name| self.clusters.get(name).is_some_and(|one| one.leaves)).collect()
+    }
+
     /// Where what happens at this port is counted. `app_cluster` is one that the scenario names as leading to
     /// the application, whether a route does so or not.
     ///

@@ -1,3 +1,5 @@
+//! What is followed, and what counts as a change of it.
+
 use std::fs;
 use std::os::unix::fs::symlink;
 
