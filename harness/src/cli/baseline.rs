@@ -103,8 +103,15 @@ stages:
         );
         let cells = plan::plan(&scenario, &scenario.stages[0], "run");
         let observation = Observation { outcome, tls: None, timing: Timing::default() };
-        let observed = [(cells[0].id.clone(), observation)].into();
-        let judged = judge::judge(&scenario, &cells, &observed, &BTreeMap::new());
+        let dial = judge::Dialled {
+            id: "dial".into(),
+            cell: cells[0].id.clone(),
+            pod: None,
+            observation,
+            earlier: vec![],
+        };
+        let window = judge::Window { dials: vec![dial], witnesses: BTreeMap::new() };
+        let judged = judge::judge(&scenario, &cells, &[window], &BTreeMap::new());
         let baseline = Baseline { folder: folder.into(), ..Baseline::of(&scenario) };
         (judged, vec![baseline])
     }

@@ -102,12 +102,12 @@ impl Exit {
 mod tests {
     use rstest::rstest;
 
-    use super::Verdict::{Errored, Failed, Passed, Skipped};
+    use super::Verdict::{Errored, Failed, Passed, Recorded, Skipped};
     use super::*;
 
     #[rstest]
     #[case(&[], Exit::Passed)]
-    #[case(&[Passed, Skipped], Exit::Passed)]
+    #[case(&[Passed, Skipped, Recorded], Exit::Passed)]
     #[case(&[Passed, Errored], Exit::NotJudged)]
     #[case(&[Errored, Failed, Passed], Exit::CheckFailed)]
     fn the_worst_verdict_makes_the_exit_status(#[case] verdicts: &[Verdict], #[case] exit: Exit) {
@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn each_verdict_is_counted_in_its_place() {
-        let totals: Totals = [Passed, Passed, Passed, Failed, Failed, Errored, Skipped].into_iter().collect();
-        assert_eq!(totals, Totals { passed: 3, failed: 2, errored: 1, skipped: 1 });
+        let totals: Totals =
+            [Passed, Passed, Passed, Recorded, Failed, Failed, Errored, Skipped].into_iter().collect();
+        assert_eq!(totals, Totals { passed: 3, recorded: 1, failed: 2, errored: 1, skipped: 1 });
     }
 }

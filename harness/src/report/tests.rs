@@ -49,6 +49,7 @@ fn judged(
             tls: Some(tls),
             timing: Timing { done_us: 1_337, ..Timing::default() },
         }),
+        by: None,
         verdict,
         reason: reason.into(),
         evidence: vec![],
@@ -153,7 +154,7 @@ fn the_table_reads_without_colour() {
       - frontend does not post      frontend -> backend    GET /balances/balance_1  nothing
           skipped: not asked for
 
-    2 passed · 1 failed · 1 errored · 1 skipped   12.3 s
+    2 passed · 0 recorded · 1 failed · 1 errored · 1 skipped   12.3 s
     "##);
 }
 
@@ -257,6 +258,7 @@ fn the_json_around_the_checks() {
         "errored": 1,
         "failed": 1,
         "passed": 2,
+        "recorded": 0,
         "skipped": 1
       },
       "versions": {

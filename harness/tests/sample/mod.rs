@@ -92,6 +92,8 @@ fn judged((number, cell): (usize, Cell)) -> Judged {
         ("closed", "nobody", _) => {
             (Verdict::Failed, "expected alert 116 certificate_required, saw 200", Some(response(200)))
         }
+        // A cell of a surface: nothing is expected of it.
+        ("open", "laptop", _) if cell.method == "OPTIONS" => (Verdict::Recorded, "", Some(as_expected)),
         _ => (Verdict::Passed, "", Some(as_expected)),
     };
     let tls = Tls {
@@ -106,6 +108,7 @@ fn judged((number, cell): (usize, Cell)) -> Judged {
     let counted = if verdict == Verdict::Errored { Counted { forwarded: 22, ..tallied } } else { tallied };
     let reached = outcome.as_ref().map(|outcome| matches!(outcome, Outcome::Response { status: 200, .. }));
     Judged {
+        by: None,
         observed: outcome.map(|outcome| Observation {
             outcome,
             tls: Some(tls),

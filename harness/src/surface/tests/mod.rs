@@ -4,7 +4,6 @@ mod change;
 mod file;
 mod properties;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Output;
 
@@ -14,7 +13,8 @@ use svidproof_probe::protocol::{DialFailure, Observation, Timing};
 
 use super::*;
 use crate::proof::plan::plan;
-use crate::scenario::{self, Counted};
+use crate::proof::verdict::Verdict;
+use crate::scenario;
 
 /// One check a line: its client, what else is said of it, and what comes of it.
 fn judged(dials: &[(&str, &str, protocol::Outcome)]) -> Vec<Judged> {
@@ -40,14 +40,27 @@ stages:
     );
     let scenario = scenario::read_text(&text);
     let cells = plan(&scenario, &scenario.stages[0], "run");
-    let observed = |outcome: &protocol::Outcome| Observation {
-        outcome: outcome.clone(),
-        tls: None,
-        timing: Timing::default(),
+    let verdict = |cell: Cell, outcome: &protocol::Outcome| Judged {
+        observed: Some(Observation { outcome: outcome.clone(), tls: None, timing: Timing::default() }),
+        by: by(outcome),
+        verdict: Verdict::Recorded,
+        reason: String::new(),
+        evidence: vec![],
+        control: None,
+        cell,
     };
-    let observations =
-        cells.iter().zip(dials).map(|(cell, (_, _, outcome))| (cell.id.clone(), observed(outcome))).collect();
-    judge::judge(&scenario, &cells, &observations, &BTreeMap::new())
+    cells.into_iter().zip(dials).map(|(cell, (_, _, outcome))| verdict(cell, outcome)).collect()
+}
+
+/// Who gave it, in this world: [`answer`] and [`local`] mark theirs.
+fn by(outcome: &protocol::Outcome) -> Option<By> {
+    let protocol::Outcome::Response { headers, .. } = outcome else { return None };
+    let has = |name: &str| headers.iter().any(|(one, _)| one == name);
+    match (has("x-envoy-upstream-service-time"), has("server")) {
+        (true, _) => Some(By::Application),
+        (false, true) => Some(By::Envoy),
+        (false, false) => None,
+    }
 }
 
 fn surface(dials: &[(&str, &str, protocol::Outcome)]) -> Surface {
@@ -132,22 +145,24 @@ fn what_was_not_dialled_is_said() {
     assert_eq!(Got::of(&judged[0]).as_str(), "not observed");
 }
 
+#[rstest]
+#[case::envoys_own(Some(By::Envoy), 400, "400 by Envoy")]
+#[case::the_applications(Some(By::Application), 400, "400 text 2d711642b726")]
+#[case::nobody_knows_whose(None, 400, "400 text 2d711642b726")]
+#[case::envoy_serves(Some(By::Envoy), 200, "200 by Envoy")]
+fn an_answer_is_its_giver_s(#[case] by: Option<By>, #[case] status: u16, #[case] got: &str) {
+    let mut judged = judged(&[("frontend", "send: GET /", answer(status, "x"))]);
+    judged[0].by = by;
+    assert_eq!(Got::of(&judged[0]).as_str(), got);
+}
+
 #[test]
-fn what_did_not_reach_the_application_is_not_its_answer() {
-    let of = |status, reached| {
-        let mut judged = judged(&[("frontend", "send: GET /", answer(status, "x"))]);
-        judged[0].evidence = vec![judge::Account {
-            endpoint: "backend".into(),
-            counted: None,
-            tallied: Counted::default(),
-            reached,
-        }];
-        Got::of(&judged[0]).0
-    };
-    assert_eq!(of(400, Some(false)), "400 by Envoy");
-    assert_eq!(of(400, Some(true)), "400 text 2d711642b726");
-    assert_eq!(of(400, None), "400 text 2d711642b726");
-    assert_eq!(of(200, Some(false)), "200 text 2d711642b726");
+fn a_denied_grpc_call_is_denied() {
+    let call = respond(200, &[("grpc-status", "7"), ("grpc-message", "RBAC: access denied")], "");
+    let mut judged = judged(&[("frontend", "send: POST /a.B/C", call)]);
+    judged[0].by = Some(By::Envoy);
+    let got = Got::of(&judged[0]);
+    assert_eq!((got.as_str(), got.reach()), ("200 grpc-status 7", Reach::Denied));
 }
 
 #[test]
