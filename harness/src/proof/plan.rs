@@ -46,15 +46,6 @@ pub fn written_out(target: &str) -> String {
     times().unwrap_or_else(|| target.into())
 }
 
-/// The control of a gRPC call that must be denied and names none: the first check that makes the same call at
-/// the same endpoint and succeeds.
-fn control_of(stage: &Stage, denied: &Check, send: &str) -> Option<String> {
-    let succeeds = |check: &&Check| !check.expect.is_refusal() && check.expect.is_stated();
-    let same = |check: &&Check| check.to == denied.to && check.send.iter().any(|other| other == send);
-    let found = || stage.checks.iter().filter(succeeds).find(same);
-    denied.expect.is_grpc_refusal().then(found)?.map(|check| check.name.clone())
-}
-
 /// The cells of a stage, in the order of the file. A control is a check of the stage, so its cells are among
 /// them: nothing is dialled twice.
 ///
@@ -82,7 +73,7 @@ pub fn plan(scenario: &Scenario, stage: &Stage, run: &str) -> Vec<Cell> {
             tls: check.tls,
             headers: own.chain([(CELL_HEADER.into(), id.clone())]).collect(),
             expect: check.expect.clone(),
-            control: check.control.clone().or_else(|| control_of(stage, check, send)),
+            control: stage.control_of(check, send).map(Into::into),
             finding: check.finding.clone(),
             id,
         }
