@@ -26,8 +26,9 @@ pub enum ProbeError {
     Refused { pod: String, problem: String },
 }
 
-/// A probe that owes answers says something in less: a dial is bounded by 10 s, the wait for SVIDs by a minute.
-const SILENCE: Duration = Duration::from_secs(120);
+/// A probe that owes answers says something in less: a dial is bounded by 10 s, the wait for SVIDs by a
+/// minute.
+const SILENCE: Duration = Duration::from_mins(2);
 
 type Asked = (Ask, oneshot::Sender<Answer>);
 

@@ -413,8 +413,7 @@ mod tests {
             fs::create_dir_all(&made).unwrap();
             let log = dir.path().join("log");
             cargo_build(&declaration.cargo, &declaration, &cache, &made, &log).await.unwrap();
-            let said = std::process::Command::new(made.join("said")).output().unwrap();
-            assert_eq!(String::from_utf8(said.stdout).unwrap(), word);
+            assert_eq!(Tool::new(made.join("said")).run().await.unwrap().stdout, word);
         }
     }
 }

@@ -6,6 +6,7 @@ use svidproof_probe::protocol::{Http, TlsVersions};
 pub use crate::scenario::CELL_HEADER;
 use crate::scenario::{Check, Client, Expect, Scenario, Stage};
 
+/// `RUN.SCENARIO.STAGE.NUMBER`: fit for a header and for a word in a log.
 pub type CellId = String;
 
 /// One dial, and what must come of it.
@@ -13,25 +14,35 @@ pub type CellId = String;
 pub struct Cell {
     /// Unique across scenarios, stages and runs; fit for a header and for a word in a log.
     pub id: CellId,
+    /// The scenario's name.
     pub scenario: String,
+    /// The stage's name.
     pub stage: String,
+    /// The check's name.
     pub check: String,
+    /// Who dials, by the scenario's name for it.
     pub client: String,
     /// The client presents no certificate.
     pub nobody: bool,
     /// The name of the forged credential that it presents.
     pub forged: Option<String>,
+    /// What is dialled, by the scenario's name for it.
     pub endpoint: String,
+    /// As it goes on the wire.
     pub method: String,
     /// As the scenario writes it: see [`written_out`].
     pub target: String,
+    /// The version that is spoken.
     pub http: Http,
+    /// The versions that are offered.
     pub tls: TlsVersions,
     /// Those of the check, and [`CELL_HEADER`].
     pub headers: Vec<(String, String)>,
+    /// What must come of it; nothing: it is recorded.
     pub expect: Expect,
     /// The check of the same stage that must hold for this cell to count.
     pub control: Option<String>,
+    /// Why what is expected is not what should be.
     pub finding: Option<String>,
 }
 
