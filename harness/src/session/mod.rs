@@ -8,18 +8,17 @@ mod bringup;
 mod record;
 pub mod teardown;
 
-pub use record::Record;
+pub use record::{Installed, Record};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
-use crate::cluster::helm::{Helm, HelmError, merged};
+use crate::cluster::helm::{Helm, HelmError, Wanted, merged};
 use crate::cluster::kube::{Kube, KubeError};
 use crate::cluster::probe::{Probe, ProbeError};
 use crate::cluster::spire::SpireError;
@@ -112,6 +111,8 @@ pub struct RunContext {
     /// Who watches.
     pub progress: Progress,
     record: Mutex<Record>,
+    /// The releases of which this session has seen that they stand as the record says.
+    seen: Mutex<BTreeSet<String>>,
 }
 
 impl RunContext {
@@ -124,6 +125,7 @@ impl RunContext {
             helm: Helm::new(record.helm.clone(), kubeconfig, context, lease.dir.join("values")),
             progress: progress.clone(),
             record: Mutex::new(record),
+            seen: Mutex::default(),
         }
     }
 
@@ -132,18 +134,31 @@ impl RunContext {
         self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn applied(&self, key: &str) -> Option<String> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner).applied.get(key).cloned()
+    fn installed(&self, key: &str) -> Option<Installed> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner).installed.get(key).cloned()
     }
 
     /// `None`: nobody knows any more.
-    fn note_applied(&self, key: &str, fingerprint: Option<String>) -> Result<(), SessionError> {
+    fn note_installed(&self, key: &str, installed: Option<Installed>) -> Result<(), SessionError> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(key.into());
         let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
-        match fingerprint {
-            Some(fingerprint) => drop(record.applied.insert(key.into(), fingerprint)),
-            None => drop(record.applied.remove(key)),
+        match installed {
+            Some(installed) => drop(record.installed.insert(key.into(), installed)),
+            None => drop(record.installed.remove(key)),
         }
         record.write(&self.dir)
+    }
+
+    /// At the first look in a session, somebody may have called Helm since the record was written: then nobody
+    /// knows any more.
+    async fn look(&self, key: &str, release: &Release) -> Result<(), HelmError> {
+        let is_new = self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(key.into());
+        let Some(known) = self.installed(key).filter(|_| is_new) else { return Ok(()) };
+        let stands = self.helm.stored(&release.name, &release.namespace).await?;
+        if stands.is_none_or(|stands| stands.fingerprint() != known.stands) {
+            self.record.lock().unwrap_or_else(PoisonError::into_inner).installed.remove(key);
+        }
+        Ok(())
     }
 }
 
@@ -193,7 +208,7 @@ fn first_record(
         versions: images.map(|images| images.versions.clone()).unwrap_or_default(),
         images: images.map_or_else(|| "those of the cluster".into(), |images| images.source.to_string()),
         scenarios: scenarios.iter().map(absolute).collect(),
-        applied: BTreeMap::new(),
+        installed: BTreeMap::new(),
     })
 }
 
@@ -237,27 +252,29 @@ pub async fn apply(
     values: &Value,
 ) -> Result<bool, SessionError> {
     let chart = scenario.root.join(&release.chart);
-    let key = format!("{}/{}", scenario.name, release.name);
+    let wanted = Wanted { release: &release.name, chart: &chart, namespace: &release.namespace, values };
+    let key = format!("{}/{}/{}", scenario.name, release.namespace, release.name);
     let helm = |source| SessionError::Helm { scenario: scenario.name.clone(), source };
     // What a chart makes, not what it is made of: a file that changes nothing, or a value that nothing reads,
     // upgrades nothing.
-    let rendered =
-        context.helm.rendered(&release.name, &chart, &release.namespace, values).await.map_err(helm)?;
-    let fingerprint = hex::encode(Sha256::digest(rendered));
-    if context.applied(&key).as_ref() == Some(&fingerprint) {
+    let rendered = try_join(context.helm.rendered(wanted), context.look(&key, release));
+    let (rendered, ()) = rendered.await.map_err(helm)?;
+    let fingerprint = rendered.fingerprint();
+    if context.installed(&key).is_some_and(|installed| installed.rendered == fingerprint) {
         return Ok(false);
     }
     let kube = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
     let step = context.progress.part(format!("{}: release {}", scenario.name, release.name));
     // An upgrade that fails half-way leaves neither the old nor the new: going back to the old has to be an
     // upgrade too.
-    context.note_applied(&key, None)?;
-    let workloads =
-        context.helm.upgrade(&release.name, &chart, &release.namespace, values).await.map_err(helm)?;
+    context.note_installed(&key, None)?;
+    let stands = context.helm.upgrade(wanted, &rendered).await.map_err(helm)?;
+    let workloads = stands.workloads();
     try_join_all(workloads.iter().map(|workload| context.kube.rolled_out(workload, ROLL_OUT)))
         .await
         .map_err(kube)?;
-    context.note_applied(&key, Some(fingerprint))?;
+    let installed = Installed { rendered: fingerprint, stands: stands.fingerprint() };
+    context.note_installed(&key, Some(installed))?;
     step.done();
     Ok(true)
 }
@@ -268,3 +285,6 @@ pub fn stage_values(release: &Release, over: &[&BTreeMap<String, Value>]) -> Val
         .filter_map(|values| values.get(&release.name))
         .fold(release.values.clone(), |values, over| merged(&values, over))
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
 use super::{Kube, KubeError, WatchEnd};
-use crate::cluster::helm::{Workload, WorkloadKind};
+use crate::cluster::manifest::{Workload, WorkloadKind};
 use crate::sys::chain;
 use crate::sys::wait::{self, Look, WaitError};
 
