@@ -26,14 +26,12 @@ use crate::forge::ForgeError;
 use crate::images::{self, Images, Source};
 use crate::lease::{Lease, LeaseError};
 use crate::provider::{Cluster, ClusterOptions, Created, Provider, ProviderError, Site, host_ports};
-use crate::scenario::{Release, Scenario};
+use crate::scenario::{PROBES, Release, Scenario};
 use crate::session::bringup::{bring_up, open_probe};
 use crate::sys::files::FileError;
 use crate::sys::progress::Progress;
 use crate::sys::tool;
 
-/// The probes' namespace.
-const PROBE: &str = "svidproof";
 /// A roll-out that takes longer will not come any more: images are there, and the machine is not that slow.
 const ROLL_OUT: Duration = Duration::from_mins(2);
 
@@ -59,7 +57,7 @@ pub enum SessionError {
     Forge { scenario: String, source: ForgeError },
     #[error("scenario {scenario}")]
     Probe { scenario: String, source: ProbeError },
-    #[error("scenario {scenario}: no probe is ready in namespace {PROBE}\nhint: `svidproof up` installs it")]
+    #[error("scenario {scenario}: no probe is ready in namespace {PROBES}\nhint: `svidproof up` installs it")]
     NoProbe { scenario: String },
     #[error(transparent)]
     File(#[from] FileError),
@@ -253,7 +251,7 @@ pub async fn apply(
 ) -> Result<bool, SessionError> {
     let chart = scenario.root.join(&release.chart);
     let wanted = Wanted { release: &release.name, chart: &chart, namespace: &release.namespace, values };
-    let key = format!("{}/{}/{}", scenario.name, release.namespace, release.name);
+    let key = format!("{}/{}", scenario.name, release.full_name());
     let helm = |source| SessionError::Helm { scenario: scenario.name.clone(), source };
     // What a chart makes, not what it is made of: a file that changes nothing, or a value that nothing reads,
     // upgrades nothing.
@@ -282,8 +280,8 @@ pub async fn apply(
 /// The values of a release in a stage: its own, with the stage's and then a planted fault's over them.
 pub fn stage_values(release: &Release, over: &[&BTreeMap<String, Value>]) -> Value {
     over.iter()
-        .filter_map(|values| values.get(&release.name))
-        .fold(release.values.clone(), |values, over| merged(&values, over))
+        .flat_map(|values| values.iter().filter(|(key, _)| release.is_called(key)))
+        .fold(release.values.clone(), |values, (_, over)| merged(&values, over))
 }
 
 #[cfg(test)]

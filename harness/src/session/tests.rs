@@ -244,3 +244,17 @@ fn a_record_of_before_is_read() {
     fs::write(dir.path().join("session.json"), record.to_string()).unwrap();
     assert_eq!(Record::read(dir.path()).unwrap().helm, Path::new("helm"));
 }
+
+#[test]
+fn values_go_to_the_release_that_they_name() {
+    let release = |namespace: &str| Release {
+        name: "web".into(),
+        chart: PathBuf::new(),
+        namespace: namespace.into(),
+        values: json!({"own": 1}),
+    };
+    let stage: BTreeMap<_, _> = [("blue/web".to_owned(), json!({"of": "blue"}))].into();
+    let fault: BTreeMap<_, _> = [("web".to_owned(), json!({"own": 2}))].into();
+    assert_eq!(stage_values(&release("blue"), &[&stage, &fault]), json!({"own": 2, "of": "blue"}));
+    assert_eq!(stage_values(&release("green"), &[&stage]), json!({"own": 1}));
+}
