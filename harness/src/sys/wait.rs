@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures::Stream;
 use tokio::time::Instant;
 
 /// What one look at the world found.
@@ -84,6 +85,14 @@ pub async fn events<V, T, E>(
             }
         }
     }
+}
+
+/// Tells that time goes by, for a look whose answer changes with it.
+pub fn ticks(every: Duration) -> impl Stream<Item = ()> {
+    futures::stream::unfold(tokio::time::interval(every), async |mut ticks| {
+        ticks.tick().await;
+        Some(((), ticks))
+    })
 }
 
 /// What follows `first` until there was nothing for `quiet`, or until `limit` has passed. Also ends where
