@@ -277,6 +277,27 @@ pub async fn apply(
     Ok(true)
 }
 
+/// Whether the release would be another with the one values than with the other.
+pub async fn makes_a_difference(
+    context: &RunContext,
+    scenario: &Scenario,
+    release: &Release,
+    [one, other]: [&Value; 2],
+) -> Result<bool, SessionError> {
+    if one == other {
+        return Ok(false);
+    }
+    let chart = scenario.root.join(&release.chart);
+    let rendered = async |values| {
+        let (release, namespace) = (release.name.as_str(), release.namespace.as_str());
+        context.helm.rendered(Wanted { release, chart: &chart, namespace, values }).await
+    };
+    let both = try_join(rendered(one), rendered(other)).await;
+    let (one, other) =
+        both.map_err(|source| SessionError::Helm { scenario: scenario.name.clone(), source })?;
+    Ok(one != other)
+}
+
 /// The values of a release in a stage: its own, with the stage's and then a planted fault's over them.
 pub fn stage_values(release: &Release, over: &[&BTreeMap<String, Value>]) -> Value {
     over.iter()
@@ -285,4 +306,4 @@ pub fn stage_values(release: &Release, over: &[&BTreeMap<String, Value>]) -> Val
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -29,10 +29,10 @@ get) cat "$here/$namespace.$3" 2> /dev/null || { echo 'Error: release: not found
 esac
 "#;
 
-struct World {
+pub(crate) struct World {
     dir: tempfile::TempDir,
     lease: Lease,
-    scenario: Scenario,
+    pub(crate) scenario: Scenario,
 }
 
 impl World {
@@ -73,8 +73,21 @@ impl World {
         Self { dir, lease, scenario }
     }
 
+    /// A scenario that installs `web` into namespace `a`.
+    pub(crate) fn with_release(extra: &str) -> Self {
+        let mut world = Self::new(extra);
+        let (name, chart, namespace) = ("web".into(), PathBuf::from("helm/web"), "a".into());
+        world.scenario.install = vec![vec![Release { name, chart, namespace, values: Value::Null }]];
+        world
+    }
+
+    /// A file beside the Helm, for what it does to depend on.
+    pub(crate) fn touch(&self, name: &str) {
+        fs::write(self.dir.path().join(name), "").unwrap();
+    }
+
     /// A session of its own, as another process takes the run up.
-    async fn session(&self) -> RunContext {
+    pub(crate) async fn session(&self) -> RunContext {
         let record = Record::read(&self.lease.dir).unwrap();
         let kube = Kube::connect(&record.cluster.kubeconfig, None).await.unwrap();
         RunContext::new(&self.lease, record, kube, &Progress::new())
@@ -91,11 +104,11 @@ impl World {
         apply(session, &self.scenario, &release, &values).await.map_err(|error| chain(&error))
     }
 
-    fn stands(&self, namespace: &str, release: &str) -> String {
+    pub(crate) fn stands(&self, namespace: &str, release: &str) -> String {
         fs::read_to_string(self.dir.path().join(format!("{namespace}.{release}"))).unwrap()
     }
 
-    fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         let path = self.dir.path().join("calls");
         let calls = fs::read_to_string(&path).unwrap_or_default().lines().map(str::to_owned).collect();
         let _ = fs::remove_file(path);

@@ -193,7 +193,7 @@ mod tests {
     }
 
     /// A pod with one container in this state, after so many restarts.
-    fn pod(state: Value, restarts: i32) -> Pod {
+    fn pod(state: &Value, restarts: i32) -> Pod {
         let container = json!({
             "name": "envoy", "image": "envoy:v0", "imageID": "i", "ready": false, "restartCount": restarts,
             "state": state, "lastState": { "terminated": { "exitCode": 9 } },
@@ -258,12 +258,12 @@ mod tests {
     #[case::it_waits_for_an_init_container(waits("PodInitializing", ""), 0, "-")]
     #[case::nothing_is_known(Value::Null, 0, "-")]
     fn a_container_seals_a_fate(#[case] state: Value, #[case] restarts: i32, #[case] expected: &str) {
-        assert_eq!(told(&pod(state, restarts)), expected);
+        assert_eq!(told(&pod(&state, restarts)), expected);
     }
 
     #[test]
     fn an_init_container_counts_as_well() {
-        let mut pod = pod(waits("ErrImagePull", "not found"), 0);
+        let mut pod = pod(&waits("ErrImagePull", "not found"), 0);
         let status = pod.status.as_mut().unwrap();
         status.init_container_statuses = status.container_statuses.take();
         assert!(told(&pod).contains("ErrImagePull"), "{}", told(&pod));
@@ -296,14 +296,14 @@ mod tests {
     /// Of a stage before, for one.
     #[test]
     fn a_pod_on_its_way_out_says_nothing_of_what_comes() {
-        let mut pod = pod(waits("ErrImagePull", "not found"), 0);
+        let mut pod = pod(&waits("ErrImagePull", "not found"), 0);
         pod.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
         assert_eq!(told(&pod), "-");
     }
 
     #[test]
     fn a_crash_names_the_container_whose_log_says_more() {
-        let Fate::Stuck(stuck) = fate(&pod(waits("CrashLoopBackOff", ""), 2)) else { panic!() };
+        let Fate::Stuck(stuck) = fate(&pod(&waits("CrashLoopBackOff", ""), 2)) else { panic!() };
         assert_eq!(stuck.crashed.as_deref(), Some("envoy"));
     }
 }

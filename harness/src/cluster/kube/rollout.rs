@@ -112,7 +112,7 @@ impl Kube {
     pub(super) async fn namespace_gone(&self, name: &str) -> Result<(), KubeError> {
         let namespaces: Api<Namespace> = Api::all(self.client());
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let events = watch(namespaces, config).default_backoff();
+        let events = watch(namespaces, config).default_backoff().boxed();
         let mut seen = false;
         let look = |event: Event<Namespace>| match event {
             Event::Delete(_) => Look::<_, WatchEnd>::Ready(()),
@@ -135,7 +135,7 @@ impl Kube {
         limit: Duration,
         look: impl FnMut(K) -> Look<T, WatchEnd>,
     ) -> Result<T, WaitError<WatchEnd>> {
-        unbroken(named(Api::namespaced(self.client(), namespace), name), what, limit, look).await
+        unbroken(named(Api::namespaced(self.client(), namespace), name).boxed(), what, limit, look).await
     }
 
     /// What the pods of a namespace that are not ready say of themselves, for an error.
@@ -226,7 +226,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_watch_that_stays_broken_is_bounded_and_says_how_it_broke() {
         let seen = futures::stream::iter([Err(breaks(500))]).chain(futures::stream::pending());
-        let look = |_: ()| Look::<(), _>::NotYet(String::new());
+        let look = |()| Look::<(), _>::NotYet(String::new());
         let error = unbroken(seen, "three", Duration::from_secs(1), look).await.unwrap_err().to_string();
         assert!(error.contains("after 1 s; last status: the watch broke, and is taken up again"), "{error}");
     }
@@ -234,7 +234,7 @@ mod tests {
     #[tokio::test]
     async fn a_watch_that_is_not_allowed_is_not_waited_for() {
         let seen = futures::stream::iter([Err(breaks(403))]).chain(futures::stream::pending());
-        let look = |_: ()| Look::<(), _>::NotYet(String::new());
+        let look = |()| Look::<(), _>::NotYet(String::new());
         let error = unbroken(seen, "three", Duration::MAX, look).await.unwrap_err();
         assert!(matches!(error, WaitError::Fatal { source: WatchEnd::Broken(_), .. }), "{error}");
     }
