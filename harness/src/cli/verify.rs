@@ -11,7 +11,7 @@ use crate::stage::fault::{Faults, Noticed};
 use crate::sys::progress::Progress;
 
 /// What is said where putting back is interrupted too.
-const STILL_PLANTED: &str = "interrupted while putting a stage's own state back: a fault may be planted still\n\
+const STILL_PLANTED: &str = "interrupted while a stage's own state is put back: a fault may be planted\n\
                              hint: `svidproof test` brings each stage to its own state again";
 
 #[derive(Debug, Args)]

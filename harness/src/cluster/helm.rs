@@ -25,9 +25,9 @@ pub enum HelmError {
     #[error("what stands of release {release} (namespace {namespace}) could not be read")]
     Stored { release: String, namespace: String, source: ToolError },
     #[error(
-        "the chart of release {release} (namespace {namespace}) is not deterministic: with the same values it \
-         renders to something else each time: {what}\n\
-         hint: what is tested must be what was written: give it by a value instead of a random one or the time"
+        "the chart of release {release} (namespace {namespace}) is not deterministic: with the same values \
+         it renders to something else each time: {what}\n\
+         hint: what is tested must be what was written: give a value instead of a random one or the time"
     )]
     NotTheSame { release: String, namespace: String, what: String },
     #[error(

@@ -100,7 +100,7 @@ impl Scenario {
 }
 
 /// Where the scenario's SPIRE stands.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Spire {
     /// Where the server stands.

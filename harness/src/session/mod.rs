@@ -147,12 +147,14 @@ impl RunContext {
         record.write(&self.dir)
     }
 
-    /// At the first look in a session, somebody may have called Helm since the record was written: then nobody
-    /// knows any more.
+    /// At the first look in a session, somebody may have called Helm since the record was written: then
+    /// nobody knows any more.
     async fn look(&self, key: &str, release: &Release) -> Result<(), HelmError> {
-        let is_new = self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(key.into());
+        let seen = || self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !seen().contains(key);
         let Some(known) = self.installed(key).filter(|_| is_new) else { return Ok(()) };
         let stands = self.helm.stored(&release.name, &release.namespace).await?;
+        seen().insert(key.into());
         if stands.is_none_or(|stands| stands.fingerprint() != known.stands) {
             self.record.lock().unwrap_or_else(PoisonError::into_inner).installed.remove(key);
         }

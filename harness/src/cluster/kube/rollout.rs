@@ -25,8 +25,8 @@ use crate::sys::wait::{self, Look, WaitError};
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Kube {
-    /// Waits until every pod of the workload is of its newest revision and available. Ends at once where one of
-    /// them never will be.
+    /// Waits until every pod of the workload is of its newest revision and available. Ends at once where one
+    /// of them never will be.
     pub async fn rolled_out(&self, workload: &Workload, limit: Duration) -> Result<(), KubeError> {
         let Workload { kind, namespace, name } = workload;
         let what = format!("{kind:?} {namespace}/{name} to roll out").to_lowercase();

@@ -94,7 +94,8 @@ impl RollOut {
         stuck.into_iter().find(|(_, one)| over(one)).map(|(name, (_, why))| (name, why))
     }
 
-    /// Whether it is the workload's, and of its newest revision: those of before tell nothing of those to come.
+    /// Whether it is the workload's, and of its newest revision: those of before tell nothing of those to
+    /// come.
     fn is_new(&self, pod: &Pod) -> bool {
         let labels = pod.metadata.labels.as_ref();
         let has = |(key, value): (&String, &String)| labels.is_some_and(|all| all.get(key) == Some(value));
@@ -158,7 +159,7 @@ fn daemon_set_state(object: DaemonSet) -> Look<(), WatchEnd> {
     let status = object.status.unwrap_or_default();
     let (wanted, updated, ready) =
         (status.desired_number_scheduled, status.updated_number_scheduled.unwrap_or(0), status.number_ready);
-    // None of none are ready, where no node takes any: its controller has counted, which `observed_generation`
+    // None of none are ready, where no node takes any: its controller has counted, as `observed_generation`
     // says.
     if status.observed_generation >= generation && updated == wanted && ready == wanted {
         return Look::Ready(());

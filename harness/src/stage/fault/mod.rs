@@ -1,9 +1,9 @@
 //! Faults that a scenario must notice: planted on purpose, to prove that its checks can fail.
 //!
 //! A fault must make a difference, must turn the checks red that it names, and leave all others as they are
-//! without it. One that merely cannot be judged, since its control is among the red ones, is left out of that:
-//! it is the control that tells. What is generated is told and no more: a forged credential that gets in is
-//! the hole itself, and a surface expects nothing.
+//! without it. One that merely cannot be judged, since its control is among the red ones, is left out of
+//! that: it is the control that tells. What is generated is told and no more: a forged credential that gets
+//! in is the hole itself, and a surface expects nothing.
 
 mod noticed;
 
