@@ -1,6 +1,6 @@
-//! Dials in their windows. All cells of an endpoint go together first, each at every pod. Where the counters do
-//! not say who answered each of them, every one is made again in a window of its own: then one unexpected
-//! outcome makes nothing doubtful but itself.
+//! Dials in their windows. All cells of an endpoint go together first, each at every pod. Where the
+//! counters do not say who answered each of them, every one is made again in a window of its own: then one
+//! unexpected outcome makes nothing doubtful but itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use super::log::Followed;
 use super::target::Target;
 use super::{Opened, StageError};
 use crate::proof::envoy::Stats;
-use crate::proof::judge::{self, Dialled, Judged, Window};
+use crate::proof::judge::{self, Dialled, Judged, Window, Witness};
 use crate::proof::plan::{Cell, written_out};
 use crate::scenario::CELL_HEADER;
 
@@ -142,7 +142,7 @@ impl Opened<'_> {
         let ids: BTreeSet<_> = window.dials.iter().map(|dial| dial.id.as_str()).collect();
         for end in ends {
             // As many as were forwarded must be named there; what was not forwarded has nothing to wait for.
-            let forwarded = window.witnesses.get(end).map_or(0, |witness| witness.forwarded());
+            let forwarded = window.witnesses.get(end).map_or(0, Witness::forwarded);
             followed.settle(end, &ids, forwarded.min(ids.len() as u64)).await;
         }
         window

@@ -2,10 +2,10 @@
 //! application's log, are others' work.
 //!
 //! An unexpected answer fails a cell; whatever leaves room for doubt errs it. A cell passes only where the
-//! client's side and the server's side tell the same story at every pod: the client saw what is expected, Envoy
-//! counted exactly that, what was refused did not reach the application and what was answered did, and the
-//! control held at the same pod. Nothing that is missing can make a cell pass. A cell that expects nothing is
-//! recorded where the story is the same, and never passes.
+//! client's side and the server's side tell the same story at every pod: the client saw what is expected,
+//! Envoy counted exactly that, what was refused did not reach the application and what was answered did,
+//! and the control held at the same pod. Nothing that is missing can make a cell pass. A cell that expects
+//! nothing is recorded where the story is the same, and never passes.
 
 mod attribution;
 mod diff;
@@ -20,7 +20,7 @@ use svidproof_probe::protocol::{Observation, Outcome};
 
 use crate::proof::plan::{Cell, CellId};
 use crate::proof::verdict::Verdict;
-use crate::scenario::{By, Counted, Expect, Scenario};
+use crate::scenario::{By, Counted, Endpoint, Expect, Scenario};
 
 use attribution::{Attribution, Origin, Unsettled, units};
 use diff::{differences, undecided};
@@ -30,34 +30,42 @@ pub use words::seen_in_words;
 /// A cell and what became of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judged {
+    /// What was asked.
     pub cell: Cell,
     /// Of several pods' the one that the verdict is of.
     pub observed: Option<Observation>,
     /// Who gave the answer; absent where there was none, or nothing tells.
     pub by: Option<By>,
+    /// What came of it.
     pub verdict: Verdict,
     /// Why it did not pass; empty where it did.
     pub reason: String,
+    /// Both accounts of each endpoint on the way, nearest first.
     pub evidence: Vec<Account>,
+    /// Absent where the cell has none.
     pub control: Option<Control>,
 }
 
 /// One endpoint's two accounts of the window, side by side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Account {
+    /// By its name in the scenario.
     pub endpoint: String,
     /// By Envoy; absent where it could not be read.
     pub counted: Option<Counted>,
     /// What Envoy must have counted, by what the clients saw.
     pub tallied: Counted,
-    /// Whether this cell's request reached the application behind this endpoint, by its log; absent where no log
-    /// says so.
+    /// Whether this cell's request reached the application behind this endpoint, by its log; absent where
+    /// no log says so.
     pub reached: Option<bool>,
 }
 
+/// The check that shows that the same dial with the right identity succeeds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Control {
+    /// Its name.
     pub check: String,
+    /// Whether it came out as expected, at the same pod.
     pub held: bool,
 }
 
@@ -195,7 +203,9 @@ impl<'a> Judge<'a> {
             if let Outcome::Failed { kind, detail } = &observation.outcome {
                 let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
                 let kind = words::failure_in_words(*kind);
-                return ruling(Verdict::Errored, format!("neither an answer nor a refusal: {kind}{detail}"));
+                let version = words::of_another_version(cell, observation).unwrap_or_default();
+                let why = format!("neither an answer nor a refusal: {kind}{detail}{version}");
+                return ruling(Verdict::Errored, why);
             }
         }
         if let Some(differences) = all().map(|one| differences(cell, one)).find(|found| !found.is_empty()) {
@@ -279,7 +289,7 @@ impl<'a> Judge<'a> {
         match self.origins(place) {
             Ok(_) => {}
             Err(Unsettled::Crowded) => {
-                doubts.push("who answered cannot be told among the dials of its window".into())
+                doubts.push("who answered cannot be told among the dials of its window".into());
             }
             Err(Unsettled::Disagreement(all)) => {
                 let here = all.iter().filter(|(endpoint, _)| concerned.contains(&endpoint.as_str()));
@@ -289,7 +299,7 @@ impl<'a> Judge<'a> {
         let window = &self.windows[place.window];
         for name in &concerned {
             let endpoint = self.attribution.scenario.endpoints.get(*name);
-            if endpoint.is_some_and(|one| one.gives_evidence()) && !window.witnesses.contains_key(*name) {
+            if endpoint.is_some_and(Endpoint::gives_evidence) && !window.witnesses.contains_key(*name) {
                 doubts.push(format!("there is no evidence from {name}"));
             }
         }
@@ -298,7 +308,7 @@ impl<'a> Judge<'a> {
             match self.attribution.logs.get(end) {
                 Some(Ok(_)) => {}
                 Some(Err(why)) => {
-                    doubts.push(format!("the application's log at {end} could not be read: {why}"))
+                    doubts.push(format!("the application's log at {end} could not be read: {why}"));
                 }
                 None => doubts.push(format!("the application's log at {end} was not read")),
             }
@@ -343,8 +353,7 @@ impl<'a> Judge<'a> {
             };
             for (cluster, times) in happened.elsewhere {
                 doubts.push(format!(
-                    "meanwhile {name} sent {times} request(s) to cluster `{cluster}`, to which no route of it \
-                     leads"
+                    "meanwhile {name} sent {times} request(s) to cluster `{cluster}`, to which no route leads"
                 ));
             }
         }
@@ -371,13 +380,24 @@ impl<'a> Judge<'a> {
         if cells.is_empty() {
             return Err(format!("the control `{check}` was not made"));
         }
+        let said = |why: String| format!("the control `{check}` did not hold: {why}");
+        let mut comparable = false;
         for control in cells {
-            self.held(control, place).map_err(|why| format!("the control `{check}` did not hold: {why}"))?;
+            comparable |= self.held(control, place).map_err(said)?;
         }
-        Ok(())
+        if comparable {
+            return Ok(());
+        }
+        let pod = place.dial.pod.as_deref().unwrap_or_default();
+        Err(said(format!(
+            "it was made from outside, where the cluster chooses the pod, and not at pod {pod}: let a client \
+             from within make it too"
+        )))
     }
 
-    fn held(&self, control: &'a Cell, place: Place<'a>) -> Result<(), String> {
+    /// Whether it says something of this dial: from outside, nobody knows of which of several pods. All
+    /// that it says must hold.
+    fn held(&self, control: &'a Cell, place: Place<'a>) -> Result<bool, String> {
         if control.expect.is_refusal() {
             return Err("it is itself a refusal".into());
         }
@@ -393,6 +413,9 @@ impl<'a> Judge<'a> {
             other => pod.is_none() || other == pod,
         };
         let mut there = places.iter().filter(same_pod).peekable();
+        if there.peek().is_none() && !places.is_empty() && places.iter().all(|one| one.dial.pod.is_none()) {
+            return Ok(false);
+        }
         if there.peek().is_none() {
             let pod = pod.as_ref().map(|pod| format!(" at pod {pod}")).unwrap_or_default();
             return Err(format!("nothing came back from the dial{pod}"));
@@ -411,7 +434,7 @@ impl<'a> Judge<'a> {
                 return Err("it did not reach the application".into());
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn accounts(&self, cell: &'a Cell, place: Place<'a>) -> Vec<Account> {

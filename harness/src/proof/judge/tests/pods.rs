@@ -143,12 +143,35 @@ fn a_control_at_whichever_pod_holds_only_where_there_is_one() {
     outside.dials.truncate(1);
     outside.dials[0].pod = None;
     scene.windows.push(outside);
-    assert_last(&scene, Verdict::Errored, "the control `control backend` did not hold");
+    assert_last(&scene, Verdict::Errored, "let a client from within make it too");
     for window in &mut scene.windows {
         window.dials.retain(|dial| dial.pod.as_deref() != Some("q"));
         window.witnesses.get_mut("backend").unwrap().pods.remove("q");
     }
     assert_eq!(scene.last(), (Verdict::Passed, String::new()));
+}
+
+/// A check that is made from outside and from within is a control by its dials from within.
+#[test]
+fn what_a_control_saw_from_outside_is_no_word_about_a_pod() {
+    let mut scene = at_two_pods();
+    let outside = cell("control backend outside", "friend", "backend", status(200));
+    let outside = Cell { check: "control backend".into(), ..outside };
+    let served = counted(|all| all.forwarded = 1);
+    let witness = witness(Marks::default(), &[("p", served), ("q", Counted::default())]);
+    let dial = Dialled {
+        id: outside.id.clone(),
+        cell: outside.id.clone(),
+        pod: None,
+        observation: answered(200, "ok").seen,
+        earlier: vec![],
+    };
+    scene.log().insert(outside.id.clone());
+    scene.cells.insert(0, outside);
+    scene.windows.push(Window { dials: vec![dial], witnesses: [("backend".into(), witness)].into() });
+    assert_eq!(scene.last(), (Verdict::Passed, String::new()));
+    scene.at("control backend", "q").observation = answered(500, "no").seen;
+    assert_last(&scene, Verdict::Errored, "at pod q: the control `control backend` did not hold");
 }
 
 /// A connection that was cut off is one pod's, also in what is said of the others.
