@@ -9,6 +9,7 @@
 
 mod attribution;
 mod diff;
+mod rounds;
 mod window;
 mod words;
 
@@ -22,9 +23,11 @@ use crate::proof::plan::{Cell, CellId};
 use crate::proof::verdict::Verdict;
 use crate::scenario::{By, Counted, Expect, Scenario};
 
+use crate::proof::envoy::Happened;
 use attribution::{Attribution, Origin, Unsettled, units};
 use diff::{differences, undecided};
-pub use window::{DialId, Dialled, Logs, Window, Witness};
+pub use rounds::{Dialling, settled};
+pub use window::{Attempt, DialId, Dialled, Logs, Window, Witness};
 pub use words::seen_in_words;
 
 /// A cell and what became of it.
@@ -190,7 +193,7 @@ impl<'a> Judge<'a> {
             Ruling { verdict, reason, by, control }
         };
         let seen = &place.dial.observation;
-        let all = || place.dial.earlier.iter().chain([seen]);
+        let all = || place.dial.seen();
         for observation in all() {
             if let Outcome::Failed { kind, detail } = &observation.outcome {
                 let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
@@ -246,6 +249,11 @@ impl<'a> Judge<'a> {
     fn answered_by(&self, cell: &'a Cell, place: Place<'a>) -> (Option<By>, Vec<String>) {
         let logged = self.attribution.logged(cell, place.dial);
         let end = self.attribution.route(cell).last().copied().unwrap_or_default();
+        let attempts: BTreeSet<_> = place.dial.ids().map(|id| self.attribution.logged_as(cell, id)).collect();
+        if attempts.len() > 1 {
+            let what = "of the same dial, made again, some requests reached the application and some did not";
+            return (None, vec![format!("evidence disagrees at {end}: {what}")]);
+        }
         let doubt = |what: &str| vec![format!("evidence disagrees at {end}: {what}")];
         let Outcome::Response { .. } = place.dial.observation.outcome else {
             let came_through = logged == Some(true);
@@ -377,6 +385,24 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
+    /// The pod that a dial met, as far as it is told: it chose it, there is only one, or only one was asked in a
+    /// window of the dial's own.
+    fn met(&self, place: Place<'a>) -> Option<&'a str> {
+        if let Some(pod) = &place.dial.pod {
+            return Some(pod);
+        }
+        let window = &self.windows[place.window];
+        let endpoint = &self.cells[place.dial.cell.as_str()].endpoint;
+        let Some(witness) = window.witnesses.get(endpoint) else { return Some("") };
+        let is_idle = |happened: &Result<Happened, String>| {
+            happened.as_ref().is_ok_and(|one| one.connections == 0 && one.requests == 0)
+        };
+        let only_one = witness.pods.len() == 1;
+        let asked = witness.pods.iter().filter(|(_, happened)| only_one || !is_idle(happened));
+        let mut asked = asked.map(|(name, _)| name.as_str());
+        asked.next().filter(|_| asked.next().is_none())
+    }
+
     fn held(&self, control: &'a Cell, place: Place<'a>) -> Result<(), String> {
         if control.expect.is_refusal() {
             return Err("it is itself a refusal".into());
@@ -386,21 +412,27 @@ impl<'a> Judge<'a> {
         }
         let places = self.dials.get(&control.id).map(Vec::as_slice).unwrap_or_default();
         let pod = &place.dial.pod;
-        let witness = self.windows[place.window].witnesses.get(&control.endpoint);
-        let only_one = witness.is_none_or(|witness| witness.pods.len() == 1);
-        let same_pod = |other: &&Place| match &other.dial.pod {
-            None => pod.is_none() || only_one,
-            other => pod.is_none() || other == pod,
+        // What was dialled at whichever pod needs a control at every one, or at that which it met.
+        let met = self.met(place);
+        let same_pod = |other: &&Place| {
+            pod.is_none() && other.dial.pod.is_some() || met.is_some() && self.met(**other) == met
         };
         let mut there = places.iter().filter(same_pod).peekable();
         if there.peek().is_none() {
+            let chosen = |place: &Place| place.dial.pod.is_some();
+            if !places.is_empty() && !(chosen(&place) && places.iter().all(chosen)) {
+                return Err(
+                    "of several pods, it may have met another: dial it from inside, where each of them is \
+                     dialled"
+                        .into(),
+                );
+            }
             let pod = pod.as_ref().map(|pod| format!(" at pod {pod}")).unwrap_or_default();
             return Err(format!("nothing came back from the dial{pod}"));
         }
         for place in there {
             let seen = &place.dial.observation;
-            let mut all = place.dial.earlier.iter().chain([seen]);
-            let differing = all.find_map(|one| differences(control, one).into_iter().next());
+            let differing = place.dial.seen().find_map(|one| differences(control, one).into_iter().next());
             let (by, doubts) = self.answered_by(control, *place);
             let doubts = doubts.into_iter().chain(undecided(&control.expect, &seen.outcome));
             let mut doubts = differing.into_iter().chain(doubts).chain(self.doubts_of(control, *place));
