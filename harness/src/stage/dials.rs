@@ -106,7 +106,10 @@ impl Opened<'_> {
         let window = Window { dials: made, witnesses: witnesses.collect() };
         let ends: BTreeSet<_> =
             dials.iter().map(|(cell, _)| judge::terminal(&self.system.scenario, &cell.endpoint)).collect();
-        let ids: BTreeSet<_> = window.dials.iter().map(|dial| dial.id.as_str()).collect();
+        // What was turned down before a request could be sent is not waited for.
+        let answered =
+            window.dials.iter().filter(|dial| matches!(dial.observation.outcome, Outcome::Response { .. }));
+        let ids: BTreeSet<_> = answered.map(|dial| dial.id.as_str()).collect();
         for end in ends {
             // As many as were forwarded must be named there; what was not forwarded has nothing to wait for.
             let forwarded = window.witnesses.get(end).map_or(0, |witness| witness.forwarded());

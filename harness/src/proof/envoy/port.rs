@@ -160,6 +160,14 @@ impl Envoy {
                          what that one does with a request is not told"
                     )));
                 }
+                let behind = |port: &u16| self.listeners.iter().find(|listener| listener.is_behind(*port));
+                if let Some(listener) = cluster.local.iter().find_map(behind) {
+                    return Err(ConfigError::Unexplained(format!(
+                        "cluster `{name}` leads to listener {} of this same Envoy: what that one does with a \
+                         request is not told",
+                        listener.in_words()
+                    )));
+                }
                 if cluster.uncounted {
                     return Err(ConfigError::Unexplained(format!(
                         "cluster `{name}` makes its connections in a way of its own (`upstream_config`): \
