@@ -73,7 +73,7 @@ fn a_scenario_that_is_not_there() {
     snapshot!(
         world,
         said(&output),
-        @"svidproof: cannot read the scenario nowhere.yaml: No such file or directory (os error 2)"
+        @"svidproof: could not read nowhere.yaml: No such file or directory (os error 2)"
     );
     world.assert_nothing_is_left();
 }

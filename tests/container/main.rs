@@ -6,6 +6,8 @@
 //! them red, with the application's log and without. `lies` falsify one side's account. A group of them shares
 //! an Envoy, which has a listener for each.
 
+#![expect(clippy::needless_pass_by_value, reason = "a `json!` that is written in place needs no `&`")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -25,7 +25,7 @@ impl Variant {
 pub(crate) fn listeners() -> Vec<Variant> {
     let variant = Variant::new;
     let context = "combined_validation_context";
-    let with = |sans, tls: Value| Port { sans, tls, ..Port::default() };
+    let with = |sans, tls: Value| Port { tls, sans, ..Port::default() };
     let optional = || json!({"require_client_certificate": false});
     let trusting = json!({"common_tls_context": {context: {"default_validation_context": {
         "trust_chain_verification": "ACCEPT_UNTRUSTED"}}}});

@@ -16,7 +16,9 @@ use crate::sys::wait::{self, Look, WaitError};
 /// A read of the admin interface takes milliseconds; a large configuration comes over the API server.
 const READ: Duration = Duration::from_secs(10);
 
+/// Why an Envoy's own account could not be had.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum EnvoyError {
     #[error("the admin interface of Envoy in pod {pod}")]
     Forward { pod: String, source: KubeError },
@@ -24,6 +26,16 @@ pub enum EnvoyError {
     Read { pod: String, path: &'static str, source: reqwest::Error },
     #[error(transparent)]
     Wait(#[from] WaitError<NotClusters>),
+}
+
+impl EnvoyError {
+    /// The HTTP status, where there was an answer.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Read { source, .. } => source.status().map(|status| status.as_u16()),
+            Self::Forward { .. } | Self::Wait(_) => None,
+        }
+    }
 }
 
 /// What the admin interface gave for its clusters is not what Envoy documents.

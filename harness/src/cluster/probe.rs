@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use svidproof_probe::protocol::{Answer, Ask, Call, Carried, Dial, Observation, Reply};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
@@ -24,6 +25,10 @@ pub enum ProbeError {
     #[error("the probe in pod {pod}: {problem}")]
     Refused { pod: String, problem: String },
 }
+
+/// A probe that owes answers says something in less: a dial is bounded by 10 s, the wait for SVIDs by a
+/// minute.
+const SILENCE: Duration = Duration::from_mins(2);
 
 type Asked = (Ask, oneshot::Sender<Answer>);
 
@@ -160,11 +165,20 @@ async fn carry_out(
 async fn carry_in(stdout: impl AsyncRead + Unpin, waiting: &Waiting) -> Option<String> {
     let mut lines = BufReader::new(stdout).lines();
     loop {
-        let line = match lines.next_line().await {
-            Ok(line) => line?,
-            Err(e) => return Some(e.to_string()),
+        let line = match tokio::time::timeout(SILENCE, lines.next_line()).await {
+            Ok(Ok(line)) => line?,
+            Ok(Err(e)) => return Some(e.to_string()),
+            Err(_) => match waiting.lock().unwrap_or_else(PoisonError::into_inner).len() {
+                0 => continue,
+                owed => return Some(format!("it owes {owed} answer(s) and was silent for {SILENCE:?}")),
+            },
         };
         match serde_json::from_str::<Reply>(&line) {
+            // No ask has this number: a line of ours was not understood, and nobody will be answered for it.
+            Ok(Reply { id: 0, answer }) => {
+                let hint = "its image is of another version of svidproof: `svidproof up` makes it anew";
+                return Some(format!("it does not understand what it is asked: {answer:?}\nhint: {hint}"));
+            }
             Ok(reply) => {
                 let asker = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&reply.id);
                 // An asker that was dropped needs no answer.
@@ -211,5 +225,26 @@ mod tests {
             () = probe => panic!("the probe ended"),
         };
         assert_eq!(answers.len(), ASKS);
+    }
+
+    /// What ends a stream over which one ask went out and this line, if any, came back.
+    async fn ended_by(line: &str) -> Option<String> {
+        let (mut theirs, ours) = tokio::io::duplex(4096);
+        theirs.write_all(line.as_bytes()).await.unwrap();
+        let waiting = Waiting::default();
+        waiting.lock().unwrap().insert(1, oneshot::channel().0);
+        carry_in(ours, &waiting).await
+    }
+
+    #[tokio::test]
+    async fn a_probe_that_does_not_understand_an_ask_is_no_wait_for_ever() {
+        let line = "{\"id\":0,\"answer\":{\"error\":\"the line is not a call\"}}\n";
+        let why = ended_by(line).await.unwrap();
+        assert!(why.contains("the line is not a call") && why.contains("another version"), "{why}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_owes_an_answer_is_not_silent_for_ever() {
+        assert_eq!(ended_by("").await.unwrap(), "it owes 1 answer(s) and was silent for 120s");
     }
 }

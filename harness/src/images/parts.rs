@@ -110,7 +110,8 @@ impl<'a> Part<'a> {
             }
             Recipe::C(c) => (&c.part, Key::new("c").path(&declaration.folder.join(&c.source))?),
             Recipe::Cargo(cargo) => {
-                let mut key = Key::new("cargo").text(&compilers.cargo).texts(cargo.programs.keys());
+                let mut key = Key::new("cargo, each program anew");
+                key = key.text(&compilers.cargo).texts(cargo.programs.keys());
                 for path in ["Cargo.toml", "Cargo.lock"]
                     .map(Path::new)
                     .into_iter()
@@ -266,16 +267,22 @@ async fn cargo_build(
 ) -> Result<(), ImagesError> {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let built = cache.root.join("cargo");
-    Tool::new("cargo")
-        .args(["build", "--release", "--locked", "--target", &target])
-        .args(cargo.programs.keys().flat_map(|package| ["-p", package]))
-        .dir(&declaration.root)
+    let run = |arguments: &[&str]| {
+        Tool::new("cargo")
+            .args(arguments)
+            .args(["--release", "--locked", "--target", &target])
+            .args(cargo.programs.keys().flat_map(|package| ["-p", package]))
+            .dir(&declaration.root)
+            .env("CARGO_TARGET_DIR", &built)
+            .log(log)
+    };
+    // Cargo tells what is stale by its time, and takes another checkout's program for this one's.
+    run(&["clean"]).run().await?;
+    run(&["build"])
         // An image of one static program needs no C library. The target is named so that build scripts stay
         // dynamic.
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env("CARGO_TARGET_DIR", &built)
-        .log(log)
         .run()
         .await?;
     let mut content = Sha256::new();
@@ -375,5 +382,38 @@ mod tests {
         files::make_folder(&parts[0].dir).unwrap();
         parts[0].build(&declaration, &cache, &Semaphore::new(0), &Progress::new()).await.unwrap();
         assert!(!cache.log(parts[0].name).exists());
+    }
+
+    /// A workspace with one program, whose files are older than anything that was built.
+    fn checkout(root: &Path, word: &str) -> Declaration {
+        let write = |name: &str, text: String| {
+            let path = root.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            let file = fs::File::options().write(true).open(path).unwrap();
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        };
+        write("Cargo.toml", "[workspace]\nmembers = [\"said\"]\nresolver = \"3\"\n".into());
+        write("Cargo.lock", "version = 4\n\n[[package]]\nname = \"said\"\nversion = \"0.1.0\"\n".into());
+        let package = "[package]\nname = \"said\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
+        write("said/Cargo.toml", package.into());
+        write("said/src/main.rs", format!("fn main() {{ print!(\"{word}\") }}"));
+        let programs = [("said".to_owned(), PathBuf::from("said"))].into();
+        Declaration { root: root.into(), cargo: Cargo { part: "apps".into(), programs }, ..declaration() }
+    }
+
+    #[tokio::test]
+    async fn a_checkout_is_never_given_anothers_program() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path().join("cache"));
+        fs::create_dir_all(&cache.root).unwrap();
+        for word in ["one", "two"] {
+            let declaration = checkout(&dir.path().join(word), word);
+            let made = dir.path().join(format!("made-{word}"));
+            fs::create_dir_all(&made).unwrap();
+            let log = dir.path().join("log");
+            cargo_build(&declaration.cargo, &declaration, &cache, &made, &log).await.unwrap();
+            assert_eq!(Tool::new(made.join("said")).run().await.unwrap().stdout, word);
+        }
     }
 }

@@ -6,6 +6,7 @@ use svidproof_probe::protocol::{Http, TlsVersions};
 pub use crate::scenario::CELL_HEADER;
 use crate::scenario::{Check, Client, Expect, Scenario, Stage};
 
+/// `RUN.SCENARIO.STAGE.NUMBER`: fit for a header and for a word in a log.
 pub type CellId = String;
 
 /// One dial, and what must come of it.
@@ -13,25 +14,35 @@ pub type CellId = String;
 pub struct Cell {
     /// Unique across scenarios, stages and runs; fit for a header and for a word in a log.
     pub id: CellId,
+    /// The scenario's name.
     pub scenario: String,
+    /// The stage's name.
     pub stage: String,
+    /// The check's name.
     pub check: String,
+    /// Who dials, by the scenario's name for it.
     pub client: String,
     /// The client presents no certificate.
     pub nobody: bool,
     /// The name of the forged credential that it presents.
     pub forged: Option<String>,
+    /// What is dialled, by the scenario's name for it.
     pub endpoint: String,
+    /// As it goes on the wire.
     pub method: String,
     /// As the scenario writes it: see [`written_out`].
     pub target: String,
+    /// The version that is spoken.
     pub http: Http,
+    /// The versions that are offered.
     pub tls: TlsVersions,
     /// Those of the check, and [`CELL_HEADER`].
     pub headers: Vec<(String, String)>,
+    /// What must come of it; nothing: it is recorded.
     pub expect: Expect,
     /// The check of the same stage that must hold for this cell to count.
     pub control: Option<String>,
+    /// Why what is expected is not what should be.
     pub finding: Option<String>,
 }
 
@@ -44,15 +55,6 @@ pub fn written_out(target: &str) -> String {
         Some(format!("{before}{}{after}", text.repeat(times.parse().ok()?)))
     };
     times().unwrap_or_else(|| target.into())
-}
-
-/// The control of a gRPC call that must be denied and names none: the first check that makes the same call at
-/// the same endpoint and succeeds.
-fn control_of(stage: &Stage, denied: &Check, send: &str) -> Option<String> {
-    let succeeds = |check: &&Check| !check.expect.is_refusal() && check.expect.is_stated();
-    let same = |check: &&Check| check.to == denied.to && check.send.iter().any(|other| other == send);
-    let found = || stage.checks.iter().filter(succeeds).find(same);
-    denied.expect.is_grpc_refusal().then(found)?.map(|check| check.name.clone())
 }
 
 /// The cells of a stage, in the order of the file. A control is a check of the stage, so its cells are among
@@ -82,7 +84,7 @@ pub fn plan(scenario: &Scenario, stage: &Stage, run: &str) -> Vec<Cell> {
             tls: check.tls,
             headers: own.chain([(CELL_HEADER.into(), id.clone())]).collect(),
             expect: check.expect.clone(),
-            control: check.control.clone().or_else(|| control_of(stage, check, send)),
+            control: stage.control_of(check, send).map(Into::into),
             finding: check.finding.clone(),
             id,
         }

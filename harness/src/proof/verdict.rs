@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+/// What became of one cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -19,12 +20,18 @@ pub enum Verdict {
     Skipped,
 }
 
+/// How many cells came to what.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Totals {
+    /// As expected.
     pub passed: usize,
+    /// Nothing was expected of them.
     pub recorded: usize,
+    /// Not as expected.
     pub failed: usize,
+    /// Not to be judged.
     pub errored: usize,
+    /// Not tried.
     pub skipped: usize,
 }
 

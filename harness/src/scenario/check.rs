@@ -91,8 +91,8 @@ impl Expect {
         self.alert.is_some() || self.status.is_some()
     }
 
-    /// Whether the client must be turned away before the application: by a TLS alert, an HTTP status of 400 or
-    /// more, or a gRPC status other than OK. What the application itself answers is no refusal.
+    /// Whether the client must be turned away before the application: by a TLS alert, an HTTP status of 400
+    /// or more, or a gRPC status other than OK. What the application itself answers is no refusal.
     pub fn is_refusal(&self) -> bool {
         let denied = self.status.is_some_and(|status| status >= 400) || self.is_grpc_refusal();
         self.alert.is_some() || denied && self.by != Some(By::Application)

@@ -229,6 +229,17 @@ pub struct Stage {
     pub surface: Vec<Matrix>,
 }
 
+impl Stage {
+    /// The check that must hold for `check` to count: the one that it names, or, for a gRPC call that must be
+    /// denied and names none, the first that makes the same call at the same endpoint and succeeds.
+    pub fn control_of<'a>(&'a self, check: &'a Check, send: &str) -> Option<&'a str> {
+        let succeeds = |other: &&Check| other.expect.is_stated() && !other.expect.is_refusal();
+        let same = |other: &&Check| other.to == check.to && other.send.iter().any(|one| one == send);
+        let found = || Some(self.checks.iter().filter(succeeds).find(same)?.name.as_str());
+        check.control.as_deref().or_else(|| check.expect.is_grpc_refusal().then(found)?)
+    }
+}
+
 /// A planted fault, and the checks that must turn red.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

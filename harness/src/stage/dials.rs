@@ -1,5 +1,5 @@
-//! Dials in their windows: what is dialled where, each cell at every pod, and what is read meanwhile. Which dials
-//! go together, and which again alone, is `judge::settled`'s.
+//! Dials in their windows: what is dialled where, each cell at every pod, and what is read meanwhile. Which
+//! dials go together, and which again alone, is `judge::settled`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use super::log::Followed;
 use super::target::Target;
 use super::{Opened, StageError};
 use crate::proof::envoy::Stats;
-use crate::proof::judge::{self, Dialled, Dialling, Judged, Logs, Window};
+use crate::proof::judge::{self, Dialled, Dialling, Judged, Logs, Window, Witness};
 use crate::proof::plan::{Cell, written_out};
 use crate::scenario::CELL_HEADER;
 
@@ -112,7 +112,7 @@ impl Opened<'_> {
         let ids: BTreeSet<_> = answered.map(|dial| dial.id.as_str()).collect();
         for end in ends {
             // As many as were forwarded must be named there; what was not forwarded has nothing to wait for.
-            let forwarded = window.witnesses.get(end).map_or(0, |witness| witness.forwarded());
+            let forwarded = window.witnesses.get(end).map_or(0, Witness::forwarded);
             followed.settle(end, &ids, forwarded.min(ids.len() as u64)).await;
         }
         window

@@ -55,8 +55,8 @@ impl Followed {
         Self(join_all(opened).await.into_iter().collect())
     }
 
-    /// Waits until `count` of these dials are named there. That they are not in time is not an error here: the
-    /// judge sees which requests are missing.
+    /// Waits until `count` of these dials are named there. That they are not in time is not an error here:
+    /// the judge sees which requests are missing.
     pub(super) async fn settle(&self, endpoint: &str, dials: &BTreeSet<&str>, count: u64) {
         let Some(follower) = self.0.get(endpoint) else { return };
         let mut seen = follower.seen.clone();
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case(r#"x-svidproof-cell: a.b.c.1"#, Some("a.b.c.1"))]
+    #[case("x-svidproof-cell: a.b.c.1", Some("a.b.c.1"))]
     #[case(r#"GET / "x-svidproof-cell=a.b" 200"#, Some("a.b"))]
     #[case(r#"svidproof-cell="a.b", 200"#, Some("a.b"))]
     #[case("GET / 200", None)]

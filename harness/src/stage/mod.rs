@@ -33,6 +33,7 @@ const SETTLE: Duration = Duration::from_secs(30);
 
 /// Why a stage could not be dialled.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum StageError {
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -68,7 +69,8 @@ impl StageError {
     }
 }
 
-/// Brings the scenario to `stage` (with `fault` over it) and makes the checks whose names `chosen` lets through.
+/// Brings the scenario to `stage` (with `fault` over it) and makes the checks whose names `chosen` lets
+/// through.
 pub async fn run(
     run: &RunContext,
     system: &System,
@@ -100,8 +102,8 @@ pub async fn bring(
     Ok(try_join_all(brought).await?.into_iter().any(|changed| changed))
 }
 
-/// Makes the in-cluster dials of a stage over and over, as many at once as the probe takes; returns the seconds
-/// that `count` of them took. For a benchmark: nothing is judged.
+/// Makes the in-cluster dials of a stage over and over, as many at once as the probe takes; returns the
+/// seconds that `count` of them took. For a benchmark: nothing is judged.
 pub async fn time_dials(
     run: &RunContext,
     system: &System,
@@ -150,9 +152,9 @@ impl<'a> Opened<'a> {
         });
         let targets: BTreeMap<_, _> = try_join_all(targets).await?.into_iter().collect();
         settle(&targets).await?;
-        let stale = target::stale(run, &targets).await?;
+        let older = target::stale(run, &targets).await?;
         let credentials = Credentials::make(run, system, &cells).await?;
-        Ok(Self { run, system, cells, targets, credentials, stale })
+        Ok(Self { run, system, cells, targets, credentials, stale: older })
     }
 
     /// Takes the cells out that cannot be tried, judged already.

@@ -1,5 +1,5 @@
-//! An endpoint as it stands in the cluster: its pods, their Envoys, and where those count. What a scenario names
-//! and is not there is told here, before the first dial.
+//! An endpoint as it stands in the cluster: its pods, their Envoys, and where those count. What a scenario
+//! names and is not there is told here, before the first dial.
 
 use std::collections::BTreeMap;
 
@@ -32,8 +32,8 @@ pub(super) struct Pod {
 pub(super) struct Running {
     pub(super) admin: Admin,
     pub(super) config: Envoy,
-    /// Where what happens at the endpoint is counted, or why that cannot be told. Absent where the endpoint is
-    /// the application's own, beside an Envoy that serves something else.
+    /// Where what happens at the endpoint is counted, or why that cannot be told. Absent where the endpoint
+    /// is the application's own, beside an Envoy that serves something else.
     meter: Option<Result<Meter, String>>,
 }
 
@@ -112,9 +112,8 @@ impl<'a> Target<'a> {
             let name = &pod.backend.pod;
             let readings = before.get(name).zip(after.get(name));
             let happened = match (meter, readings) {
-                (Err(why), _) => Err(why.clone()),
                 (Ok(_), None) => Err("its counters were not read".into()),
-                (Ok(_), Some((Err(why), _) | (_, Err(why)))) => Err(why.clone()),
+                (Err(why), _) | (Ok(_), Some((Err(why), _) | (_, Err(why)))) => Err(why.clone()),
                 (Ok(meter), Some((Ok(before), Ok(after)))) => meter.between(before, after),
             };
             if let Ok(meter) = meter {
@@ -140,10 +139,13 @@ impl Running {
         let admin = admin.map_err(|source| StageError::Envoy { endpoint: name.into(), source })?;
         let dump = admin.config().await.map_err(|error| {
             mistake(format!(
-                "`admin: {admin_port}`, but no Envoy's admin interface answers there in pod {}: {}\nhint: its port \
-                 is `admin.address` in that Envoy's configuration; the pod's containers are {}",
+                "`admin: {admin_port}`, but in pod {} {}\n\
+                 hint: the port is `admin.address` in that Envoy's configuration; its pod's containers: {}",
                 backend.pod,
-                crate::sys::chain(&error),
+                match error.status() {
+                    Some(status) => format!("the answer to /config_dump there is {status}"),
+                    None => "no Envoy's admin interface answers there".into(),
+                },
                 backend.containers.join(", ")
             ))
         })?;

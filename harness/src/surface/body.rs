@@ -40,8 +40,20 @@ fn json(body: &str) -> Option<String> {
     (value.is_object() || value.is_array()).then(|| value.to_string())
 }
 
+/// A dial's id is its cell's, a dot, and which window and pod it was: `….3.a0`, `….3.b10`.
+fn without_dials(text: &str, cell: &str) -> String {
+    let mut parts = text.split(cell);
+    let mut normal = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let dial = part.strip_prefix(".a").or_else(|| part.strip_prefix(".b"));
+        normal += "<cell>";
+        normal += dial.map_or(part, |dial| dial.trim_start_matches(|letter: char| letter.is_ascii_digit()));
+    }
+    normal
+}
+
 fn normalised(text: &str, cell: &str) -> String {
-    let text = if cell.is_empty() { text.into() } else { text.replace(cell, "<cell>") };
+    let text = if cell.is_empty() { text.into() } else { without_dials(text, cell) };
     let mut normal = String::with_capacity(text.len());
     let mut rest = text.as_str();
     while let Some(first) = rest.chars().next() {
@@ -153,6 +165,8 @@ mod tests {
     #[case("Request served by backend-7d9f8c6b5d-x2x4z\n", "Request served by backend-<pod>\n")]
     #[case("X-Request-Id: 9fa0cdbf-f4c7-4e8a-9b1d-1f2e3d4c5b6a", "X-Request-Id: <uuid>")]
     #[case("X-Svidproof-Cell: r1.symbank.one.3\n", "X-Svidproof-Cell: <cell>\n")]
+    #[case("X-Svidproof-Cell: r1.symbank.one.3.b10\n", "X-Svidproof-Cell: <cell>\n")]
+    #[case("r1.symbank.one.3.a0, r1.symbank.one.3.html", "<cell>, <cell>.html")]
     #[case(
         "By=spiffe://a.org/b;Hash=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef;Subject=\"\"",
         "By=spiffe://a.org/b;Hash=<digest>;Subject=\"\""

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::*;
+use super::{Case, DENIED, Port, check, deny, denying, http, nobody, served, stranger};
 use crate::envoy::config::to;
 
 /// What Envoy says instead of its own words for a 403.
@@ -15,7 +15,7 @@ fn reply(with: Value) -> Value {
 }
 
 fn port(filters: Vec<Value>, hcm: Value) -> Port {
-    Port { filters, hcm, ..Port::default() }
+    Port { hcm, filters, ..Port::default() }
 }
 
 fn direct(prefix: &str, status: u16, body: &str) -> Value {

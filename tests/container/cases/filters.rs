@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::*;
+use super::{Case, DENIED, Port, SERVED, Verdict, check, deny, denying, http, nobody, served, stranger};
 use crate::envoy::config::{ANOTHER, AUTHORIZER, DOWN, cluster, merged, to, typed};
 
 fn port(filters: Vec<Value>) -> Port {

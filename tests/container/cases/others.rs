@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::*;
+use super::{Case, DENIED, NOBODY, Port, SERVED, STRANGER, Verdict, Verdicts, denying};
 use crate::envoy::config::{ANOTHER, cluster, dynamic, to};
 
 fn hiding(pattern: Value) -> Value {

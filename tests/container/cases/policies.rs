@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::*;
+use super::{Case, Check, DENIED, Port, Verdict, check, deny, denying, http, no_blocked, served, spiffe};
 use crate::envoy::config::to;
 
 const PER_ROUTE: &str = "envoy.filters.http.rbac";

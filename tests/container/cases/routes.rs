@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::*;
+use super::{Case, Check, DENIED, Port, SERVED, Verdict, check, denied, deny, denying, http, served};
 use crate::envoy::config::{ANOTHER, APPLICATION, HOST, cluster, merged, sds, to, typed};
 
 fn port(routes: Value, clusters: Vec<Value>) -> Port {

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::*;
+use super::{
+    Case, Check, DENIED, NOBODY, Port, STRANGER, Verdict, check, denied, denying, http, no_blocked, nobody,
+    served, spiffe, stranger,
+};
 use crate::envoy::config::{merged, network, typed};
 
 /// What the listener must have to tell TLS from others.

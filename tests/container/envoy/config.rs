@@ -226,11 +226,11 @@ fn discover(envoy: &mut Value) -> Vec<(String, Value)> {
     for listener in &mut listeners {
         let filters = listener.pointer_mut("/filter_chains/0/filters").and_then(Value::as_array_mut);
         let manager = filters.and_then(|filters| filters.last_mut()).expect("a connection manager");
-        let routed = manager["typed_config"].as_object_mut().expect("its configuration");
-        let own = routed.remove("route_config").expect("its routes");
+        let settings = manager["typed_config"].as_object_mut().expect("its configuration");
+        let own = settings.remove("route_config").expect("its routes");
         let name = own["name"].as_str().expect("a name").to_owned();
         let rds = json!({"route_config_name": name, "config_source": source(&name)});
-        routed.insert("rds".into(), rds);
+        settings.insert("rds".into(), rds);
         // A file of routes has one of them alone.
         routes.push((format!("{name}.json"), resources("route.v3.RouteConfiguration", vec![own])));
     }

@@ -79,7 +79,7 @@ impl<'a> Round<'a> {
             let here = cells.iter().filter(|cell| cell.endpoint == *endpoint);
             let dials: Vec<_> = here.map(|cell| (cell.clone(), ())).collect();
             if !dials.is_empty() {
-                windows.extend(judge::settled(self, self.scenario, cells, dials).await);
+                windows.extend(Box::pin(judge::settled(self, self.scenario, cells, dials)).await);
             }
         }
         judge::judge(self.scenario, cells, &windows, &self.logs())

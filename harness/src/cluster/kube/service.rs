@@ -12,8 +12,11 @@ use super::{Kube, KubeError, is_ready};
 /// A ready pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Backend {
+    /// Where the pod is.
     pub namespace: String,
+    /// The pod's name.
     pub pod: String,
+    /// Its address in the cluster.
     pub ip: String,
     /// Init containers that go on running among them.
     pub containers: Vec<String>,
@@ -24,6 +27,7 @@ pub struct Backend {
 /// A Service's ready pods, and how it leads to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
+    /// Those that are ready and not on their way out.
     pub pods: Vec<Backend>,
     /// Absent where the Service is headless.
     pub cluster_ip: Option<String>,
@@ -35,7 +39,7 @@ pub struct Resolved {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Port {
     name: Option<String>,
-    port: u16,
+    number: u16,
     /// The container's port, or the name that no container of the pods has for one.
     target: Result<u16, String>,
 }
@@ -44,9 +48,12 @@ struct Port {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unresolved {
     /// With the Services that the namespace has, in words.
+    /// There is none of that name.
     NoService {
+        /// What there is.
         instead: String,
     },
+    /// It has no selector, so no pods are known to be its own.
     SelectsNothing,
 }
 
@@ -98,11 +105,11 @@ impl Resolved {
     /// # Errors
     /// The Service has no such port, or its target has no number; in words that follow on its name.
     pub fn container_port(&self, port: u16) -> Result<u16, String> {
-        let Some(found) = self.ports.iter().find(|one| one.port == port) else {
+        let Some(found) = self.ports.iter().find(|one| one.number == port) else {
             let known: Vec<_> = self.ports.iter().map(Port::in_words).collect();
             let behind = self.ports.iter().find(|one| one.target == Ok(port));
             let hint = behind.map(|one| {
-                format!("\nhint: {port} is the container's port; clients dial the Service's, {}", one.port)
+                format!("\nhint: {port} is the container's port; clients dial the Service's, {}", one.number)
             });
             return Err(format!(
                 "has no port {port}: it has {}{}",
@@ -128,8 +135,8 @@ impl Resolved {
 impl Port {
     fn in_words(&self) -> String {
         match &self.name {
-            Some(name) => format!("{} ({name})", self.port),
-            None => self.port.to_string(),
+            Some(name) => format!("{} ({name})", self.number),
+            None => self.number.to_string(),
         }
     }
 }
@@ -140,7 +147,7 @@ fn resolved(namespace: &str, service: Service, pods: &[Pod]) -> Resolved {
     let ports = ports.iter().filter_map(|port| {
         Some(Port {
             name: port.name.clone(),
-            port: u16::try_from(port.port).ok()?,
+            number: u16::try_from(port.port).ok()?,
             target: target(port, pods),
         })
     });

@@ -2,6 +2,7 @@
 
 /// Why a port of an Envoy cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum ConfigError {
     #[error("what Envoy tells of its configuration is not understood: {0}")]
     Dump(String),

@@ -52,6 +52,7 @@ pub struct Happened {
     pub cut_off: u64,
     /// Everybody's requests and connections, ours among them.
     pub requests: u64,
+    /// New connections at the port.
     pub connections: u64,
 }
 

@@ -207,8 +207,8 @@ impl Envoy {
         }
     }
 
-    /// Clusters that serve Envoy itself hold nothing up, nor do those that other ports alone lead to; but where a
-    /// request could be sent to any cluster, each of them is looked at.
+    /// Clusters that serve Envoy itself hold nothing up, nor do those that other ports alone lead to; but
+    /// where a request could be sent to any cluster, each of them is looked at.
     fn leave_aside(&self, port: u16, meter: &mut Meter, ways: &Ways) -> Result<(), ConfigError> {
         if ways.chosen || !ways.strays.is_empty() {
             let why = ways.strays.first().map_or("clusters are chosen by what is in the request", |one| one);
@@ -258,7 +258,8 @@ impl Envoy {
         })
     }
 
-    /// The clusters that a network filter leads to and, where it is one, what is known of the connection manager.
+    /// The clusters that a network filter leads to and, where it is one, what is known of the connection
+    /// manager.
     fn leads(&self, filter: &Value) -> Option<(BTreeSet<String>, Option<Http>)> {
         match filters::network(filter).ok()? {
             Network::Http(config) => {

@@ -1,4 +1,5 @@
-//! Who answered each dial of a window: by the counters of the Envoys on its way, and by the application's log.
+//! Who answered each dial of a window: by the counters of the Envoys on its way, and by the application's
+//! log.
 //!
 //! Each dial has *candidates*: the ways in which what its client saw can have come about. Each candidate says
 //! what every Envoy on the way must have counted for it. A window is *settled* where the candidates add up to
@@ -53,8 +54,8 @@ pub(super) struct Attribution<'a> {
 }
 
 impl<'a> Attribution<'a> {
-    /// The endpoints that a cell's own request passes, first to last. Where `expect.upstream` says what goes on
-    /// behind the first, the request ends there.
+    /// The endpoints that a cell's own request passes, first to last. Where `expect.upstream` says what
+    /// goes on behind the first, the request ends there.
     pub(super) fn route(&self, cell: &'a Cell) -> Vec<&'a str> {
         if cell.expect.upstream.is_some() {
             return vec![&cell.endpoint];
@@ -86,8 +87,8 @@ impl<'a> Attribution<'a> {
         Some(self.logs.get(last)?.as_ref().ok()?.contains(id))
     }
 
-    /// Who answered each dial, in their order. One dial may have several origins that nothing tells apart: then
-    /// none of them contradicts what was counted.
+    /// Who answered each dial, in their order. One dial may have several origins that nothing tells apart:
+    /// then none of them contradicts what was counted.
     pub(super) fn settle(
         &self,
         window: &Window,
@@ -140,8 +141,8 @@ impl<'a> Attribution<'a> {
         }
     }
 
-    /// The origins that the marks on an answer leave, where all of them make the same be counted; `None` where
-    /// a window of its own has to tell.
+    /// The origins that the marks on an answer leave, where all of them make the same be counted; `None`
+    /// where a window of its own has to tell.
     fn told(&self, cell: &'a Cell, dial: &Dialled, window: &Window) -> Option<Vec<Origin>> {
         match &dial.observation.outcome {
             Outcome::Alert { number } => Some(vec![Origin::Handshake(refusal(cell, *number))]),
@@ -221,9 +222,9 @@ impl<'a> Attribution<'a> {
         caused.filter(|(name, _)| *name == endpoint).fold(Counted::default(), |sum, (_, one)| sum + one)
     }
 
-    /// How often one dial's request may have been forwarded at an endpoint, and how often it may have come there:
-    /// retries are requests too, here and at every Envoy behind. Alone, a dial's own are told from those of
-    /// others.
+    /// How often one dial's request may have been forwarded at an endpoint, and how often it may have come
+    /// there: retries are requests too, here and at every Envoy behind. Alone, a dial's own are told from
+    /// those of others.
     fn times(
         &self,
         endpoint: &str,
@@ -256,7 +257,8 @@ impl<'a> Attribution<'a> {
                     && !differences(cell, &dial.observation).is_empty()
             };
             if window.dials.iter().any(unknown) {
-                let why = "what the answer, which is not the expected one, made its application ask there is not known";
+                let why =
+                    "the answer is not the expected one, so what its application asked there is not known";
                 differing.push((endpoint.clone(), why.into()));
                 continue;
             }
@@ -296,8 +298,8 @@ impl<'a> Attribution<'a> {
     }
 }
 
-/// The parts of an endpoint whose accounts are held against each other: pod by pod where each dial chose its own,
-/// else all together.
+/// The parts of an endpoint whose accounts are held against each other: pod by pod where each dial chose
+/// its own, else all together.
 pub(super) fn units<'a>(
     endpoint: &str,
     witness: &Witness,
@@ -429,8 +431,8 @@ fn is_served(outcome: &Outcome) -> bool {
     served && grpc_status(outcome).is_none_or(|status| status == "0")
 }
 
-/// What an alert says that Envoy counted. Where it is the expected one, the scenario may know better: one alert
-/// can stand for several.
+/// What an alert says that Envoy counted. Where it is the expected one, the scenario may know better: one
+/// alert can stand for several.
 fn refusal(cell: &Cell, number: u8) -> Kind {
     let expected = cell.expect.alert.as_ref().and_then(alert::number) == Some(number);
     if let Some(kind) = cell.expect.counts.filter(|_| expected) {

@@ -2,12 +2,13 @@
 //! application's log, are others' work.
 //!
 //! An unexpected answer fails a cell; whatever leaves room for doubt errs it. A cell passes only where the
-//! client's side and the server's side tell the same story at every pod: the client saw what is expected, Envoy
-//! counted exactly that, what was refused did not reach the application and what was answered did, and the
-//! control held at the same pod. Nothing that is missing can make a cell pass. A cell that expects nothing is
-//! recorded where the story is the same, and never passes.
+//! client's side and the server's side tell the same story at every pod: the client saw what is expected,
+//! Envoy counted exactly that, what was refused did not reach the application and what was answered did,
+//! and the control held at the same pod. Nothing that is missing can make a cell pass. A cell that expects
+//! nothing is recorded where the story is the same, and never passes.
 
 mod attribution;
+mod control;
 mod diff;
 mod rounds;
 mod window;
@@ -21,9 +22,8 @@ use svidproof_probe::protocol::{Observation, Outcome};
 
 use crate::proof::plan::{Cell, CellId};
 use crate::proof::verdict::Verdict;
-use crate::scenario::{By, Counted, Expect, Scenario};
+use crate::scenario::{By, Counted, Endpoint, Expect, Scenario};
 
-use crate::proof::envoy::Happened;
 use attribution::{Attribution, Origin, Unsettled, units};
 use diff::{differences, undecided};
 pub use rounds::{Dialling, settled};
@@ -33,34 +33,42 @@ pub use words::seen_in_words;
 /// A cell and what became of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judged {
+    /// What was asked.
     pub cell: Cell,
     /// Of several pods' the one that the verdict is of.
     pub observed: Option<Observation>,
     /// Who gave the answer; absent where there was none, or nothing tells.
     pub by: Option<By>,
+    /// What came of it.
     pub verdict: Verdict,
     /// Why it did not pass; empty where it did.
     pub reason: String,
+    /// Both accounts of each endpoint on the way, nearest first.
     pub evidence: Vec<Account>,
+    /// Absent where the cell has none.
     pub control: Option<Control>,
 }
 
 /// One endpoint's two accounts of the window, side by side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Account {
+    /// By its name in the scenario.
     pub endpoint: String,
     /// By Envoy; absent where it could not be read.
     pub counted: Option<Counted>,
     /// What Envoy must have counted, by what the clients saw.
     pub tallied: Counted,
-    /// Whether this cell's request reached the application behind this endpoint, by its log; absent where no log
-    /// says so.
+    /// Whether this cell's request reached the application behind this endpoint, by its log; absent where
+    /// no log says so.
     pub reached: Option<bool>,
 }
 
+/// The check that shows that the same dial with the right identity succeeds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Control {
+    /// Its name.
     pub check: String,
+    /// Whether it came out as expected, at the same pod.
     pub held: bool,
 }
 
@@ -198,7 +206,9 @@ impl<'a> Judge<'a> {
             if let Outcome::Failed { kind, detail } = &observation.outcome {
                 let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
                 let kind = words::failure_in_words(*kind);
-                return ruling(Verdict::Errored, format!("neither an answer nor a refusal: {kind}{detail}"));
+                let version = words::of_another_version(cell, observation).unwrap_or_default();
+                let why = format!("neither an answer nor a refusal: {kind}{detail}{version}");
+                return ruling(Verdict::Errored, why);
             }
         }
         if let Some(differences) = all().map(|one| differences(cell, one)).find(|found| !found.is_empty()) {
@@ -287,7 +297,7 @@ impl<'a> Judge<'a> {
         match self.origins(place) {
             Ok(_) => {}
             Err(Unsettled::Crowded) => {
-                doubts.push("who answered cannot be told among the dials of its window".into())
+                doubts.push("who answered cannot be told among the dials of its window".into());
             }
             Err(Unsettled::Disagreement(all)) => {
                 let here = all.iter().filter(|(endpoint, _)| concerned.contains(&endpoint.as_str()));
@@ -297,7 +307,7 @@ impl<'a> Judge<'a> {
         let window = &self.windows[place.window];
         for name in &concerned {
             let endpoint = self.attribution.scenario.endpoints.get(*name);
-            if endpoint.is_some_and(|one| one.gives_evidence()) && !window.witnesses.contains_key(*name) {
+            if endpoint.is_some_and(Endpoint::gives_evidence) && !window.witnesses.contains_key(*name) {
                 doubts.push(format!("there is no evidence from {name}"));
             }
         }
@@ -306,7 +316,7 @@ impl<'a> Judge<'a> {
             match self.attribution.logs.get(end) {
                 Some(Ok(_)) => {}
                 Some(Err(why)) => {
-                    doubts.push(format!("the application's log at {end} could not be read: {why}"))
+                    doubts.push(format!("the application's log at {end} could not be read: {why}"));
                 }
                 None => doubts.push(format!("the application's log at {end} was not read")),
             }
@@ -351,8 +361,7 @@ impl<'a> Judge<'a> {
             };
             for (cluster, times) in happened.elsewhere {
                 doubts.push(format!(
-                    "meanwhile {name} sent {times} request(s) to cluster `{cluster}`, to which no route of it \
-                     leads"
+                    "meanwhile {name} sent {times} request(s) to cluster `{cluster}`, to which no route leads"
                 ));
             }
         }
@@ -370,80 +379,6 @@ impl<'a> Judge<'a> {
             doubts.push("a refusal without a control".into());
         }
         doubts
-    }
-
-    /// Whether the control of a cell, named or (for a denied gRPC call) found, held at the same pod.
-    fn control_of(&self, cell: &'a Cell, place: Place<'a>) -> Result<(), String> {
-        let Some(check) = &cell.control else { return Ok(()) };
-        let cells = self.by_check.get(check.as_str()).map(Vec::as_slice).unwrap_or_default();
-        if cells.is_empty() {
-            return Err(format!("the control `{check}` was not made"));
-        }
-        for control in cells {
-            self.held(control, place).map_err(|why| format!("the control `{check}` did not hold: {why}"))?;
-        }
-        Ok(())
-    }
-
-    /// The pod that a dial met, as far as it is told: it chose it, there is only one, or only one was asked in a
-    /// window of the dial's own.
-    fn met(&self, place: Place<'a>) -> Option<&'a str> {
-        if let Some(pod) = &place.dial.pod {
-            return Some(pod);
-        }
-        let window = &self.windows[place.window];
-        let endpoint = &self.cells[place.dial.cell.as_str()].endpoint;
-        let Some(witness) = window.witnesses.get(endpoint) else { return Some("") };
-        let is_idle = |happened: &Result<Happened, String>| {
-            happened.as_ref().is_ok_and(|one| one.connections == 0 && one.requests == 0)
-        };
-        let only_one = witness.pods.len() == 1;
-        let asked = witness.pods.iter().filter(|(_, happened)| only_one || !is_idle(happened));
-        let mut asked = asked.map(|(name, _)| name.as_str());
-        asked.next().filter(|_| asked.next().is_none())
-    }
-
-    fn held(&self, control: &'a Cell, place: Place<'a>) -> Result<(), String> {
-        if control.expect.is_refusal() {
-            return Err("it is itself a refusal".into());
-        }
-        if !control.expect.is_stated() {
-            return Err("it expects nothing".into());
-        }
-        let places = self.dials.get(&control.id).map(Vec::as_slice).unwrap_or_default();
-        let pod = &place.dial.pod;
-        // What was dialled at whichever pod needs a control at every one, or at that which it met.
-        let met = self.met(place);
-        let same_pod = |other: &&Place| {
-            pod.is_none() && other.dial.pod.is_some() || met.is_some() && self.met(**other) == met
-        };
-        let mut there = places.iter().filter(same_pod).peekable();
-        if there.peek().is_none() {
-            let chosen = |place: &Place| place.dial.pod.is_some();
-            if !places.is_empty() && !(chosen(&place) && places.iter().all(chosen)) {
-                return Err(
-                    "of several pods, it may have met another: dial it from inside, where each of them is \
-                     dialled"
-                        .into(),
-                );
-            }
-            let pod = pod.as_ref().map(|pod| format!(" at pod {pod}")).unwrap_or_default();
-            return Err(format!("nothing came back from the dial{pod}"));
-        }
-        for place in there {
-            let seen = &place.dial.observation;
-            let differing = place.dial.seen().find_map(|one| differences(control, one).into_iter().next());
-            let (by, doubts) = self.answered_by(control, *place);
-            let doubts = doubts.into_iter().chain(undecided(&control.expect, &seen.outcome));
-            let mut doubts = differing.into_iter().chain(doubts).chain(self.doubts_of(control, *place));
-            if let Some(doubt) = doubts.next() {
-                return Err(doubt);
-            }
-            if by == Some(By::Envoy) {
-                return Err("it did not reach the application".into());
-            }
-        }
-        Ok(())
     }
 
     fn accounts(&self, cell: &'a Cell, place: Place<'a>) -> Vec<Account> {

@@ -1,6 +1,6 @@
-//! In which rounds dials are made: all together first; where the counters do not say who answered each of them,
-//! every one again in a window of its own, then one unexpected outcome makes nothing doubtful but itself. The
-//! loop alone: dialling and reading are of whoever asks for it.
+//! In which rounds dials are made: all together first; where the counters do not say who answered each of
+//! them, every one again in a window of its own: then one unexpected outcome makes nothing doubtful but
+//! itself. The loop alone: dialling and reading are of whoever asks for it.
 
 use super::window::{Attempt, Logs, Window};
 use super::{is_disturbed, is_settled};
@@ -23,8 +23,8 @@ pub trait Dialling {
     fn logs(&self) -> Logs;
 }
 
-/// The windows that settle who answered these dials, all of one endpoint, as far as that can be. `cells` are all
-/// of the stage.
+/// The windows that settle who answered these dials, all of one endpoint, as far as that can be. `cells` are
+/// all of the stage.
 pub async fn settled<D: Dialling>(
     dialling: &D,
     scenario: &Scenario,

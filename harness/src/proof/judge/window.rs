@@ -13,10 +13,13 @@ pub type DialId = String;
 /// One dial of a cell.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dialled {
+    /// Its own.
     pub id: DialId,
+    /// The cell that it is a dial of.
     pub cell: CellId,
     /// The pod that was dialled; absent where the cluster chose one.
     pub pod: Option<String>,
+    /// What the client saw.
     pub observation: Observation,
     /// The same dial before, in windows that did not settle who had answered.
     pub earlier: Vec<Attempt>,
@@ -25,7 +28,9 @@ pub struct Dialled {
 /// A dial that was made again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attempt {
+    /// Its own.
     pub id: DialId,
+    /// What it saw.
     pub observation: Observation,
 }
 
@@ -50,6 +55,7 @@ impl Dialled {
 /// Dials, and what was counted from just before the first until just after the last.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Window {
+    /// In the order in which they were begun.
     pub dials: Vec<Dialled>,
     /// By endpoint; one without an `admin` has none.
     pub witnesses: BTreeMap<String, Witness>,
@@ -58,6 +64,7 @@ pub struct Window {
 /// What the Envoys of one endpoint say of one window.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Witness {
+    /// What can be relied on at every pod.
     pub marks: Marks,
     /// What makes counting harder, in words.
     pub remarks: Vec<String>,
@@ -70,7 +77,8 @@ pub struct Witness {
 pub type Logs = BTreeMap<String, Result<BTreeSet<DialId>, String>>;
 
 impl Witness {
-    /// Takes on what one more pod's meter says of marks and of counting: what holds at one alone is not relied on.
+    /// Takes on what one more pod's meter says of marks and of counting: what holds at one alone is not
+    /// relied on.
     pub fn heed(&mut self, meter: &Meter) {
         self.marks.time &= meter.marks.time;
         self.marks.denial &= meter.marks.denial;

@@ -1,13 +1,14 @@
 //! What was seen, in a few exact words.
 
-use svidproof_probe::protocol::{DialFailure, Outcome};
+use svidproof_probe::protocol::{DialFailure, Http, Observation, Outcome};
 
 use crate::alert;
+use crate::proof::plan::Cell;
 
 /// What Envoy's RBAC filter answers with a 403 (Envoy's documentation, "Role Based Access Control (RBAC)
 /// Filter").
 pub(super) const RBAC_DENIED: &str = "RBAC: access denied";
-/// PERMISSION_DENIED (gRPC, "Status codes and their use in gRPC").
+/// `PERMISSION_DENIED` (gRPC, "Status codes and their use in gRPC").
 const GRPC_PERMISSION_DENIED: &str = "7";
 
 /// `alert 116 certificate_required`, `403 RBAC: access denied`, `200 grpc-status 7`, `200`, `timed out`.
@@ -37,6 +38,19 @@ pub(super) fn failure_in_words(kind: DialFailure) -> &'static str {
     }
 }
 
+/// Where nothing came after a handshake in which the server agreed to none of the HTTP versions that were
+/// offered (RFC 7301, section 3.2: some servers go on without one).
+pub(super) fn of_another_version(cell: &Cell, observation: &Observation) -> Option<String> {
+    let (offered, other) = match cell.http {
+        Http::Http1 => ("HTTP/1.1", "HTTP/2"),
+        Http::Http2 => ("HTTP/2", "HTTP/1.1"),
+    };
+    let silent = observation.tls.as_ref()?.alpn.is_none();
+    silent.then(|| {
+        format!("\nhint: the server did not agree to {offered} by ALPN: it may speak {other} alone (`http:`)")
+    })
+}
+
 /// Whether this looks like a denial by Envoy's RBAC filter with its own text: who gave it, counters tell.
 pub(super) fn is_rbac_denial(outcome: &Outcome) -> bool {
     let Outcome::Response { status, body, headers, .. } = outcome else { return false };
@@ -48,8 +62,8 @@ pub(super) fn is_rbac_denial(outcome: &Outcome) -> bool {
     *status == 403 && (body == RBAC_DENIED || body.is_empty() && length == Some(RBAC_DENIED.len()))
 }
 
-/// The status of a gRPC call, where the answer has one: in the trailers, or, where nothing but trailers came, in
-/// the headers (gRPC over HTTP/2, "Responses").
+/// The status of a gRPC call, where the answer has one: in the trailers, or, where nothing but trailers
+/// came, in the headers (gRPC over HTTP/2, "Responses").
 pub(super) fn grpc_status(outcome: &Outcome) -> Option<&str> {
     let Outcome::Response { headers, trailers, .. } = outcome else { return None };
     header(trailers, "grpc-status").or_else(|| header(headers, "grpc-status"))

@@ -9,13 +9,14 @@ use super::mistake::{Mistake, instead};
 use super::place::Node;
 use super::{Scenario, expand, forged, validate};
 use crate::forge::{self, CatalogueError};
+use crate::sys::files::{self, FileError};
 
 /// Why a file is not read as a scenario. Each message names the file.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum ScenarioError {
-    #[error("cannot read the scenario {}: {source}", file.display())]
-    Read { file: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Read(#[from] FileError),
     #[error(
         "{}: no folder from here upwards holds `helm/`, and the scenario's paths are relative to the one \
          that does\n\
@@ -33,9 +34,8 @@ pub enum ScenarioError {
 
 /// Reads, parses and validates; all that is wrong across the parts is told at once.
 pub fn load(file: &Path) -> Result<Scenario, ScenarioError> {
-    let unreadable = |source| ScenarioError::Read { file: file.into(), source };
-    let text = std::fs::read_to_string(file).map_err(unreadable)?;
-    let real = file.canonicalize().map_err(unreadable)?;
+    let text = files::read_text(file)?;
+    let real = file.canonicalize().map_err(files::could_not("find the folder of", file))?;
     let root = real.ancestors().skip(1).find(|folder| folder.join("helm").is_dir());
     let root = root.ok_or_else(|| ScenarioError::NoRoot { file: file.into() })?;
     read(&text, file, root)

@@ -367,6 +367,39 @@ fn a_table_may_be_named_alone_and_only_in_a_stage() {
     );
 }
 
+/// A gRPC denial is a refusal by its trailers; its control is the same call where that succeeds.
+#[test]
+fn a_denied_call_has_the_call_that_succeeds_for_its_control() {
+    let checks = |made: &str| {
+        format!(
+            "
+scenario: world
+trust-domain: example.org
+spire: {{namespace: spire, server: server, socket-dir: /run}}
+install: []
+registration: []
+endpoints:
+  shop: {{service: a/shop, port: 443, identity: /shop, admin: 1}}
+clients: {{friend: /friend, blocked: /blocked}}
+stages:
+  - stage: one
+    checks:
+      - {{check: friend calls, as: friend, to: shop, send: {made}, expect: {{status: 200}}}}
+      - check: blocked does not
+        as: blocked
+        to: shop
+        send: POST /a.B/C
+        expect: {{status: 200, headers: {{grpc-status: '7'}}}}
+"
+        )
+    };
+    let scenario = super::super::read_text(&checks("POST /a.B/C"));
+    let stage = &scenario.stages[0];
+    assert_eq!(stage.control_of(&stage.checks[1], "POST /a.B/C"), Some("friend calls"));
+    let said = mistakes(&checks("POST /a.B/D"));
+    assert!(said.contains("`blocked does not` expects a refusal and has no `control`"), "{said}");
+}
+
 #[rstest]
 #[case::a_page("page", &["page"])]
 #[case::with_one_behind_it("proxy", &["proxy", "backend"])]

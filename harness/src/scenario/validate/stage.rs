@@ -268,7 +268,8 @@ fn reach(scenario: &Scenario, check: &Check, endpoint: &Endpoint, place: &Node, 
 
 fn control(stage: &Stage, check: &Check, place: &Node, found: &mut Found) {
     let Some(name) = &check.control else {
-        found.check(!check.expect.is_refusal(), place.at("check").place(), || {
+        let controlled = check.send.iter().all(|send| stage.control_of(check, send).is_some());
+        found.check(!check.expect.is_refusal() || controlled, place.at("check").place(), || {
             format!(
                 "`{}` expects a refusal and has no `control`: name a check of this stage that succeeds \
                      at `{}`",

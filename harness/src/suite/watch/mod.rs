@@ -19,6 +19,7 @@ const LONGEST: Duration = Duration::from_secs(2);
 
 /// Changes of files are not, or no longer, told.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum WatchError {
     #[error("changes of files cannot be followed\nhint: is fs.inotify.max_user_instances used up?")]
     Start(#[source] notify::Error),

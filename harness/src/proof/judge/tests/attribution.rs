@@ -112,7 +112,7 @@ fn marks_tell_who_answered_among_many_or_a_window_of_its_own_has_to(
     // One dial beside it, that nothing has to tell.
     let other = (cell("other", "nobody", "backend", Expect::default()), no_cert());
     let it = (cell("it", "friend", "backend", Expect::default()), met.clone());
-    let scene = Scene::exactly(world_without_log(), marks, vec![other, it]);
+    let scene = Scene::exactly(world_without_log(), marks, &[other, it]);
     assert_eq!(scene.windows.len(), if told { 1 } else { 2 });
     let by = match met.origin {
         Origin::Application => Some(By::Application),
@@ -186,7 +186,7 @@ fn alone_a_dials_own_retries_are_told_from_others(
     #[case] verdict: Verdict,
 ) {
     let it = cell("it", "friend", "backend", by(By::Application, 200));
-    let mut scene = Scene::exactly(world(), NO_MARKS, vec![(it, answered(200, "ok"))]);
+    let mut scene = Scene::exactly(world(), NO_MARKS, &[(it, answered(200, "ok"))]);
     scene.says("backend").counted.forwarded = forwarded;
     scene.says("backend").retries = retries;
     assert_last(&scene, verdict, "");
@@ -233,7 +233,7 @@ fn a_refusal_at_a_page_has_no_evidence() {
     it.control = Some("served".into());
     let page = |status| Met { seen: respond(status, &[], ""), origin: Origin::Application };
     let control = cell("served", "nobody", "page", status(200));
-    let scene = Scene::exactly(world(), Marks::default(), vec![(control, page(200)), (it, page(403))]);
+    let scene = Scene::exactly(world(), Marks::default(), &[(control, page(200)), (it, page(403))]);
     assert_last(&scene, Verdict::Errored, "no evidence can be had at page");
     assert_eq!(scene.judge()[0].verdict, Verdict::Passed);
 }

@@ -231,11 +231,11 @@ impl Scene {
         let controls = ["backend", "proxy"].map(|endpoint| {
             (cell(&format!("control {endpoint}"), "friend", endpoint, status(200)), answered(200, "ok"))
         });
-        Self::exactly(scenario, marks, controls.into_iter().chain(cases).collect())
+        Self::exactly(scenario, marks, &controls.into_iter().chain(cases).collect::<Vec<_>>())
     }
 
     /// Without controls of its own.
-    fn exactly(scenario: Scenario, marks: Marks, cases: Vec<(Cell, Met)>) -> Self {
+    fn exactly(scenario: Scenario, marks: Marks, cases: &[(Cell, Met)]) -> Self {
         let mut logs = Logs::new();
         if scenario.endpoints["backend"].app_log.is_some() {
             let logged = cases.iter().filter(|(cell, met)| {

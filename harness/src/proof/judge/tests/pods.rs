@@ -143,7 +143,7 @@ fn a_control_at_whichever_pod_holds_only_where_there_is_one() {
     outside.dials.truncate(1);
     outside.dials[0].pod = None;
     scene.windows.push(outside);
-    assert_last(&scene, Verdict::Errored, "the control `control backend` did not hold");
+    assert_last(&scene, Verdict::Errored, "let a client from within make it too");
     for window in &mut scene.windows {
         window.dials.retain(|dial| dial.pod.as_deref() != Some("q"));
         window.witnesses.get_mut("backend").unwrap().pods.remove("q");
@@ -173,18 +173,10 @@ fn a_control_from_outside_must_be_seen_to_have_met_the_same_pod() {
             assert_eq!(scene.last(), (Verdict::Passed, String::new()));
             // Somebody else was at the other pod meanwhile: then it may have been that one.
             let other = if it == "p" { "q" } else { "p" };
-            scene.windows[1]
-                .witnesses
-                .get_mut("backend")
-                .unwrap()
-                .pods
-                .get_mut(other)
-                .unwrap()
-                .as_mut()
-                .unwrap()
-                .connections = 1;
+            let there = scene.windows[1].witnesses.get_mut("backend").unwrap().pods.get_mut(other).unwrap();
+            there.as_mut().unwrap().connections = 1;
         }
-        assert_last(&scene, Verdict::Errored, "did not hold: of several pods, it may have met another");
+        assert_last(&scene, Verdict::Errored, "is not known to have met this: let a client from within");
     }
 }
 
@@ -205,6 +197,29 @@ fn a_control_at_every_pod_holds_for_a_dial_at_whichever() {
     assert_eq!(scene.last(), (Verdict::Passed, String::new()));
     scene.at("control backend", "q").observation = wrong_san().seen;
     assert_last(&scene, Verdict::Errored, "the control `control backend` did not hold");
+}
+
+/// A check that is made from outside and from within is a control by its dials from within.
+#[test]
+fn what_a_control_saw_from_outside_is_no_word_about_a_pod() {
+    let mut scene = at_two_pods();
+    let outside = cell("control backend outside", "friend", "backend", status(200));
+    let outside = Cell { check: "control backend".into(), ..outside };
+    let served = counted(|all| all.forwarded = 1);
+    let witness = witness(Marks::default(), &[("p", served), ("q", Counted::default())]);
+    let dial = Dialled {
+        id: outside.id.clone(),
+        cell: outside.id.clone(),
+        pod: None,
+        observation: answered(200, "ok").seen,
+        earlier: vec![],
+    };
+    scene.log().insert(outside.id.clone());
+    scene.cells.insert(0, outside);
+    scene.windows.push(Window { dials: vec![dial], witnesses: [("backend".into(), witness)].into() });
+    assert_eq!(scene.last(), (Verdict::Passed, String::new()));
+    scene.at("control backend", "q").observation = answered(500, "no").seen;
+    assert_last(&scene, Verdict::Errored, "at pod q: the control `control backend` did not hold");
 }
 
 /// A connection that was cut off is one pod's, also in what is said of the others.

@@ -9,7 +9,7 @@ use super::*;
 fn who_answered_must_be_told_where_it_is_expected(#[case] who: By) {
     let page = Met { seen: respond(200, &[], ""), origin: Origin::Application };
     let it = cell("it", "nobody", "page", by(who, 200));
-    let scene = Scene::exactly(world(), Marks::default(), vec![(it, page)]);
+    let scene = Scene::exactly(world(), Marks::default(), &[(it, page)]);
     assert_last(&scene, Verdict::Errored, "nothing says who answered at page");
 }
 
@@ -47,7 +47,7 @@ fn a_denial_that_says_200_is_no_success() {
 fn a_control_that_expects_nothing_does_not_hold(#[case] met: Met) {
     let control = cell("control backend", "friend", "backend", Expect::default());
     let it = cell("it", "nobody", "backend", alert_named("certificate_required"));
-    let scene = Scene::exactly(world(), Marks::default(), vec![(control, met), (it, no_cert())]);
+    let scene = Scene::exactly(world(), Marks::default(), &[(control, met), (it, no_cert())]);
     assert_last(&scene, Verdict::Errored, "the control `control backend` did not hold");
 }
 

@@ -186,7 +186,7 @@ fn a_refusal_falls_with_its_control(#[case] control: Met, #[case] why: &str) {
         (cell("control backend", "friend", "backend", status(200)), control),
         (cell("it", "nobody", "backend", alert_named("certificate_required")), no_cert()),
     ];
-    let scene = Scene::exactly(world(), Marks { serves: true, ..Marks::default() }, cases);
+    let scene = Scene::exactly(world(), Marks { serves: true, ..Marks::default() }, &cases);
     assert_last(&scene, Verdict::Errored, "the control `control backend` did not hold");
     assert_last(&scene, Verdict::Errored, why);
     assert_eq!(scene.judge()[1].control.as_ref().map(|control| control.held), Some(false));
@@ -368,4 +368,21 @@ fn every_attempt_at_a_dial_is_looked_up_in_the_log(
             assert_last(&scene, Verdict::Errored, "some requests reached the application and some did not");
         }
     }
+}
+
+/// A server that speaks HTTP/2 alone says nothing to HTTP/1.1: what it did not agree to is said.
+#[rstest]
+#[case::nothing_agreed(None, true)]
+#[case::agreed(Some("http/1.1"), false)]
+fn a_version_that_was_not_agreed_to_is_said(#[case] alpn: Option<&str>, #[case] said: bool) {
+    let mut met = failed(DialFailure::Closed);
+    met.seen.tls = Some(Tls {
+        version: "1.3".into(),
+        alpn: alpn.map(Into::into),
+        peer_id: None,
+        peer_dns: vec![],
+        peer_chain: vec![],
+    });
+    let (verdict, reason) = Scene::one(cell("it", "friend", "backend", status(200)), met).last();
+    assert_eq!((verdict, reason.contains("it may speak HTTP/2 alone")), (Verdict::Errored, said), "{reason}");
 }
