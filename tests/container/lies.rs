@@ -1,141 +1,166 @@
 //! Both accounts of one correct window, one of them falsified: the judge must not take it. A lie that passed
 //! would let a broken system pass.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
-use libtest_mimic::{Failed, Trial};
-use svidproof::proof::judge::{Evidence, Judged};
+use libtest_mimic::Failed;
+use serde_json::json;
+use svidproof::proof::envoy::Happened;
+use svidproof::proof::judge::{self, Dialling, Judged, Logs, Window};
+use svidproof::proof::plan::Cell;
 use svidproof::proof::verdict::Verdict;
-use svidproof::scenario::Counted;
+use svidproof::scenario::{Counted, Scenario};
 use svidproof_probe::protocol::{DialFailure, Outcome};
 
-use crate::envoy::config::Listener;
-use crate::envoy::{closed, scenario};
-use crate::{Shared, expect};
+use crate::envoy::config::{NOBODY_HOME, Port};
+use crate::envoy::{Rig, Round, closed, plan_of, scenario};
+use crate::{House, Test, expect};
 
-/// Correct listeners, one for each lie: nobody else may move their counters.
-pub(crate) fn told_of() -> [Listener; 5] {
-    [10_201, 10_202, 10_203, 10_204, 10_205].map(Listener::correct)
-}
+const ROOM: &str = "lies";
 
-pub(crate) fn trials(shared: &Arc<Shared>) -> impl Iterator<Item = Trial> {
-    let lie = |name: &str, test: fn(&Shared) -> Result<(), Failed>| {
-        let shared = shared.clone();
-        Trial::test(format!("judge::{name}"), move || test(&shared))
+pub(crate) fn tests(house: &mut House) -> Vec<(String, Test)> {
+    // A correct listener for each: nobody else may move its counters.
+    let mut lie = |name: &str, test: AsyncLie| {
+        let ports = std::iter::repeat_with(|| Port { sans: &["/frontend"], ..Port::default() });
+        let port = house.take(ROOM, &json!({}), ports.take(2).collect());
+        let test: Test = Box::new(move |house| house.run(ROOM, false, async |rig| test(rig, port).await));
+        (format!("judge::{name}"), test)
     };
-    [
-        lie("counters of another listener err every cell", counters_of_another_listener),
-        lie("counters that are off by one err every cell", counters_off_by_one),
-        lie("a dial that is not in the plan errs every cell", a_dial_that_is_not_in_the_plan),
-        lie("a log without the requests errs what was answered", a_log_without_the_requests),
-        lie("a port that refuses errs every cell", a_port_that_refuses),
-        lie("a published port with nothing behind it errs every cell", a_port_with_nothing_behind),
+    vec![
+        lie("counters of another listener err every cell", |rig, port| {
+            Box::pin(counters_of_another_listener(rig, port))
+        }),
+        lie("counters that are off by one err every cell", |rig, port| {
+            Box::pin(counters_off_by_one(rig, port))
+        }),
+        lie("a dial that is not in the plan errs every cell", |rig, port| {
+            Box::pin(a_dial_that_is_not_in_the_plan(rig, port))
+        }),
+        lie("a log without the requests errs what was answered", |rig, port| {
+            Box::pin(a_log_without_the_requests(rig, port))
+        }),
+        lie("a port that refuses errs every cell", |rig, _| Box::pin(a_port_that_refuses(rig))),
+        lie("a published port with nothing behind it errs every cell", |rig, _| {
+            Box::pin(a_port_with_nothing_behind(rig))
+        }),
     ]
-    .into_iter()
 }
 
-fn all_err(judged: &[Judged]) -> Result<(), Failed> {
-    expect(judged, |_| Verdict::Errored)
+type AsyncLie = for<'a> fn(&'a Rig, u16) -> futures::future::LocalBoxFuture<'a, Result<(), Failed>>;
+
+/// One honest window.
+struct Told {
+    scenario: Scenario,
+    cells: Vec<Cell>,
+    window: Window,
+    logs: Logs,
 }
 
-fn counters_of_another_listener(shared: &Shared) -> Result<(), Failed> {
-    shared.run(async |rig| {
-        let [listener, other, ..] = told_of();
+impl Told {
+    async fn at(rig: &Rig, port: u16) -> Self {
         let scenario = scenario("listener.yaml");
-        let before = rig.counted(&other).await;
-        let (dialled, evidence) = rig.window(&scenario, &listener).await;
-        let counted = rig.counted(&other).await.counted.since(before.counted);
-        assert_eq!(counted, Counted::default());
-        all_err(&dialled.judge(&scenario, Ok(Evidence { counted, ..evidence })))
-    })
+        let cells = plan_of(&scenario, &format!("{port}"));
+        let round = Round::new(rig, &scenario, |_| port, None).await;
+        let dials: Vec<_> = cells.iter().map(|cell| (cell.clone(), ())).collect();
+        let window = round.window(&dials, "a").await;
+        let logs = round.logs();
+        drop(round);
+        Self { scenario, cells, window, logs }
+    }
+
+    fn happened(&mut self) -> &mut Happened {
+        let pods = self.window.witnesses.values_mut().flat_map(|witness| witness.pods.values_mut());
+        pods.last().expect("one pod").as_mut().expect("it was read")
+    }
+
+    fn judge(&self) -> Vec<Judged> {
+        judge::judge(&self.scenario, &self.cells, std::slice::from_ref(&self.window), &self.logs)
+    }
+
+    fn all(&self, verdict: Verdict) -> Result<(), Failed> {
+        expect(&self.judge(), |_| (verdict, ""))
+    }
 }
 
-fn counters_off_by_one(shared: &Shared) -> Result<(), Failed> {
-    shared.run(async |rig| {
-        let [_, _, listener, ..] = told_of();
-        let scenario = scenario("listener.yaml");
-        let (dialled, honest) = rig.window(&scenario, &listener).await;
-        expect(&dialled.judge(&scenario, Ok(honest.clone())), |_| Verdict::Passed)?;
-        let lies: [fn(&mut Counted); 9] = [
-            |counted| counted.no_cert -= 1,
-            |counted| counted.no_cert += 1,
-            |counted| counted.san -= 1,
-            |counted| counted.san += 1,
-            |counted| counted.chain -= 1,
-            |counted| counted.broken += 1,
-            |counted| counted.denied += 1,
-            |counted| counted.forwarded -= 1,
-            |counted| counted.forwarded += 1,
-        ];
-        for lie in lies {
-            let mut told = honest.clone();
-            lie(&mut told.counted);
-            all_err(&dialled.judge(&scenario, Ok(told)))?;
-        }
-        all_err(&dialled.judge(&scenario, Err("the admin interface did not answer".into())))
-    })
+async fn counters_of_another_listener(rig: &Rig, port: u16) -> Result<(), Failed> {
+    let mut told = Told::at(rig, port).await;
+    told.all(Verdict::Passed)?;
+    let scenario = scenario("listener.yaml");
+    let other = Round::new(rig, &scenario, |_| port + 1, None).await;
+    let idle = other.window(&[], "a").await;
+    assert!(idle.witnesses.is_empty(), "nothing was dialled there");
+    *told.happened() = Happened::default();
+    told.all(Verdict::Errored)
 }
 
-fn a_dial_that_is_not_in_the_plan(shared: &Shared) -> Result<(), Failed> {
-    shared.run(async |rig| {
-        let [.., listener, _] = told_of();
-        let scenario = scenario("listener.yaml");
-        let before = rig.counted(&listener).await;
-        let (dialled, evidence) = rig.window(&scenario, &listener).await;
-        let refused =
-            dialled.cells.iter().find(|cell| cell.client == "a wrong ID").expect("it is in the scenario");
-        let seen = rig.dial_one(refused, &rig.address(&listener).await).await;
-        assert_eq!(seen.outcome, Outcome::Alert { number: 46 });
-        let counted = rig.counted(&listener).await.counted.since(before.counted);
-        let judged = dialled.judge(&scenario, Ok(Evidence { counted, ..evidence }));
-        let reason = "clients saw 2 SAN refusals, Envoy counted 3 (fail_verify_san)";
-        assert!(judged.iter().all(|one| one.reason.contains(reason)), "{}", judged[0].reason);
-        all_err(&judged)
-    })
+async fn counters_off_by_one(rig: &Rig, port: u16) -> Result<(), Failed> {
+    let mut told = Told::at(rig, port).await;
+    told.all(Verdict::Passed)?;
+    let honest = told.happened().counted;
+    let lies: [fn(&mut Counted); 9] = [
+        |counted| counted.no_cert -= 1,
+        |counted| counted.no_cert += 1,
+        |counted| counted.san -= 1,
+        |counted| counted.san += 1,
+        |counted| counted.chain -= 1,
+        |counted| counted.broken += 1,
+        |counted| counted.denied += 1,
+        |counted| counted.forwarded -= 1,
+        |counted| counted.forwarded += 1,
+    ];
+    for lie in lies {
+        told.happened().counted = honest;
+        lie(&mut told.happened().counted);
+        told.all(Verdict::Errored)?;
+    }
+    for witness in told.window.witnesses.values_mut() {
+        witness.pods.values_mut().for_each(|pod| *pod = Err("the admin interface did not answer".into()));
+    }
+    told.all(Verdict::Errored)
 }
 
-fn a_log_without_the_requests(shared: &Shared) -> Result<(), Failed> {
-    shared.run(async |rig| {
-        let [.., listener] = told_of();
-        let scenario = scenario("listener.yaml");
-        let (dialled, evidence) = rig.window(&scenario, &listener).await;
-        // What was refused falls with its control.
-        all_err(
-            &dialled.judge(&scenario, Ok(Evidence { reached: Some(BTreeSet::new()), ..evidence.clone() })),
-        )?;
-        all_err(&dialled.judge(&scenario, Ok(Evidence { reached: None, ..evidence })))
-    })
+async fn a_dial_that_is_not_in_the_plan(rig: &Rig, port: u16) -> Result<(), Failed> {
+    let mut told = Told::at(rig, port).await;
+    told.all(Verdict::Passed)?;
+    let mut more = told.happened().clone();
+    more.counted = more.counted + svidproof::scenario::Kind::San.once();
+    // What a dial more is counted as, by Envoy itself.
+    let scenario = scenario("listener.yaml");
+    let round = Round::new(rig, &scenario, |_| port, None).await;
+    let refused = told.cells.iter().find(|cell| cell.client == "a wrong ID").expect("it is in the scenario");
+    let window = round.window(&[(refused.clone(), ())], "b").await;
+    assert_eq!(window.dials[0].observation.outcome, Outcome::Alert { number: 46 });
+    let counted = window.witnesses["backend"].pods.values().flatten().map(|one| one.counted);
+    assert_eq!(counted.collect::<Vec<_>>(), [svidproof::scenario::Kind::San.once()]);
+    *told.happened() = more;
+    let reason = "clients saw 2 SAN refusals, Envoy counted 3 (fail_verify_san)";
+    expect(&told.judge(), |_| (Verdict::Errored, reason))
 }
 
-fn a_port_that_refuses(shared: &Shared) -> Result<(), Failed> {
-    shared.run(async |rig| {
-        let scenario = scenario("listener.yaml");
-        let dialled = rig.dial(&scenario, "refused", &closed()).await;
-        let refused =
-            |outcome: &Outcome| matches!(outcome, Outcome::Failed { kind: DialFailure::Refused, .. });
-        assert!(
-            dialled.observations.values().all(|seen| refused(&seen.outcome)),
-            "{:?}",
-            dialled.observations
-        );
-        all_err(
-            &dialled.judge(&scenario, Ok(Evidence { reached: Some(BTreeSet::new()), ..Evidence::default() })),
-        )
-    })
+async fn a_log_without_the_requests(rig: &Rig, port: u16) -> Result<(), Failed> {
+    let mut told = Told::at(rig, port).await;
+    told.all(Verdict::Passed)?;
+    // What was refused falls with its control.
+    told.logs = BTreeMap::from([("backend".into(), Ok(BTreeSet::new()))]);
+    told.all(Verdict::Errored)?;
+    told.logs.clear();
+    told.all(Verdict::Errored)
 }
 
-fn a_port_with_nothing_behind(shared: &Shared) -> Result<(), Failed> {
-    shared.run(async |rig| {
-        let scenario = scenario("listener.yaml");
-        let dialled = rig.dial(&scenario, "nobody-home", &rig.nobody_home().await).await;
-        assert!(
-            dialled.observations.values().all(|seen| matches!(seen.outcome, Outcome::Failed { .. })),
-            "{:?}",
-            dialled.observations
-        );
-        all_err(
-            &dialled.judge(&scenario, Ok(Evidence { reached: Some(BTreeSet::new()), ..Evidence::default() })),
-        )
-    })
+async fn a_port_that_refuses(rig: &Rig) -> Result<(), Failed> {
+    let scenario = scenario("listener.yaml");
+    let judged = Round::unwatched(rig, &scenario, &closed()).judge(&plan_of(&scenario, "refused")).await;
+    let refused = |one: &Judged| {
+        let seen = one.observed.as_ref().map(|seen| &seen.outcome);
+        matches!(seen, Some(Outcome::Failed { kind: DialFailure::Refused, .. }))
+    };
+    assert!(judged.iter().all(refused), "{judged:?}");
+    expect(&judged, |_| (Verdict::Errored, "connection refused"))
+}
+
+async fn a_port_with_nothing_behind(rig: &Rig) -> Result<(), Failed> {
+    let scenario = scenario("listener.yaml");
+    let address = rig.address(NOBODY_HOME).await;
+    let judged = Round::unwatched(rig, &scenario, &address).judge(&plan_of(&scenario, "nobody-home")).await;
+    expect(&judged, |_| (Verdict::Errored, "neither an answer nor a refusal"))
 }

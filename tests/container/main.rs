@@ -1,43 +1,81 @@
-//! The container tier: a real Envoy, broken in every way that matters, and the judge that must notice.
+//! The container tier: a real Envoy in every configuration that matters, and the judge that must neither pass
+//! what is wrong there nor err what is right.
 //!
-//! A scenario states what holds at a correct listener. Each variant of the listener is held against it: the
-//! correct one passes everywhere, a broken one goes red at exactly what it opens. One Envoy has all the
-//! variants, a listener each, so that a window's counters are its own.
+//! `variants` hold broken listeners against a scenario that states what holds at a correct one. `cases` are
+//! configurations as others have them, each with its right verdicts and with a planted break that must turn
+//! them red, with the application's log and without. `lies` falsify one side's account. A group of them shares
+//! an Envoy, which has a listener for each.
 
-use std::collections::BTreeSet;
+#![expect(clippy::needless_pass_by_value, reason = "a `json!` that is written in place needs no `&`")]
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::{Value, json};
 use svidproof::proof::judge::Judged;
 use svidproof::proof::verdict::Verdict;
 use tokio::runtime::Runtime;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, RwLock};
 
+mod cases;
 mod envoy;
 mod lies;
 mod variants;
 
-use envoy::{Rig, scenario};
-use lies::told_of;
+use envoy::config::Port;
+use envoy::{Rig, Round, plan_of, scenario};
 use variants::{Variant, listeners, policies};
 
-/// The containers are started by the first test that needs them.
-struct Shared {
+/// All Envoys of the tier, by the group that they serve.
+struct House {
     runtime: Runtime,
-    rig: OnceCell<Result<Rig, String>>,
+    rooms: BTreeMap<&'static str, Room>,
 }
 
-impl Shared {
-    fn run(&self, test: impl AsyncFnOnce(&Rig) -> Result<(), Failed>) -> Result<(), Failed> {
+/// One Envoy. It is started by the first test that needs it.
+struct Room {
+    bootstrap: Value,
+    ports: Vec<(u16, Port)>,
+    rig: OnceCell<Result<Rig, String>>,
+    /// Some configurations have every cluster of an Envoy looked at: their tests are alone there.
+    turn: RwLock<()>,
+}
+
+/// What a test is to do, once all rooms are known.
+type Test = Box<dyn FnOnce(&House) -> Result<(), Failed> + Send>;
+
+impl House {
+    /// Makes room for these listeners, one port after the other; gives the first.
+    fn take(&mut self, room: &'static str, bootstrap: &Value, ports: Vec<Port>) -> u16 {
+        let new = || Room {
+            bootstrap: bootstrap.clone(),
+            ports: vec![],
+            rig: OnceCell::new(),
+            turn: RwLock::new(()),
+        };
+        let all = &mut self.rooms.entry(room).or_insert_with(new).ports;
+        let first = all.last().map_or(10_001, |(port, _)| port + 1);
+        all.extend((first..).zip(ports));
+        first
+    }
+
+    /// `alone`: nobody else is at that Envoy meanwhile.
+    fn run(
+        &self,
+        room: &str,
+        alone: bool,
+        test: impl AsyncFnOnce(&Rig) -> Result<(), Failed>,
+    ) -> Result<(), Failed> {
+        let room = &self.rooms[room];
         self.runtime.block_on(async {
-            let all: Vec<_> = listeners()
-                .into_iter()
-                .chain(policies())
-                .map(|variant| variant.listener)
-                .chain(told_of())
-                .collect();
-            let rig = self.rig.get_or_init(|| Rig::start(&all)).await;
+            let (_shared, _own) = if alone {
+                (None, Some(room.turn.write().await))
+            } else {
+                (Some(room.turn.read().await), None)
+            };
+            let rig = room.rig.get_or_init(|| Rig::start(&room.bootstrap, &room.ports)).await;
             test(rig.as_ref().map_err(|problem| Failed::from(problem.as_str()))?).await
         })
     }
@@ -46,53 +84,67 @@ impl Shared {
 fn main() -> ExitCode {
     // The client of Envoy's admin interface wants one, though it asks in plain HTTP.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let arguments = Arguments::from_args();
-    let shared = Arc::new(Shared { runtime: Runtime::new().expect("a runtime"), rig: OnceCell::new() });
-    let conclusion = libtest_mimic::run(&arguments, trials(&shared));
-    let shared = Arc::into_inner(shared).expect("the tests are over");
-    if let Some(Ok(rig)) = shared.rig.into_inner() {
-        shared.runtime.block_on(rig.end()).expect("the containers are removed");
-    }
+    let mut arguments = Arguments::from_args();
+    // They mostly wait.
+    arguments.test_threads.get_or_insert(8);
+    let mut house = House { runtime: Runtime::new().expect("a runtime"), rooms: BTreeMap::new() };
+    let mut tests = variants(&mut house);
+    tests.extend(lies::tests(&mut house));
+    tests.extend(cases::tests(&mut house));
+    let house = Arc::new(house);
+    let trial = |(name, test): (String, Test)| {
+        let house = house.clone();
+        Trial::test(name, move || test(&house))
+    };
+    let conclusion = libtest_mimic::run(&arguments, tests.into_iter().map(trial).collect());
+    let house = Arc::into_inner(house).expect("the tests are over");
+    let rigs = house.rooms.into_values().filter_map(|room| room.rig.into_inner()?.ok());
+    let ended = futures::future::join_all(rigs.map(Rig::end));
+    house.runtime.block_on(ended).into_iter().for_each(|ended| ended.expect("the containers are removed"));
     conclusion.exit_code()
 }
 
-fn trials(shared: &Arc<Shared>) -> Vec<Trial> {
-    let held = |file: &'static str, group: &str, variant: Variant, by: fn(&Judged) -> &str| {
-        let shared = shared.clone();
-        Trial::test(format!("{group}::{}", variant.name), move || {
-            shared
-                .run(async |rig| exactly(&rig.judge(&scenario(file), &variant.listener).await, &variant, by))
-        })
+fn variants(house: &mut House) -> Vec<(String, Test)> {
+    let mut held = |file: &'static str, group: &'static str, variant: Variant, by: fn(&Judged) -> &str| {
+        let port = house.take(group, &json!({}), vec![variant.port.clone()]);
+        let test: Test = Box::new(move |house| {
+            house.run(group, false, async |rig| {
+                let scenario = scenario(file);
+                let round = Round::new(rig, &scenario, |_| port, None).await;
+                exactly(&round.judge(&plan_of(&scenario, &format!("{port}"))).await, &variant, by)
+            })
+        });
+        test
     };
-    let listeners = listeners()
-        .into_iter()
-        .map(|variant| held("listener.yaml", "listener", variant, |judged| &judged.cell.client));
-    let policies = policies()
-        .into_iter()
-        .map(|variant| held("policy.yaml", "policy", variant, |judged| &judged.cell.check));
-    listeners.chain(policies).chain(lies::trials(shared)).collect()
+    let mut all = vec![];
+    for variant in listeners() {
+        let name = format!("listener::{}", variant.name);
+        all.push((name, held("listener.yaml", "listener", variant, |judged| &judged.cell.client)));
+    }
+    for variant in policies() {
+        let name = format!("policy::{}", variant.name);
+        all.push((name, held("policy.yaml", "policy", variant, |judged| &judged.cell.check)));
+    }
+    all
 }
 
-/// The cells that a variant opens fail, and all others are as it says.
-fn exactly(
-    judged: &[Judged],
-    Variant { red, others, .. }: &Variant,
-    by: fn(&Judged) -> &str,
-) -> Result<(), Failed> {
+/// The cells that a variant opens fail, and all others pass.
+fn exactly(judged: &[Judged], Variant { red, .. }: &Variant, by: fn(&Judged) -> &str) -> Result<(), Failed> {
     let known: BTreeSet<_> = judged.iter().map(by).collect();
     assert!(red.iter().all(|name| known.contains(name)), "{red:?} are not all among {known:?}");
-    expect(judged, |one| if red.contains(&by(one)) { Verdict::Failed } else { *others })
+    expect(judged, |one| (if red.contains(&by(one)) { Verdict::Failed } else { Verdict::Passed }, ""))
 }
 
-/// Tells all differences at once.
-fn expect(judged: &[Judged], verdict: impl Fn(&Judged) -> Verdict) -> Result<(), Failed> {
+/// Tells all differences at once: in the verdict, or where the reason lacks some text.
+fn expect<'a>(judged: &[Judged], wanted: impl Fn(&Judged) -> (Verdict, &'a str)) -> Result<(), Failed> {
     let difference = |one: &Judged| {
-        let wanted = verdict(one);
+        let (verdict, reason) = wanted(one);
         let cell = &one.cell;
-        (one.verdict != wanted).then(|| {
-            let reason = if one.reason.is_empty() { "as expected" } else { &one.reason };
+        (one.verdict != verdict || !one.reason.contains(reason)).then(|| {
+            let why = if one.reason.is_empty() { "as expected" } else { &one.reason };
+            let because = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
             format!(
-                "{} ({} {}): {wanted:?} was to be, {:?} it is: {reason}",
+                "{} ({} {}): {verdict:?}{because} was to be, {:?} it is: {why}",
                 cell.check, cell.method, cell.target, one.verdict
             )
         })

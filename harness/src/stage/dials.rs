@@ -1,6 +1,5 @@
-//! Dials in their windows. All cells of an endpoint go together first, each at every pod. Where the
-//! counters do not say who answered each of them, every one is made again in a window of its own: then one
-//! unexpected outcome makes nothing doubtful but itself.
+//! Dials in their windows: what is dialled where, each cell at every pod, and what is read meanwhile. Which
+//! dials go together, and which again alone, is `judge::settled`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -14,7 +13,7 @@ use super::log::Followed;
 use super::target::Target;
 use super::{Opened, StageError};
 use crate::proof::envoy::Stats;
-use crate::proof::judge::{self, Dialled, Judged, Window, Witness};
+use crate::proof::judge::{self, Dialled, Dialling, Judged, Logs, Window, Witness};
 use crate::proof::plan::{Cell, written_out};
 use crate::scenario::CELL_HEADER;
 
@@ -23,8 +22,6 @@ const DIAL: Duration = Duration::from_secs(10);
 /// How many dials are made at once; from outside they all pass one proxy of the container engine's.
 const INSIDE: usize = 128;
 const OUTSIDE: usize = 16;
-/// How often a dial is made anew where others disturbed its window.
-const TRIES: usize = 4;
 
 /// Where a cell is dialled.
 #[derive(Debug, Clone)]
@@ -33,6 +30,25 @@ pub(super) struct Place {
     pod: Option<String>,
     /// `host:port`, or why there is none.
     address: Result<String, String>,
+}
+
+/// What dials and reads in a stage.
+struct Round<'a> {
+    opened: &'a Opened<'a>,
+    followed: &'a Followed,
+    at_once: usize,
+}
+
+impl Dialling for Round<'_> {
+    type Place = Place;
+
+    async fn window(&self, dials: &[(Cell, Place)], word: &str) -> Window {
+        self.opened.window(dials, word, self.followed, self.at_once).await
+    }
+
+    fn logs(&self) -> Logs {
+        self.followed.read()
+    }
 }
 
 type Readings = BTreeMap<String, BTreeMap<String, Result<Stats, String>>>;
@@ -54,69 +70,20 @@ impl Opened<'_> {
                 let here = |cell: &&Cell| cell.endpoint == entry && self.is_outside(cell) == outside;
                 let cells: Vec<_> = self.cells.iter().filter(here).collect();
                 if !cells.is_empty() {
-                    windows.extend(
-                        self.settled(&cells, &followed, if outside { OUTSIDE } else { INSIDE }).await,
-                    );
+                    let at_once = if outside { OUTSIDE } else { INSIDE };
+                    let round = Round { opened: &self, followed: &followed, at_once };
+                    let dials = cells
+                        .into_iter()
+                        .flat_map(|cell| self.places(cell).into_iter().map(|place| (cell.clone(), place)));
+                    let dials = dials.collect();
+                    let scenario = &self.system.scenario;
+                    windows.extend(judge::settled(&round, scenario, &self.cells, dials).await);
                 }
             }
         }
         self.note_changed(&mut windows).await;
         let judged = judge::judge(&self.system.scenario, &self.cells, &windows, &followed.read());
         judged.into_iter().chain(untried).collect()
-    }
-
-    /// The windows that settle who answered these cells of one endpoint, as far as that can be.
-    async fn settled(&self, cells: &[&Cell], followed: &Followed, at_once: usize) -> Vec<Window> {
-        // What an application asks upstream for one request shows only where that is alone.
-        let (alone, together): (Vec<_>, Vec<_>) =
-            cells.iter().partition(|cell| cell.expect.upstream.is_some());
-        let dials = |cells: &[&Cell]| {
-            cells
-                .iter()
-                .flat_map(|cell| self.places(cell).into_iter().map(|place| ((*cell).clone(), place)))
-                .collect::<Vec<_>>()
-        };
-        let (alone, together) = (dials(&alone), dials(&together));
-        let mut windows = vec![];
-        let mut again: Vec<(Cell, Place, Vec<Observation>)> =
-            alone.into_iter().map(|(cell, place)| (cell, place, vec![])).collect();
-        if !together.is_empty() {
-            let window = self.window(&together, "a", followed, at_once).await;
-            if judge::is_settled(&self.system.scenario, &self.cells, &window, &followed.read()) {
-                windows.push(window);
-            } else {
-                let seen = window.dials.into_iter().map(|dial| vec![dial.observation]);
-                again.extend(together.into_iter().zip(seen).map(|((cell, place), seen)| (cell, place, seen)));
-            }
-        }
-        for (cell, place, earlier) in again {
-            windows.push(self.alone(cell, place, earlier, followed).await);
-        }
-        windows
-    }
-
-    /// One dial in a window of its own; again where others were there meanwhile.
-    async fn alone(
-        &self,
-        cell: Cell,
-        place: Place,
-        earlier: Vec<Observation>,
-        followed: &Followed,
-    ) -> Window {
-        let dials = [(cell, place)];
-        let mut earlier = earlier;
-        for attempt in 1.. {
-            let mut window = self.window(&dials, &format!("b{attempt}"), followed, 1).await;
-            let settled = judge::is_settled(&self.system.scenario, &self.cells, &window, &followed.read());
-            if settled || attempt == TRIES || !judge::is_disturbed(&window) {
-                if let Some(dial) = window.dials.first_mut() {
-                    dial.earlier = earlier;
-                }
-                return window;
-            }
-            earlier.extend(window.dials.into_iter().map(|dial| dial.observation));
-        }
-        Window::default()
     }
 
     /// Makes these dials, and reads the counters of all Envoys on their way before and after.
@@ -139,7 +106,10 @@ impl Opened<'_> {
         let window = Window { dials: made, witnesses: witnesses.collect() };
         let ends: BTreeSet<_> =
             dials.iter().map(|(cell, _)| judge::terminal(&self.system.scenario, &cell.endpoint)).collect();
-        let ids: BTreeSet<_> = window.dials.iter().map(|dial| dial.id.as_str()).collect();
+        // What was turned down before a request could be sent is not waited for.
+        let answered =
+            window.dials.iter().filter(|dial| matches!(dial.observation.outcome, Outcome::Response { .. }));
+        let ids: BTreeSet<_> = answered.map(|dial| dial.id.as_str()).collect();
         for end in ends {
             // As many as were forwarded must be named there; what was not forwarded has nothing to wait for.
             let forwarded = window.witnesses.get(end).map_or(0, Witness::forwarded);

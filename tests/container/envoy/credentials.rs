@@ -57,19 +57,20 @@ impl From<Svid> for Credential {
 
 /// What the clients of the scenarios beside this file present, by their names.
 pub(crate) fn presented(authority: &Authority) -> Vec<(&'static str, Credential)> {
-    let frontend = spiffe("/ns/default/sa/default/frontend");
+    let frontend = spiffe("/frontend");
     let right: Credential = authority.svid(&frontend).into();
     vec![
         ("nobody", Credential::Nobody),
         ("the right SVID", right.clone()),
-        ("a wrong ID", authority.svid(&spiffe("/ns/default/sa/default/stranger")).into()),
+        ("a wrong ID", authority.svid(&spiffe("/stranger")).into()),
         ("the same ID of another CA", Authority::new("rogue").svid(&frontend).into()),
-        (
-            "another trust domain",
-            Authority::new("example.net").svid("spiffe://example.net/ns/default/sa/default/frontend").into(),
-        ),
+        ("another trust domain", Authority::new("example.net").svid("spiffe://example.net/frontend").into()),
         ("an expired SVID", authority.svid_until(&frontend, 2021).into()),
         ("frontend", right),
-        ("frontend-2", authority.svid(&spiffe("/ns/default/sa/default/frontend-2")).into()),
+        ("friend", authority.svid(&spiffe("/friend")).into()),
+        ("blocked", authority.svid(&spiffe("/blocked")).into()),
+        ("stranger", authority.svid(&spiffe("/stranger")).into()),
+        ("rogue", Authority::new("another rogue").svid(&spiffe("/friend")).into()),
+        ("frontend-2", authority.svid(&spiffe("/frontend-2")).into()),
     ]
 }

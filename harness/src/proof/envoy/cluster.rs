@@ -24,6 +24,8 @@ pub(super) struct Cluster {
     pub(super) leaves: bool,
     /// It leads to a listener of this same Envoy, by an internal address.
     pub(super) internal: bool,
+    /// The ports that it leads to on this pod's own loopback.
+    pub(super) local: BTreeSet<u16>,
     /// What it forwards goes through no pool of connections that is known to count (`upstream_config`).
     pub(super) uncounted: bool,
     /// `HttpProtocolOptions`: filters and mirrors of its own.
@@ -48,6 +50,7 @@ impl Cluster {
             leaves: has_endpoints && may_leave(cluster),
             among,
             internal: endpoints(cluster).any(|one| one.pointer("/address/envoy_internal_address").is_some()),
+            local: local_ports(cluster),
             uncounted: has_own_pool(cluster),
             http: cluster["typed_extension_protocol_options"][HTTP_OPTIONS].clone(),
         }
@@ -72,6 +75,15 @@ fn is_found_by_request(cluster: &Value) -> bool {
 fn endpoints(cluster: &Value) -> impl Iterator<Item = &Value> {
     let localities = items(&cluster["load_assignment"]["endpoints"]);
     localities.flat_map(|one| items(&one["lb_endpoints"])).filter_map(|one| one.get("endpoint"))
+}
+
+fn local_ports(cluster: &Value) -> BTreeSet<u16> {
+    let sockets = endpoints(cluster).filter_map(|one| one.pointer("/address/socket_address"));
+    let local = sockets.filter(|socket| {
+        let host = socket["address"].as_str().unwrap_or_default();
+        host == "localhost" || is_loopback(host)
+    });
+    local.filter_map(|socket| u16::try_from(socket["port_value"].as_u64()?).ok()).collect()
 }
 
 /// Whether a cluster's endpoints may be off the pod: a name may lead anywhere, an address says it itself.

@@ -59,6 +59,12 @@ impl Listener {
         self.addresses.iter().any(|(address, at)| *at == port && !is_loopback(address))
     }
 
+    /// Whether it takes TCP connections that come from this pod itself, over its loopback, to this port.
+    pub(super) fn is_behind(&self, port: u16) -> bool {
+        let local = |address: &str| is_loopback(address) || ["0.0.0.0", "::"].contains(&address);
+        self.addresses.iter().any(|(address, at)| *at == port && local(address))
+    }
+
     pub(super) fn in_words(&self) -> String {
         let at: Vec<_> = self.addresses.iter().map(|(address, port)| format!("{address}:{port}")).collect();
         let name = if self.name.is_empty() { "one".into() } else { format!("`{}`", self.name) };

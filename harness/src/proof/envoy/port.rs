@@ -83,7 +83,7 @@ impl Envoy {
         ways.tcp = self.chosen_from(std::mem::take(&mut ways.tcp));
         self.add_clusters(&mut meter, &mut ways)?;
         self.check_mirrors(&meter, &ways)?;
-        self.leave_aside(&mut meter, &ways)?;
+        self.leave_aside(port, &mut meter, &ways)?;
         self.remark_what_is_shared(port, &mut meter);
         Ok(meter)
     }
@@ -160,6 +160,14 @@ impl Envoy {
                          what that one does with a request is not told"
                     )));
                 }
+                let behind = |port: &u16| self.listeners.iter().find(|listener| listener.is_behind(*port));
+                if let Some(listener) = cluster.local.iter().find_map(behind) {
+                    return Err(ConfigError::Unexplained(format!(
+                        "cluster `{name}` leads to listener {} of this same Envoy: what that one does with a \
+                         request is not told",
+                        listener.in_words()
+                    )));
+                }
                 if cluster.uncounted {
                     return Err(ConfigError::Unexplained(format!(
                         "cluster `{name}` makes its connections in a way of its own (`upstream_config`): \
@@ -199,9 +207,9 @@ impl Envoy {
         }
     }
 
-    /// Clusters that serve Envoy itself hold nothing up; but where a request could be sent to any cluster,
-    /// each of them is looked at.
-    fn leave_aside(&self, meter: &mut Meter, ways: &Ways) -> Result<(), ConfigError> {
+    /// Clusters that serve Envoy itself hold nothing up, nor do those that other ports alone lead to; but
+    /// where a request could be sent to any cluster, each of them is looked at.
+    fn leave_aside(&self, port: u16, meter: &mut Meter, ways: &Ways) -> Result<(), ConfigError> {
         if ways.chosen || !ways.strays.is_empty() {
             let why = ways.strays.first().map_or("clusters are chosen by what is in the request", |one| one);
             if self.hides {
@@ -213,7 +221,8 @@ impl Envoy {
             ways.strays.iter().for_each(|stray| meter.remark(stray.clone()));
             return Ok(());
         }
-        let servants = self.chosen_from(self.servants.iter().cloned());
+        let of_others = self.others(port).filter_map(|(_, filter)| self.leads(filter)).flat_map(|one| one.0);
+        let servants = self.chosen_from(self.servants.iter().cloned().chain(of_others));
         let others = self.clusters.iter().filter(|(name, _)| !servants.contains(*name));
         let others: BTreeSet<_> = others.map(|(_, cluster)| cluster.stat.as_str()).collect();
         for stat in servants.iter().map(|name| self.stat_of(name)) {
@@ -226,29 +235,39 @@ impl Envoy {
 
     /// Says which counters have what happens at other ports in them.
     fn remark_what_is_shared(&self, port: u16, meter: &mut Meter) {
-        for other in self.listeners.iter().filter(|listener| !listener.is_at(port)) {
+        for (other, filter) in self.others(port) {
             let who = other.in_words();
-            for filter in other.chains.iter().flat_map(|chain| items(&chain["filters"])) {
-                let clusters = match filters::network(filter) {
-                    Ok(Network::Http(config)) => {
-                        let Ok(http) = Http::read(config, self) else { continue };
-                        if meter.counts_requests_like(&http) {
-                            meter.remark(format!(
-                                "listener {who} counts its requests under `{}.` too",
-                                http.prefix
-                            ));
-                        }
-                        http.clusters
-                    }
-                    Ok(Network::Tcp(clusters)) => clusters,
-                    _ => continue,
-                };
-                for name in self.chosen_from(clusters) {
-                    if meter.leads_to(&self.stat_of(&name)) {
-                        meter.remark(format!("listener {who} leads to cluster `{name}` too"));
-                    }
+            let Some((clusters, http)) = self.leads(filter) else { continue };
+            if let Some(http) = http.filter(|http| meter.counts_requests_like(http)) {
+                meter.remark(format!("listener {who} counts its requests under `{}.` too", http.prefix));
+            }
+            for name in self.chosen_from(clusters) {
+                if meter.leads_to(&self.stat_of(&name)) {
+                    meter.remark(format!("listener {who} leads to cluster `{name}` too"));
                 }
             }
+        }
+    }
+
+    /// The network filters of the listeners at other ports.
+    fn others(&self, port: u16) -> impl Iterator<Item = (&Listener, &Value)> {
+        let others = self.listeners.iter().filter(move |listener| !listener.is_at(port));
+        others.flat_map(|other| {
+            let filters = other.chains.iter().flat_map(|chain| items(&chain["filters"]));
+            filters.map(move |filter| (other, filter))
+        })
+    }
+
+    /// The clusters that a network filter leads to and, where it is one, what is known of the connection
+    /// manager.
+    fn leads(&self, filter: &Value) -> Option<(BTreeSet<String>, Option<Http>)> {
+        match filters::network(filter).ok()? {
+            Network::Http(config) => {
+                let http = Http::read(config, self).ok()?;
+                Some((http.clusters.clone(), Some(http)))
+            }
+            Network::Tcp(clusters) => Some((clusters, None)),
+            Network::Rbac { .. } | Network::Transparent | Network::Chooser => None,
         }
     }
 

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use svidproof_probe::protocol::{Observation, Outcome};
 
 use super::diff::differences;
-use super::window::{Dialled, Logs, Window, Witness};
+use super::window::{DialId, Dialled, Logs, Window, Witness};
 use super::words::{grpc_status, header, is_rbac_denial};
 use crate::alert;
 use crate::proof::envoy::{Happened, Marks};
@@ -78,8 +78,13 @@ impl<'a> Attribution<'a> {
 
     /// Whether the application's log names this dial; `None` where no log says so.
     pub(super) fn logged(&self, cell: &'a Cell, dial: &Dialled) -> Option<bool> {
+        self.logged_as(cell, &dial.id)
+    }
+
+    /// Whether the application's log names one attempt of a cell's dial.
+    pub(super) fn logged_as(&self, cell: &'a Cell, id: &DialId) -> Option<bool> {
         let last = self.route(cell).last().copied()?;
-        Some(self.logs.get(last)?.as_ref().ok()?.contains(&dial.id))
+        Some(self.logs.get(last)?.as_ref().ok()?.contains(id))
     }
 
     /// Who answered each dial, in their order. One dial may have several origins that nothing tells apart:
@@ -217,6 +222,25 @@ impl<'a> Attribution<'a> {
         caused.filter(|(name, _)| *name == endpoint).fold(Counted::default(), |sum, (_, one)| sum + one)
     }
 
+    /// How often one dial's request may have been forwarded at an endpoint, and how often it may have come
+    /// there: retries are requests too, here and at every Envoy behind. Alone, a dial's own are told from
+    /// those of others.
+    fn times(
+        &self,
+        endpoint: &str,
+        window: &Window,
+        cell_of: &dyn Fn(&Dialled) -> &'a Cell,
+        happened: &Happened,
+    ) -> Times {
+        let [dial] = window.dials.as_slice() else { return Times::ONCE };
+        let route = self.route(cell_of(dial));
+        let before = route.iter().position(|name| *name == endpoint).unwrap_or_default();
+        let before =
+            route[..before].iter().filter_map(|name| window.witnesses.get(*name)?.happened(None).ok());
+        let came = before.fold(1, |times: u64, one| times.saturating_mul(1 + one.retries));
+        Times { came, forwarded: came.saturating_add(happened.retries) }
+    }
+
     /// How the accounts differ, by endpoint. Empty where they agree.
     fn disagreement(
         &self,
@@ -257,8 +281,8 @@ impl<'a> Attribution<'a> {
                         format!("the evidence at {endpoint} could not be read: {why}"),
                     )),
                     Ok(happened) => {
-                        let single = window.dials.len() == 1;
-                        let found = differ(&tallied, cut_off, &happened, single);
+                        let times = self.times(endpoint, window, cell_of, &happened);
+                        let found = differ(&tallied, cut_off, &happened, times);
                         if !found.is_empty() {
                             let others = others(witness, &happened, window.dials.len());
                             differing.push((
@@ -307,8 +331,19 @@ fn others(witness: &Witness, happened: &Happened, dials: usize) -> String {
     words
 }
 
+/// How often what is tallied once may be counted.
+#[derive(Clone, Copy)]
+struct Times {
+    came: u64,
+    forwarded: u64,
+}
+
+impl Times {
+    const ONCE: Self = Self { came: 1, forwarded: 1 };
+}
+
 /// How what was tallied and what was counted differ, in words.
-fn differ(tallied: &Counted, cut_off: u64, happened: &Happened, single: bool) -> Vec<String> {
+fn differ(tallied: &Counted, cut_off: u64, happened: &Happened, times: Times) -> Vec<String> {
     let counted = &happened.counted;
     let refusals = ("refusal for want of a certificate", "refusals for want of a certificate");
     let kinds = [
@@ -325,13 +360,13 @@ fn differ(tallied: &Counted, cut_off: u64, happened: &Happened, single: bool) ->
         ),
         (cut_off, happened.cut_off, ("connection cut off", "connections cut off"), "network rbac.denied"),
     ];
-    // A retry is a request upstream too: alone, a dial's own are told from those of others.
-    let retried = single
-        && happened.retries > 0
-        && tallied.forwarded == 1
-        && (1..=1 + happened.retries).contains(&counted.forwarded);
     let differing = kinds.iter().filter(|(tallied, counted, _, counter)| {
-        tallied != counted && !(retried && *counter == "upstream_rq_total")
+        let most = match *counter {
+            "upstream_rq_total" => times.forwarded,
+            "rbac.denied" => times.came,
+            _ => 1,
+        };
+        tallied != counted && !(*tallied == 1 && (1..=most).contains(counted))
     });
     differing
         .map(|(tallied, counted, (one, many), counter)| {

@@ -8,7 +8,9 @@
 //! nothing is recorded where the story is the same, and never passes.
 
 mod attribution;
+mod control;
 mod diff;
+mod rounds;
 mod window;
 mod words;
 
@@ -24,7 +26,8 @@ use crate::scenario::{By, Counted, Endpoint, Expect, Scenario};
 
 use attribution::{Attribution, Origin, Unsettled, units};
 use diff::{differences, undecided};
-pub use window::{DialId, Dialled, Logs, Window, Witness};
+pub use rounds::{Dialling, settled};
+pub use window::{Attempt, DialId, Dialled, Logs, Window, Witness};
 pub use words::seen_in_words;
 
 /// A cell and what became of it.
@@ -198,7 +201,7 @@ impl<'a> Judge<'a> {
             Ruling { verdict, reason, by, control }
         };
         let seen = &place.dial.observation;
-        let all = || place.dial.earlier.iter().chain([seen]);
+        let all = || place.dial.seen();
         for observation in all() {
             if let Outcome::Failed { kind, detail } = &observation.outcome {
                 let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
@@ -256,6 +259,11 @@ impl<'a> Judge<'a> {
     fn answered_by(&self, cell: &'a Cell, place: Place<'a>) -> (Option<By>, Vec<String>) {
         let logged = self.attribution.logged(cell, place.dial);
         let end = self.attribution.route(cell).last().copied().unwrap_or_default();
+        let attempts: BTreeSet<_> = place.dial.ids().map(|id| self.attribution.logged_as(cell, id)).collect();
+        if attempts.len() > 1 {
+            let what = "of the same dial, made again, some requests reached the application and some did not";
+            return (None, vec![format!("evidence disagrees at {end}: {what}")]);
+        }
         let doubt = |what: &str| vec![format!("evidence disagrees at {end}: {what}")];
         let Outcome::Response { .. } = place.dial.observation.outcome else {
             let came_through = logged == Some(true);
@@ -371,70 +379,6 @@ impl<'a> Judge<'a> {
             doubts.push("a refusal without a control".into());
         }
         doubts
-    }
-
-    /// Whether the control of a cell, named or (for a denied gRPC call) found, held at the same pod.
-    fn control_of(&self, cell: &'a Cell, place: Place<'a>) -> Result<(), String> {
-        let Some(check) = &cell.control else { return Ok(()) };
-        let cells = self.by_check.get(check.as_str()).map(Vec::as_slice).unwrap_or_default();
-        if cells.is_empty() {
-            return Err(format!("the control `{check}` was not made"));
-        }
-        let said = |why: String| format!("the control `{check}` did not hold: {why}");
-        let mut comparable = false;
-        for control in cells {
-            comparable |= self.held(control, place).map_err(said)?;
-        }
-        if comparable {
-            return Ok(());
-        }
-        let pod = place.dial.pod.as_deref().unwrap_or_default();
-        Err(said(format!(
-            "it was made from outside, where the cluster chooses the pod, and not at pod {pod}: let a client \
-             from within make it too"
-        )))
-    }
-
-    /// Whether it says something of this dial: from outside, nobody knows of which of several pods. All
-    /// that it says must hold.
-    fn held(&self, control: &'a Cell, place: Place<'a>) -> Result<bool, String> {
-        if control.expect.is_refusal() {
-            return Err("it is itself a refusal".into());
-        }
-        if !control.expect.is_stated() {
-            return Err("it expects nothing".into());
-        }
-        let places = self.dials.get(&control.id).map(Vec::as_slice).unwrap_or_default();
-        let pod = &place.dial.pod;
-        let witness = self.windows[place.window].witnesses.get(&control.endpoint);
-        let only_one = witness.is_none_or(|witness| witness.pods.len() == 1);
-        let same_pod = |other: &&Place| match &other.dial.pod {
-            None => pod.is_none() || only_one,
-            other => pod.is_none() || other == pod,
-        };
-        let mut there = places.iter().filter(same_pod).peekable();
-        if there.peek().is_none() && !places.is_empty() && places.iter().all(|one| one.dial.pod.is_none()) {
-            return Ok(false);
-        }
-        if there.peek().is_none() {
-            let pod = pod.as_ref().map(|pod| format!(" at pod {pod}")).unwrap_or_default();
-            return Err(format!("nothing came back from the dial{pod}"));
-        }
-        for place in there {
-            let seen = &place.dial.observation;
-            let mut all = place.dial.earlier.iter().chain([seen]);
-            let differing = all.find_map(|one| differences(control, one).into_iter().next());
-            let (by, doubts) = self.answered_by(control, *place);
-            let doubts = doubts.into_iter().chain(undecided(&control.expect, &seen.outcome));
-            let mut doubts = differing.into_iter().chain(doubts).chain(self.doubts_of(control, *place));
-            if let Some(doubt) = doubts.next() {
-                return Err(doubt);
-            }
-            if by == Some(By::Envoy) {
-                return Err("it did not reach the application".into());
-            }
-        }
-        Ok(true)
     }
 
     fn accounts(&self, cell: &'a Cell, place: Place<'a>) -> Vec<Account> {

@@ -21,8 +21,35 @@ pub struct Dialled {
     pub pod: Option<String>,
     /// What the client saw.
     pub observation: Observation,
-    /// What the same dial saw before, in windows that did not settle who had answered.
-    pub earlier: Vec<Observation>,
+    /// The same dial before, in windows that did not settle who had answered.
+    pub earlier: Vec<Attempt>,
+}
+
+/// A dial that was made again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    /// Its own.
+    pub id: DialId,
+    /// What it saw.
+    pub observation: Observation,
+}
+
+impl From<Dialled> for Attempt {
+    fn from(dial: Dialled) -> Self {
+        Self { id: dial.id, observation: dial.observation }
+    }
+}
+
+impl Dialled {
+    /// What each attempt saw, the last one last.
+    pub(super) fn seen(&self) -> impl Iterator<Item = &Observation> + Clone {
+        self.earlier.iter().map(|attempt| &attempt.observation).chain([&self.observation])
+    }
+
+    /// The ids of all attempts.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &DialId> {
+        self.earlier.iter().map(|attempt| &attempt.id).chain([&self.id])
+    }
 }
 
 /// Dials, and what was counted from just before the first until just after the last.

@@ -73,3 +73,32 @@ fn a_service_that_a_route_leads_to_is_forwarded_to() {
     let app = serving(json!({"grpc_service": {"envoy_grpc": {"cluster_name": "app"}}}));
     assert_eq!(happened(&app.meter(), &[("cluster.app.upstream_rq_total", 2)]).counted.forwarded, 2);
 }
+
+/// What other ports send is no sign that a request of this one went astray, unless it could have gone anywhere.
+#[test]
+fn clusters_that_other_ports_alone_lead_to_are_passed_over() {
+    let beside = |filters: Vec<Value>| {
+        let mut dump = serving(json!({}));
+        dump.listeners.push(listener("127.0.0.1", 9002, filters));
+        dump
+    };
+    let to_side = || {
+        hcm(json!({"stat_prefix": "out", "route_config": {"virtual_hosts": [{"name": "v", "domains": ["*"],
+            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "side"}}]}]}}))
+    };
+    assert!(is_aside(&beside(vec![to_side()])));
+    assert!(is_aside(&beside(vec![tcp(json!({"cluster": "side"}))])));
+    assert!(!is_aside(&beside(vec![tcp(json!({"cluster": "another"}))])));
+    assert!(!is_aside(&beside(vec![network("acme", json!({}))])));
+    // What is not asked for by name may be asked for all the same.
+    let mut astray = beside(vec![to_side()]);
+    astray.listeners[0] = listener(
+        "0.0.0.0",
+        9001,
+        vec![hcm(json!({"http_filters": [http("wasm", json!({})), router(json!({}))]}))],
+    );
+    assert!(!is_aside(&astray));
+    // A counter that another cluster has in common is looked at.
+    let shared = beside(vec![to_side()]).cluster(json!({"name": "lost", "alt_stat_name": "side"}));
+    assert!(!is_aside(&shared));
+}

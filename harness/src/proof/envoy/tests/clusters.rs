@@ -151,3 +151,27 @@ fn endpoints_matter_of_every_way_of_every_listener() {
     dump.listeners.push(listener("127.0.0.1", 8, vec![hcm(json!({"route_config": null}))]));
     assert_eq!(dump.read().upstreams(), BTreeSet::from(["app".into(), "other".into()]));
 }
+
+/// What a listener behind the listener answers would look like the application's.
+#[test]
+fn a_cluster_that_leads_to_a_listener_of_the_same_envoy_is_not_explained() {
+    let to = |address: &str, port: u16| {
+        let endpoint = json!({"address": {"socket_address": {"address": address, "port_value": port}}});
+        json!({"name": "app", "load_assignment": {"endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]}})
+    };
+    let beside = |address: &str, cluster: Value| {
+        let mut dump = Dump::default().cluster(cluster);
+        dump.listeners.push(listener(address, 9002, vec![hcm(json!({"stat_prefix": "inner"}))]));
+        dump.read().at(9001, None)
+    };
+    for address in ["127.0.0.1", "::1", "localhost"] {
+        for at in ["127.0.0.1", "0.0.0.0", "::"] {
+            let error = beside(at, to(address, 9002)).unwrap_err().to_string();
+            assert!(error.contains("cluster `app` leads to listener `to-9002` on"), "{error}");
+        }
+    }
+    // The application at another port, or at another address of the same one.
+    beside("127.0.0.1", to("127.0.0.1", 9003)).unwrap();
+    beside("10.0.0.1", to("127.0.0.1", 9002)).unwrap();
+    beside("127.0.0.1", to("10.0.0.2", 9002)).unwrap();
+}

@@ -244,3 +244,34 @@ fn the_end_of_the_way_is_where_the_application_answers() {
     let ends = ["page", "proxy", "backend"].map(|name| terminal(&world, name));
     assert_eq!(ends, ["page", "backend", "backend"]);
 }
+
+/// What the proxy tries again comes to the backend as often, be it answered or denied there.
+#[rstest]
+#[case::answered(status(200), answered(200, "ok"), |all: &mut Counted| all.forwarded = 2)]
+#[case::denied(status(403), denied_behind(), |all: &mut Counted| (all.forwarded, all.denied) = (0, 2))]
+fn a_request_that_a_proxy_tries_again_may_come_to_the_backend_as_often(
+    #[case] expect: Expect,
+    #[case] met: Met,
+    #[case] twice: fn(&mut Counted),
+) {
+    let it = cell("it", "friend", "proxy", expect);
+    // Without a mark and a log each dial goes alone.
+    let mut scene = Scene::of(world_without_log(), NO_MARKS, vec![(it, met)]);
+    assert_eq!(scene.last().0, Verdict::Passed, "{}", scene.last().1);
+    twice(scene.counted());
+    scene.says("proxy").counted.forwarded = 2;
+    assert_eq!(scene.last().0, Verdict::Errored);
+    scene.says("proxy").retries = 1;
+    assert_eq!(scene.last(), (Verdict::Passed, String::new()));
+    // Not oftener than that, and nothing else.
+    let right = *scene.counted();
+    for wrong in [
+        |all: &mut Counted| all.forwarded += 1,
+        |all: &mut Counted| all.denied += 1,
+        |all: &mut Counted| all.broken += 1,
+    ] {
+        *scene.counted() = right;
+        wrong(scene.counted());
+        assert_eq!(scene.last().0, Verdict::Errored, "{:?}", scene.counted());
+    }
+}

@@ -151,6 +151,54 @@ fn a_control_at_whichever_pod_holds_only_where_there_is_one() {
     assert_eq!(scene.last(), (Verdict::Passed, String::new()));
 }
 
+/// From outside the cluster chooses a pod for each: nothing says that the control met the same one, but where
+/// either had a window of its own in which only one pod was asked.
+#[test]
+fn a_control_from_outside_must_be_seen_to_have_met_the_same_pod() {
+    let alone = |scene: &Scene, cell: &str, pod: &str, what: Counted| {
+        let mut dial = scene.windows[0].dials.iter().find(|dial| dial.cell == cell).unwrap().clone();
+        dial.pod = None;
+        let mut witness = witness(Marks::default(), &[("p", Counted::default()), ("q", Counted::default())]);
+        let asked = Happened { counted: what, connections: 1, requests: 1, ..Happened::default() };
+        witness.pods.insert(pod.into(), Ok(asked));
+        Window { dials: vec![dial], witnesses: BTreeMap::from([("backend".into(), witness)]) }
+    };
+    let served = counted(|all| all.forwarded = 1);
+    let refused = counted(|all| all.no_cert = 1);
+    for (control, it) in [("p", "p"), ("p", "q"), ("q", "p"), ("q", "q")] {
+        let mut scene = at_two_pods();
+        scene.windows =
+            vec![alone(&scene, "control backend", control, served), alone(&scene, "it", it, refused)];
+        if control == it {
+            assert_eq!(scene.last(), (Verdict::Passed, String::new()));
+            // Somebody else was at the other pod meanwhile: then it may have been that one.
+            let other = if it == "p" { "q" } else { "p" };
+            let there = scene.windows[1].witnesses.get_mut("backend").unwrap().pods.get_mut(other).unwrap();
+            there.as_mut().unwrap().connections = 1;
+        }
+        assert_last(&scene, Verdict::Errored, "is not known to have met this: let a client from within");
+    }
+}
+
+/// Whichever pod a dial from outside met, a control at every pod was there too.
+#[test]
+fn a_control_at_every_pod_holds_for_a_dial_at_whichever() {
+    let mut scene = at_two_pods();
+    let mut outside = scene.windows[0].clone();
+    scene.windows[0].dials.retain(|dial| dial.cell == "control backend");
+    for pod in ["p", "q"] {
+        *scene.pod(pod) = counted(|all| all.forwarded = 1);
+    }
+    outside.dials.retain(|dial| dial.id == "it.p");
+    outside.dials[0].pod = None;
+    let pods = [("p", counted(|all| all.no_cert = 1)), ("q", Counted::default())];
+    outside.witnesses.insert("backend".into(), witness(Marks::default(), &pods));
+    scene.windows.push(outside);
+    assert_eq!(scene.last(), (Verdict::Passed, String::new()));
+    scene.at("control backend", "q").observation = wrong_san().seen;
+    assert_last(&scene, Verdict::Errored, "the control `control backend` did not hold");
+}
+
 /// A check that is made from outside and from within is a control by its dials from within.
 #[test]
 fn what_a_control_saw_from_outside_is_no_word_about_a_pod() {
@@ -196,6 +244,7 @@ fn dials_of_no_pod_in_particular_are_held_against_all_of_them_together() {
     }
     *scene.pod("p") = counted(|all| (all.forwarded, all.no_cert) = (2, 2));
     *scene.pod("q") = Counted::default();
+    scene.pods().get_mut("p").unwrap().as_mut().unwrap().connections = 4;
     assert_eq!(scene.last(), (Verdict::Passed, String::new()));
     scene.pod("q").no_cert = 1;
     let told = "clients saw 2 refusals for want of a certificate, Envoy counted 3";

@@ -60,7 +60,8 @@ fn a_control_that_did_not_pass_does_not_hold() {
     };
     for before in [local(503, ""), failed(DialFailure::TimedOut)] {
         let mut scene = scene();
-        scene.last_window().dials[0].earlier = vec![before.seen];
+        let control = &mut scene.last_window().dials[0];
+        control.earlier = vec![Attempt { id: control.id.clone(), observation: before.seen }];
         assert_last(&scene, Verdict::Errored, "the control `control backend` did not hold");
     }
     let mut cut = scene();

@@ -336,8 +336,38 @@ fn what_the_same_dial_saw_before_counts_too(
     #[case] reason: &str,
 ) {
     let mut scene = Scene::one(cell("it", "friend", "backend", expect), answered(200, "ok"));
-    scene.last_dial().earlier = vec![before.seen];
+    let id = scene.last_dial().id.clone();
+    scene.last_dial().earlier = vec![Attempt { id, observation: before.seen }];
     assert_last(&scene, verdict, reason);
+}
+
+/// The log is asked for every attempt: one that came through is not made good by another that did not.
+#[rstest]
+#[case::refused("stranger", alert_named("certificate_unknown"), wrong_san(), false)]
+#[case::denied("friend", status(403), denied(), false)]
+#[case::answered("friend", status(200), answered(200, "ok"), true)]
+#[case::recorded("stranger", Expect::default(), wrong_san(), false)]
+fn every_attempt_at_a_dial_is_looked_up_in_the_log(
+    #[case] client: &str,
+    #[case] expect: Expect,
+    #[case] met: Met,
+    #[case] reaches: bool,
+) {
+    for (logged, agrees) in [(reaches, true), (!reaches, false)] {
+        let mut scene = Scene::one(cell("it", client, "backend", expect.clone()), met.clone());
+        let good = scene.last().0;
+        assert!(matches!(good, Verdict::Passed | Verdict::Recorded));
+        let before = Attempt { id: "before".into(), observation: met.seen.clone() };
+        scene.last_dial().earlier = vec![before];
+        if logged {
+            scene.log().insert("before".into());
+        }
+        if agrees {
+            assert_eq!(scene.last(), (good, String::new()));
+        } else {
+            assert_last(&scene, Verdict::Errored, "some requests reached the application and some did not");
+        }
+    }
 }
 
 /// A server that speaks HTTP/2 alone says nothing to HTTP/1.1: what it did not agree to is said.
