@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use svidproof_probe::protocol::{Carried, Credential, TrustAnchors};
 
-use super::StageError;
 use crate::cluster::kube::Exec;
 use crate::cluster::spire::Server as SpireServer;
-use crate::forge::{self, Authority, Forged, Signer, authorities};
+use crate::forge::{self, Authority, ForgeError, Forged, Signer, authorities};
 use crate::proof::plan::Cell;
 use crate::scenario::{self, Client, FullClient, Scenario};
 use crate::session::{RunContext, System};
+use crate::sys::chain;
 
 /// Why a credential is not there.
 pub(super) enum Unmade {
@@ -22,38 +22,43 @@ pub(super) enum Unmade {
 /// By client.
 #[derive(Default)]
 pub(super) struct Credentials {
-    carried: BTreeMap<String, Carried>,
+    carried: BTreeMap<String, Result<Carried, Unmade>>,
     forged: BTreeMap<String, Result<Credential, Unmade>>,
 }
 
 impl Credentials {
-    pub(super) async fn make(run: &RunContext, system: &System, cells: &[Cell]) -> Result<Self, StageError> {
+    pub(super) async fn make(run: &RunContext, system: &System, cells: &[Cell]) -> Self {
         let scenario = &system.scenario;
         let names: BTreeSet<_> = cells.iter().map(|cell| &cell.client).collect();
         let mut made = Self::default();
         for name in names {
             match &scenario.clients[name] {
                 Client::Forged { credential, like } => {
-                    made.forged.insert(name.clone(), forged(run, scenario, credential, like).await?);
+                    made.forged.insert(name.clone(), forged(run, scenario, credential, like).await);
                 }
                 client if client.is_outside() => {
-                    made.carried.insert(name.clone(), carry(run, system, name, client).await?);
+                    let carried = carry(run, system, client).await;
+                    let carried = carried.map_err(|why| {
+                        Unmade::Broken(format!("its SVID could not be carried out of the cluster: {why}"))
+                    });
+                    made.carried.insert(name.clone(), carried);
                 }
                 Client::Short(_) | Client::Full(_) => {}
             }
         }
-        Ok(made)
+        made
     }
 
     pub(super) fn unmade(&self, client: &str) -> Option<&Unmade> {
-        self.forged.get(client)?.as_ref().err()
+        let forged = self.forged.get(client).and_then(|forged| forged.as_ref().err());
+        forged.or_else(|| self.carried.get(client)?.as_ref().err())
     }
 
     /// What the client presents.
     pub(super) fn of(&self, name: &str, scenario: &Scenario) -> Credential {
         let client = &scenario.clients[name];
         let forged = self.forged.get(name).and_then(|forged| forged.as_ref().ok());
-        match (client.identity(), self.carried.get(name)) {
+        match (client.identity(), self.carried_by(name)) {
             (None, _) => forged.cloned().unwrap_or(Credential::Nobody),
             (Some(_), Some(carried)) => {
                 Credential::Pem { chain: carried.chain.clone(), key: carried.key.clone() }
@@ -62,9 +67,13 @@ impl Credentials {
         }
     }
 
+    fn carried_by(&self, client: &str) -> Option<&Carried> {
+        self.carried.get(client)?.as_ref().ok()
+    }
+
     /// What the client verifies the server by.
     pub(super) fn anchors_of(&self, name: &str, trust_domain: &str) -> TrustAnchors {
-        let carried = self.carried.get(name).map(|carried| TrustAnchors::Pem(carried.bundle.clone()));
+        let carried = self.carried_by(name).map(|carried| TrustAnchors::Pem(carried.bundle.clone()));
         carried.unwrap_or_else(|| TrustAnchors::TrustDomain(trust_domain.into()))
     }
 }
@@ -74,20 +83,22 @@ async fn forged(
     scenario: &Scenario,
     credential: &str,
     like: &str,
-) -> Result<Result<Credential, Unmade>, StageError> {
-    let Some(recipe) = forge::recipe(credential) else {
-        return Ok(Err(Unmade::Broken(format!("there is no recipe `{credential}`"))));
-    };
-    Ok(match recipe.signer {
+) -> Result<Credential, Unmade> {
+    let recipe = forge::recipe(credential)
+        .ok_or_else(|| Unmade::Broken(format!("there is no recipe `{credential}`")))?;
+    match recipe.signer {
         Signer::None => Ok(Credential::Nobody),
         Signer::Neighbour => neighbours(run, &scenario.trust_domain, like).await,
         Signer::Authority | Signer::Rogue | Signer::Itself => {
-            let authority = Authority::kept(&authorities(&run.dir), &scenario.trust_domain)?;
-            forge::forge(recipe, &scenario.trust_domain, like, &authority)?
+            let broken = |error: ForgeError| Unmade::Broken(chain(&error));
+            let authority =
+                Authority::kept(&authorities(&run.dir), &scenario.trust_domain).map_err(broken)?;
+            forge::forge(recipe, &scenario.trust_domain, like, &authority)
+                .map_err(broken)?
                 .map(|Forged { chain, key }| Credential::Pem { chain, key })
                 .ok_or_else(|| Unmade::Broken("there is no way to make it".to_owned()))
         }
-    })
+    }
 }
 
 /// An SVID with this path from the first other trust domain of the run, by its own SPIRE server.
@@ -102,7 +113,7 @@ async fn neighbours(run: &RunContext, trust_domain: &str, path: &str) -> Result<
         let spire = &other.spire;
         let server = SpireServer::new(run.kube.clone(), &spire.namespace, &spire.server, &spire.container);
         let minted = server.mint(&other.spiffe_id(path)).await;
-        let minted = minted.map_err(|error| Unmade::Broken(crate::sys::chain(&error)))?;
+        let minted = minted.map_err(|error| Unmade::Broken(chain(&error)))?;
         return Ok(Credential::Pem { chain: minted.chain, key: minted.key });
     }
     Err(Unmade::NotInThisRun(
@@ -111,27 +122,21 @@ async fn neighbours(run: &RunContext, trust_domain: &str, path: &str) -> Result<
 }
 
 /// The SVID that the client presents outside; for nobody, any of the scenario's, for its bundle.
-async fn carry(
-    run: &RunContext,
-    system: &System,
-    name: &str,
-    client: &Client,
-) -> Result<Carried, StageError> {
+async fn carry(run: &RunContext, system: &System, client: &Client) -> Result<Carried, String> {
     let spiffe = |path: &str| system.scenario.spiffe_id(path);
-    let problem = |problem: String| StageError::Carry { client: name.into(), problem };
     if let Client::Full(FullClient { id, from: Some(from), .. }) = client {
-        return carry_from(run, system, from, &spiffe(id)).await.map_err(problem);
+        return carry_from(run, system, from, &spiffe(id)).await;
     }
     let mut known = system.scenario.clients.values().filter_map(Client::identity);
     let path = client.identity().or_else(|| known.next());
-    let path = path.ok_or_else(|| problem("no client of the scenario has an identity".into()))?;
-    Ok(system.probe.fetch(spiffe(path)).await?)
+    let path = path.ok_or("no client of the scenario has an identity")?;
+    system.probe.fetch(spiffe(path)).await.map_err(|error| chain(&error))
 }
 
 /// Out of a workload's own pod, by the `spire-agent` in it, as the demo's user does it by hand.
 pub async fn carry_from(run: &RunContext, system: &System, from: &str, id: &str) -> Result<Carried, String> {
     let (namespace, app) = from.split_once('/').ok_or("`from` is namespace/app")?;
-    let pods = run.kube.ready_pods(namespace, &[("app", app)]).await.map_err(|e| crate::sys::chain(&e))?;
+    let pods = run.kube.ready_pods(namespace, &[("app", app)]).await.map_err(|e| chain(&e))?;
     let pod = pods.first().ok_or(format!("no pod app={app} is ready in namespace {namespace}"))?;
     let socket = format!("{}/agent.sock", system.scenario.spire.socket_dir);
     let argv =
@@ -139,6 +144,6 @@ pub async fn carry_from(run: &RunContext, system: &System, from: &str, id: &str)
             .map(Into::into)
             .to_vec();
     let exec = Exec { namespace: namespace.into(), pod: pod.pod.clone(), container: app.into(), argv };
-    let printed = run.kube.exec(&exec, &[]).await.map_err(|e| crate::sys::chain(&e))?;
+    let printed = run.kube.exec(&exec, &[]).await.map_err(|e| chain(&e))?;
     crate::cluster::spire::carried(&printed, id)
 }

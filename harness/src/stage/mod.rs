@@ -12,18 +12,17 @@ pub use credentials::carry_from;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use serde_json::Value;
 
-use crate::cluster::envoy::EnvoyError;
 use crate::cluster::kube::KubeError;
 use crate::cluster::probe::ProbeError;
-use crate::forge::ForgeError;
 use crate::proof::judge::Judged;
 use crate::proof::plan::{Cell, plan};
 use crate::proof::verdict::Verdict;
 use crate::scenario::{Scenario, Stage};
 use crate::session::{RunContext, SessionError, System, apply, stage_values};
+use crate::sys::chain;
 
 use credentials::{Credentials, Unmade};
 use target::Target;
@@ -42,20 +41,10 @@ pub enum StageError {
     /// The scenario names something that is not there.
     #[error("endpoint {endpoint}: {what}")]
     Mistake { endpoint: String, what: String },
-    #[error(
-        "endpoint {endpoint}: service {service} has no ready pod\nhint: `kubectl get pods` in its namespace"
-    )]
-    NoPods { endpoint: String, service: String },
     #[error("endpoint {endpoint} has no address that can be dialled from outside the cluster\nhint: {hint}")]
     NotPublished { endpoint: String, hint: &'static str },
-    #[error("endpoint {endpoint}")]
-    Envoy { endpoint: String, source: EnvoyError },
     #[error(transparent)]
     Probe(#[from] ProbeError),
-    #[error(transparent)]
-    Forge(#[from] ForgeError),
-    #[error("client {client}: its SVID could not be carried out of the cluster: {problem}")]
-    Carry { client: String, problem: String },
 }
 
 impl StageError {
@@ -125,8 +114,8 @@ struct Opened<'a> {
     cells: Vec<Cell>,
     targets: BTreeMap<String, Target<'a>>,
     credentials: Credentials,
-    /// By endpoint: which of its pods are older than what they mount, in words.
-    stale: BTreeMap<String, String>,
+    /// By endpoint: why its cells are not dialled, in words.
+    unfit: BTreeMap<String, String>,
 }
 
 impl<'a> Opened<'a> {
@@ -149,11 +138,18 @@ impl<'a> Opened<'a> {
             let target = Target::open(run, name, &scenario.endpoints[name]).await?;
             Ok::<_, StageError>((name.to_owned(), target))
         });
-        let targets: BTreeMap<_, _> = try_join_all(targets).await?.into_iter().collect();
-        settle(&targets).await?;
-        let older = target::stale(run, &targets).await?;
-        let credentials = Credentials::make(run, system, &cells).await?;
-        Ok(Self { run, system, cells, targets, credentials, stale: older })
+        let opened = try_join_all(targets).await?;
+        let (mut targets, mut unfit) = (BTreeMap::new(), BTreeMap::new());
+        for (name, target) in opened {
+            match target {
+                Ok(target) => drop(targets.insert(name, target)),
+                Err(why) => drop(unfit.insert(name, why)),
+            }
+        }
+        unfit.extend(unsettled(&targets).await);
+        unfit.extend(target::stale(run, &targets).await);
+        let credentials = Credentials::make(run, system, &cells).await;
+        Ok(Self { run, system, cells, targets, credentials, unfit })
     }
 
     /// Takes the cells out that cannot be tried, judged already.
@@ -161,8 +157,8 @@ impl<'a> Opened<'a> {
         let mut judged = vec![];
         let cells = std::mem::take(&mut self.cells);
         for cell in cells {
-            let stale = self.system.scenario.route(&cell.endpoint).find_map(|name| self.stale.get(name));
-            let (verdict, reason) = match (self.credentials.unmade(&cell.client), stale) {
+            let unfit = self.system.scenario.route(&cell.endpoint).find_map(|name| self.unfit.get(name));
+            let (verdict, reason) = match (self.credentials.unmade(&cell.client), unfit) {
                 (Some(Unmade::NotInThisRun(why)), _) => (Verdict::Skipped, why.clone()),
                 (Some(Unmade::Broken(why)), _) => {
                     (Verdict::Errored, format!("the client's credential could not be made: {why}"))
@@ -179,8 +175,9 @@ impl<'a> Opened<'a> {
     }
 }
 
-/// Waits until each Envoy in front of another knows where that one's pods are now.
-async fn settle(targets: &BTreeMap<String, Target<'_>>) -> Result<(), StageError> {
+/// Waits until each Envoy in front of another knows where that one's pods are now. By endpoint, why one does
+/// not.
+async fn unsettled(targets: &BTreeMap<String, Target<'_>>) -> BTreeMap<String, String> {
     let waits = targets.iter().filter_map(|(name, target)| {
         let upstream = targets.get(target.declared.upstream.as_ref()?)?;
         let pods = upstream.resolved.pods.iter().map(|pod| pod.ip.clone());
@@ -189,7 +186,7 @@ async fn settle(targets: &BTreeMap<String, Target<'_>>) -> Result<(), StageError
     });
     let waits = waits.flatten().map(async |(name, envoy, allowed)| {
         let settled = envoy.admin.forwards_only_to(&envoy.config.upstreams(), &allowed, SETTLE).await;
-        settled.map_err(|source| StageError::Envoy { endpoint: name.clone(), source })
+        settled.err().map(|error| (name.clone(), chain(&error)))
     });
-    try_join_all(waits).await.map(drop)
+    join_all(waits).await.into_iter().flatten().collect()
 }

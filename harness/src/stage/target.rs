@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 
 use super::StageError;
 use crate::cluster::envoy::Admin;
@@ -12,6 +12,7 @@ use crate::proof::envoy::{Envoy, Meter, Stats};
 use crate::proof::judge::Witness;
 use crate::scenario::Endpoint;
 use crate::session::RunContext;
+use crate::sys::chain;
 
 /// One endpoint.
 pub(super) struct Target<'a> {
@@ -38,11 +39,15 @@ pub(super) struct Running {
 }
 
 impl<'a> Target<'a> {
+    /// The endpoint, or why its cells cannot be judged.
+    ///
+    /// # Errors
+    /// The scenario names what is not there, or the Kubernetes API does not answer.
     pub(super) async fn open(
         run: &RunContext,
         name: &str,
         declared: &'a Endpoint,
-    ) -> Result<Self, StageError> {
+    ) -> Result<Result<Self, String>, StageError> {
         let mistake = |what: String| StageError::Mistake { endpoint: name.into(), what };
         let resolve = |source| StageError::Resolve { endpoint: name.into(), source };
         let resolved = match run.kube.resolve(&declared.service).await.map_err(resolve)? {
@@ -58,7 +63,10 @@ impl<'a> Target<'a> {
             .container_port(declared.port)
             .map_err(|what| mistake(format!("Service {} {what}", declared.service)))?;
         if resolved.pods.is_empty() {
-            return Err(StageError::NoPods { endpoint: name.into(), service: declared.service.clone() });
+            return Ok(Err(format!(
+                "endpoint {name}: Service {} has no ready pod\nhint: `kubectl get pods` in its namespace",
+                declared.service
+            )));
         }
         if let Some(container) = &declared.app_log {
             let lacking = |pod: &&Backend| !pod.containers.contains(container);
@@ -75,10 +83,13 @@ impl<'a> Target<'a> {
                 Some(admin) => Some(Running::open(run, name, declared, backend, admin, port).await?),
                 None => None,
             };
-            Ok::<_, StageError>(Pod { backend: backend.clone(), envoy })
+            Ok::<_, StageError>(match envoy.transpose() {
+                Ok(envoy) => Ok(Pod { backend: backend.clone(), envoy }),
+                Err(why) => Err(format!("endpoint {name}: {why}")),
+            })
         });
-        let pods = try_join_all(pods).await?;
-        Ok(Self { declared, resolved, port, pods })
+        let pods: Result<Vec<_>, _> = try_join_all(pods).await?.into_iter().collect();
+        Ok(pods.map(|pods| Self { declared, resolved, port, pods }))
     }
 
     pub(super) fn envoys(&self) -> impl Iterator<Item = &Running> {
@@ -98,26 +109,26 @@ impl<'a> Target<'a> {
             Ok(Ok(_)) => return Some("its pods were restarted or replaced while it was dialled".into()),
             Ok(Err(_)) => return Some("its Service is gone".into()),
             Err(error) => {
-                let why = crate::sys::chain(&error);
+                let why = chain(&error);
                 return Some(format!("whether its pods still stand could not be read: {why}"));
             }
         }
         let looked = self.envoys().map(async |envoy| match envoy.admin.config().await {
             Ok(dump) if Envoy::read(&dump).is_ok_and(|now| now == envoy.config) => None,
             Ok(_) => Some("its Envoy was configured anew while it was dialled".to_owned()),
-            Err(error) => Some(format!("its Envoy could not be read again: {}", crate::sys::chain(&error))),
+            Err(error) => Some(format!("its Envoy could not be read again: {}", chain(&error))),
         });
-        futures::future::join_all(looked).await.into_iter().flatten().next()
+        join_all(looked).await.into_iter().flatten().next()
     }
 
     /// The counters of each pod, or why they could not be read.
     pub(super) async fn read(&self) -> BTreeMap<String, Result<Stats, String>> {
         let metered = self.pods.iter().filter_map(|pod| Some((pod, pod.envoy.as_ref()?)));
         let read = metered.map(async |(pod, envoy)| {
-            let stats = envoy.admin.stats().await.map_err(|error| crate::sys::chain(&error));
+            let stats = envoy.admin.stats().await.map_err(|error| chain(&error));
             (pod.backend.pod.clone(), stats)
         });
-        futures::future::join_all(read).await.into_iter().collect()
+        join_all(read).await.into_iter().collect()
     }
 
     /// What the pods counted between two readings. `None` where nothing of the endpoint is counted.
@@ -153,10 +164,12 @@ impl Running {
         backend: &Backend,
         admin_port: u16,
         port: u16,
-    ) -> Result<Self, StageError> {
+    ) -> Result<Result<Self, String>, StageError> {
         let mistake = |what: String| StageError::Mistake { endpoint: name.into(), what };
-        let admin = Admin::open(&run.kube, backend, admin_port).await;
-        let admin = admin.map_err(|source| StageError::Envoy { endpoint: name.into(), source })?;
+        let admin = match Admin::open(&run.kube, backend, admin_port).await {
+            Ok(admin) => admin,
+            Err(error) => return Ok(Err(chain(&error))),
+        };
         let dump = admin.config().await.map_err(|error| {
             mistake(format!(
                 "`admin: {admin_port}`, but in pod {} {}\n\
@@ -184,22 +197,28 @@ impl Running {
             }
             Err(error) => Some(Err(error.to_string())),
         };
-        Ok(Self { admin, config, meter })
+        Ok(Ok(Self { admin, config, meter }))
     }
 }
 
-/// By endpoint: which of its pods are older than a ConfigMap or Secret that they mount, in words.
+/// By endpoint: which of its pods are older than a `ConfigMap` or Secret that they mount, in words; or why that
+/// is not known.
 pub(super) async fn stale(
     run: &RunContext,
     targets: &BTreeMap<String, Target<'_>>,
-) -> Result<BTreeMap<String, String>, StageError> {
-    let looked = targets.iter().map(async |(name, target)| {
-        let found = run.kube.stale(&target.resolved.pods).await;
-        let found = found.map_err(|source| StageError::Resolve { endpoint: name.clone(), source })?;
-        Ok::<_, StageError>((!found.is_empty()).then(|| {
-            let hint = "an annotation with a checksum of it on the pod template makes Helm replace them";
-            (name.clone(), format!("what stands is not what was written: {}\nhint: {hint}", found.join("; ")))
-        }))
-    });
-    Ok(try_join_all(looked).await?.into_iter().flatten().collect())
+) -> BTreeMap<String, String> {
+    let looked =
+        targets.iter().map(async |(name, target)| match run.kube.stale(&target.resolved.pods).await {
+            Ok(found) if found.is_empty() => None,
+            Ok(found) => {
+                let hint = "an annotation with a checksum of it on the pod template makes Helm replace them";
+                let found = found.join("; ");
+                Some((name.clone(), format!("what stands is not what was written: {found}\nhint: {hint}")))
+            }
+            Err(error) => {
+                let why = format!("whether its pods are older than what they mount: {}", chain(&error));
+                Some((name.clone(), why))
+            }
+        });
+    join_all(looked).await.into_iter().flatten().collect()
 }
