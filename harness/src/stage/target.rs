@@ -201,8 +201,8 @@ impl Running {
     }
 }
 
-/// By endpoint: which of its pods are older than a `ConfigMap` or Secret that they mount, in words; or why that
-/// is not known.
+/// By endpoint: which of its pods are older than a `ConfigMap` or Secret that they mount, in words; or why
+/// that is not known.
 pub(super) async fn stale(
     run: &RunContext,
     targets: &BTreeMap<String, Target<'_>>,
