@@ -30,7 +30,7 @@ pub struct Cell {
     pub endpoint: String,
     /// As it goes on the wire.
     pub method: String,
-    /// As the scenario writes it: see [`written_out`].
+    /// As the scenario writes it: see [`written_out`](crate::scenario::written_out).
     pub target: String,
     /// The version that is spoken.
     pub http: Http,
@@ -44,17 +44,6 @@ pub struct Cell {
     pub control: Option<String>,
     /// Why what is expected is not what should be.
     pub finding: Option<String>,
-}
-
-/// A target as it goes out: `{x*8192}` in it stands for that many `x`.
-pub fn written_out(target: &str) -> String {
-    let times = || {
-        let (before, rest) = target.split_once('{')?;
-        let (token, after) = rest.split_once('}')?;
-        let (text, times) = token.split_once('*')?;
-        Some(format!("{before}{}{after}", text.repeat(times.parse().ok()?)))
-    };
-    times().unwrap_or_else(|| target.into())
 }
 
 /// The cells of a stage, in the order of the file. A control is a check of the stage, so its cells are among
@@ -164,15 +153,6 @@ stages:
             prop_assert_eq!(&plan(&scenario, stage, "run"), &cells);
             let other: Vec<_> = plan(&scenario, stage, "other");
             prop_assert!(other.iter().all(|cell| !ids.contains(cell.id.as_str())));
-        }
-    }
-
-    #[test]
-    fn a_long_target_is_written_out() {
-        assert_eq!(written_out("/a/{x*3}/b"), "/a/xxx/b");
-        assert_eq!(written_out("/a/{xy*2}"), "/a/xyxy");
-        for plain in ["/a", "/{a}", "/{a*b}", "/a*3}"] {
-            assert_eq!(written_out(plain), plain);
         }
     }
 }

@@ -14,6 +14,7 @@ mod parse;
 mod place;
 mod together;
 mod validate;
+mod written;
 
 pub use check::{By, Check, Expect, Matrix, OneOrMany};
 pub use client::{Client, FullClient};
@@ -23,6 +24,7 @@ pub use mistake::Mistake;
 pub use parse::{ScenarioError, load};
 pub use together::{PROBES, probe_name, together};
 pub use validate::is_label;
+pub use written::written_out;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

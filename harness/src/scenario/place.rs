@@ -45,6 +45,11 @@ impl Node {
         }
     }
 
+    /// Whether the key is there, whatever its value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entry(key).is_some()
+    }
+
     /// Where the key itself stands.
     pub(super) fn key(&self, key: &str) -> Place {
         self.entry(key).map_or(self.place, |(name, _)| place(name))

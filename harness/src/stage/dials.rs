@@ -14,8 +14,8 @@ use super::target::Target;
 use super::{Opened, StageError};
 use crate::proof::envoy::Stats;
 use crate::proof::judge::{self, Dialled, Dialling, Judged, Logs, Window, Witness};
-use crate::proof::plan::{Cell, written_out};
-use crate::scenario::CELL_HEADER;
+use crate::proof::plan::Cell;
+use crate::scenario::{CELL_HEADER, written_out};
 
 /// A whole dial's bound: a refusal takes milliseconds, and Envoy's own upstream bound is 15 s.
 const DIAL: Duration = Duration::from_secs(10);

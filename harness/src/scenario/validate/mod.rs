@@ -3,7 +3,10 @@
 //!
 //! Nothing is asked but the file system, and that only for charts.
 
+mod expect;
 mod identity;
+mod kubernetes;
+mod request;
 mod stage;
 mod values;
 
@@ -21,6 +24,7 @@ use super::{Client, Endpoint, Entry, FullClient, Release, Scenario};
 pub(super) fn mistakes(scenario: &Scenario, places: &Node) -> Vec<Mistake> {
     let mut found = Found::default();
     names(scenario, places, &mut found);
+    kubernetes::names(scenario, places, &mut found);
     install(scenario, places.at("install"), &mut found);
     registration(&scenario.registration, places.at("registration"), &mut found);
     for (name, endpoint) in &scenario.endpoints {

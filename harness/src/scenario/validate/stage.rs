@@ -1,18 +1,19 @@
 //! What must hold in a stage: its checks, its forged credentials, its surface, and the faults planted in it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use svidproof_probe::protocol::{Http, TlsVersions};
 
 use super::Found;
+use super::expect::expect;
 use super::identity::{is_label, label_wanted};
+use super::request::{headers, sent};
 use super::values::values;
-use crate::alert::{self, AlertName};
 use crate::forge::{self, SOUND};
 use crate::scenario::mistake::instead;
 use crate::scenario::place::{Node, Place};
 use crate::scenario::{
-    self, CELL_HEADER, Check, Client, Endpoint, Expect, Forged, Matrix, Scenario, Stage, Stated, Table,
+    self, Check, Client, Endpoint, Expect, Forged, Matrix, Scenario, Stage, Stated, Table,
 };
 
 pub(super) fn stages(scenario: &Scenario, places: &Node, found: &mut Found) {
@@ -183,20 +184,6 @@ fn requests(matrix: &Matrix, place: &Node, found: &mut Found) {
     }
 }
 
-fn headers(headers: &BTreeMap<String, String>, place: &Node, found: &mut Found) {
-    for name in headers.keys() {
-        found.check(!name.eq_ignore_ascii_case(CELL_HEADER), place.key(name), || {
-            format!("`{CELL_HEADER}` is svidproof's own header")
-        });
-    }
-}
-
-fn sent(send: &str, http: Http, place: Place, found: &mut Found) {
-    if let Err(why) = request(send, http) {
-        found.add(place, format!("`{send}` is not a request: {why}; write `METHOD TARGET`, such as `GET /`"));
-    }
-}
-
 fn check(scenario: &Scenario, stage: &Stage, check: &Check, place: &Node, found: &mut Found) {
     found.check(check.clients.iter().next().is_some(), place.at("as").place(), || {
         format!("check `{}` has no client", check.name)
@@ -291,63 +278,6 @@ fn control(stage: &Stage, check: &Check, place: &Node, found: &mut Found) {
     });
 }
 
-fn expect(expect: &Expect, place: &Node, found: &mut Found) {
-    match (expect.status, &expect.alert) {
-        (None, None) => found.add(place.place(), "nothing is expected: give `status` or `alert`"),
-        (Some(_), Some(_)) => found.add(
-            place.key("alert"),
-            "`status` and `alert` exclude each other: after an alert there is no answer",
-        ),
-        (Some(status), None) => {
-            found.check((200..=599).contains(&status), place.at("status").place(), || {
-                format!("{status} is not the status of a final answer: expected 200 to 599")
-            });
-            found.check(expect.counts.is_none(), place.key("counts"), || {
-                "`counts` says what is counted with an `alert`".into()
-            });
-        }
-        (None, Some(alert)) => {
-            self::alert(alert, place.at("alert").place(), found);
-            let needing = [
-                ("json", expect.json.is_some()),
-                ("body", expect.body.is_some()),
-                ("contains", !expect.contains.is_empty()),
-                ("lacks", !expect.lacks.is_empty()),
-                ("count", !expect.count.is_empty()),
-                ("headers", !expect.headers.is_empty()),
-                ("upstream", expect.upstream.is_some()),
-            ];
-            for (key, _) in needing.into_iter().filter(|(_, there)| *there) {
-                found.add(
-                    place.key(key),
-                    format!("`{key}` needs `status`: after an alert there is no answer"),
-                );
-            }
-        }
-    }
-    for name in expect.headers.keys() {
-        found.check(*name == name.to_lowercase(), place.at("headers").key(name), || {
-            format!("write the header `{name}` in lower case")
-        });
-    }
-}
-
-fn alert(name: &AlertName, place: Place, found: &mut Found) {
-    match name {
-        AlertName::Number(number) => {
-            found.check(alert::by_number(*number).is_some(), place, || {
-                format!("no TLS alert has the number {number}")
-            });
-        }
-        AlertName::Name(name) => match alert::by_boringssl(name) {
-            Some(alert) => {
-                found.add(place, format!("alerts go by their RFC name: did you mean `{}`?", alert.name));
-            }
-            None => drop(found.known("TLS alert", name, alert::ALERTS.iter().map(|alert| alert.name), place)),
-        },
-    }
-}
-
 pub(super) fn broken(scenario: &Scenario, places: &Node, found: &mut Found) {
     let mut seen = BTreeSet::new();
     for (number, broken) in scenario.broken.iter().enumerate() {
@@ -377,24 +307,4 @@ pub(super) fn broken(scenario: &Scenario, places: &Node, found: &mut Found) {
             });
         }
     }
-}
-
-/// `METHOD TARGET`. The target is checked no further than that a request line can carry it: odd ones are what
-/// some checks are about.
-fn request(send: &str, http: Http) -> Result<(), &'static str> {
-    let (method, target) = send.split_once(' ').ok_or("it has no target")?;
-    if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
-        return Err("its method is not in upper case");
-    }
-    let absolute = target.starts_with("http://") || target.starts_with("https://");
-    if !target.starts_with('/') && !absolute {
-        return Err("its target does not start with `/`");
-    }
-    if absolute && http == Http::Http2 {
-        return Err("its target is absolute, which HTTP/2 has no form for");
-    }
-    if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("its target has a character that a request line cannot carry");
-    }
-    Ok(())
 }

@@ -1,0 +1,102 @@
+//! What must hold in what a check expects: that it says something, and nothing that excludes another part
+//! of it.
+
+use super::Found;
+use crate::alert::{self, AlertName};
+use crate::scenario::Expect;
+use crate::scenario::place::{Node, Place};
+
+pub(super) fn expect(expect: &Expect, place: &Node, found: &mut Found) {
+    looks_at_something(expect, place, found);
+    match (expect.status, &expect.alert) {
+        (None, None) => found.add(place.place(), "nothing is expected: give `status` or `alert`"),
+        (Some(_), Some(_)) => found.add(
+            place.key("alert"),
+            "`status` and `alert` exclude each other: after an alert there is no answer",
+        ),
+        (Some(status), None) => {
+            found.check((200..=599).contains(&status), place.at("status").place(), || {
+                format!("{status} is not the status of a final answer: expected 200 to 599")
+            });
+            found.check(expect.counts.is_none(), place.key("counts"), || {
+                "`counts` says what is counted with an `alert`".into()
+            });
+        }
+        (None, Some(alert)) => {
+            self::alert(alert, place.at("alert").place(), found);
+            let needing = [
+                ("json", expect.json.is_some()),
+                ("body", expect.body.is_some()),
+                ("contains", !expect.contains.is_empty()),
+                ("lacks", !expect.lacks.is_empty()),
+                ("count", !expect.count.is_empty()),
+                ("headers", !expect.headers.is_empty()),
+                ("upstream", expect.upstream.is_some()),
+                ("by", expect.by.is_some()),
+            ];
+            for (key, _) in needing.into_iter().filter(|(_, there)| *there) {
+                found.add(
+                    place.key(key),
+                    format!("`{key}` needs `status`: after an alert there is no answer"),
+                );
+            }
+        }
+    }
+    for name in expect.headers.keys() {
+        found.check(*name == name.to_lowercase(), place.at("headers").key(name), || {
+            format!("write the header `{name}` in lower case")
+        });
+    }
+}
+
+/// What is written and says nothing would pass whatever came.
+fn looks_at_something(expect: &Expect, place: &Node, found: &mut Found) {
+    let blank = [
+        ("status", expect.status.is_none()),
+        ("alert", expect.alert.is_none()),
+        ("counts", expect.counts.is_none()),
+        ("json", expect.json.is_none()),
+        ("body", expect.body.is_none()),
+        ("by", expect.by.is_none()),
+        ("upstream", expect.upstream.is_none()),
+        ("contains", expect.contains.is_empty()),
+        ("lacks", expect.lacks.is_empty()),
+        ("count", expect.count.is_empty()),
+        ("headers", expect.headers.is_empty()),
+    ];
+    for (key, _) in blank.into_iter().filter(|(key, blank)| *blank && place.has(key)) {
+        found.add(place.key(key), format!("`{key}` is left blank, so nothing is looked at: leave it out"));
+    }
+    for (key, texts) in [("contains", &expect.contains), ("lacks", &expect.lacks)] {
+        for (number, _) in texts.iter().enumerate().filter(|(_, text)| text.is_empty()) {
+            let at = place.at(key).nth(number).place();
+            found.add(at, format!("an empty text in `{key}`: every body has it, so nothing is looked at"));
+        }
+    }
+    found.check(!expect.count.contains_key(""), place.at("count").key(""), || {
+        "an empty text in `count`: it stands nowhere and everywhere".into()
+    });
+}
+
+/// Alerts that end nothing: a server does not refuse with them (RFC 8446, section 6; RFC 5246, section 7.2).
+const NEVER_FATAL: [&str; 3] = ["close_notify", "user_canceled", "no_renegotiation"];
+
+fn alert(name: &AlertName, place: Place, found: &mut Found) {
+    let known = alert::number(name).and_then(alert::by_number);
+    if let Some(alert) = known.filter(|alert| NEVER_FATAL.contains(&alert.name)) {
+        found.add(place, format!("no server refuses with `{}`: it is never fatal", alert.name));
+    }
+    match name {
+        AlertName::Number(number) => {
+            found.check(alert::by_number(*number).is_some(), place, || {
+                format!("no TLS alert has the number {number}")
+            });
+        }
+        AlertName::Name(name) => match alert::by_boringssl(name) {
+            Some(alert) => {
+                found.add(place, format!("alerts go by their RFC name: did you mean `{}`?", alert.name));
+            }
+            None => drop(found.known("TLS alert", name, alert::ALERTS.iter().map(|alert| alert.name), place)),
+        },
+    }
+}
