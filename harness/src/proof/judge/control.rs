@@ -25,8 +25,8 @@ impl<'a> Judge<'a> {
         }
         let pod = place.dial.pod.as_ref().map_or("this".into(), |pod| format!("pod {pod}"));
         Err(said(format!(
-            "it was made from outside, where the cluster chooses the pod, and is not known to have met {pod}: \
-             let a client from within make it too"
+            "it was made from outside, where the cluster chooses the pod, and is not known to have met \
+             {pod}: let a client from within make it too"
         )))
     }
 
