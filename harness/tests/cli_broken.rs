@@ -193,7 +193,7 @@ fn helm_fails() {
     let world = World::new();
     world.fake(
         "helm",
-        "[ \"$1\" = upgrade ] || exit 0\n\
+        "[ \"$1\" = upgrade ] || exit 0\ncat > /dev/null\n\
          echo 'Error: template: web/templates/web.yaml:3:5: it is a fake' >&2\nexit 1",
     );
     let kubeconfig = world.kubeconfig(stub_api());
@@ -206,12 +206,12 @@ fn helm_fails() {
     ✓ cluster (existing) [time]
     ✗ web: SPIRE server, bundle and entries [time]
     ✓ teardown [time]
-    svidproof: scenario web: release web (chart [world]/project/helm/web, namespace web): `[world]/fakes/helm upgrade --install web [world]/project/helm/web --namespace web --create-namespace --reset-values --values [world]/state/svidproof/runs/[run]/values/web-web.json --output json` ended with exit status 1 after [time]; its last lines:
+    svidproof: scenario web: release web (chart [world]/project/helm/web, namespace web): `[world]/fakes/helm upgrade --install web [world]/project/helm/web --namespace web --create-namespace --reset-values --values -` ended with exit status 1 after [time]; its last lines:
       Error: template: web/templates/web.yaml:3:5: it is a fake
     ");
     snapshot!(world, world.calls_of("helm"), @r"
-    helm template web [world]/project/helm/web --namespace web --include-crds --values -
-    helm upgrade --install web [world]/project/helm/web --namespace web --create-namespace --reset-values --values [world]/state/svidproof/runs/[run]/values/web-web.json --output json
+    helm template web [world]/project/helm/web --namespace web --values -
+    helm upgrade --install web [world]/project/helm/web --namespace web --create-namespace --reset-values --values -
     helm uninstall web --namespace web --ignore-not-found --cascade=foreground --wait=watcher
     ");
     world.assert_nothing_is_left();

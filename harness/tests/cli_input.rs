@@ -5,7 +5,7 @@ mod common;
 
 use std::net::TcpListener;
 
-use common::{Exit, Exits, FILE, World, said, snapshot, stub_api};
+use common::{Exit, Exits, FILE, SCENARIO, World, said, snapshot, stub_api};
 use rstest::rstest;
 
 #[rstest]
@@ -63,6 +63,39 @@ fn all_mistakes_are_told_at_once() {
     tests/scenarios/web.yaml:20:48: endpoint `wed` is not defined: did you mean `web`?
     tests/scenarios/web.yaml:21:118: control `friend gets in` goes to `wed`, not to `web`: it says nothing about this refusal
     ");
+}
+
+/// Without `--scenario` all of the project's stand side by side.
+#[test]
+fn scenarios_that_collide_are_told_before_anything_is_made() {
+    let world = World::new();
+    let copy = SCENARIO.replace("scenario: web", "scenario: shop").replace("30443", "30444");
+    std::fs::write(world.project().join("tests/scenarios/shop.yaml"), copy).unwrap();
+    let output = world.svidproof(&["run", "--images", "upstream"]).exits(Exit::Input).get_output().clone();
+    snapshot!(world, said(&output), @r"
+    svidproof: [world]/project/tests/scenarios/web.yaml:5:17: release `web` in namespace `web` is also at [world]/project/tests/scenarios/shop.yaml:5:17, and they would share one cluster: give one of them another name or namespace
+    [world]/project/tests/scenarios/web.yaml:3:61: the socket's folder `/run/spire` is also at [world]/project/tests/scenarios/shop.yaml:3:61, and they would share one cluster: give each SPIRE agent a folder of its own, in its chart's values too
+    ");
+    assert_eq!(world.calls(), Vec::<String>::new());
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn values_for_a_name_that_two_releases_have() {
+    let world = World::new();
+    let text = SCENARIO
+        .replace(
+            "  - - {release: web",
+            "  - - {release: web, chart: helm/web, namespace: other}\n    - {release: web",
+        )
+        .replace("    checks:", "    values: {web: {a: 1}}\n    checks:");
+    std::fs::write(world.project().join(FILE), text).unwrap();
+    let output = world.svidproof(&["run", "--scenario", FILE]).exits(Exit::Input).get_output().clone();
+    snapshot!(
+        world,
+        said(&output),
+        @"svidproof: tests/scenarios/web.yaml:20:14: more than one release is called `web`: expected one of `other/web`, `web/web`"
+    );
 }
 
 #[test]

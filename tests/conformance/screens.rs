@@ -49,6 +49,7 @@ impl Screen {
     pub(crate) async fn look(&self, session: &Session) -> Result<(), String> {
         let kube = &session.context.kube;
         let resolved = kube.resolve(&self.service).await.map_err(|e| svidproof::sys::chain(&e))?;
+        let resolved = resolved.map_err(|e| format!("{}: {e:?}", self.service))?;
         let pod = resolved.pods.first().ok_or_else(|| format!("{} has no ready pod", self.service))?;
         let forward = kube.forward(pod, self.port).await.map_err(|e| svidproof::sys::chain(&e))?;
         let browser = Browser::start().await;

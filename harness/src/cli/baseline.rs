@@ -2,28 +2,47 @@
 
 use std::path::PathBuf;
 
-use super::exit::{Ended, print};
+use super::exit::Ended;
 use crate::proof::judge::Judged;
 use crate::proof::verdict::Verdict;
 use crate::scenario::Scenario;
-use crate::surface;
+use crate::surface::{self, Surface};
 use crate::sys::progress::Progress;
 
-/// Where a scenario's surfaces are kept, and of which stages.
+/// A scenario's surfaces as they are kept, where, and of which stages.
 pub(super) struct Baseline {
     scenario: String,
     folder: PathBuf,
     stages: Vec<String>,
+    kept: Vec<Surface>,
+}
+
+/// What the comparison of all scenarios came to.
+#[derive(Default)]
+pub(super) struct Compared {
+    /// What changed, for a reader.
+    pub(super) text: String,
+    pub(super) worse: bool,
+    /// How many recorded cells are compared with nothing.
+    pub(super) new: usize,
 }
 
 impl Baseline {
-    pub(super) fn of(scenario: &Scenario) -> Self {
+    /// Reads what is kept: a file that cannot be read is told before anything is made.
+    pub(super) fn of(scenario: &Scenario) -> Result<Self, Ended> {
         let stages = scenario.stages.iter().map(|stage| stage.name.clone()).collect();
-        Self { scenario: scenario.name.clone(), folder: surface::folder(&scenario.root), stages }
+        let folder = surface::folder(&scenario.root);
+        let kept = surface::load(&folder, &scenario.name).map_err(Ended::input)?;
+        Ok(Self { scenario: scenario.name.clone(), folder, stages, kept })
+    }
+
+    pub(super) fn all(scenarios: &[Scenario]) -> Result<Vec<Self>, Ended> {
+        scenarios.iter().map(Self::of).collect()
     }
 }
 
-/// Keeps the surfaces. What failed is kept as it is: the checks say what should be, the surface what is.
+/// Keeps the surfaces. What failed is kept as it is: the checks say what should be, the surface what is. Of
+/// cells that were not observed stays what was kept.
 pub(super) fn accept(judged: &[Judged], baselines: &[Baseline], progress: &Progress) -> Result<(), Ended> {
     let errored = judged.iter().filter(|one| one.verdict == Verdict::Errored).count();
     if errored > 0 {
@@ -32,8 +51,9 @@ pub(super) fn accept(judged: &[Judged], baselines: &[Baseline], progress: &Progr
              hint: the table says why; mend that, and accept again"
         )));
     }
-    let surfaces = surface::surfaces(judged);
-    for Baseline { scenario, folder, stages } in baselines {
+    let mut surfaces = surface::observed(judged);
+    for Baseline { scenario, folder, stages, kept } in baselines {
+        surface::keep_unseen(&mut surfaces, kept, judged);
         for path in surface::store(folder, scenario, stages.iter().map(String::as_str), &surfaces)? {
             let did = if path.exists() { "wrote" } else { "removed" };
             progress.note(&format!("{did} {}", path.display()));
@@ -42,36 +62,33 @@ pub(super) fn accept(judged: &[Judged], baselines: &[Baseline], progress: &Progr
     Ok(())
 }
 
-/// Prints what changed against the surfaces that are kept; whether something opened up.
+/// Holds the cells against the surfaces that are kept: a recorded one that is worse fails. `only`: of this
+/// stage;
+/// `whole`: these are all cells of their stages.
 pub(super) fn compare(
-    judged: &[Judged],
+    judged: &mut [Judged],
     baselines: &[Baseline],
     only: Option<&str>,
-    progress: &Progress,
-) -> Result<bool, Ended> {
-    let surfaces = surface::surfaces(judged);
-    let mut opened = false;
-    for Baseline { scenario, folder, .. } in baselines {
-        let mut old = surface::load(folder, scenario)?;
-        old.retain(|surface| only.is_none_or(|only| surface.stage == only));
-        let new: Vec<_> = surfaces.iter().filter(|surface| surface.scenario == *scenario).cloned().collect();
-        if old.is_empty() {
-            if !new.is_empty() {
-                progress.note(&format!(
-                    "no surface of {scenario} is kept to compare with: \
-                     `svidproof test --accept` keeps this one"
-                ));
-            }
+    whole: bool,
+) -> Compared {
+    let mut compared = Compared::default();
+    for Baseline { scenario, kept, .. } in baselines {
+        let kept: Vec<_> =
+            kept.iter().filter(|one| only.is_none_or(|only| one.stage == only)).cloned().collect();
+        // A scenario's cells stand together.
+        let is_its = |one: &Judged| one.cell.scenario == *scenario;
+        let first = judged.iter().position(is_its).unwrap_or(judged.len());
+        let count = judged[first..].iter().take_while(|one| is_its(one)).count();
+        let held = surface::hold(&mut judged[first..first + count], &kept, whole);
+        compared.new += held.new;
+        if kept.is_empty() {
             continue;
         }
-        let changes = surface::diff(&old, &new);
-        opened |= surface::opened(&changes);
-        print(&format!(
-            "\n{scenario}, against the surface that is kept:\n{}",
-            surface::change_list(&changes)
-        ))?;
+        compared.worse |= surface::worse(&held.changes);
+        let changes = surface::change_list(&held.changes);
+        compared.text += &format!("{scenario}, against the surface that is kept:\n{changes}\n");
     }
-    Ok(opened)
+    compared
 }
 
 #[cfg(test)]
@@ -112,7 +129,7 @@ stages:
         };
         let window = judge::Window { dials: vec![dial], witnesses: BTreeMap::new() };
         let judged = judge::judge(&scenario, &cells, &[window], &BTreeMap::new());
-        let baseline = Baseline { folder: folder.into(), ..Baseline::of(&scenario) };
+        let baseline = Baseline { folder: folder.into(), ..Baseline::of(&scenario).unwrap() };
         (judged, vec![baseline])
     }
 
@@ -127,22 +144,28 @@ stages:
         }
     }
 
+    /// Compared with what is kept by now.
+    fn compared(outcome: Outcome, only: Option<&str>, folder: &Path) -> Compared {
+        let (mut judged, _) = seen(outcome, folder);
+        let kept = surface::load(folder, "web").unwrap();
+        let baseline = Baseline { kept, ..seen(status(200), folder).1.remove(0) };
+        compare(&mut judged, &[baseline], only, true)
+    }
+
     #[test]
     fn what_is_accepted_is_compared_with_from_then_on() {
         let dir = tempfile::tempdir().unwrap();
         let progress = Progress::new();
-        let compared = |outcome, only| {
-            let (judged, baselines) = seen(outcome, dir.path());
-            compare(&judged, &baselines, only, &progress).unwrap()
-        };
-        assert!(!compared(status(200), None), "nothing is kept yet");
+        let compared = |outcome, only| compared(outcome, only, dir.path());
+        let first = compared(status(200), None);
+        assert!(!first.worse && first.text.is_empty(), "nothing is kept yet");
         // A check that failed does not keep its surface from being kept.
         let (judged, baselines) = seen(status(403), dir.path());
         assert_eq!(judged[0].verdict, Verdict::Failed);
         accept(&judged, &baselines, &progress).unwrap();
-        assert!(compared(status(200), None) && compared(status(200), Some("open")));
-        assert!(!compared(status(403), None));
-        assert!(!compared(status(200), Some("another")), "of that stage nothing is kept");
+        assert!(compared(status(200), None).worse && compared(status(200), Some("open")).worse);
+        assert!(!compared(status(403), None).worse);
+        assert!(!compared(status(200), Some("another")).worse, "of that stage nothing is kept");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::sys::progress::Progress;
 #[derive(Debug, Clone, Args)]
 pub(super) struct ClusterArgs {
     #[arg(long, value_enum, default_value_t = Provider::Kind)]
-    provider: Provider,
+    pub(super) provider: Provider,
     /// Context of an existing cluster
     #[arg(long)]
     context: Option<String>,

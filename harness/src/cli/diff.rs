@@ -21,13 +21,13 @@ pub(super) fn diff(args: &DiffArgs) -> Result<Exit, Ended> {
     let new = surface::read(&args.new).map_err(Ended::input)?;
     let changes = surface::diff(&old, &new);
     print(&surface::change_list(&changes))?;
-    Ok(if surface::opened(&changes) { Exit::CheckFailed } else { Exit::Passed })
+    Ok(if surface::worse(&changes) { Exit::CheckFailed } else { Exit::Passed })
 }
 
 fn statuses() -> String {
     let all = [
-        (Exit::Passed, "nothing opened up"),
-        (Exit::CheckFailed, "something did"),
+        (Exit::Passed, "nothing is worse"),
+        (Exit::CheckFailed, "something opened up, weakened, is answered otherwise or is gone"),
         (Exit::Input, "OLD or NEW is no surface"),
     ];
     format!("Exit status: {}.", all.map(|(exit, when)| format!("{} {when}", exit.code())).join(", "))

@@ -85,6 +85,21 @@ impl From<ScenarioError> for Ended {
     }
 }
 
+impl From<StageError> for Ended {
+    fn from(error: StageError) -> Self {
+        if error.is_input() { Self::input(error) } else { Self::not_judged(error) }
+    }
+}
+
+/// One after the other; the status is the first one's.
+impl From<Vec<StageError>> for Ended {
+    fn from(errors: Vec<StageError>) -> Self {
+        let all = errors.into_iter().map(Self::from);
+        all.reduce(Self::then)
+            .unwrap_or_else(|| Self::not_judged("something went wrong, and nothing says what"))
+    }
+}
+
 impl From<SessionError> for Ended {
     fn from(error: SessionError) -> Self {
         if error.is_input() { Self::input(error) } else { Self::not_judged(error) }
@@ -106,7 +121,6 @@ not_judged!(
     crate::suite::watch::WatchError,
     LeaseError,
     TeardownError,
-    StageError,
     ImagesError,
     crate::engine::EngineError,
     std::io::Error

@@ -9,6 +9,7 @@ mod doctor;
 mod down;
 mod engine;
 mod exit;
+mod finish;
 mod images;
 mod new;
 mod report;

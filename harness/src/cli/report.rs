@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::exit::{Context, Ended, Exit, print};
+use super::exit::{Context, Ended};
+use crate::lease::Lease;
+use crate::proof::judge::Judged;
+use crate::provider::Provider;
 use crate::report::{Report, console, html, junit};
 use crate::session::Record;
-use crate::suite::Tested;
 use crate::sys::progress::{Progress, is_coloured};
 
 /// When a run of checks began.
@@ -22,11 +24,35 @@ impl Begun {
     }
 }
 
-/// What the report says of a run of checks.
-pub(super) fn of(tested: &Tested, run: &str, begun: Begun, progress: &Progress) -> Report {
-    let Record { cluster, images, versions, .. } = &tested.record;
-    let provider = cluster.provider.to_string();
-    Report::new(run, &provider, images, versions, begun.at, progress.phases(), &tested.judged)
+/// What is known of a run, also where it was not even brought up.
+pub(super) struct About<'a> {
+    pub(super) run: &'a str,
+    /// The provider that was asked for.
+    pub(super) provider: String,
+    /// Absent where no cluster was made.
+    pub(super) record: Option<Record>,
+    pub(super) begun: Begun,
+}
+
+impl<'a> About<'a> {
+    pub(super) fn of(lease: &'a Lease, provider: Option<Provider>, begun: Begun) -> Self {
+        let record = Record::read(&lease.dir).ok();
+        let known = record.as_ref().map(|record| record.cluster.provider);
+        let provider = known.or(provider).map(|provider| provider.to_string()).unwrap_or_default();
+        Self { run: &lease.id, provider, record, begun }
+    }
+
+    /// What the report says of these cells, and of what ended the work early.
+    pub(super) fn report(&self, judged: &[Judged], ended: Option<&Ended>, progress: &Progress) -> Report {
+        let record = self.record.as_ref();
+        let images = record.map(|record| record.images.clone()).unwrap_or_default();
+        let versions = record.map(|record| record.versions.clone()).unwrap_or_default();
+        let phases = progress.phases();
+        let mut report =
+            Report::new(self.run, &self.provider, &images, &versions, self.begun.at, phases, judged);
+        report.errors.extend(ended.map(ToString::to_string));
+        report
+    }
 }
 
 /// For standard output.
@@ -34,28 +60,18 @@ pub(super) fn table(report: &Report, begun: Begun) -> String {
     console::table(report, is_coloured(&std::io::stdout()), begun.instant.elapsed())
 }
 
-/// Writes the reports, prints the table, and returns the exit status.
-pub(super) fn report(
-    tested: &Tested,
-    run: &str,
-    begun: Begun,
-    out: &Path,
-    progress: &Progress,
-) -> Result<Exit, Ended> {
-    let report = of(tested, run, begun, progress);
+/// Writes the reports.
+pub(super) fn write(report: &Report, out: &Path) -> Result<(), Ended> {
     let files = [
         ("report.json", report.to_json()),
-        ("junit.xml", junit::text(&report)),
-        ("report.html", html::page(&report)),
+        ("junit.xml", junit::text(report)),
+        ("report.html", html::page(report)),
     ];
-    let written = files.into_iter().try_for_each(|(name, text)| write(out, name, &text));
-    print(&table(&report, begun))?;
-    written?;
-    Ok(report.totals.exit())
+    files.into_iter().try_for_each(|(name, text)| whole(out, name, &text))
 }
 
 /// Whole or not at all.
-fn write(out: &Path, name: &str, text: &str) -> Result<(), Ended> {
+fn whole(out: &Path, name: &str, text: &str) -> Result<(), Ended> {
     let path = out.join(name);
     let write = || {
         std::fs::create_dir_all(out)?;

@@ -1,18 +1,18 @@
 //! `svidproof run`: from nothing to torn down.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
+use super::baseline::Baseline;
 use super::cluster::ClusterArgs;
 use super::down::{and_down, clear};
 use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted};
-use super::report::{Begun, report};
+use super::finish::{Asked, Telling, failed_before, finish};
+use super::report::{About, Begun};
 use super::scenarios::{Scenarios, load};
 use crate::lease::Lease;
 use crate::scenario::Scenario;
 use crate::session;
-use crate::suite::{Tested, test_all};
+use crate::suite::{Results, test_all};
 use crate::sys::progress::Progress;
 
 #[derive(Debug, Args)]
@@ -24,39 +24,47 @@ pub(super) struct RunArgs {
     /// Leave the cluster standing, for `svidproof test`
     #[arg(long)]
     keep: bool,
-    /// Where report.json, junit.xml and report.html go
-    #[arg(long, value_name = "DIR", default_value = ".svidproof")]
-    out: PathBuf,
+    #[command(flatten)]
+    telling: Telling,
 }
 
 pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<Exit, Ended> {
     let scenarios = load(&args.scenarios)?;
+    let baselines = Baseline::all(&scenarios)?;
     let begun = Begun::now();
     clear(progress).await?;
     let lease = Lease::new()?;
-    let tested = or_interrupted(INTERRUPTED, Box::pin(work(&lease, scenarios, &args, progress))).await;
+    let results = Results::default();
+    let work = Box::pin(work(&lease, scenarios, &args, &results, progress));
+    let ended = or_interrupted(INTERRUPTED, work).await;
     // What could not even be brought up is of no use to keep.
-    let tested = if args.keep && tested.is_ok() {
+    let keep = args.keep && ended.is_ok();
+    // Before the teardown: whatever becomes of that, what was judged is told.
+    let about = About::of(&lease, Some(args.cluster.provider), begun);
+    let asked =
+        Asked { baselines: &baselines, only: None, whole: true, accept: false, telling: &args.telling };
+    let finished = finish(&about, &asked, results.take(), ended, progress);
+    if keep {
         lease.keep()?;
         progress.note(&format!(
             "run {} is kept: `svidproof test` uses it, `svidproof down` takes it down",
             lease.id
         ));
-        tested
-    } else {
-        and_down(tested, &lease, progress).await
-    };
-    let tested = tested?;
-    report(&tested, &lease.id, begun, &args.out, progress)
+        return finished;
+    }
+    let failed = matches!(finished, Ok(Exit::CheckFailed));
+    let down = and_down(finished, &lease, progress).await;
+    down.map_err(|left| if failed { failed_before(left) } else { left })
 }
 
 async fn work(
     lease: &Lease,
     scenarios: Vec<Scenario>,
     args: &RunArgs,
+    results: &Results,
     progress: &Progress,
-) -> Result<Tested, Ended> {
+) -> Result<(), Ended> {
     let setup = args.cluster.setup(scenarios, progress);
     let session = session::up(lease, setup).await?;
-    Ok(test_all(&session, None, &|_| true).await?)
+    Ok(test_all(&session, None, &|_| true, results).await?)
 }

@@ -21,18 +21,13 @@ pub(super) struct Scenarios {
 /// The named scenario files, or those of the project that the working directory is in.
 pub(super) fn load(scenarios: &Scenarios) -> Result<Vec<Scenario>, Ended> {
     let files = if scenarios.files.is_empty() { reference_scenarios()? } else { scenarios.files.clone() };
-    let mut loaded: Vec<Scenario> = vec![];
-    for file in files {
-        let scenario = scenario::load(&file)?;
-        if let Some(other) = loaded.iter().find(|other| other.name == scenario.name) {
-            let names = (other.file.display(), file.display());
-            return Err(Ended::input(format!(
-                "{} and {} are both scenario `{}`\nhint: name one of them otherwise",
-                names.0, names.1, scenario.name
-            )));
-        }
-        loaded.push(scenario);
-    }
+    read(&files)
+}
+
+/// All of them, as they stand side by side in one cluster.
+fn read(files: &[PathBuf]) -> Result<Vec<Scenario>, Ended> {
+    let loaded = files.iter().map(|file| scenario::load(file)).collect::<Result<Vec<_>, _>>()?;
+    scenario::together(&loaded)?;
     Ok(loaded)
 }
 
@@ -66,8 +61,7 @@ pub(super) fn project() -> Result<PathBuf, Ended> {
 
 /// The scenarios that the kept run was brought up with, read anew.
 pub(super) fn kept_scenarios(lease: &Lease) -> Result<Vec<Scenario>, Ended> {
-    let files = Record::read(&lease.dir)?.scenarios;
-    Ok(files.iter().map(|file| scenario::load(file)).collect::<Result<_, _>>()?)
+    read(&Record::read(&lease.dir)?.scenarios)
 }
 
 /// The newest run that was kept, taken over.

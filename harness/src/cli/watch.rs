@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted, print};
-use super::report::{self, Begun};
+use super::report::{self, About, Begun};
 use super::scenarios::{Scenarios, kept, scenarios, stage_is_there};
 use crate::lease::Lease;
 use crate::proof::verdict::Verdict;
 use crate::scenario::{self, Scenario};
 use crate::session;
-use crate::suite::test_all;
 use crate::suite::watch::{Followed, Watcher, needs_up};
+use crate::suite::{Results, test_all};
 use crate::surface::{self, Surface};
 use crate::sys::progress::Progress;
 
@@ -106,16 +106,22 @@ async fn round(
     }
     stage_is_there(only, std::slice::from_ref(&scenario))?;
     let session = session::reopen(lease, vec![scenario], progress).await?;
-    let tested = test_all(&session, only, &|_| true).await?;
-    let mut report = report::of(&tested, &lease.id, begun, progress);
-    // The totals say how many passed.
-    report.checks.retain(|row| row.verdict != Verdict::Passed);
-    let surfaces = surface::surfaces(&tested.judged);
-    let changes = if watched.surfaces.is_empty() {
+    let results = Results::default();
+    let ended = test_all(&session, only, &|_| true, &results).await.map_err(Ended::from);
+    let judged = results.take();
+    let mut report = About::of(lease, None, begun).report(&judged, ended.as_ref().err(), progress);
+    // The totals say how many there were.
+    report.checks.retain(|row| !matches!(row.verdict, Verdict::Passed | Verdict::Recorded));
+    let surfaces = surface::surfaces(&judged);
+    let changes = if watched.surfaces.is_empty() || ended.is_err() {
         String::new()
     } else {
         surface::change_list(&surface::diff(&watched.surfaces, &surfaces))
     };
-    watched.surfaces = surfaces;
-    print(&format!("{changes}{}", report::table(&report, begun)))
+    // A part of the cells is no surface.
+    if ended.is_ok() {
+        watched.surfaces = surfaces;
+    }
+    print(&format!("{changes}{}", report::table(&report, begun)))?;
+    ended
 }

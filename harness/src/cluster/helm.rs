@@ -1,11 +1,12 @@
-//! Helm, driven as its user would: `upgrade --install` and `uninstall`. What a release's manifest holds is
-//! read back from Helm itself.
+//! Helm, driven as its user would: `upgrade --install` and `uninstall`. What stands of a release is read back
+//! from Helm itself, and must be what was rendered.
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde_json::Value;
 
+use super::manifest::Manifest;
+pub use super::manifest::documents;
 use crate::sys::files::{self, FileError};
 use crate::sys::tool::{Tool, ToolError};
 
@@ -21,8 +22,20 @@ pub enum HelmError {
     Uninstall { release: String, namespace: String, source: ToolError },
     #[error("the values of release {release} could not be kept")]
     Values { release: String, source: FileError },
-    #[error("helm's answer about release {release} is not understood: {problem}")]
-    Answer { release: String, problem: String },
+    #[error("what stands of release {release} (namespace {namespace}) could not be read")]
+    Stored { release: String, namespace: String, source: ToolError },
+    #[error(
+        "the chart of release {release} (namespace {namespace}) is not deterministic: with the same values \
+         it renders to something else each time: {what}\n\
+         hint: what is tested must be what was written: give a value instead of a random one or the time"
+    )]
+    NotTheSame { release: String, namespace: String, what: String },
+    #[error(
+        "what stands is not what was written: release {release} (namespace {namespace}): {what}\n\
+         hint: `helm get manifest` shows what stands, `helm template` what was written; does the chart read \
+         `.Release.Revision`?"
+    )]
+    Otherwise { release: String, namespace: String, what: String },
 }
 
 /// Helm against one cluster.
@@ -35,26 +48,17 @@ pub struct Helm {
     values: PathBuf,
 }
 
-/// A workload of a release, to be waited for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Workload {
-    /// What its controller is.
-    pub kind: WorkloadKind,
-    /// Where it is.
-    pub namespace: String,
-    /// Its object's name.
-    pub name: String,
-}
-
-/// The controllers that roll pods out (Kubernetes documentation, "Workload Management").
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-pub enum WorkloadKind {
-    /// Pods that are alike, replaced a few at a time.
-    Deployment,
-    /// Pods with names of their own, replaced one at a time.
-    StatefulSet,
-    /// One pod a node.
-    DaemonSet,
+/// One release as it shall be.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Its name.
+    pub release: &'a str,
+    /// The chart's folder.
+    pub chart: &'a Path,
+    /// Where it goes.
+    pub namespace: &'a str,
+    /// All that is given beside the chart's own values; null for none.
+    pub values: &'a Value,
 }
 
 impl Helm {
@@ -64,51 +68,83 @@ impl Helm {
         Self { program, kubeconfig, context, values }
     }
 
-    /// Installs or upgrades without waiting; returns the workloads of the release's manifest.
-    pub async fn upgrade(
-        &self,
-        release: &str,
-        chart: &Path,
-        namespace: &str,
-        values: &Value,
-    ) -> Result<Vec<Workload>, HelmError> {
-        let path = self.values.join(format!("{namespace}-{release}.json"));
-        let text = given(values);
-        let written = files::make_folder(&self.values).and_then(|()| files::write(&path, text));
-        written.map_err(|source| HelmError::Values { release: release.into(), source })?;
+    /// Installs or upgrades without waiting for pods, and proves that what stands then is what was rendered.
+    /// Returns what stands.
+    pub async fn upgrade(&self, wanted: Wanted<'_>, rendered: &Manifest) -> Result<Manifest, HelmError> {
+        let Wanted { release, chart, namespace, values } = wanted;
+        self.keep(wanted)?;
         let tool = self.tool().args(["upgrade", "--install", release]).arg(chart).args([
             "--namespace",
             namespace,
             "--create-namespace",
+            // A release that is given no values keeps those of the stage before without this.
+            "--reset-values",
+            "--values",
+            "-",
         ]);
-        // Conflicts arise where a person or a controller changed what the chart sets; the chart is what is
-        // under test.
-        // Without `--reset-values`, a release that is given none keeps those of the stage before.
-        let tool = tool.args(["--reset-values", "--values"]).arg(&path).args(["--output", "json"]);
         let failed = |source| HelmError::Upgrade {
             release: release.into(),
             chart: chart.into(),
             namespace: namespace.into(),
             source,
         };
-        let output = tool.run().await.map_err(failed)?;
-        let answer: Answer = serde_json::from_str(&output.stdout).map_err(|e| HelmError::Answer {
-            release: release.into(),
-            problem: format!("{e} in {:.200}", output.stdout),
-        })?;
-        workloads(&answer.manifest, namespace)
-            .map_err(|problem| HelmError::Answer { release: release.into(), problem })
+        tool.stdin(given(values)).run().await.map_err(failed)?;
+        let stands = self.stored(release, namespace).await?;
+        let stands = stands.unwrap_or_else(|| Manifest::read("", namespace));
+        match rendered.without_hooks().difference(&stands) {
+            None => Ok(stands),
+            Some(what) => self.explained(wanted, rendered, stands, what).await,
+        }
     }
 
-    /// The manifests that `upgrade` would send, without a look at the cluster.
-    pub async fn rendered(
+    /// The manifest that Helm has stored of a release; `None` where there is no such release.
+    pub async fn stored(&self, release: &str, namespace: &str) -> Result<Option<Manifest>, HelmError> {
+        let tool = self.tool().args(["get", "manifest", release, "--namespace", namespace]);
+        match tool.run().await {
+            Ok(output) => Ok(Some(Manifest::read(&output.stdout, namespace))),
+            Err(ToolError::Failed { tail, .. }) if tail.contains("release: not found") => Ok(None),
+            Err(source) => {
+                Err(HelmError::Stored { release: release.into(), namespace: namespace.into(), source })
+            }
+        }
+    }
+
+    /// What stands is otherwise than what was rendered: an error, unless it is the cluster that makes the
+    /// difference: a chart may ask it for its version, its kinds, or an object (`lookup`).
+    async fn explained(
         &self,
-        release: &str,
-        chart: &Path,
-        namespace: &str,
-        values: &Value,
-    ) -> Result<String, HelmError> {
-        render(self.tool(), release, chart, namespace, values).await
+        wanted: Wanted<'_>,
+        rendered: &Manifest,
+        stands: Manifest,
+        what: String,
+    ) -> Result<Manifest, HelmError> {
+        for asking in [&["--dry-run=server", "--is-upgrade"][..], &["--dry-run=server"]] {
+            // One that cannot be rendered like that explains nothing.
+            let there = render(self.tool(), wanted, asking).await;
+            if there.is_ok_and(|there| there.without_hooks().difference(&stands).is_none()) {
+                return Ok(stands);
+            }
+        }
+        let (release, namespace) = (wanted.release.to_owned(), wanted.namespace.to_owned());
+        let again = self.rendered(wanted).await?;
+        Err(match rendered.difference(&again) {
+            Some(what) => HelmError::NotTheSame { release, namespace, what },
+            None => HelmError::Otherwise { release, namespace, what },
+        })
+    }
+
+    /// The manifests that `upgrade` would send, without a look at the cluster. Charts' own definitions
+    /// (`crds/`) are not among them: Helm stores nothing of those, and never upgrades them.
+    pub async fn rendered(&self, wanted: Wanted<'_>) -> Result<Manifest, HelmError> {
+        render(self.tool(), wanted, &[]).await
+    }
+
+    /// Keeps the values for a person to see.
+    fn keep(&self, wanted: Wanted<'_>) -> Result<(), HelmError> {
+        let folder = self.values.join(wanted.namespace);
+        let path = folder.join(format!("{}.json", wanted.release));
+        let written = files::make_folder(&folder).and_then(|()| files::replace(&path, given(wanted.values)));
+        written.map_err(|source| HelmError::Values { release: wanted.release.into(), source })
     }
 
     /// Uninstalls; a release that is not there is as good as gone.
@@ -139,7 +175,7 @@ impl Helm {
     }
 }
 
-/// The manifests of a chart, with `program` as Helm, for no cluster in particular.
+/// The manifests of a chart and its `crds/`, with `program` as Helm, for no cluster in particular.
 pub async fn template(
     program: &Path,
     release: &str,
@@ -147,82 +183,31 @@ pub async fn template(
     namespace: &str,
     values: &Value,
 ) -> Result<String, HelmError> {
-    render(Tool::new(program), release, chart, namespace, values).await
+    let wanted = Wanted { release, chart, namespace, values };
+    templated(Tool::new(program), wanted, &["--include-crds"]).await
 }
 
-async fn render(
-    tool: Tool,
-    release: &str,
-    chart: &Path,
-    namespace: &str,
-    values: &Value,
-) -> Result<String, HelmError> {
-    let tool = tool.args(["template", release]).arg(chart).args([
-        "--namespace",
-        namespace,
-        "--include-crds",
-        "--values",
-        "-",
-    ]);
-    let values = given(values);
+async fn render(tool: Tool, wanted: Wanted<'_>, how: &[&str]) -> Result<Manifest, HelmError> {
+    let text = templated(tool, wanted, how).await?;
+    Ok(Manifest::read(&text, wanted.namespace))
+}
+
+async fn templated(tool: Tool, wanted: Wanted<'_>, how: &[&str]) -> Result<String, HelmError> {
+    let Wanted { release, chart, namespace, values } = wanted;
+    let tool = tool.args(["template", release]).arg(chart).args(["--namespace", namespace]);
+    let tool = tool.args(how.iter().copied()).args(["--values", "-"]);
     let failed = |source| HelmError::Render {
         release: release.into(),
         chart: chart.into(),
         namespace: namespace.into(),
         source,
     };
-    tool.stdin(values).run().await.map(|output| output.stdout).map_err(failed)
+    tool.stdin(given(values)).run().await.map(|output| output.stdout).map_err(failed)
 }
 
 /// Values as Helm is given them: none are a map too.
 fn given(values: &Value) -> String {
     if values.is_null() { "{}".into() } else { values.to_string() }
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    manifest: String,
-}
-
-#[derive(Deserialize)]
-struct Object {
-    kind: Option<WorkloadKindOrOther>,
-    metadata: Option<Metadata>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum WorkloadKindOrOther {
-    Workload(WorkloadKind),
-    Other(serde::de::IgnoredAny),
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    name: Option<String>,
-    namespace: Option<String>,
-}
-
-/// The documents of a manifest, without those that hold nothing. Helm puts each after a line of its own.
-pub fn documents(manifest: &str) -> impl Iterator<Item = &str> {
-    let holds =
-        |document: &&str| !document.lines().all(|line| line.trim().is_empty() || line.starts_with('#'));
-    manifest.split("\n---").map(|text| text.trim_start_matches("---")).filter(holds)
-}
-
-fn workloads(manifest: &str, namespace: &str) -> Result<Vec<Workload>, String> {
-    let mut found = vec![];
-    for document in documents(manifest) {
-        let object: Object =
-            serde_saphyr::from_str(document).map_err(|e| format!("{e} in the manifest {document:.200}"))?;
-        let (Some(WorkloadKindOrOther::Workload(kind)), Some(Metadata { name: Some(name), namespace: own })) =
-            (object.kind, object.metadata)
-        else {
-            continue;
-        };
-        found.push(Workload { kind, namespace: own.unwrap_or_else(|| namespace.into()), name });
-    }
-    Ok(found)
 }
 
 /// `over` laid over `base`, as Helm merges values files: maps key by key, everything else replaced. No values
@@ -252,28 +237,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn workloads_are_found_whatever_stands_around_them() {
-        let manifest = "---\n# Source: a\nkind: Service\nmetadata: {name: s}\n\
-                        ---\n# nothing\n---\nkind: Deployment\nmetadata: {name: d}\n\
-                        ---\nkind: DaemonSet\nmetadata: {name: a, namespace: spire}\n";
-        let workload = |kind, namespace: &str, name: &str| Workload {
-            kind,
-            namespace: namespace.into(),
-            name: name.into(),
-        };
-        let expected = [
-            workload(WorkloadKind::Deployment, "default", "d"),
-            workload(WorkloadKind::DaemonSet, "spire", "a"),
-        ];
-        assert_eq!(workloads(manifest, "default").unwrap(), expected);
-    }
-
-    #[test]
-    fn a_manifest_that_is_not_yaml_is_an_error() {
-        assert!(workloads("kind: [", "default").is_err());
-    }
 
     #[test]
     fn values_merge_key_by_key_and_lists_are_replaced() {

@@ -4,5 +4,6 @@
 pub mod envoy;
 pub mod helm;
 pub mod kube;
+pub mod manifest;
 pub mod probe;
 pub mod spire;

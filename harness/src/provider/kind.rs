@@ -13,8 +13,8 @@ use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::json;
 
 use super::{Cluster, Created, Provider, ProviderError, Site, host_ports};
-use crate::cluster::helm::{Workload, WorkloadKind};
 use crate::cluster::kube::{Kube, KubeError, WatchEnd};
+use crate::cluster::manifest::{Workload, WorkloadKind};
 use crate::engine::{self, Engine};
 use crate::images::{self, Images, Source};
 use crate::lease::Thing;

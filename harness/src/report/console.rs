@@ -1,8 +1,8 @@
 //! The report for a person: a line a cell, reasons under what did not pass, one line of totals. Readable
 //! without colour too.
 //!
-//! A check of many cells that all passed takes one line, and a reason that several cells share stands once:
-//! the other reports have them all.
+//! A check of many cells that all are as they should be takes one line, and a reason that several cells
+//! share stands once: the other reports have them all.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -59,6 +59,14 @@ pub fn table(report: &Report, colour: bool, elapsed: Duration) -> String {
     if !report.checks.is_empty() {
         text.push('\n');
     }
+    let findings = findings(report);
+    for (finding, cells) in &findings {
+        let (on, off) = paint(YELLOW);
+        put(&mut text, format_args!("{on}finding{off}, {}: {finding}\n", count(*cells, "cell")));
+    }
+    if !findings.is_empty() {
+        text.push('\n');
+    }
     let Totals { passed, recorded, failed, errored, skipped } = report.totals;
     let counts = [
         (passed, "passed", GREEN),
@@ -71,8 +79,26 @@ pub fn table(report: &Report, colour: bool, elapsed: Duration) -> String {
         let (on, off) = if count > 0 { paint(style) } else { ("", "") };
         format!("{on}{count} {word}{off}")
     });
-    put(&mut text, format_args!("{}   {:.1} s\n", counts.join(" · "), elapsed.as_secs_f64()));
+    let found: usize = findings.iter().map(|(_, cells)| cells).sum();
+    let found = if found > 0 { format!(" · {}", count(found, "finding")) } else { String::new() };
+    put(&mut text, format_args!("{}{found}   {:.1} s\n", counts.join(" · "), elapsed.as_secs_f64()));
     text
+}
+
+/// What surprises, in the order of the cells, and of how many cells it is said.
+fn findings(report: &Report) -> Vec<(&str, usize)> {
+    let mut all: Vec<(&str, usize)> = vec![];
+    for finding in report.checks.iter().filter_map(|row| row.finding.as_deref()) {
+        match all.iter_mut().find(|(one, _)| *one == finding) {
+            Some((_, cells)) => *cells += 1,
+            None => all.push((finding, 1)),
+        }
+    }
+    all
+}
+
+fn count(number: usize, word: &str) -> String {
+    if number == 1 { format!("1 {word}") } else { format!("{number} {word}s") }
 }
 
 fn put(text: &mut String, line: std::fmt::Arguments) {

@@ -39,8 +39,10 @@ fn title(report: &Report) -> String {
         (passed, "passed"),
         (recorded, "recorded"),
     ];
+    let findings = report.checks.iter().filter(|row| row.finding.is_some()).count();
     let counts: Vec<_> = counts
         .into_iter()
+        .chain([(findings, "findings")])
         .filter(|(count, _)| *count > 0)
         .map(|(count, word)| format!("{count} {word}"))
         .collect();

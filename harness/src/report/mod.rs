@@ -44,6 +44,9 @@ pub struct Report {
     pub checks: Vec<Row>,
     /// How many cells came to which verdict.
     pub totals: Totals,
+    /// What kept the rest of the cells from being judged. Absent where nothing did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
 }
 
 /// One cell.
@@ -174,6 +177,7 @@ impl Report {
             phases,
             checks: judged.iter().map(Row::new).collect(),
             totals: judged.iter().map(|judged| judged.verdict).collect(),
+            errors: vec![],
         }
     }
 }

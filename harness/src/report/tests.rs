@@ -159,6 +159,34 @@ fn the_table_reads_without_colour() {
 }
 
 #[test]
+fn findings_and_recorded_cells_are_counted_apart() {
+    let mut report = report();
+    report.checks[0].finding = Some("a path leads around the policy".into());
+    report.checks[2].finding = report.checks[0].finding.clone();
+    report.totals.passed = 1;
+    report.totals.recorded = 1;
+    let table = console::table(&report, false, Duration::from_millis(12_340));
+    let (_, end) = table.split_once("finding, ").unwrap();
+    assert_eq!(
+        end,
+        "2 cells: a path leads around the policy\n\n\
+         1 passed · 1 recorded · 1 failed · 1 errored · 1 skipped · 2 findings   12.3 s\n"
+    );
+}
+
+#[test]
+fn what_kept_the_rest_from_being_judged_is_told_in_every_file() {
+    let mut report = report();
+    report.errors = vec!["the API server went away\nhint: look".into()];
+    assert!(report.to_json().contains("the API server went away"));
+    assert!(html::page(&report).contains("the API server went away"));
+    let xml = junit::text(&report);
+    assert!(xml.contains("<error message=\"the API server went away\""), "{xml}");
+    report.errors.clear();
+    assert!(!report.to_json().contains("\"errors\""));
+}
+
+#[test]
 fn colour_changes_nothing_but_the_colour() {
     let coloured = console::table(&report(), true, Duration::from_secs(1));
     let mut plain = String::new();

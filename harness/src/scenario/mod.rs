@@ -12,6 +12,7 @@ mod forged;
 mod mistake;
 mod parse;
 mod place;
+mod together;
 mod validate;
 
 pub use check::{By, Check, Expect, Matrix, OneOrMany};
@@ -20,15 +21,18 @@ pub use counted::{Counted, Kind};
 pub use forged::{Forged, Forging, Stated, Table, tables};
 pub use mistake::Mistake;
 pub use parse::{ScenarioError, load};
+pub use together::{PROBES, probe_name, together};
 pub use validate::is_label;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::spiffe_id::spiffe_id;
+use place::{Node, Place};
 
 /// The request header that carries a cell's id, by which the application's log tells whose request came
 /// through.
@@ -67,9 +71,16 @@ pub struct Scenario {
     /// The project: the folder that its paths are relative to.
     #[serde(skip)]
     pub root: PathBuf,
+    /// Where things stand in the file. Set by `load`.
+    #[serde(skip)]
+    places: Option<Arc<Node>>,
 }
 
 impl Scenario {
+    fn place_of(&self, find: impl Fn(&Node) -> Place) -> Place {
+        self.places.as_deref().map_or(Place { line: 1, column: 1 }, find)
+    }
+
     /// The SPIFFE ID of a path in the scenario's trust domain.
     pub fn spiffe_id(&self, path: &str) -> String {
         spiffe_id(&self.trust_domain, path)
@@ -89,7 +100,7 @@ impl Scenario {
 }
 
 /// Where the scenario's SPIRE stands.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Spire {
     /// Where the server stands.
@@ -129,6 +140,21 @@ pub struct Release {
     /// The release's values; null for the chart's own.
     #[serde(default)]
     pub values: Value,
+}
+
+impl Release {
+    /// `namespace/name`: what tells it from all others of a cluster.
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Whether values under this key are meant for it.
+    pub fn is_called(&self, key: &str) -> bool {
+        match key.split_once('/') {
+            Some((namespace, name)) => self.namespace == namespace && self.name == name,
+            None => self.name == key,
+        }
+    }
 }
 
 /// A registration entry, as `spire-server entry create` takes it.
@@ -215,8 +241,8 @@ pub struct Stage {
     /// A DNS label, unique in the scenario.
     #[serde(rename = "stage")]
     pub name: String,
-    /// By release, merged over the release's own values; each stage starts from the install values, not from
-    /// the stage before.
+    /// By release (`namespace/release` where two have that name), merged over the release's own values; each
+    /// stage starts from the install values, not from the stage before.
     #[serde(default)]
     pub values: BTreeMap<String, Value>,
     /// What holds in it.

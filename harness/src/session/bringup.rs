@@ -6,13 +6,13 @@ use std::time::Duration;
 use futures::future::{try_join, try_join_all};
 use serde_json::json;
 
-use super::{PROBE, RunContext, SessionError, System, apply};
+use super::{RunContext, SessionError, System, apply};
 use crate::cluster::kube::Backend;
 use crate::cluster::probe::Probe;
 use crate::cluster::spire::Server;
 use crate::forge::{Authority, authorities};
 use crate::lease::{Lease, Thing};
-use crate::scenario::{Entry, Release, Scenario};
+use crate::scenario::{Entry, PROBES, Release, Scenario, probe_name};
 
 /// The agent fetches entries every half second with the charts' values; upstream's default is 5 s.
 const SYNC: Duration = Duration::from_secs(30);
@@ -138,7 +138,7 @@ async fn register(context: &RunContext, lease: &Lease, scenario: &Scenario) -> R
 
 /// One entry for each identity that a client of the scenario presents: the one probe is given them all.
 fn probe_entries(scenario: &Scenario) -> Vec<Entry> {
-    let select = vec![format!("k8s:ns:{PROBE}"), format!("k8s:sa:{}", probe_name(scenario))];
+    let select = vec![format!("k8s:ns:{PROBES}"), format!("k8s:sa:{}", probe_name(&scenario.name))];
     let dns = |id: &str| {
         scenario
             .registration
@@ -153,11 +153,6 @@ fn probe_entries(scenario: &Scenario) -> Vec<Entry> {
         .collect()
 }
 
-/// The probe's release and ServiceAccount: each scenario has its own, attested by its own agent.
-fn probe_name(scenario: &Scenario) -> String {
-    format!("probe-{}", scenario.name)
-}
-
 fn probe_ids(scenario: &Scenario) -> std::collections::BTreeSet<String> {
     scenario.clients.values().filter_map(|client| client.identity()).map(ToOwned::to_owned).collect()
 }
@@ -167,11 +162,11 @@ async fn install_probe(
     lease: &Lease,
     scenario: &Scenario,
 ) -> Result<Probe, SessionError> {
-    let name = probe_name(scenario);
-    note_release(context, lease, scenario, &name, PROBE).await?;
+    let name = probe_name(&scenario.name);
+    note_release(context, lease, scenario, &name, PROBES).await?;
     let values =
         json!({ "scenario": scenario.name, "serviceAccount": name, "socketDir": scenario.spire.socket_dir });
-    let release = Release { name, chart: "helm/probe".into(), namespace: PROBE.into(), values };
+    let release = Release { name, chart: "helm/probe".into(), namespace: PROBES.into(), values };
     apply(context, scenario, &release, &release.values).await?;
     open_probe(context, scenario).await
 }
@@ -181,7 +176,7 @@ pub(super) async fn open_probe(context: &RunContext, scenario: &Scenario) -> Res
         [("app.kubernetes.io/name", "svidproof-probe"), ("svidproof.dev/scenario", scenario.name.as_str())];
     let ready = context
         .kube
-        .ready_pods(PROBE, &labels)
+        .ready_pods(PROBES, &labels)
         .await
         .map_err(|source| SessionError::Kube { scenario: scenario.name.clone(), source })?;
     let pod: &Backend =

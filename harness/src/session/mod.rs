@@ -8,18 +8,17 @@ mod bringup;
 mod record;
 pub mod teardown;
 
-pub use record::Record;
+pub use record::{Installed, Record};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
-use crate::cluster::helm::{Helm, HelmError, merged};
+use crate::cluster::helm::{Helm, HelmError, Wanted, merged};
 use crate::cluster::kube::{Kube, KubeError};
 use crate::cluster::probe::{Probe, ProbeError};
 use crate::cluster::spire::SpireError;
@@ -27,14 +26,12 @@ use crate::forge::ForgeError;
 use crate::images::{self, Images, Source};
 use crate::lease::{Lease, LeaseError};
 use crate::provider::{Cluster, ClusterOptions, Created, Provider, ProviderError, Site, host_ports};
-use crate::scenario::{Release, Scenario};
+use crate::scenario::{PROBES, Release, Scenario};
 use crate::session::bringup::{bring_up, open_probe};
 use crate::sys::files::FileError;
 use crate::sys::progress::Progress;
 use crate::sys::tool;
 
-/// The probes' namespace.
-const PROBE: &str = "svidproof";
 /// A roll-out that takes longer will not come any more: images are there, and the machine is not that slow.
 const ROLL_OUT: Duration = Duration::from_mins(2);
 
@@ -60,7 +57,7 @@ pub enum SessionError {
     Forge { scenario: String, source: ForgeError },
     #[error("scenario {scenario}")]
     Probe { scenario: String, source: ProbeError },
-    #[error("scenario {scenario}: no probe is ready in namespace {PROBE}\nhint: `svidproof up` installs it")]
+    #[error("scenario {scenario}: no probe is ready in namespace {PROBES}\nhint: `svidproof up` installs it")]
     NoProbe { scenario: String },
     #[error(transparent)]
     File(#[from] FileError),
@@ -112,6 +109,8 @@ pub struct RunContext {
     /// Who watches.
     pub progress: Progress,
     record: Mutex<Record>,
+    /// The releases of which this session has seen that they stand as the record says.
+    seen: Mutex<BTreeSet<String>>,
 }
 
 impl RunContext {
@@ -124,6 +123,7 @@ impl RunContext {
             helm: Helm::new(record.helm.clone(), kubeconfig, context, lease.dir.join("values")),
             progress: progress.clone(),
             record: Mutex::new(record),
+            seen: Mutex::default(),
         }
     }
 
@@ -132,18 +132,33 @@ impl RunContext {
         self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn applied(&self, key: &str) -> Option<String> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner).applied.get(key).cloned()
+    fn installed(&self, key: &str) -> Option<Installed> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner).installed.get(key).cloned()
     }
 
     /// `None`: nobody knows any more.
-    fn note_applied(&self, key: &str, fingerprint: Option<String>) -> Result<(), SessionError> {
+    fn note_installed(&self, key: &str, installed: Option<Installed>) -> Result<(), SessionError> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(key.into());
         let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
-        match fingerprint {
-            Some(fingerprint) => drop(record.applied.insert(key.into(), fingerprint)),
-            None => drop(record.applied.remove(key)),
+        match installed {
+            Some(installed) => drop(record.installed.insert(key.into(), installed)),
+            None => drop(record.installed.remove(key)),
         }
         record.write(&self.dir)
+    }
+
+    /// At the first look in a session, somebody may have called Helm since the record was written: then
+    /// nobody knows any more.
+    async fn look(&self, key: &str, release: &Release) -> Result<(), HelmError> {
+        let seen = || self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !seen().contains(key);
+        let Some(known) = self.installed(key).filter(|_| is_new) else { return Ok(()) };
+        let stands = self.helm.stored(&release.name, &release.namespace).await?;
+        seen().insert(key.into());
+        if stands.is_none_or(|stands| stands.fingerprint() != known.stands) {
+            self.record.lock().unwrap_or_else(PoisonError::into_inner).installed.remove(key);
+        }
+        Ok(())
     }
 }
 
@@ -193,7 +208,7 @@ fn first_record(
         versions: images.map(|images| images.versions.clone()).unwrap_or_default(),
         images: images.map_or_else(|| "those of the cluster".into(), |images| images.source.to_string()),
         scenarios: scenarios.iter().map(absolute).collect(),
-        applied: BTreeMap::new(),
+        installed: BTreeMap::new(),
     })
 }
 
@@ -237,34 +252,60 @@ pub async fn apply(
     values: &Value,
 ) -> Result<bool, SessionError> {
     let chart = scenario.root.join(&release.chart);
-    let key = format!("{}/{}", scenario.name, release.name);
+    let wanted = Wanted { release: &release.name, chart: &chart, namespace: &release.namespace, values };
+    let key = format!("{}/{}", scenario.name, release.full_name());
     let helm = |source| SessionError::Helm { scenario: scenario.name.clone(), source };
     // What a chart makes, not what it is made of: a file that changes nothing, or a value that nothing reads,
     // upgrades nothing.
-    let rendered =
-        context.helm.rendered(&release.name, &chart, &release.namespace, values).await.map_err(helm)?;
-    let fingerprint = hex::encode(Sha256::digest(rendered));
-    if context.applied(&key).as_ref() == Some(&fingerprint) {
+    let rendered = try_join(context.helm.rendered(wanted), context.look(&key, release));
+    let (rendered, ()) = rendered.await.map_err(helm)?;
+    let fingerprint = rendered.fingerprint();
+    if context.installed(&key).is_some_and(|installed| installed.rendered == fingerprint) {
         return Ok(false);
     }
     let kube = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
     let step = context.progress.part(format!("{}: release {}", scenario.name, release.name));
     // An upgrade that fails half-way leaves neither the old nor the new: going back to the old has to be an
     // upgrade too.
-    context.note_applied(&key, None)?;
-    let workloads =
-        context.helm.upgrade(&release.name, &chart, &release.namespace, values).await.map_err(helm)?;
+    context.note_installed(&key, None)?;
+    let stands = context.helm.upgrade(wanted, &rendered).await.map_err(helm)?;
+    let workloads = stands.workloads();
     try_join_all(workloads.iter().map(|workload| context.kube.rolled_out(workload, ROLL_OUT)))
         .await
         .map_err(kube)?;
-    context.note_applied(&key, Some(fingerprint))?;
+    let installed = Installed { rendered: fingerprint, stands: stands.fingerprint() };
+    context.note_installed(&key, Some(installed))?;
     step.done();
     Ok(true)
+}
+
+/// Whether the release would be another with the one values than with the other.
+pub async fn makes_a_difference(
+    context: &RunContext,
+    scenario: &Scenario,
+    release: &Release,
+    [one, other]: [&Value; 2],
+) -> Result<bool, SessionError> {
+    if one == other {
+        return Ok(false);
+    }
+    let chart = scenario.root.join(&release.chart);
+    let rendered = async |values| {
+        let (release, namespace) = (release.name.as_str(), release.namespace.as_str());
+        context.helm.rendered(Wanted { release, chart: &chart, namespace, values }).await
+    };
+    let both = try_join(rendered(one), rendered(other)).await;
+    let (one, other) =
+        both.map_err(|source| SessionError::Helm { scenario: scenario.name.clone(), source })?;
+    Ok(one != other)
 }
 
 /// The values of a release in a stage: its own, with the stage's and then a planted fault's over them.
 pub fn stage_values(release: &Release, over: &[&BTreeMap<String, Value>]) -> Value {
     over.iter()
-        .filter_map(|values| values.get(&release.name))
-        .fold(release.values.clone(), |values, over| merged(&values, over))
+        .flat_map(|values| values.iter().filter(|(key, _)| release.is_called(key)))
+        .fold(release.values.clone(), |values, (_, over)| merged(&values, over))
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -24,8 +24,18 @@ pub struct Record {
     pub versions: BTreeMap<String, String>,
     /// The scenarios' files, absolute.
     pub scenarios: Vec<PathBuf>,
-    /// Scenario and release -> a digest of the manifests that were last installed.
-    pub applied: BTreeMap<String, String>,
+    /// `scenario/namespace/release` -> what was last installed of it.
+    #[serde(default)]
+    pub installed: BTreeMap<String, Installed>,
+}
+
+/// A release that was installed and whose pods were there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    /// A digest of what was rendered, hooks and all.
+    pub rendered: String,
+    /// A digest of what Helm stored of it. By that it is known again: somebody may have called Helm since.
+    pub stands: String,
 }
 
 impl Record {
@@ -40,6 +50,6 @@ impl Record {
         let path = dir.join("session.json");
         let text = serde_json::to_vec_pretty(self)
             .map_err(|source| SessionError::Record { path: path.clone(), source })?;
-        Ok(files::write(&path, text)?)
+        Ok(files::replace(&path, text)?)
     }
 }

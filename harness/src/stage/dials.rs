@@ -81,7 +81,7 @@ impl Opened<'_> {
                 }
             }
         }
-        self.note_replaced(&mut windows).await;
+        self.note_changed(&mut windows).await;
         let judged = judge::judge(&self.system.scenario, &self.cells, &windows, &followed.read());
         judged.into_iter().chain(untried).collect()
     }
@@ -228,18 +228,11 @@ impl Opened<'_> {
         })
     }
 
-    /// A pod that was restarted or replaced meanwhile is no witness: what it counted before is lost.
-    async fn note_replaced(&self, windows: &mut [Window]) {
-        for (name, target) in &self.targets {
-            let now = self.run.kube.resolve(&target.declared.service).await;
-            let why = match &now {
-                Ok(Ok(now)) if now.incarnations() == target.resolved.incarnations() => continue,
-                Ok(Ok(_)) => "its pods were restarted or replaced while it was dialled".to_owned(),
-                Ok(Err(_)) => "its Service is gone".to_owned(),
-                Err(error) => {
-                    format!("whether its pods still stand could not be read: {}", crate::sys::chain(error))
-                }
-            };
+    /// What is not any more what it was when it was first looked at is no witness.
+    async fn note_changed(&self, windows: &mut [Window]) {
+        let looked = self.targets.iter().map(async |(name, target)| (name, target.changed(self.run).await));
+        for (name, changed) in futures::future::join_all(looked).await {
+            let Some(why) = changed else { continue };
             for window in windows.iter_mut() {
                 if let Some(witness) = window.witnesses.get_mut(name) {
                     witness.pods.values_mut().for_each(|pod| *pod = Err(why.clone()));

@@ -22,7 +22,7 @@ use crate::forge::ForgeError;
 use crate::proof::judge::Judged;
 use crate::proof::plan::{Cell, plan};
 use crate::proof::verdict::Verdict;
-use crate::scenario::Stage;
+use crate::scenario::{Scenario, Stage};
 use crate::session::{RunContext, SessionError, System, apply, stage_values};
 
 use credentials::{Credentials, Unmade};
@@ -80,7 +80,7 @@ pub async fn run(
 ) -> Result<Vec<Judged>, StageError> {
     let scenario = &system.scenario;
     let step = run.progress.phase(format!("{}: {}", scenario.name, stage.name));
-    bring(run, system, stage, fault).await?;
+    bring(run, scenario, stage, fault).await?;
     let opened = Opened::open(run, system, stage, chosen).await?;
     let judged = opened.run().await;
     step.done();
@@ -90,11 +90,10 @@ pub async fn run(
 /// Brings every release to the stage's values, with `fault` over them. Returns whether any had to be changed.
 pub async fn bring(
     run: &RunContext,
-    system: &System,
+    scenario: &Scenario,
     stage: &Stage,
     fault: &BTreeMap<String, Value>,
 ) -> Result<bool, StageError> {
-    let scenario = &system.scenario;
     let releases = scenario.install.iter().flatten();
     let brought = releases.map(async |release| {
         apply(run, scenario, release, &stage_values(release, &[&stage.values, fault])).await

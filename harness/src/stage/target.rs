@@ -90,6 +90,26 @@ impl<'a> Target<'a> {
         self.envoys().any(|envoy| envoy.meter.is_some())
     }
 
+    /// How it changed since it was opened, in words: pods that were restarted or replaced lost what they had
+    /// counted, and an Envoy with another configuration counts elsewhere. `None` where it did not.
+    pub(super) async fn changed(&self, run: &RunContext) -> Option<String> {
+        match run.kube.resolve(&self.declared.service).await {
+            Ok(Ok(now)) if now.incarnations() == self.resolved.incarnations() => {}
+            Ok(Ok(_)) => return Some("its pods were restarted or replaced while it was dialled".into()),
+            Ok(Err(_)) => return Some("its Service is gone".into()),
+            Err(error) => {
+                let why = crate::sys::chain(&error);
+                return Some(format!("whether its pods still stand could not be read: {why}"));
+            }
+        }
+        let looked = self.envoys().map(async |envoy| match envoy.admin.config().await {
+            Ok(dump) if Envoy::read(&dump).is_ok_and(|now| now == envoy.config) => None,
+            Ok(_) => Some("its Envoy was configured anew while it was dialled".to_owned()),
+            Err(error) => Some(format!("its Envoy could not be read again: {}", crate::sys::chain(&error))),
+        });
+        futures::future::join_all(looked).await.into_iter().flatten().next()
+    }
+
     /// The counters of each pod, or why they could not be read.
     pub(super) async fn read(&self) -> BTreeMap<String, Result<Stats, String>> {
         let metered = self.pods.iter().filter_map(|pod| Some((pod, pod.envoy.as_ref()?)));

@@ -3,38 +3,51 @@
 pub mod watch;
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 
 use crate::proof::judge::Judged;
-use crate::session::{Record, Session};
+use crate::session::Session;
 use crate::stage::{self, StageError};
 
-/// What a run of checks came to.
-pub struct Tested {
-    /// What stands in the cluster by then: the report names it.
-    pub record: Record,
+/// What was judged so far. It is there also where the rest of the work ends early.
+#[derive(Default)]
+pub struct Results(Mutex<BTreeMap<usize, Vec<Judged>>>);
+
+impl Results {
     /// Every cell, in the order of the scenarios and of their stages.
-    pub judged: Vec<Judged>,
+    pub fn take(&self) -> Vec<Judged> {
+        let all = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        all.into_values().flatten().collect()
+    }
+
+    fn add(&self, scenario: usize, judged: Vec<Judged>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(scenario).or_default().extend(judged);
+    }
 }
 
 /// Every stage of every scenario, or `only` the stages of that name: scenarios side by side, a scenario's
 /// stages in order. Of a stage's checks those whose name is `chosen` are made.
+///
+/// # Errors
+/// One for each scenario that could not go on; the others did.
 pub async fn test_all(
     session: &Session,
     only: Option<&str>,
     chosen: &dyn Fn(&str) -> bool,
-) -> Result<Tested, StageError> {
-    let each = session.systems.iter().map(async |system| {
-        let mut judged = vec![];
-        for stage in system.scenario.stages.iter().filter(|stage| only.is_none_or(|only| stage.name == only))
-        {
-            judged.extend(stage::run(&session.context, system, stage, &BTreeMap::new(), chosen).await?);
+    results: &Results,
+) -> Result<(), Vec<StageError>> {
+    let each = session.systems.iter().enumerate().map(async |(number, system)| {
+        let stages = system.scenario.stages.iter();
+        for stage in stages.filter(|stage| only.is_none_or(|only| stage.name == only)) {
+            let judged = stage::run(&session.context, system, stage, &BTreeMap::new(), chosen).await?;
+            results.add(number, judged);
         }
-        Ok::<_, StageError>(judged)
+        Ok::<_, StageError>(())
     });
-    let judged = try_join_all(each).await?.into_iter().flatten().collect();
-    Ok(Tested { record: session.context.record(), judged })
+    let errors: Vec<_> = join_all(each).await.into_iter().filter_map(Result::err).collect();
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
 /// Whether all of `name` is what `glob` says: `*` stands for any text, everything else for itself.

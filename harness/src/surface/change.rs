@@ -24,7 +24,9 @@ pub enum Danger {
     Opened,
     /// A server proves its identity no longer, or a refusal comes later than before or is not shown at all.
     Weakened,
-    /// Another answer, another refusal, of the same kind.
+    /// Another answer gets through: another client's data, perhaps.
+    Answered,
+    /// Another refusal.
     Changed,
     /// What got through is kept out, or is kept out earlier.
     Closed,
@@ -34,11 +36,22 @@ pub enum Danger {
     Gone,
 }
 
+impl Danger {
+    /// A refusal that is another, or came to be, is as good as before, and what is new was never otherwise.
+    pub fn is_worse(self) -> bool {
+        match self {
+            Self::Opened | Self::Weakened | Self::Answered | Self::Gone => true,
+            Self::Changed | Self::Closed | Self::New => false,
+        }
+    }
+}
+
 impl Display for Danger {
     fn fmt(&self, f: &mut Formatter) -> std::fmt::Result {
         f.write_str(match self {
             Self::Opened => "opened up",
             Self::Weakened => "weakened",
+            Self::Answered => "answered otherwise",
             Self::Changed => "changed",
             Self::Closed => "closed",
             Self::New => "new",
@@ -50,7 +63,7 @@ impl Display for Danger {
 /// Scenario, stage.
 type Stage<'a> = (&'a str, &'a str);
 /// Endpoint, client, request.
-type Key<'a> = (&'a str, &'a str, &'a str);
+pub(super) type Key<'a> = (&'a str, &'a str, &'a str);
 type Cells<'a> = BTreeMap<Key<'a>, &'a Got>;
 
 /// All that differs, by danger, then by scenario, stage, endpoint, client and request: one client's requests
@@ -65,9 +78,9 @@ pub fn diff(old: &[Surface], new: &[Surface]) -> Vec<Change> {
     changes
 }
 
-/// Whether anything got through that was kept out.
-pub fn opened(changes: &[Change]) -> bool {
-    changes.iter().any(|change| change.danger == Danger::Opened)
+/// Whether anything is worse than before, or not known any more to be as good.
+pub fn worse(changes: &[Change]) -> bool {
+    changes.iter().any(|change| change.danger.is_worse())
 }
 
 /// The changes under their dangers and stages; `nothing changed` where there are none.
@@ -131,7 +144,7 @@ fn count(cells: usize) -> String {
 }
 
 /// `None` where there is no difference.
-fn cell_change(key: Key, old: Option<&Got>, new: Option<&Got>) -> Option<(Danger, String)> {
+pub(super) fn cell_change(key: Key, old: Option<&Got>, new: Option<&Got>) -> Option<(Danger, String)> {
     let (endpoint, client, request) = key;
     match (old, new) {
         (Some(old), Some(new)) if old == new => None,
@@ -171,7 +184,7 @@ fn outcome_change((endpoint, client, request): Key, old: &Got, new: &Got) -> (Da
             (Danger::Weakened, format!("{client} is refused later at {endpoint} for {request}: {now}"))
         }
         (Equal, Reach::Served | Reach::Application) => {
-            (Danger::Changed, format!("{client} gets another answer to {request} at {endpoint}: {now}"))
+            (Danger::Answered, format!("{client} gets another answer to {request} at {endpoint}: {now}"))
         }
         (Equal, Reach::Unknown) => {
             (Danger::Changed, format!("{client} still gets nowhere at {endpoint} with {request}: {now}"))

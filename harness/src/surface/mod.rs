@@ -2,19 +2,22 @@
 //! from run to run.
 //!
 //! It says what was seen, not whether that is right: judging is `judge`'s. `body` says what of an answer
-//! counts, `change` compares two surfaces, and `file` alone reads and writes.
+//! counts, `change` compares two surfaces, `held` holds recorded cells against what is kept, and `file` alone
+//! reads and writes.
 
 mod body;
 mod change;
 mod file;
+mod held;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use svidproof_probe::protocol::{self, Http, TlsVersions};
 
-pub use change::{Change, Danger, change_list, diff, opened};
+pub use change::{Change, Danger, change_list, diff, worse};
 pub use file::{SurfaceError, folder, load, read, store};
+pub use held::{Held, hold, keep_unseen, observed};
 
 use crate::proof::judge::{self, Judged};
 use crate::proof::plan::Cell;

@@ -1,7 +1,7 @@
 //! Files and folders, with errors that say what could not be done to which. Knows nothing of what is in them.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// What could not be done to a file or a folder.
@@ -37,6 +37,20 @@ pub fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<(), FileError> {
     fs::write(path, content).map_err(could_not("write", path))
 }
 
+/// Makes the file, or puts another in its place, for its owner alone: who reads it gets the one or the other,
+/// whole, whatever happens meanwhile.
+pub fn replace(path: &Path, content: impl AsRef<[u8]>) -> Result<(), FileError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let replaced = || {
+        // Its mode is 0600 from the beginning.
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(content.as_ref())?;
+        file.as_file().sync_all()?;
+        file.persist(path).map(drop).map_err(|failed| failed.error)
+    };
+    replaced().map_err(could_not("write", path))
+}
+
 /// Makes the folder and those above it, where they are not there.
 pub fn make_folder(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(could_not("make the folder", path))
@@ -65,6 +79,21 @@ mod tests {
         let error = read(Path::new("/nowhere/file")).unwrap_err();
         assert_eq!(error.to_string(), "could not read /nowhere/file");
         assert_eq!(error.source.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        write(&path, "old").unwrap();
+        let mut before = fs::File::open(&path).unwrap();
+        replace(&path, "new").unwrap();
+        let old = io::read_to_string(&mut before).unwrap();
+        assert_eq!((old.as_str(), read_text(&path).unwrap().as_str()), ("old", "new"));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+        replace(&path.join("below a file"), "").unwrap_err();
     }
 
     #[test]

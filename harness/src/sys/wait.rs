@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures::Stream;
 use tokio::time::Instant;
 
 /// What one look at the world found.
@@ -86,6 +87,20 @@ pub async fn events<V, T, E>(
     }
 }
 
+/// Bounds work that has a way of its own to wait.
+pub async fn within<T>(what: &str, limit: Duration, work: impl Future<Output = T>) -> Result<T, TimedOut> {
+    let timed = tokio::time::timeout(limit, work).await;
+    timed.map_err(|_| TimedOut { what: what.into(), waited: limit, status: "it is still under way".into() })
+}
+
+/// Tells that time goes by, for a look whose answer changes with it.
+pub fn ticks(every: Duration) -> impl Stream<Item = ()> {
+    futures::stream::unfold(tokio::time::interval(every), async |mut ticks| {
+        ticks.tick().await;
+        Some(((), ticks))
+    })
+}
+
 /// What follows `first` until there was nothing for `quiet`, or until `limit` has passed. Also ends where
 /// `next` has no more.
 pub async fn burst<V>(
@@ -146,6 +161,27 @@ mod tests {
         let error =
             events("rain", Duration::from_secs(2), next, |()| Look::<(), _>::Ready(())).await.unwrap_err();
         assert_eq!(error.to_string(), "gave up waiting for rain after 2 s; last status: nothing was seen");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_does_not_end_is_bounded() {
+        let error =
+            within("the flood", Duration::from_secs(2), std::future::pending::<()>()).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "gave up waiting for the flood after 2 s; last status: it is still under way"
+        );
+        assert_eq!(within("", Duration::from_secs(2), async { 1 }).await, Ok(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_that_goes_by_is_told() {
+        let begun = Instant::now();
+        let mut ticks = std::pin::pin!(ticks(Duration::from_secs(3)));
+        for _ in 0..3 {
+            futures::StreamExt::next(&mut ticks).await.unwrap();
+        }
+        assert_eq!(begun.elapsed().as_secs(), 6);
     }
 
     #[tokio::test(start_paused = true)]

@@ -283,7 +283,7 @@ impl World {
                 "provider": "existing", "name": "stub", "kubeconfig": kubeconfig, "context": null, "published": {},
             },
             "helm": "helm", "images": "those of the cluster",
-            "scenarios": [self.project().join(FILE)], "applied": {},
+            "scenarios": [self.project().join(FILE)],
         });
         fs::write(dir.join("session.json"), record.to_string()).unwrap();
     }

@@ -2,10 +2,12 @@
 //! logs followed, ports forwarded. Not for installing things: that is Helm's.
 
 mod exec;
+mod fate;
 mod forward;
 mod rollout;
 mod service;
 mod stale;
+mod standing;
 
 pub use exec::Exec;
 pub use forward::Forward;
@@ -23,6 +25,7 @@ use kube::{Api, Client, Config};
 use serde_json::json;
 
 use crate::sys::wait::WaitError;
+use fate::Stuck;
 
 /// A client of one cluster.
 #[derive(Clone)]
@@ -53,6 +56,8 @@ pub enum KubeError {
     Io { what: String, source: std::io::Error },
     #[error("could not {what}: {problem}")]
     Other { what: String, problem: String },
+    #[error("{what} will never be rolled out: {why}\nhint: {hint}")]
+    Stuck { what: String, why: String, hint: &'static str },
     #[error(transparent)]
     Watch(#[from] WatchEnd),
     #[error(transparent)]
@@ -65,6 +70,8 @@ pub enum KubeError {
 pub enum WatchEnd {
     #[error("the watch ended")]
     Closed,
+    #[error("pod {pod} will never be ready")]
+    Stuck { pod: String, stuck: Box<Stuck> },
     #[error(transparent)]
     Broken(Box<kube::runtime::watcher::Error>),
 }

@@ -3,35 +3,92 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt, TryStreamExt};
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use futures::stream::select_all;
+use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
+use kube::api::LogParams;
+use kube::core::NamespaceResourceScope;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
+use super::fate::why_not_ready;
+use super::standing::{RollOut, Seen, State, daemon_set, deployment, stateful_set};
 use super::{Kube, KubeError, WatchEnd};
-use crate::cluster::helm::{Workload, WorkloadKind};
+use crate::cluster::manifest::{Workload, WorkloadKind};
 use crate::sys::chain;
 use crate::sys::wait::{self, Look, WaitError};
 
+/// How long a grace may be over before it is seen.
+const LOOK: Duration = Duration::from_secs(1);
+
 impl Kube {
-    /// Waits until every pod of the workload is of its newest revision and available.
+    /// Waits until every pod of the workload is of its newest revision and available. Ends at once where one
+    /// of them never will be.
     pub async fn rolled_out(&self, workload: &Workload, limit: Duration) -> Result<(), KubeError> {
         let Workload { kind, namespace, name } = workload;
         let what = format!("{kind:?} {namespace}/{name} to roll out").to_lowercase();
         let waited = match kind {
-            WorkloadKind::Deployment => self.watched(namespace, name, &what, limit, deployment).await,
-            WorkloadKind::StatefulSet => self.watched(namespace, name, &what, limit, stateful_set).await,
-            WorkloadKind::DaemonSet => self.watched(namespace, name, &what, limit, daemon_set).await,
+            WorkloadKind::Deployment => self.rolls_out(workload, &what, limit, deployment).await,
+            WorkloadKind::StatefulSet => self.rolls_out(workload, &what, limit, stateful_set).await,
+            WorkloadKind::DaemonSet => self.rolls_out(workload, &what, limit, daemon_set).await,
         };
         match waited {
             Err(WaitError::TimedOut(mut gave_up)) => {
                 gave_up.status = format!("{}\n{}", gave_up.status, self.unready_pods(namespace).await);
                 Err(WaitError::TimedOut(gave_up).into())
             }
+            Err(WaitError::Fatal { source: WatchEnd::Stuck { pod, stuck }, .. }) => {
+                let log = self.last_words(namespace, &pod, stuck.crashed.as_deref()).await;
+                let what = format!("{kind:?} {namespace}/{name}").to_lowercase();
+                Err(KubeError::Stuck { what, why: format!("{}{log}", stuck.why), hint: stuck.hint })
+            }
             waited => Ok(waited?),
+        }
+    }
+
+    async fn rolls_out<K: Watched>(
+        &self,
+        workload: &Workload,
+        what: &str,
+        limit: Duration,
+        state: fn(K) -> State,
+    ) -> Result<(), WaitError<WatchEnd>> {
+        let api: Api<K> = Api::namespaced(self.client(), &workload.namespace);
+        let pods: Api<Pod> = Api::namespaced(self.client(), &workload.namespace);
+        let states =
+            named(api, &workload.name).map(move |seen| seen.map(|object| Seen::State(state(object))));
+        let pods = watch(pods, watcher::Config::default()).default_backoff();
+        let pods = pods.map(|seen| seen.map(|event| Seen::Pod(Box::new(event))));
+        let ticks = wait::ticks(LOOK).map(|()| Ok(Seen::Nothing));
+        let seen = select_all([states.boxed(), pods.boxed(), ticks.boxed()]);
+        let mut roll_out = RollOut::default();
+        unbroken(seen, what, limit, |seen| roll_out.look(seen, Instant::now())).await
+    }
+
+    /// The last line that a container logged before it crashed, for an error.
+    async fn last_words(&self, namespace: &str, pod: &str, container: Option<&str>) -> String {
+        let Some(container) = container else { return String::new() };
+        let pods: Api<Pod> = Api::namespaced(self.client(), namespace);
+        let params = |previous| LogParams {
+            container: Some(container.into()),
+            previous,
+            tail_lines: Some(5),
+            ..Default::default()
+        };
+        // Where it has just ended, the log is still that of the run that ended.
+        let mut log = pods.logs(pod, &params(true)).await;
+        if log.as_ref().map_or(true, String::is_empty) {
+            log = pods.logs(pod, &params(false)).await;
+        }
+        let line =
+            log.map(|text| text.lines().map(str::trim).rfind(|line| !line.is_empty()).map(str::to_owned));
+        match line {
+            Ok(Some(line)) => format!("; its log ends with: {line}"),
+            Ok(None) => "; it logged nothing".into(),
+            Err(error) => format!("; its log could not be read: {}", chain(&error)),
         }
     }
 
@@ -55,8 +112,7 @@ impl Kube {
     pub(super) async fn namespace_gone(&self, name: &str) -> Result<(), KubeError> {
         let namespaces: Api<Namespace> = Api::all(self.client());
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let mut events = pin!(watch(namespaces, config).default_backoff());
-        let next = async || Ok(events.next().await.ok_or(WatchEnd::Closed)??);
+        let events = watch(namespaces, config).default_backoff().boxed();
         let mut seen = false;
         let look = |event: Event<Namespace>| match event {
             Event::Delete(_) => Look::<_, WatchEnd>::Ready(()),
@@ -67,31 +123,19 @@ impl Kube {
             }
             Event::Init | Event::InitDone => Look::NotYet("it is still there".into()),
         };
-        let waited =
-            wait::events(&format!("namespace {name} to be gone"), Duration::from_mins(2), next, look).await;
-        Ok(waited?)
+        let limit = Duration::from_mins(2);
+        Ok(unbroken(events, &format!("namespace {name} to be gone"), limit, look).await?)
     }
 
-    async fn watched<K, T>(
+    async fn watched<K: Watched, T>(
         &self,
         namespace: &str,
         name: &str,
         what: &str,
         limit: Duration,
         look: impl FnMut(K) -> Look<T, WatchEnd>,
-    ) -> Result<T, WaitError<WatchEnd>>
-    where
-        K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + std::fmt::Debug
-            + Send
-            + DeserializeOwned
-            + 'static,
-    {
-        let api: Api<K> = Api::namespaced(self.client(), namespace);
-        let mut objects = pin!(named(api, name));
-        let next = async || objects.next().await.ok_or(WatchEnd::Closed)?;
-        wait::events(what, limit, next, look).await
+    ) -> Result<T, WaitError<WatchEnd>> {
+        unbroken(named(Api::namespaced(self.client(), namespace), name).boxed(), what, limit, look).await
     }
 
     /// What the pods of a namespace that are not ready say of themselves, for an error.
@@ -110,227 +154,88 @@ impl Kube {
     }
 }
 
-/// Every state of one object. A watch that breaks is taken up again; the wait's own limit bounds it.
-fn named<K>(api: Api<K>, name: &str) -> impl Stream<Item = Result<K, WatchEnd>> + use<K>
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + DeserializeOwned + 'static,
+/// What can be watched in a namespace.
+trait Watched:
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+    + Clone
+    + std::fmt::Debug
+    + Send
+    + DeserializeOwned
+    + 'static
 {
+}
+
+impl<K> Watched for K where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + Send
+        + DeserializeOwned
+        + 'static
+{
+}
+
+/// Every state of one object.
+fn named<K: Watched>(api: Api<K>, name: &str) -> impl Stream<Item = watcher::Result<K>> + use<K> {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    watch(api, config).default_backoff().applied_objects().map_err(WatchEnd::from)
+    watch(api, config).default_backoff().applied_objects()
 }
 
-fn deployment(object: Deployment) -> Look<(), WatchEnd> {
-    let generation = object.metadata.generation;
-    let wanted = object.spec.and_then(|spec| spec.replicas).unwrap_or(1);
-    let status = object.status.unwrap_or_default();
-    let (updated, available, all) = (
-        status.updated_replicas.unwrap_or(0),
-        status.available_replicas.unwrap_or(0),
-        status.replicas.unwrap_or(0),
-    );
-    if status.observed_generation >= generation && updated == wanted && available == wanted && all == wanted {
-        return Look::Ready(());
-    }
-    Look::NotYet(format!("{updated} of {wanted} updated, {available} available, {all} in all"))
+/// Takes what a watch tells until `look` is ready. A watch that breaks takes itself up again, with its own
+/// pauses; the wait's own limit bounds it.
+async fn unbroken<V, T>(
+    seen: impl Stream<Item = watcher::Result<V>>,
+    what: &str,
+    limit: Duration,
+    mut look: impl FnMut(V) -> Look<T, WatchEnd>,
+) -> Result<T, WaitError<WatchEnd>> {
+    let mut seen = pin!(seen);
+    let next = async || seen.next().await.ok_or(WatchEnd::Closed);
+    wait::events(what, limit, next, |seen| seen.map_or_else(broken, &mut look)).await
 }
 
-fn stateful_set(object: StatefulSet) -> Look<(), WatchEnd> {
-    let generation = object.metadata.generation;
-    let wanted = object.spec.and_then(|spec| spec.replicas).unwrap_or(1);
-    let status = object.status.unwrap_or_default();
-    let ready = status.ready_replicas.unwrap_or(0);
-    let current = status.update_revision == status.current_revision;
-    if status.observed_generation >= generation
-        && ready == wanted
-        && (current || status.updated_replicas == Some(wanted))
-    {
-        return Look::Ready(());
-    }
-    Look::NotYet(format!("{ready} of {wanted} ready"))
-}
-
-fn daemon_set(object: DaemonSet) -> Look<(), WatchEnd> {
-    let generation = object.metadata.generation;
-    let status = object.status.unwrap_or_default();
-    let (wanted, updated, ready) =
-        (status.desired_number_scheduled, status.updated_number_scheduled.unwrap_or(0), status.number_ready);
-    // A DaemonSet that is seen before its controller wants no pod at all yet.
-    if status.observed_generation >= generation && wanted > 0 && updated == wanted && ready == wanted {
-        return Look::Ready(());
-    }
-    Look::NotYet(format!("{updated} of {wanted} updated, {ready} ready"))
-}
-
-/// What the pod says of itself, for an error.
-fn why_not_ready(pod: &Pod) -> String {
-    let name = pod.metadata.name.as_deref().unwrap_or("?");
-    let Some(status) = &pod.status else { return format!("pod {name} has no status yet") };
-    let containers =
-        status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
-    let waiting = containers.filter_map(|container| {
-        let state = container.state.as_ref()?;
-        let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-        let last =
-            last.map(|end| format!(", its last run ended with status {}", end.exit_code)).unwrap_or_default();
-        match (&state.waiting, &state.terminated) {
-            (Some(waiting), _) => {
-                let (reason, message) = (
-                    waiting.reason.as_deref().unwrap_or("waiting"),
-                    waiting.message.as_deref().unwrap_or_default(),
-                );
-                Some(format!("{}: {reason} {message}{last}", container.name))
-            }
-            (None, Some(end)) => Some(format!("{}: ended with status {}", container.name, end.exit_code)),
-            (None, None) if !container.ready => Some(format!("{}: running, not ready{last}", container.name)),
-            (None, None) => None,
+fn broken<T>(error: watcher::Error) -> Look<T, WatchEnd> {
+    use watcher::Error::{InitialListFailed, WatchStartFailed};
+    match error {
+        // Nobody will allow it meanwhile.
+        InitialListFailed(kube::Error::Api(ref status)) | WatchStartFailed(kube::Error::Api(ref status))
+            if matches!(status.code, 401 | 403) =>
+        {
+            Look::Fatal(error.into())
         }
-    });
-    let waiting = waiting.collect::<Vec<_>>().join("; ");
-    let conditions =
-        status.conditions.iter().flatten().filter(|one| one.status == "False" && one.message.is_some());
-    let conditions = conditions.filter_map(|one| one.message.as_deref()).collect::<Vec<_>>().join("; ");
-    format!(
-        "pod {name} is {}: {waiting}{}{conditions}",
-        status.phase.as_deref().unwrap_or("unknown"),
-        if waiting.is_empty() { "" } else { "; " }
-    )
+        error => Look::NotYet(format!("the watch broke, and is taken up again: {}", chain(&error))),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use rstest::rstest;
-    use serde_json::{Value, json};
-
     use super::*;
 
-    fn seen<K: DeserializeOwned>(object: Value, look: impl Fn(K) -> Look<(), WatchEnd>) -> String {
-        match look(serde_json::from_value(object).unwrap()) {
-            Look::Ready(()) => "ready".into(),
-            Look::NotYet(status) => status,
-            Look::Fatal(error) => panic!("{error}"),
-        }
+    fn breaks(code: u16) -> watcher::Error {
+        let status = kube::core::Status { code, reason: "it broke".into(), ..Default::default() };
+        watcher::Error::WatchStartFailed(kube::Error::Api(Box::new(status)))
     }
 
-    /// Generation 2 of an object of three pods, with this status.
-    fn three(status: &Value) -> Value {
-        let spec = json!({ "replicas": 3, "selector": {}, "template": {}, "serviceName": "s" });
-        json!({ "metadata": { "generation": 2 }, "spec": spec, "status": status })
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_breaks_is_taken_up_again() {
+        let seen = futures::stream::iter([Err(breaks(500)), Err(watcher::Error::NoResourceVersion), Ok(3)]);
+        let look = |seen| if seen == 3 { Look::Ready(seen) } else { Look::NotYet(String::new()) };
+        assert_eq!(unbroken(seen, "three", Duration::from_secs(1), look).await.unwrap(), 3);
     }
 
-    #[rstest]
-    #[case::ok(2, 3, 3, 3, "ready")]
-    #[case::not_seen_by_its_controller(1, 3, 3, 3, "3 of 3 updated, 3 available, 3 in all")]
-    #[case::not_updated(2, 2, 3, 3, "2 of 3 updated, 3 available, 3 in all")]
-    #[case::not_available(2, 3, 2, 3, "3 of 3 updated, 2 available, 3 in all")]
-    #[case::an_old_pod_still_stands(2, 3, 3, 4, "3 of 3 updated, 3 available, 4 in all")]
-    fn a_deployment(
-        #[case] observed: i64,
-        #[case] updated: i32,
-        #[case] available: i32,
-        #[case] all: i32,
-        #[case] expected: &str,
-    ) {
-        let status = json!({
-            "observedGeneration": observed, "updatedReplicas": updated, "availableReplicas": available,
-            "replicas": all,
-        });
-        assert_eq!(seen(three(&status), deployment), expected);
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_stays_broken_is_bounded_and_says_how_it_broke() {
+        let seen = futures::stream::iter([Err(breaks(500))]).chain(futures::stream::pending());
+        let look = |()| Look::<(), _>::NotYet(String::new());
+        let error = unbroken(seen, "three", Duration::from_secs(1), look).await.unwrap_err().to_string();
+        assert!(error.contains("after 1 s; last status: the watch broke, and is taken up again"), "{error}");
     }
 
-    #[test]
-    fn a_deployment_without_a_status_is_not_there_and_wants_one_pod_unless_it_says_more() {
-        assert_eq!(seen(three(&Value::Null), deployment), "0 of 3 updated, 0 available, 0 in all");
-        let mut object = three(&Value::Null);
-        object["spec"]["replicas"].take();
-        assert_eq!(seen(object, deployment), "0 of 1 updated, 0 available, 0 in all");
-    }
-
-    #[rstest]
-    #[case::ok(2, 3, Some(3), ["b", "b"], "ready")]
-    #[case::all_are_new_and_not_yet_called_current(2, 3, Some(3), ["a", "b"], "ready")]
-    #[case::one_is_old(2, 3, Some(2), ["a", "b"], "3 of 3 ready")]
-    #[case::nobody_says_how_many_are_new(2, 3, None, ["a", "b"], "3 of 3 ready")]
-    #[case::not_ready(2, 1, Some(3), ["b", "b"], "1 of 3 ready")]
-    #[case::not_seen_by_its_controller(1, 3, Some(3), ["b", "b"], "3 of 3 ready")]
-    fn a_stateful_set(
-        #[case] observed: i64,
-        #[case] ready: i32,
-        #[case] updated: Option<i32>,
-        #[case] revisions: [&str; 2],
-        #[case] expected: &str,
-    ) {
-        let status = json!({
-            "observedGeneration": observed, "replicas": 3, "readyReplicas": ready,
-            "updatedReplicas": updated,
-            "currentRevision": revisions[0], "updateRevision": revisions[1],
-        });
-        assert_eq!(seen(three(&status), stateful_set), expected);
-    }
-
-    #[test]
-    fn a_set_without_a_status_is_not_there() {
-        assert_eq!(seen(three(&Value::Null), stateful_set), "0 of 3 ready");
-        assert_eq!(seen(three(&Value::Null), daemon_set), "0 of 0 updated, 0 ready");
-    }
-
-    #[rstest]
-    #[case::ok(2, 2, Some(2), 2, "ready")]
-    #[case::not_seen_by_its_controller(1, 2, Some(2), 2, "2 of 2 updated, 2 ready")]
-    #[case::not_updated(2, 2, Some(1), 2, "1 of 2 updated, 2 ready")]
-    #[case::not_ready(2, 2, Some(2), 1, "2 of 2 updated, 1 ready")]
-    #[case::no_node_counted_yet(2, 0, Some(0), 0, "0 of 0 updated, 0 ready")]
-    #[case::nobody_says_how_many_are_new(2, 1, None, 1, "0 of 1 updated, 1 ready")]
-    fn a_daemon_set(
-        #[case] observed: i64,
-        #[case] wanted: i32,
-        #[case] updated: Option<i32>,
-        #[case] ready: i32,
-        #[case] expected: &str,
-    ) {
-        let status = json!({
-            "observedGeneration": observed, "desiredNumberScheduled": wanted,
-            "updatedNumberScheduled": updated, "numberReady": ready,
-            "currentNumberScheduled": wanted, "numberMisscheduled": 0,
-        });
-        assert_eq!(seen(three(&status), daemon_set), expected);
-    }
-
-    #[rstest]
-    #[case::its_image_is_not_there(
-        json!({ "waiting": { "reason": "ErrImagePull", "message": "not found" } }),
-        Value::Null,
-        "pod web is Pending: envoy: ErrImagePull not found; no node fits"
-    )]
-    #[case::it_crashes(
-        json!({ "waiting": { "reason": "CrashLoopBackOff" } }),
-        json!({ "terminated": { "exitCode": 1 } }),
-        "pod web is Pending: envoy: CrashLoopBackOff , its last run ended with status 1; no node fits"
-    )]
-    #[case::it_ended(
-        json!({ "terminated": { "exitCode": 3 } }),
-        Value::Null,
-        "pod web is Pending: envoy: ended with status 3; no node fits"
-    )]
-    #[case::it_runs_and_is_not_ready(
-        json!({ "running": {} }),
-        Value::Null,
-        "pod web is Pending: envoy: running, not ready; no node fits"
-    )]
-    #[case::nothing_is_known_of_it(Value::Null, Value::Null, "pod web is Pending: no node fits")]
-    fn a_pod_says_why_it_is_not_ready(#[case] state: Value, #[case] last: Value, #[case] expected: &str) {
-        let container = json!({
-            "name": "envoy", "image": "i", "imageID": "i", "ready": false, "restartCount": 1,
-            "state": state, "lastState": last,
-        });
-        let condition = json!({ "type": "PodScheduled", "status": "False", "message": "no node fits" });
-        let status =
-            json!({ "phase": "Pending", "containerStatuses": [container], "conditions": [condition] });
-        let pod = json!({ "metadata": { "name": "web" }, "status": status });
-        assert_eq!(why_not_ready(&serde_json::from_value(pod).unwrap()), expected);
-    }
-
-    #[test]
-    fn a_pod_that_nobody_has_seen_says_so() {
-        assert_eq!(why_not_ready(&Pod::default()), "pod ? has no status yet");
+    #[tokio::test]
+    async fn a_watch_that_is_not_allowed_is_not_waited_for() {
+        let seen = futures::stream::iter([Err(breaks(403))]).chain(futures::stream::pending());
+        let look = |()| Look::<(), _>::NotYet(String::new());
+        let error = unbroken(seen, "three", Duration::MAX, look).await.unwrap_err();
+        assert!(matches!(error, WaitError::Fatal { source: WatchEnd::Broken(_), .. }), "{error}");
     }
 }

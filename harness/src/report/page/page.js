@@ -3,7 +3,7 @@
 (() => {
   const report = JSON.parse(document.getElementById("report").textContent);
   const cells = report.checks.map((row, index) => ({ ...row, index, client: row.as, saw: saw(row.observed) }));
-  const VERDICTS = { failed: "✗", errored: "!", skipped: "–", passed: "✓" };
+  const VERDICTS = { failed: "✗", errored: "!", skipped: "–", passed: "✓", recorded: "·" };
   const MOST_PROBLEMS = 200;
   const at = (id) => document.getElementById(id);
   const filter = { verdicts: new Set(), finding: false };
@@ -56,14 +56,19 @@
   }
 
   function header() {
-    const { passed, failed, errored, skipped } = report.totals;
-    const all = passed + failed + errored + skipped;
-    const bad = [[failed, "failed"], [errored, "could not be judged"]].filter(([count]) => count).map(([count, word]) => `${count} ${word}`);
-    at("headline").textContent = bad.length ? `Of ${plural(all, "cell")}, ${bad.join(" and ")}` : `${passed === all ? "All " : `${passed} of `}${plural(all, "cell")} passed`;
+    const { passed, recorded, failed, errored, skipped } = report.totals;
+    const all = passed + recorded + failed + errored + skipped;
+    const found = cells.filter((cell) => cell.finding).length;
+    const bad = [[failed, "failed"], [errored, "could not be judged"], [skipped, "skipped"]].filter(([count]) => count).map(([count, word]) => `${count} ${word}`);
+    const good = [`${passed === all ? "All " : `${passed} of `}${plural(all, "cell")} passed`, recorded ? `${recorded} recorded` : ""].filter(Boolean).join(", ");
+    at("headline").textContent = (failed || errored ? `Of ${plural(all, "cell")}, ${bad.join(" and ")}` : [good, ...bad].join(", ")) + (found ? `, ${plural(found, "finding")}` : "");
+    const errors = report.errors ?? [];
+    at("errors").hidden = errors.length === 0;
+    at("errors").querySelector("ul").replaceChildren(...errors.map((error) => h("li", {}, h("div", { class: "why" }, error))));
     const ended = Math.max(0, ...report.phases.map((phase) => phase.started + phase.seconds));
     facts(at("facts"), [
       ["run", report.run], ["began", report.started.replace("T", " ").replace(/(\.\d+)?Z$/, " UTC")], ["took", ended ? seconds(ended) : ""],
-      ["provider", report.provider], ["images", report.images], ["findings", String(cells.filter((cell) => cell.finding).length)],
+      ["provider", report.provider], ["images", report.images], ["findings", String(found)],
     ]);
   }
 
@@ -80,7 +85,7 @@
 
   function problems(visible) {
     const order = ["failed", "errored", "skipped"];
-    const rows = visible.filter((cell) => cell.verdict !== "passed").sort((a, b) => order.indexOf(a.verdict) - order.indexOf(b.verdict) || a.index - b.index);
+    const rows = visible.filter((cell) => cell.verdict !== "passed" && cell.verdict !== "recorded").sort((a, b) => order.indexOf(a.verdict) - order.indexOf(b.verdict) || a.index - b.index);
     at("problems").hidden = rows.length === 0;
     // Requests that went wrong alike stand together.
     const alike = Object.values(Object.groupBy(rows, (cell) => JSON.stringify([cell.verdict, cell.scenario, cell.stage, cell.check, cell.client, cell.to, cell.reason])));

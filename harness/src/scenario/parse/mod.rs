@@ -2,6 +2,7 @@
 //! mean to each other is `validate`'s.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
 
@@ -61,6 +62,7 @@ pub(super) fn read(text: &str, file: &Path, root: &Path) -> Result<Scenario, Sce
         return Err(ScenarioError::Invalid { mistakes });
     }
     expand::expand(&mut scenario);
+    scenario.places = Some(Arc::new(places));
     Ok(scenario)
 }
 

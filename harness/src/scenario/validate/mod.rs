@@ -5,6 +5,7 @@
 
 mod identity;
 mod stage;
+mod values;
 
 use std::collections::BTreeSet;
 

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
 use svidproof_probe::protocol::{Http, TlsVersions};
 
 use super::Found;
 use super::identity::{is_label, label_wanted};
+use super::values::values;
 use crate::alert::{self, AlertName};
 use crate::forge::{self, SOUND};
 use crate::scenario::mistake::instead;
@@ -194,13 +194,6 @@ fn headers(headers: &BTreeMap<String, String>, place: &Node, found: &mut Found) 
 fn sent(send: &str, http: Http, place: Place, found: &mut Found) {
     if let Err(why) = request(send, http) {
         found.add(place, format!("`{send}` is not a request: {why}; write `METHOD TARGET`, such as `GET /`"));
-    }
-}
-
-fn values(scenario: &Scenario, values: &BTreeMap<String, Value>, place: &Node, found: &mut Found) {
-    let releases = scenario.install.iter().flatten().map(|release| release.name.as_str());
-    for name in values.keys() {
-        found.known("release", name, releases.clone(), place.key(name));
     }
 }
 

@@ -112,6 +112,11 @@ fn client(scenario: &mut Scenario, identity: &str) {
     scenario.clients.insert("another".into(), Client::Short(identity.into()));
 }
 
+fn publish(scenario: &mut Scenario, node_port: u16) {
+    let published = crate::scenario::Published { node_port, host_port: None, line: 1 };
+    scenario.endpoints.values_mut().for_each(|endpoint| endpoint.published = Some(published));
+}
+
 #[rstest]
 #[case::nothing(|_: &mut Scenario| {}, None)]
 #[case::a_stage(|s: &mut Scenario| s.stages[0].name = "shut".into(), None)]
@@ -122,6 +127,12 @@ fn client(scenario: &mut Scenario, identity: &str) {
 #[case::an_entry(|s: &mut Scenario| s.registration[0].select.clear(), Some("the registration"))]
 #[case::the_trust_domain(|s: &mut Scenario| s.trust_domain = "example.com".into(), Some("the trust domain"))]
 #[case::a_release(|s: &mut Scenario| s.install[0][0].name = "other".into(), Some("the releases"))]
+#[case::the_sockets_folder(|s: &mut Scenario| s.spire.socket_dir = "/run/other".into(), Some("the SPIRE"))]
+#[case::a_port(|s: &mut Scenario| publish(s, 30444), Some("the published ports"))]
+#[case::a_namespace(
+    |s: &mut Scenario| s.install[0][0].namespace = "other".into(),
+    Some("the releases")
+)]
 #[case::a_value(|s: &mut Scenario| s.install[0][0].values = serde_json::json!({"a": 1}), None)]
 fn what_is_fixed_once_a_cluster_is_up(#[case] edit: fn(&mut Scenario), #[case] expected: Option<&str>) {
     let (_dir, root) = project();

@@ -76,19 +76,19 @@ use super::*;
 #[case(
     "200 text a",
     "200 text b",
-    Danger::Changed,
+    Danger::Answered,
     "frontend-2 gets another answer to GET /x at backend: 200 text b"
 )]
 #[case(
     "200 text a",
     "302 text a",
-    Danger::Changed,
+    Danger::Answered,
     "frontend-2 gets another answer to GET /x at backend: 302 text a"
 )]
 #[case(
     "404 text a",
     "405 text a",
-    Danger::Changed,
+    Danger::Answered,
     "frontend-2 gets another answer to GET /x at backend: 405 text a"
 )]
 #[case(
@@ -182,7 +182,7 @@ fn the_most_dangerous_comes_first() {
         written("profiles-only", &[("backend frontend POST /profiles", "405 no body")]),
     ];
     let changes = diff(&old, &new);
-    assert!(opened(&changes));
+    assert!(worse(&changes));
     insta::assert_snapshot!(change_list(&changes), @r##"
     opened up: 3
       symbank · only-frontend
@@ -195,7 +195,7 @@ fn the_most_dangerous_comes_first() {
       symbank · only-frontend
         nobody is refused later at backend for GET /balances/balance_1: 403 RBAC: access denied (was: alert 116 certificate_required)
 
-    changed: 1
+    answered otherwise: 1
       symbank · only-frontend
         frontend gets another answer to GET /profiles/profile_1 at backend: 200 json ba9876543210 (was: 200 json 0123456789ab)
 
@@ -215,6 +215,6 @@ fn the_most_dangerous_comes_first() {
       symbank · only-frontend
         nobody: GET / at page is not tried any more (was: 200 text 0123456789ab)
     "##);
-    assert!(!opened(&diff(&new, &new)));
+    assert!(!worse(&diff(&new, &new)));
     assert_eq!(change_list(&[]), "nothing changed\n");
 }

@@ -2,6 +2,7 @@
 
 mod change;
 mod file;
+mod held;
 mod properties;
 
 use std::path::Path;

@@ -1,0 +1,238 @@
+//! A chart's manifests as the set of objects that they are: order, comments and the lines that name a
+//! document's source do not count. Not for where they come from.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// How many objects an error names.
+const NAMED: usize = 3;
+
+/// A workload of a release, to be waited for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Workload {
+    /// What its controller is.
+    pub kind: WorkloadKind,
+    /// Where it is.
+    pub namespace: String,
+    /// Its object's name.
+    pub name: String,
+}
+
+/// The controllers that roll pods out (Kubernetes documentation, "Workload Management").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub enum WorkloadKind {
+    /// Pods that are alike, replaced a few at a time.
+    Deployment,
+    /// Pods with names of their own, replaced one at a time.
+    StatefulSet,
+    /// One pod a node.
+    DaemonSet,
+}
+
+/// What a chart makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// In an order of their own: by kind, namespace and name.
+    objects: Vec<Object>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Object {
+    /// `kind/name`, with its namespace where it says one.
+    name: String,
+    /// With its keys in order.
+    text: String,
+    is_hook: bool,
+    workload: Option<Workload>,
+}
+
+impl Manifest {
+    /// What `text` makes in a release of this namespace.
+    pub fn read(text: &str, namespace: &str) -> Self {
+        let mut objects: Vec<_> = documents(text).map(|document| Object::read(document, namespace)).collect();
+        objects.sort();
+        Self { objects }
+    }
+
+    /// What Helm stores of it. Hooks are run and not kept.
+    #[must_use]
+    pub fn without_hooks(&self) -> Self {
+        Self { objects: self.objects.iter().filter(|object| !object.is_hook).cloned().collect() }
+    }
+
+    /// A digest, the same for manifests that make the same.
+    pub fn fingerprint(&self) -> String {
+        let mut digest = Sha256::new();
+        for object in &self.objects {
+            digest.update(&object.text);
+            digest.update([0]);
+        }
+        hex::encode(digest.finalize())
+    }
+
+    /// The workloads whose pods are there as long as the release is.
+    pub fn workloads(&self) -> Vec<Workload> {
+        self.objects.iter().filter(|object| !object.is_hook).filter_map(|one| one.workload.clone()).collect()
+    }
+
+    /// The first objects in which `other` is otherwise, in words; `None` where it makes the same.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let texts = |one: &Self| one.objects.clone().into_iter().collect::<BTreeSet<_>>();
+        let (own, others) = (texts(self), texts(other));
+        let names = |objects: &BTreeSet<Object>| {
+            objects.iter().map(|object| object.name.clone()).collect::<BTreeSet<_>>()
+        };
+        let (here, there) = (names(&own), names(&others));
+        let otherwise: BTreeSet<_> = own.symmetric_difference(&others).map(|object| &object.name).collect();
+        let word = |name: &&String| match (here.contains(*name), there.contains(*name)) {
+            (true, false) => format!("{name} is missing"),
+            (false, true) => format!("{name} is there as well"),
+            _ => format!("{name} is otherwise"),
+        };
+        let mut words: Vec<_> = otherwise.iter().take(NAMED).map(word).collect();
+        if otherwise.is_empty() {
+            // The same objects, some of them more often.
+            if self.objects == other.objects {
+                return None;
+            }
+            words.push("an object is there more than once".into());
+        }
+        let mut told = words.join(", ");
+        if otherwise.len() > NAMED {
+            let _ = write!(told, ", and {} more", otherwise.len() - NAMED);
+        }
+        Some(told)
+    }
+}
+
+impl Object {
+    fn read(document: &str, release_namespace: &str) -> Self {
+        // What is not understood here is compared as it is written.
+        let value: Value =
+            serde_saphyr::from_str(document).unwrap_or_else(|_| Value::String(without_comments(document)));
+        let text = |at: &str| value.pointer(at).and_then(Value::as_str);
+        let (kind, name) = (text("/kind").unwrap_or("document"), text("/metadata/name").unwrap_or("?"));
+        let namespace = text("/metadata/namespace");
+        let is_hook = value.pointer("/metadata/annotations/helm.sh~1hook").is_some();
+        let workload = || {
+            Some(Workload {
+                kind: serde_json::from_value(Value::from(kind)).ok()?,
+                namespace: namespace.unwrap_or(release_namespace).into(),
+                name: text("/metadata/name")?.into(),
+            })
+        };
+        let within = namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
+        Self {
+            name: format!("{kind} {within}{name}"),
+            // A map's keys are in order.
+            text: value.to_string(),
+            is_hook,
+            workload: workload(),
+        }
+    }
+}
+
+fn without_comments(document: &str) -> String {
+    let lines = document.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The documents of a manifest, without those that hold nothing. Helm puts each after a line of its own.
+pub fn documents(manifest: &str) -> impl Iterator<Item = &str> {
+    let holds =
+        |document: &&str| !document.lines().all(|line| line.trim().is_empty() || line.starts_with('#'));
+    manifest.split("\n---").map(|text| text.trim_start_matches("---")).filter(holds)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn read(text: &str) -> Manifest {
+        Manifest::read(text, "default")
+    }
+
+    const TWO: &str = "---\n# Source: web/templates/a.yaml\nkind: Service\nmetadata: {name: s}\n\
+                       ---\n# Source: web/templates/b.yaml\nkind: ConfigMap\nmetadata: {name: c}\n\
+                       data: {a: one, b: two}\n";
+
+    #[test]
+    fn workloads_are_found_whatever_stands_around_them() {
+        let manifest = read(
+            "---\n# Source: a\nkind: Service\nmetadata: {name: s}\n\
+             ---\n# nothing\n---\nkind: Deployment\nmetadata: {name: d}\n\
+             ---\nkind: StatefulSet\nmetadata: {name: h, annotations: {helm.sh/hook: pre-install}}\n\
+             ---\nkind: DaemonSet\nmetadata: {name: a, namespace: spire}\n",
+        );
+        let workload = |kind, namespace: &str, name: &str| Workload {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+        };
+        let expected = [
+            workload(WorkloadKind::DaemonSet, "spire", "a"),
+            workload(WorkloadKind::Deployment, "default", "d"),
+        ];
+        assert_eq!(manifest.workloads(), expected);
+    }
+
+    #[rstest]
+    #[case::the_same(TWO)]
+    #[case::another_order_and_other_comments(
+        "# mine\n---\n# b\nkind: ConfigMap\ndata:\n  b: two\n  # here too\n  a: one\nmetadata: {name: c}\n\
+         ---\n\n---\n{\"kind\": \"Service\", \"metadata\": {\"name\": \"s\"}}\n"
+    )]
+    fn what_makes_the_same_is_the_same(#[case] other: &str) {
+        assert_eq!(read(TWO).difference(&read(other)), None);
+        assert_eq!(read(TWO).fingerprint(), read(other).fingerprint());
+    }
+
+    #[rstest]
+    #[case::a_value("a: one", "a: three", "ConfigMap c is otherwise")]
+    #[case::a_name("name: s}", "name: t}", "Service s is missing, Service t is there as well")]
+    #[case::a_namespace(
+        "name: s}",
+        "name: s, namespace: shop}",
+        "Service s is missing, Service shop/s is there as well"
+    )]
+    #[case::one_twice(
+        "---\n# Source: web/templates/b",
+        "---\nkind: Service\nmetadata: {name: s}\n---\n# b",
+        "an object is there more than once"
+    )]
+    #[case::many(
+        "kind: Service",
+        "kind: A\n---\nkind: B\n---\nkind: C\n---\nkind: D",
+        "A ? is there as well, B ? is there as well, C ? is there as well, and 2 more"
+    )]
+    #[case::what_is_not_yaml("kind: Service", "kind: [", "Service s is missing, document ? is there as well")]
+    fn what_is_otherwise_is_named(#[case] from: &str, #[case] to: &str, #[case] expected: &str) {
+        assert!(TWO.contains(from));
+        let (one, other) = (read(TWO), read(&TWO.replace(from, to)));
+        assert_eq!(one.difference(&other).as_deref(), Some(expected));
+        assert_ne!(one.fingerprint(), other.fingerprint());
+    }
+
+    #[test]
+    fn a_hook_is_not_stored() {
+        let hook = "---\nkind: Pod\nmetadata: {name: test, annotations: {helm.sh/hook: test}}\n";
+        let with = read(&format!("{TWO}{hook}"));
+        assert_ne!(with.fingerprint(), read(TWO).fingerprint(), "but it is rendered");
+        assert_eq!(with.without_hooks(), read(TWO));
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("\n")]
+    #[case("---\n# Source: nothing\n")]
+    fn an_empty_manifest_makes_nothing(#[case] text: &str) {
+        assert_eq!(read(text), read(""));
+        assert_eq!(read(text).workloads(), []);
+    }
+}
