@@ -50,6 +50,12 @@ pub(super) fn cases() -> Vec<Case> {
         to("/", "~app")
     ]);
     let own_red: &[_] = &["its own 403", "its own 404", "its own 500"];
+    let timeless = |filters: Vec<Value>| {
+        let mut route = to("/", "~app");
+        route["response_headers_to_remove"] = json!(["X-Envoy-Upstream-Service-Time"]);
+        Port { routes: json!([route]), ..port(filters, json!({})) }
+    };
+    let capital = || json!({"http_protocol_options": {"header_key_format": {"proper_case_words": {}}}});
     let no_route = || check("there is no such path", "friend", "GET /nowhere", "{status: 404}");
     let known =
         |prefix: &str| Port { routes: json!([to("/prices", "~app"), to(prefix, "~app")]), ..denying() };
@@ -101,6 +107,15 @@ pub(super) fn cases() -> Vec<Case> {
         )
         .checks([served(), spoofed()])
         .broken("it is asked", port(vec![], reply(json!({"status_code": 403}))), &[DENIED]),
+        Case::new(
+            "an application that spoofs a denial, and a route that takes the time away",
+            timeless(vec![not_spoofed()]),
+        )
+        .checks([served(), spoofed()])
+        .broken("it is asked", timeless(vec![]), &[DENIED]),
+        Case::new("headers with capital letters", port(vec![deny(json!({}))], capital()))
+            .and([check("its own 403", "friend", "GET /forbidden", "{status: 403, by: application}")])
+            .broken("the filter is gone", port(vec![], capital()), &[DENIED]),
         Case::new("an application's own 403, 404 and 500", denying()).and(own()).broken(
             "they are Envoy's",
             timed(feigned.clone()),

@@ -175,7 +175,7 @@ pub(super) fn cases() -> Vec<Case> {
         .exclusive()
         .checks([served(), spoofed()])
         .broken("it asks", asking(vec![lua(ASKS)], ANOTHER), &[])
-        .fallen(&[("it is refused", Verdict::Errored, "-asked`, to which no route leads")]),
+        .fallen(&[("it is refused", Verdict::Errored, "-asked`, to which no route")]),
         Case::new("a fault", fault(100)).checks([served(), refused("{status: 403}"), nobody()]).broken(
             "there is none",
             fault(0),

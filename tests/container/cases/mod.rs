@@ -42,6 +42,7 @@ pub(crate) struct Case {
     exclusive: bool,
     /// Somebody else, who is at the port of this number in the first windows.
     crowd: Option<(u16, usize)>,
+    knocks: bool,
 }
 
 /// One check; the first at the same endpoint is its control where it needs one.
@@ -106,6 +107,7 @@ impl Case {
             fallen_unlogged: &[],
             exclusive: false,
             crowd: None,
+            knocks: false,
         }
     }
 
@@ -203,7 +205,11 @@ impl Case {
         for logged in [true, false] {
             let scenario = self.scenario(first, logged);
             let at = |endpoint: &str| first + u16::from(matches!(endpoint, "second" | "proxy"));
-            let crowd = self.crowd.map(|(number, windows)| Crowd { port: first + number, windows });
+            let crowd = self.crowd.map(|(number, windows)| Crowd {
+                port: first + number,
+                windows,
+                knocks: self.knocks,
+            });
             let round = Round::new(rig, &scenario, at, crowd).await;
             let judged = round.judge(&plan_of(&scenario, &format!("{first}.{logged}"))).await;
             let wanted =

@@ -38,6 +38,11 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("health checks", checked()).broken("the filter is gone", open(checked()), &[DENIED]),
         with("another client for a while", vec![denying()], (0, 2), vec![Port::default()]),
+        // A connection on which nothing is said is counted as one, and as nothing else.
+        Case {
+            knocks: true,
+            ..with("a TCP probe all the time", vec![denying()], (0, 1000), vec![Port::default()])
+        },
         with("another client all the time", vec![denying()], (0, 1000), vec![Port::default()]).but(there),
         with(
             "another client at another port",

@@ -182,6 +182,30 @@ pub(super) fn cases() -> Vec<Case> {
             .but(&[("a denied call is no 403", Verdict::Failed, "denied by `grpc-status`")])
             .broken("the filter is gone", h2(vec![]), &["blocked does not call"])
             .fallen(&[("a denied call is no 403", Verdict::Failed, "expected 403, saw 200")]),
+        Case::new("gRPC, and an application that spoofs a denial", h2(vec![deny(json!({})), no_spoofing()]))
+            .checks([
+                call("friend calls", "friend", "{status: 200, headers: {grpc-status: '0'}}"),
+                check(
+                    "friend does not call this",
+                    "friend",
+                    "POST /shop.Prices/Spoofed",
+                    "{status: 200, headers: {grpc-status: '7', grpc-message: 'RBAC: access denied'}}",
+                )
+                .with("http: \"2\", headers: {content-type: application/grpc, te: trailers}"),
+            ])
+            .broken("it is asked", h2(vec![deny(json!({}))]), &["friend does not call this"]),
+        Case::new(
+            "prefixes with all kinds of signs, and a count for each rule",
+            Port {
+                hcm: json!({"stat_prefix": "~in:side://a.b"}),
+                ..filters(vec![deny(json!({"rules_stat_prefix": "x:y.", "track_per_rule_stats": true}))])
+            },
+        )
+        .broken(
+            "the filter is gone",
+            Port { hcm: json!({"stat_prefix": "~in:side://a.b"}), ..Port::default() },
+            &[DENIED],
+        ),
         Case::new("gRPC, denied by the application alone", h2(vec![deny(json!({}))]))
             .checks([
                 call("friend calls", "friend", "{status: 200, headers: {grpc-status: '0'}}"),
@@ -205,6 +229,14 @@ pub(super) fn cases() -> Vec<Case> {
             &["another path is denied"],
         ),
     ]
+}
+
+fn no_spoofing() -> Value {
+    http(
+        "rbac.v3.RBAC",
+        &json!({"rules": {"action": "DENY", "policies": {"spoofed": {
+        "permissions": [{"url_path": {"path": {"suffix": "Spoofed"}}}], "principals": [{"any": true}]}}}}),
+    )
 }
 
 fn denying_with(prefix: &str) -> Port {

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Case, Check, DENIED, Port, SERVED, Verdict, check, denied, deny, denying, http, served};
+use super::{
+    Case, Check, DENIED, Port, SERVED, STRANGER, Verdict, check, denied, deny, denying, http, served,
+    stranger,
+};
 use crate::envoy::config::{ANOTHER, APPLICATION, HOST, cluster, merged, sds, to, typed};
 
 fn port(routes: Value, clusters: Vec<Value>) -> Port {
@@ -158,6 +161,13 @@ pub(super) fn cases() -> Vec<Case> {
         )
         .and([shut()])
         .broken("it is open", lives(ok()), &["it is shut"]),
+        Case::new("a control that Envoy answers itself", lives(ok()))
+            .checks([its_life(), denied(), stranger()])
+            .but(&[
+                (DENIED, Verdict::Errored, "it did not reach the application"),
+                (STRANGER, Verdict::Errored, "it did not reach the application"),
+            ])
+            .broken("the filter is gone", open(lives(ok())), &[DENIED]),
         Case::new("a redirect", port(json!([redirect("/old"), to("/", "~app")]), vec![]))
             .and([moved()])
             .broken("it has not moved", port(json!([to("/", "~app")]), vec![]), &["it has moved"]),
@@ -170,6 +180,7 @@ pub(super) fn cases() -> Vec<Case> {
             .broken("there is", port(by_header("/"), vec![]), &["there is no first version"]),
         Case::new("a cluster that a request names", goes(chosen()))
             .alone(json!({}))
+            .exclusive()
             .checks([
                 served().at("chosen").with("headers: {x-to: ~app}"),
                 denied().at("chosen").with("headers: {x-to: ~app}"),
@@ -186,6 +197,7 @@ pub(super) fn cases() -> Vec<Case> {
             )]),
         Case::new("a cluster that a request names, and a scenario that does not", goes(chosen()))
             .alone(json!({}))
+            .exclusive()
             .checks([served().with("headers: {x-to: ~app}"), denied().with("headers: {x-to: ~app}")])
             .but(&[
                 (SERVED, Verdict::Errored, "name the application's by `app-cluster`"),

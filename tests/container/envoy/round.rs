@@ -26,6 +26,8 @@ const POD: &str = "envoy";
 pub(crate) struct Crowd {
     pub(crate) port: u16,
     pub(crate) windows: usize,
+    /// It only connects, as a kubelet's TCP probe does.
+    pub(crate) knocks: bool,
 }
 
 /// A scenario's one stage at one Envoy.
@@ -35,7 +37,7 @@ pub(crate) struct Round<'a> {
     /// By endpoint.
     addresses: BTreeMap<&'a str, String>,
     meters: BTreeMap<&'a str, Result<Meter, String>>,
-    crowd: Option<(String, Counter<usize>)>,
+    crowd: Option<(String, Counter<usize>, bool)>,
 }
 
 /// The cells of a scenario's one stage. `run` sets them apart from those of other rounds.
@@ -61,7 +63,7 @@ impl<'a> Round<'a> {
             }
         }
         if let Some(crowd) = crowd {
-            round.crowd = Some((rig.address(crowd.port).await, Counter::new(crowd.windows)));
+            round.crowd = Some((rig.address(crowd.port).await, Counter::new(crowd.windows), crowd.knocks));
         }
         round
     }
@@ -126,11 +128,14 @@ impl<'a> Round<'a> {
 
     /// Somebody else asks, whom no scenario speaks of.
     async fn disturb(&self, dials: &[(Cell, ())]) {
-        let Some((address, left)) = &self.crowd else { return };
+        let Some((address, left, knocks)) = &self.crowd else { return };
         if left.get() == 0 {
             return;
         }
         left.set(left.get() - 1);
+        if *knocks {
+            return drop(tokio::net::TcpStream::connect(address).await);
+        }
         let mut cell = dials[0].0.clone();
         (cell.client, cell.method, cell.target) = ("friend".into(), "GET".into(), "/prices".into());
         self.dial_at(&cell, address.clone(), "-").await;

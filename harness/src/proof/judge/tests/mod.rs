@@ -5,6 +5,7 @@
 mod attribution;
 mod pods;
 mod properties;
+mod rounds;
 mod strangers;
 mod verdicts;
 

@@ -1,0 +1,98 @@
+//! Which dials are made together and which again alone, by a server that is asked to misbehave in the first
+//! windows.
+
+use std::cell::{Cell as Slot, RefCell};
+
+use futures::executor::block_on;
+
+use super::*;
+
+/// Whatever is dialled is refused for want of a certificate; the first windows do not fit.
+struct Server {
+    /// How many windows count one refusal too many.
+    wrong: Slot<usize>,
+    /// Whether that is since somebody else was there.
+    crowded: bool,
+    /// The words of the windows that were asked for, and how many dials each had.
+    asked: RefCell<Vec<(String, usize)>>,
+}
+
+impl Dialling for Server {
+    type Place = &'static str;
+
+    async fn window(&self, dials: &[(Cell, &'static str)], word: &str) -> Window {
+        self.asked.borrow_mut().push((word.into(), dials.len()));
+        let wrong = self.wrong.get() > 0;
+        self.wrong.set(self.wrong.get().saturating_sub(1));
+        let made = u64::try_from(dials.len()).unwrap();
+        let mut witness = witness(Marks::default(), &[("p", Counted::default())]);
+        let connections = made + u64::from(wrong && self.crowded);
+        let refused = counted(|all| all.no_cert = made + u64::from(wrong));
+        let happened = Happened { counted: refused, connections, ..Happened::default() };
+        witness.pods.insert("p".into(), Ok(happened));
+        let dialled = dials.iter().map(|(cell, place)| Dialled {
+            id: format!("{}.{word}", cell.id),
+            cell: cell.id.clone(),
+            pod: Some((*place).into()),
+            observation: no_cert().seen,
+            earlier: vec![],
+        });
+        Window { dials: dialled.collect(), witnesses: BTreeMap::from([("backend".into(), witness)]) }
+    }
+
+    fn logs(&self) -> Logs {
+        Logs::from([("backend".into(), Ok(BTreeSet::new()))])
+    }
+}
+
+/// The windows that were asked for, and by cell the attempts that were made, the last one last.
+type Made = (Vec<(String, usize)>, Vec<Vec<String>>);
+
+fn made(wrong: usize, crowded: bool, upstream: bool) -> Made {
+    let server = Server { wrong: Slot::new(wrong), crowded, asked: RefCell::default() };
+    let mut cells = ["a", "b"].map(|name| cell(name, "nobody", "backend", Expect::default()));
+    if upstream {
+        cells[1].expect.upstream = Some(Counted::default());
+    }
+    let dials = cells.iter().map(|cell| (cell.clone(), "p")).collect();
+    let windows = block_on(settled(&server, &world(), &cells, dials));
+    let ids = windows.iter().flat_map(|window| &window.dials);
+    let ids = ids.map(|dial| dial.ids().cloned().collect()).collect();
+    (server.asked.into_inner(), ids)
+}
+
+fn words(words: &[(&str, usize)]) -> Vec<(String, usize)> {
+    words.iter().map(|(word, dials)| ((*word).to_owned(), *dials)).collect()
+}
+
+#[test]
+fn what_settles_together_is_not_made_again() {
+    let (asked, ids) = made(0, false, false);
+    assert_eq!(asked, words(&[("a", 2)]));
+    assert_eq!(ids, [["a.a"], ["b.a"]]);
+}
+
+#[test]
+fn what_does_not_settle_together_is_made_again_alone_and_what_it_saw_is_kept() {
+    let (asked, ids) = made(1, false, false);
+    assert_eq!(asked, words(&[("a", 2), ("b1", 1), ("b1", 1)]));
+    assert_eq!(ids, [["a.a", "a.b1"], ["b.a", "b.b1"]]);
+}
+
+#[test]
+fn alone_it_is_made_again_only_where_others_were_there_and_not_for_ever() {
+    assert_eq!(made(3, false, false).0, words(&[("a", 2), ("b1", 1), ("b1", 1)]));
+    let (asked, ids) = made(3, true, false);
+    assert_eq!(asked, words(&[("a", 2), ("b1", 1), ("b2", 1), ("b3", 1), ("b1", 1)]));
+    assert_eq!(ids[0], ["a.a", "a.b1", "a.b2", "a.b3"]);
+    assert_eq!(ids[1], ["b.a", "b.b1"]);
+    let (asked, _) = made(100, true, false);
+    assert_eq!(asked.len(), 1 + 4 + 4);
+}
+
+#[test]
+fn what_speaks_of_an_upstream_is_alone_from_the_start() {
+    let (asked, ids) = made(0, false, true);
+    assert_eq!(asked, words(&[("a", 1), ("b1", 1)]));
+    assert_eq!(ids, [["a.a"], ["b.b1"]]);
+}
