@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 
 use assert_cmd::cargo::cargo_bin;
-use common::{DOCKER, Exit, Exits, TERRAFORM, World, said, snapshot, stub_api};
+use common::{DOCKER, Exit, Exits, HELM, TERRAFORM, World, said, snapshot, stub_api};
 use rstest::rstest;
 
 const RUN: [&str; 3] = ["run", "--images", "upstream"];
@@ -213,6 +213,50 @@ fn helm_fails() {
     helm template web [world]/project/helm/web --namespace web --values -
     helm upgrade --install web [world]/project/helm/web --namespace web --create-namespace --reset-values --values -
     helm uninstall web --namespace web --ignore-not-found --cascade=foreground --wait=watcher
+    ");
+    world.assert_nothing_is_left();
+}
+
+/// Neither in the cluster nor on the way there is one release another's.
+#[test]
+fn releases_of_one_name_are_both_installed_with_their_own_values() {
+    let world = World::new();
+    world.fake("helm", HELM);
+    world.edit(
+        "{release: web, chart: helm/web, namespace: web}",
+        "{release: web, chart: helm/web, namespace: web, values: {mine: web}}\n    \
+         - {release: web, chart: helm/web, namespace: shop-web, values: {mine: shop-web}}\n    \
+         - {release: web-web, chart: helm/web, namespace: shop, values: {mine: shop}}",
+    );
+    let kubeconfig = world.kubeconfig(stub_api());
+    let args = ["run", "--provider", "existing", "--kubeconfig", &kubeconfig];
+    let output = world.svidproof(&args).exits(Exit::NotJudged).get_output().clone();
+    // The stub knows no pod of a SPIRE server.
+    assert!(said(&output).contains("spire-server"), "{}", said(&output));
+    for (namespace, release) in [("web", "web"), ("shop-web", "web"), ("shop", "web-web")] {
+        let stands = fs::read_to_string(world.root.join(format!("fakes/{namespace}.{release}"))).unwrap();
+        assert!(stands.contains(&format!(r#"{{"mine":"{namespace}"}}"#)), "{stands}");
+    }
+}
+
+/// The exit status of what was not judged: nobody knows what the checks would have been of.
+#[test]
+fn what_stands_is_not_what_was_written() {
+    let world = World::new();
+    // As if the values of before had stayed.
+    let leak = r#"[ "$1" = get ] && exec echo 'kind: ConfigMap
+metadata: {name: web}
+data: {old: 1}'"#;
+    world.fake("helm", &format!("{leak}\n{HELM}"));
+    let kubeconfig = world.kubeconfig(stub_api());
+    let args = ["run", "--provider", "existing", "--kubeconfig", &kubeconfig];
+    let output = world.svidproof(&args).exits(Exit::NotJudged).get_output().clone();
+    snapshot!(world, said(&output), @r"
+    ✓ cluster (existing) [time]
+    ✗ web: SPIRE server, bundle and entries [time]
+    ✓ teardown [time]
+    svidproof: scenario web: what stands is not what was written: release web (namespace web): ConfigMap web is otherwise
+    hint: `helm get manifest` shows what stands, `helm template` what was written; does the chart read `.Release.Revision`?
     ");
     world.assert_nothing_is_left();
 }

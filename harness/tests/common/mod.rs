@@ -85,6 +85,16 @@ pub(crate) const DOCKER: &str = r#"case "$1 $2" in
 "network ls") echo 0123456789ab ;;
 esac"#;
 
+/// A helm that keeps what it is given, a file a release: its chart is a ConfigMap of the values.
+pub(crate) const HELM: &str = r#"here=$(dirname "$0")
+for word in "$@"; do [ "$before" = --namespace ] && namespace=$word; before=$word; done
+manifest() { printf -- '---\nkind: ConfigMap\nmetadata: {name: %s}\ndata: %s\n' "$1" "$(cat)"; }
+case "$1" in
+template) manifest "$2" ;;
+upgrade) manifest "$3" > "$here/$namespace.$3" ;;
+get) cat "$here/$namespace.$3" ;;
+esac"#;
+
 /// A terraform that makes nothing but a state.
 pub(crate) const TERRAFORM: &str = r#"case "$1" in
 apply) echo '{}' > terraform.tfstate ;;

@@ -79,11 +79,10 @@ fn follows_its_control(fault: &Broken, one: &Judged) -> bool {
     let Some(control) = one.cell.control.as_ref().filter(|control| fault.red.contains(control)) else {
         return false;
     };
-    let held = one.control.as_ref().is_none_or(|control| control.held);
     // Doubts of the cell itself come first in its reason; of several pods, the pod does.
     let own = one.reason.strip_prefix("at pod ").and_then(|rest| rest.split_once(": "));
     let reason = own.map_or(one.reason.as_str(), |(_, reason)| reason);
-    one.verdict == Verdict::Errored && !held && reason.starts_with(&format!("the control `{control}` "))
+    one.verdict == Verdict::Errored && reason.starts_with(&format!("the control `{control}` "))
 }
 
 #[cfg(test)]
@@ -91,7 +90,6 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::proof::judge::Control;
     use crate::proof::plan::plan;
     use crate::proof::verdict::Verdict::{Errored, Failed, Passed, Skipped};
 
@@ -119,13 +117,8 @@ broken:
         let scenario = crate::scenario::read_text(SCENARIO);
         let cells = plan(&scenario, &scenario.stages[0], run);
         let judge = |(cell, verdict): (crate::proof::plan::Cell, Verdict)| {
-            let control = cell.control.clone();
             let reason = if verdict == Passed { String::new() } else { reason.into() };
-            let held = verdict != Errored;
-            Judged {
-                control: control.map(|check| Control { check, held }),
-                ..Judged::untried(cell, verdict, reason)
-            }
+            Judged::untried(cell, verdict, reason)
         };
         cells.into_iter().zip(verdicts).map(judge).collect()
     }
