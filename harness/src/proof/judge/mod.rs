@@ -206,7 +206,8 @@ impl<'a> Judge<'a> {
             if let Outcome::Failed { kind, detail } = &observation.outcome {
                 let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
                 let kind = words::failure_in_words(*kind);
-                let version = words::of_another_version(cell, observation).unwrap_or_default();
+                let version = words::of_another_version(cell, observation);
+                let version = version.filter(|_| !self.is_spoken(cell)).unwrap_or_default();
                 let why = format!("neither an answer nor a refusal: {kind}{detail}{version}");
                 return ruling(Verdict::Errored, why);
             }
@@ -249,6 +250,13 @@ impl<'a> Judge<'a> {
             (true, true) => ruling(Verdict::Passed, String::new()),
             (true, false) => ruling(Verdict::Recorded, String::new()),
         }
+    }
+
+    /// Whether the endpoint answered anybody in this version of HTTP.
+    fn is_spoken(&self, cell: &Cell) -> bool {
+        let alike = |other: &&Cell| other.endpoint == cell.endpoint && other.http == cell.http;
+        let dials = self.cells.values().copied().filter(alike).filter_map(|other| self.dials.get(&other.id));
+        dials.flatten().any(|place| matches!(place.dial.observation.outcome, Outcome::Response { .. }))
     }
 
     fn origins(&self, place: Place<'a>) -> Result<&[Origin], &Unsettled> {

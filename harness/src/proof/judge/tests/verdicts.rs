@@ -370,11 +370,17 @@ fn every_attempt_at_a_dial_is_looked_up_in_the_log(
     }
 }
 
-/// A server that speaks HTTP/2 alone says nothing to HTTP/1.1: what it did not agree to is said.
+/// A server that speaks HTTP/2 alone says nothing to HTTP/1.1: what it did not agree to is said, unless it
+/// answered somebody in it.
 #[rstest]
-#[case::nothing_agreed(None, true)]
-#[case::agreed(Some("http/1.1"), false)]
-fn a_version_that_was_not_agreed_to_is_said(#[case] alpn: Option<&str>, #[case] said: bool) {
+#[case::nothing_agreed(None, Http::Http2, true)]
+#[case::agreed(Some("http/1.1"), Http::Http2, false)]
+#[case::spoken_with_another(None, Http::Http1, false)]
+fn a_version_that_was_not_agreed_to_is_said(
+    #[case] alpn: Option<&str>,
+    #[case] others: Http,
+    #[case] said: bool,
+) {
     let mut met = failed(DialFailure::Closed);
     met.seen.tls = Some(Tls {
         version: "1.3".into(),
@@ -383,6 +389,9 @@ fn a_version_that_was_not_agreed_to_is_said(#[case] alpn: Option<&str>, #[case] 
         peer_dns: vec![],
         peer_chain: vec![],
     });
-    let (verdict, reason) = Scene::one(cell("it", "friend", "backend", status(200)), met).last();
+    let other = Cell { http: others, ..cell("other", "friend", "backend", status(200)) };
+    let it = cell("it", "friend", "backend", status(200));
+    let cases = [(other, answered(200, "ok")), (it, met)];
+    let (verdict, reason) = Scene::exactly(world(), Marks::default(), &cases).last();
     assert_eq!((verdict, reason.contains("it may speak HTTP/2 alone")), (Verdict::Errored, said), "{reason}");
 }
