@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures::future::join_all;
 use svidproof::proof::envoy::{Meter, Stats};
 use svidproof::proof::judge::{self, Dialled, Dialling, Judged, Logs, Window, Witness};
-use svidproof::proof::plan::{Cell, plan, written_out};
-use svidproof::scenario::{CELL_HEADER, Scenario};
+use svidproof::proof::plan::{Cell, plan};
+use svidproof::scenario::{CELL_HEADER, Scenario, written_out};
 use svidproof_probe::protocol::{Dial, Observation, Outcome, Request, ServerProof, TrustAnchors};
 use svidproof_probe::{Identities, dial};
 
