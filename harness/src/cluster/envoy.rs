@@ -3,7 +3,7 @@
 //!
 //! The admin interface listens on the pod's loopback; it is reached by a forwarded port.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -69,7 +69,8 @@ impl Admin {
         Ok(Stats::read(&self.get("/stats").await?))
     }
 
-    /// Waits until every address of these clusters that is off the pod is one of `allowed`, and there is one.
+    /// Waits until one of these clusters leads to addresses of `allowed` and to no other: what other clusters
+    /// lead to is another Service's.
     pub async fn forwards_only_to(
         &self,
         clusters: &BTreeSet<String>,
@@ -84,12 +85,10 @@ impl Admin {
                 Err(error) => Look::NotYet(chain(&error)),
                 Ok(text) => match upstreams(&text, clusters) {
                     Err(error) => Look::Fatal(error.into()),
-                    Ok(found)
-                        if !found.is_empty() && found.iter().all(|address| allowed.contains(address)) =>
-                    {
+                    Ok(found) if found.values().any(|all| all.iter().all(|one| allowed.contains(one))) => {
                         Look::Ready(())
                     }
-                    Ok(found) => Look::NotYet(format!("it knows {found:?}")),
+                    Ok(found) => Look::NotYet(in_words(&found)),
                 },
             });
         Ok(waited.await?)
@@ -133,14 +132,29 @@ struct SocketAddress {
     address: String,
 }
 
-/// The addresses off the pod's loopback, of these clusters.
-fn upstreams(text: &str, wanted: &BTreeSet<String>) -> Result<Vec<String>, serde_json::Error> {
+/// The addresses off the pod's loopback, of those of these clusters that have any.
+fn upstreams(
+    text: &str,
+    wanted: &BTreeSet<String>,
+) -> Result<BTreeMap<String, Vec<String>>, serde_json::Error> {
     let all: Clusters = serde_json::from_str(text)?;
     let clusters = all.cluster_statuses.into_iter().filter(|cluster| wanted.contains(&cluster.name));
-    let addresses =
-        clusters.flat_map(|cluster| cluster.host_statuses).filter_map(|host| host.address.socket_address);
-    let addresses = addresses.map(|socket| socket.address);
-    Ok(addresses.filter(|address| !address.starts_with("127.") && address != "::1").collect())
+    let off = clusters.map(|cluster| {
+        let sockets = cluster.host_statuses.into_iter().filter_map(|host| host.address.socket_address);
+        let addresses = sockets.map(|socket| socket.address);
+        let off = addresses.filter(|address| !address.starts_with("127.") && address != "::1");
+        (cluster.name, off.collect::<Vec<_>>())
+    });
+    Ok(off.filter(|(_, addresses)| !addresses.is_empty()).collect())
+}
+
+fn in_words(found: &BTreeMap<String, Vec<String>>) -> String {
+    let each = found.iter().map(|(cluster, all)| format!("cluster `{cluster}` leads to {}", all.join(", ")));
+    if found.is_empty() {
+        "none of its clusters leads off the pod".into()
+    } else {
+        each.collect::<Vec<_>>().join("; ")
+    }
 }
 
 #[cfg(test)]
@@ -156,7 +170,9 @@ mod tests {
             {"name":"backend","host_statuses":[{"address":{"socket_address":{"address":"10.244.0.9","port_value":9001}}}]},
             {"name":"empty"}]}"#;
         let wanted = ["backend", "admin", "empty"].map(ToOwned::to_owned).into();
-        assert_eq!(upstreams(clusters, &wanted).unwrap(), ["10.244.0.9"]);
+        let found = upstreams(clusters, &wanted).unwrap();
+        assert_eq!(found, [("backend".to_owned(), vec!["10.244.0.9".to_owned()])].into());
+        assert_eq!(in_words(&found), "cluster `backend` leads to 10.244.0.9");
         assert!(upstreams("<html>", &wanted).is_err());
     }
 }

@@ -13,6 +13,8 @@ pub(super) struct Listener {
     /// What its counters are named by: `listener.<stat>.` (Envoy's documentation, "Listener": Statistics).
     pub(super) stat: String,
     pub(super) chains: Vec<Value>,
+    /// It only takes connections that another listener hands it (`bind_to_port: false`).
+    unbound: bool,
     /// Its chains come from a discovery service of their own (`fcds_config`) and are not in the dump.
     pub(super) discovers: bool,
     /// It is being made, or replaced by another of its name.
@@ -48,6 +50,7 @@ impl Listener {
             addresses,
             stat: names::scope(&stat),
             chains: items(&listener["filter_chains"]).chain(fallback).cloned().collect(),
+            unbound: listener["bind_to_port"] == false || listener["deprecated_v1"]["bind_to_port"] == false,
             discovers: listener.get("fcds_config").is_some(),
             warming,
             before: items(&listener["listener_filters"]).cloned().collect(),
@@ -56,7 +59,7 @@ impl Listener {
 
     /// Whether it takes TCP connections that come from other machines or pods to this port.
     pub(super) fn is_at(&self, port: u16) -> bool {
-        self.addresses.iter().any(|(address, at)| *at == port && !is_loopback(address))
+        !self.unbound && self.addresses.iter().any(|(address, at)| *at == port && !is_loopback(address))
     }
 
     /// Whether it takes TCP connections that come from this pod itself, over its loopback, to this port.
@@ -68,7 +71,8 @@ impl Listener {
     pub(super) fn in_words(&self) -> String {
         let at: Vec<_> = self.addresses.iter().map(|(address, port)| format!("{address}:{port}")).collect();
         let name = if self.name.is_empty() { "one".into() } else { format!("`{}`", self.name) };
-        if at.is_empty() { name } else { format!("{name} on {}", at.join(" and ")) }
+        let unbound = if self.unbound { ", to which it is not bound" } else { "" };
+        if at.is_empty() { name } else { format!("{name} on {}{unbound}", at.join(" and ")) }
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Meter {
     tcp_clusters: BTreeSet<String>,
     /// Those of clusters that serve Envoy itself: secrets, authorization, tracing, mirrors.
     aside: BTreeSet<String>,
+    /// Those of clusters that requests are mirrored to.
+    mirrors: BTreeSet<String>,
     requests: BTreeSet<String>,
     connections: BTreeSet<String>,
     /// A cluster's counters are made when it is first used, and nothing else leaves them out.
@@ -48,6 +50,8 @@ pub struct Happened {
     pub retries: u64,
     /// Requests to clusters that no route of the port leads to, by the cluster's stat name.
     pub elsewhere: BTreeMap<String, u64>,
+    /// Copies of requests that were sent to mirrors, whatever became of the requests.
+    pub mirrored: u64,
     /// Connections that a network filter's policy closed, or that no filter chain takes.
     pub cut_off: u64,
     /// Everybody's requests and connections, ours among them.
@@ -62,6 +66,7 @@ impl Happened {
     pub fn plus(mut self, other: &Self) -> Self {
         self.counted = self.counted + other.counted;
         self.retries += other.retries;
+        self.mirrored += other.mirrored;
         self.cut_off += other.cut_off;
         self.requests += other.requests;
         self.connections += other.connections;
@@ -139,9 +144,18 @@ impl Meter {
         self.aside.insert(cluster.into());
     }
 
+    pub(super) fn mirror_to(&mut self, cluster: &str) {
+        self.mirrors.insert(cluster.into());
+    }
+
     /// Whether anything here could be counted as forwarded: without that, that nothing was is no proof.
     pub fn forwards(&self) -> bool {
         !self.clusters.is_empty() || !self.tcp_clusters.is_empty()
+    }
+
+    /// Whether every answer at the port is one to a request that `requests` has: there is no TCP proxy.
+    pub fn speaks_http(&self) -> bool {
+        !self.requests.is_empty() && self.tcp_clusters.is_empty()
     }
 
     /// Whether there is a policy that could deny a request: shadow rules alone are none.
@@ -186,6 +200,11 @@ impl Meter {
             counted,
             retries,
             elsewhere: self.elsewhere(before, after)?,
+            mirrored: self
+                .mirrors
+                .iter()
+                .map(|cluster| of(cluster, "upstream_rq_total"))
+                .sum::<Result<_, _>>()?,
             cut_off: sum(&self.cut_off)?,
             requests: sum(&self.requests)?,
             connections: sum(&self.connections)?,

@@ -82,7 +82,7 @@ impl Envoy {
         ways.http = self.chosen_from(std::mem::take(&mut ways.http));
         ways.tcp = self.chosen_from(std::mem::take(&mut ways.tcp));
         self.add_clusters(&mut meter, &mut ways)?;
-        self.check_mirrors(&meter, &ways)?;
+        self.add_mirrors(&mut meter, &ways)?;
         self.leave_aside(port, &mut meter, &ways)?;
         self.remark_what_is_shared(port, &mut meter);
         Ok(meter)
@@ -189,7 +189,7 @@ impl Envoy {
 
     /// # Errors
     /// A counter would have both what is forwarded and copies of it.
-    fn check_mirrors(&self, meter: &Meter, ways: &Ways) -> Result<(), ConfigError> {
+    fn add_mirrors(&self, meter: &mut Meter, ways: &Ways) -> Result<(), ConfigError> {
         if ways.mirrors_chosen {
             return Err(ConfigError::Unexplained(
                 "a route mirrors requests to a cluster that is chosen by what is in the request: which \
@@ -198,13 +198,16 @@ impl Envoy {
             ));
         }
         let mirrors = self.chosen_from(ways.mirrors.iter().cloned());
-        match mirrors.iter().find(|name| meter.leads_to(&self.stat_of(name))) {
-            Some(both) => Err(ConfigError::Unexplained(format!(
+        if let Some(both) = mirrors.iter().find(|name| meter.leads_to(&self.stat_of(name))) {
+            return Err(ConfigError::Unexplained(format!(
                 "a route mirrors requests to cluster `{both}`, to which others are forwarded: its counter \
                  cannot tell the two apart"
-            ))),
-            None => Ok(()),
+            )));
         }
+        for name in &mirrors {
+            meter.mirror_to(&self.stat_of(name));
+        }
+        Ok(())
     }
 
     /// Clusters that serve Envoy itself hold nothing up, nor do those that other ports alone lead to; but

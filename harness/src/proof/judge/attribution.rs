@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 
 use svidproof_probe::protocol::{Observation, Outcome};
 
+use super::accounts::{Times, differ, is_connected, missed, others};
 use super::diff::differences;
 use super::window::{DialId, Dialled, Logs, Window, Witness};
 use super::words::{grpc_status, header, is_rbac_denial};
@@ -33,6 +34,8 @@ pub(super) enum Origin {
     Envoy(usize),
     /// The application behind the last hop answered.
     Application,
+    /// The hop's Envoy forwarded the request, and the first one answered in place of whoever did not.
+    Unanswered(usize),
     /// A policy of connections closed it, or no filter chain took it.
     CutOff,
     /// Nothing that any Envoy would count.
@@ -96,7 +99,7 @@ impl<'a> Attribution<'a> {
     ) -> Result<Vec<Vec<Origin>>, Unsettled> {
         if let [dial] = window.dials.as_slice() {
             let cell = cell_of(dial);
-            let candidates = self.candidates_alone(cell, &dial.observation);
+            let candidates = self.candidates_alone(cell, &dial.observation, window);
             let disagreement = |origin: &Origin| self.disagreement(window, cell_of, &[*origin]);
             let (agreeing, differing): (Vec<_>, Vec<_>) = candidates
                 .iter()
@@ -110,6 +113,11 @@ impl<'a> Attribution<'a> {
             }
             return Ok(vec![agreeing.into_iter().map(|(origin, _)| origin).collect()]);
         }
+        // Whose copy it is that went to a mirror shows only where a dial is alone.
+        let mirrored = |witness: &Witness| witness.pods.values().flatten().any(|one| one.mirrored > 0);
+        if window.witnesses.values().any(mirrored) {
+            return Err(Unsettled::Crowded);
+        }
         let one = |dial: &Dialled| self.told(cell_of(dial), dial, window);
         let origins: Option<Vec<_>> = window.dials.iter().map(one).collect();
         let origins = origins.ok_or(Unsettled::Crowded)?;
@@ -120,7 +128,7 @@ impl<'a> Attribution<'a> {
     }
 
     /// What a dial with a window of its own may have come to, by what its client saw.
-    fn candidates_alone(&self, cell: &'a Cell, seen: &Observation) -> Vec<Origin> {
+    fn candidates_alone(&self, cell: &'a Cell, seen: &Observation, window: &Window) -> Vec<Origin> {
         match &seen.outcome {
             Outcome::Alert { number } if cell.expect.is_stated() => {
                 vec![Origin::Handshake(refusal(cell, *number))]
@@ -136,6 +144,11 @@ impl<'a> Attribution<'a> {
             Outcome::Response { .. } => {
                 let hops = self.route(cell).len();
                 let by_envoys = (0..hops).flat_map(|hop| [Origin::Denied(hop), Origin::Envoy(hop)]);
+                let first = window.witnesses.get(&cell.endpoint).is_some_and(|one| one.marks.time);
+                if first && !has_service_time(&seen.outcome) {
+                    // What was forwarded and answered has the first Envoy's time on it.
+                    return by_envoys.chain((0..hops).map(Origin::Unanswered)).collect();
+                }
                 std::iter::once(Origin::Application).chain(by_envoys).collect()
             }
         }
@@ -176,7 +189,7 @@ impl<'a> Attribution<'a> {
     /// Which origin to tell of where none fits.
     pub(super) fn likely(&self, cell: &'a Cell, dial: &Dialled, window: &Window) -> Origin {
         let Outcome::Response { .. } = dial.observation.outcome else {
-            return self.candidates_alone(cell, &dial.observation)[0];
+            return self.candidates_alone(cell, &dial.observation, window)[0];
         };
         let told = self.answerer(cell, dial, window).and_then(|origins| origins.first().copied());
         told.unwrap_or(Origin::Application)
@@ -192,6 +205,7 @@ impl<'a> Attribution<'a> {
             Origin::Handshake(kind) => vec![(route[0], kind.once())],
             Origin::Denied(hop) => passed(hop).chain([(route[hop], denied)]).collect(),
             Origin::Envoy(hop) => passed(hop).collect(),
+            Origin::Unanswered(hop) => passed(hop + 1).collect(),
             Origin::Application => passed(route.len()).collect(),
             Origin::CutOff | Origin::Uncounted => vec![],
         };
@@ -241,6 +255,26 @@ impl<'a> Attribution<'a> {
         Times { came, forwarded: came.saturating_add(happened.retries) }
     }
 
+    /// How many requests must have come to an endpoint from the one before it on their way.
+    fn came(
+        &self,
+        endpoint: &str,
+        window: &Window,
+        cell_of: &dyn Fn(&Dialled) -> &'a Cell,
+        origins: &[Origin],
+    ) -> u64 {
+        let came = window.dials.iter().zip(origins).filter(|(dial, origin)| {
+            let hop = self.route(cell_of(dial)).iter().position(|name| *name == endpoint);
+            let last = match **origin {
+                Origin::Denied(hop) | Origin::Envoy(hop) | Origin::Unanswered(hop) => hop,
+                Origin::Application => usize::MAX,
+                Origin::Handshake(_) | Origin::CutOff | Origin::Uncounted => 0,
+            };
+            hop.is_some_and(|hop| hop > 0 && hop <= last)
+        });
+        came.count() as u64
+    }
+
     /// How the accounts differ, by endpoint. Empty where they agree.
     fn disagreement(
         &self,
@@ -282,7 +316,11 @@ impl<'a> Attribution<'a> {
                     )),
                     Ok(happened) => {
                         let times = self.times(endpoint, window, cell_of, &happened);
-                        let found = differ(&tallied, cut_off, &happened, times);
+                        let mut found = differ(&tallied, cut_off, &happened, times);
+                        let connected = window.dials.iter().filter(|dial| here(dial) && is_connected(dial));
+                        let came = self.came(endpoint, window, cell_of, origins);
+                        let came = if witness.speaks_http { came } else { 0 };
+                        found.extend(missed(connected.count() as u64, came, &happened));
                         if !found.is_empty() {
                             let others = others(witness, &happened, window.dials.len());
                             differing.push((
@@ -314,66 +352,6 @@ pub(super) fn units<'a>(
         return all.into_iter().map(Some).collect();
     }
     vec![None]
-}
-
-/// What else went on there, as far as it explains a difference.
-fn others(witness: &Witness, happened: &Happened, dials: usize) -> String {
-    let dials = dials as u64;
-    let mut words = String::new();
-    if happened.requests > dials {
-        words += &format!("; {} requests came there meanwhile, {dials} of ours", happened.requests);
-    } else if happened.connections > dials {
-        words += &format!("; {} connections came there meanwhile, {dials} of ours", happened.connections);
-    }
-    for remark in &witness.remarks {
-        words += &format!("; {remark}");
-    }
-    words
-}
-
-/// How often what is tallied once may be counted.
-#[derive(Clone, Copy)]
-struct Times {
-    came: u64,
-    forwarded: u64,
-}
-
-impl Times {
-    const ONCE: Self = Self { came: 1, forwarded: 1 };
-}
-
-/// How what was tallied and what was counted differ, in words.
-fn differ(tallied: &Counted, cut_off: u64, happened: &Happened, times: Times) -> Vec<String> {
-    let counted = &happened.counted;
-    let refusals = ("refusal for want of a certificate", "refusals for want of a certificate");
-    let kinds = [
-        (tallied.no_cert, counted.no_cert, refusals, "fail_verify_no_cert"),
-        (tallied.san, counted.san, ("SAN refusal", "SAN refusals"), "fail_verify_san"),
-        (tallied.chain, counted.chain, ("chain refusal", "chain refusals"), "fail_verify_error"),
-        (tallied.broken, counted.broken, ("broken handshake", "broken handshakes"), "connection_error"),
-        (tallied.denied, counted.denied, ("RBAC denial", "RBAC denials"), "rbac.denied"),
-        (
-            tallied.forwarded,
-            counted.forwarded,
-            ("forwarded request", "forwarded requests"),
-            "upstream_rq_total",
-        ),
-        (cut_off, happened.cut_off, ("connection cut off", "connections cut off"), "network rbac.denied"),
-    ];
-    let differing = kinds.iter().filter(|(tallied, counted, _, counter)| {
-        let most = match *counter {
-            "upstream_rq_total" => times.forwarded,
-            "rbac.denied" => times.came,
-            _ => 1,
-        };
-        tallied != counted && !(*tallied == 1 && (1..=most).contains(counted))
-    });
-    differing
-        .map(|(tallied, counted, (one, many), counter)| {
-            let what = if *tallied == 1 { one } else { many };
-            format!("clients saw {tallied} {what}, Envoy counted {counted} ({counter})")
-        })
-        .collect()
 }
 
 /// The endpoints that a request to `endpoint` passes, first to last. What a page's application asks of its

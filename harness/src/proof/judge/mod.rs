@@ -7,6 +7,7 @@
 //! and the control held at the same pod. Nothing that is missing can make a cell pass. A cell that expects
 //! nothing is recorded where the story is the same, and never passes.
 
+mod accounts;
 mod attribution;
 mod control;
 mod diff;
@@ -280,6 +281,9 @@ impl<'a> Judge<'a> {
         };
         let by_log = logged.filter(|logged| *logged).map(|_| By::Application);
         let Ok(origins) = self.origins(place) else { return (by_log, vec![]) };
+        if !origins.is_empty() && origins.iter().all(|one| matches!(one, Origin::Unanswered(_))) {
+            return (None, doubt("the request was forwarded, and Envoy answered in the application's place"));
+        }
         let forwarded: BTreeSet<_> = origins.iter().map(|origin| *origin == Origin::Application).collect();
         let by = match (forwarded.contains(&true), forwarded.contains(&false)) {
             (true, false) => Some(By::Application),
@@ -353,6 +357,12 @@ impl<'a> Judge<'a> {
                 By::Envoy | By::Application => format!("nothing says who answered at {at}"),
             });
         }
+        if wanted == By::Application && self.may_be_in_its_place(cell, place) {
+            doubts.push(format!(
+                "nothing tells the application's answer from one that Envoy gives in its place at {at}: \
+                 `app-log` would"
+            ));
+        }
         if wanted == By::Application || by != Some(By::Envoy) {
             return doubts;
         }
@@ -367,6 +377,10 @@ impl<'a> Judge<'a> {
             let Some(Ok(happened)) = window.witnesses.get(name).map(|one| one.happened(None)) else {
                 continue;
             };
+            if happened.mirrored > 0 {
+                let copies = happened.mirrored;
+                doubts.push(format!("meanwhile {name} sent {copies} copy(ies) of requests to a mirror"));
+            }
             for (cluster, times) in happened.elsewhere {
                 doubts.push(format!(
                     "meanwhile {name} sent {times} request(s) to cluster `{cluster}`, to which no route leads"
@@ -374,6 +388,16 @@ impl<'a> Judge<'a> {
             }
         }
         doubts
+    }
+
+    /// Whether what was forwarded may have come to nothing, and Envoy made the answer: no log names the
+    /// request, no time is on answers, and this is one that Envoy gives then, or any may be rewritten.
+    fn may_be_in_its_place(&self, cell: &'a Cell, place: Place<'a>) -> bool {
+        let witness = self.windows[place.window].witnesses.get(&cell.endpoint);
+        let Some(marks) = witness.map(|witness| witness.marks) else { return false };
+        let Outcome::Response { status, .. } = place.dial.observation.outcome else { return false };
+        let logged = self.attribution.logged(cell, place.dial) == Some(true);
+        !logged && !marks.time && (status >= 500 || !marks.denial)
     }
 
     /// What a refusal needs besides.

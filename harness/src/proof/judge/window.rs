@@ -68,6 +68,8 @@ pub struct Witness {
     pub marks: Marks,
     /// What makes counting harder, in words.
     pub remarks: Vec<String>,
+    /// Whether every request that comes there is counted as one.
+    pub speaks_http: bool,
     /// By pod: what it counted, or why that could not be read.
     pub pods: BTreeMap<String, Result<Happened, String>>,
 }
@@ -80,6 +82,7 @@ impl Witness {
     /// Takes on what one more pod's meter says of marks and of counting: what holds at one alone is not
     /// relied on.
     pub fn heed(&mut self, meter: &Meter) {
+        self.speaks_http |= meter.speaks_http();
         self.marks.time &= meter.marks.time;
         self.marks.denial &= meter.marks.denial;
         self.marks.serves |= meter.marks.serves;

@@ -117,7 +117,7 @@ fn marks_tell_who_answered_among_many_or_a_window_of_its_own_has_to(
     let by = match met.origin {
         Origin::Application => Some(By::Application),
         Origin::Denied(_) | Origin::Envoy(_) => Some(By::Envoy),
-        Origin::Handshake(_) | Origin::CutOff | Origin::Uncounted => None,
+        Origin::Handshake(_) | Origin::CutOff | Origin::Uncounted | Origin::Unanswered(_) => None,
     };
     assert_eq!(scene.last_by(), by, "{}", scene.last().1);
     let came_to_nothing = matches!(met.seen.outcome, Outcome::Failed { .. });

@@ -110,7 +110,12 @@ impl Met {
         self
     }
 
-    /// Without the time of an upstream.
+    /// With Envoy's time of an upstream.
+    fn timed(self) -> Self {
+        self.bare().header("x-envoy-upstream-service-time", "1")
+    }
+
+    /// Without it.
     fn bare(mut self) -> Self {
         if let Outcome::Response { headers, .. } = &mut self.seen.outcome {
             headers.retain(|(name, _)| name != "x-envoy-upstream-service-time");
@@ -198,6 +203,7 @@ fn caused(scenario: &Scenario, cell: &Cell, met: &Met) -> Vec<(String, Counted)>
         Origin::Handshake(kind) => vec![at(0, kind.once())],
         Origin::Denied(hop) => through(hop).chain([at(hop, counted(|all| all.denied = 1))]).collect(),
         Origin::Envoy(hop) => through(hop).collect(),
+        Origin::Unanswered(hop) => through(hop + 1).collect(),
         Origin::Application => through(way.len()).collect(),
         Origin::CutOff | Origin::Uncounted => vec![],
     };
@@ -291,12 +297,32 @@ impl Scene {
                     witnesses.get_mut(&name).and_then(|witness: &mut Witness| witness.pods.get_mut("p"))
                 {
                     happened.counted = happened.counted + what;
-                    happened.requests += 1;
+                }
+            }
+            for name in self.passed(cell, met) {
+                if let Some(Ok(happened)) =
+                    witnesses.get_mut(&name).and_then(|witness: &mut Witness| witness.pods.get_mut("p"))
+                {
+                    happened.requests += u64::from(matches!(met.seen.outcome, Outcome::Response { .. }));
                     happened.connections += 1;
                 }
             }
         }
         Window { dials: cases.iter().map(dial).collect(), witnesses }
+    }
+
+    /// The endpoints that a connection is made to for one dial.
+    fn passed(&self, cell: &Cell, met: &Met) -> Vec<String> {
+        let way = route(&self.scenario, &cell.endpoint);
+        let way = if cell.expect.upstream.is_some() { &way[..1] } else { &way[..] };
+        let count = match met.origin {
+            Origin::Denied(hop) | Origin::Envoy(hop) | Origin::Unanswered(hop) => hop + 1,
+            Origin::Application => way.len(),
+            Origin::Handshake(_) | Origin::CutOff => 1,
+            Origin::Uncounted => usize::from(!matches!(met.seen.outcome, Outcome::Failed { .. })),
+        };
+        let asked = cell.expect.upstream.and(self.scenario.endpoints[&cell.endpoint].upstream.clone());
+        way.iter().take(count).map(|name| (*name).to_owned()).chain(asked).collect()
     }
 
     fn judge(&self) -> Vec<Judged> {
@@ -351,9 +377,12 @@ impl Scene {
 
 fn witness(marks: Marks, pods: &[(&str, Counted)]) -> Witness {
     let pods = pods.iter().map(|(name, counted)| {
-        ((*name).to_owned(), Ok(Happened { counted: *counted, ..Happened::default() }))
+        let Counted { no_cert, san, chain, broken, denied, forwarded, allowed: _ } = *counted;
+        let requests = denied + forwarded;
+        let connections = requests + no_cert + san + chain + broken;
+        ((*name).to_owned(), Ok(Happened { counted: *counted, requests, connections, ..Happened::default() }))
     });
-    Witness { marks, remarks: vec![], pods: pods.collect() }
+    Witness { marks, remarks: vec![], speaks_http: true, pods: pods.collect() }
 }
 
 #[track_caller]

@@ -88,6 +88,7 @@ fn honest_scene() -> impl Strategy<Value = Scene> {
     (prop::collection::vec(met, 1..6), any_marks(), any::<bool>()).prop_map(|(cases, marks, logged)| {
         let cases = cases.into_iter().enumerate().map(|(number, ((client, endpoint, expect), met))| {
             let met = met.filter(|met| is_sayable(&expect, met)).unwrap_or_else(|| fitting(&expect));
+            let met = if marks.time && met.origin == Origin::Application { met.timed() } else { met };
             (cell(&format!("it {number}"), client, endpoint, expect), met)
         });
         let scenario = if logged { world() } else { world_without_log() };

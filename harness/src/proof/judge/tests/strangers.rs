@@ -96,3 +96,93 @@ fn what_envoy_answers_itself_went_nowhere_else() {
     scene.says("backend").elsewhere.insert("hidden".into(), 1);
     assert_last(&scene, Verdict::Errored, "cluster `hidden`");
 }
+
+/// What a front Envoy sends to another application is no answer of the Envoy behind it: nothing came there.
+#[rstest]
+#[case::a_denial(status(403), denied_behind())]
+#[case::not_found(by(By::Envoy, 404), answered(404, "no").by(Origin::Envoy(1)))]
+#[case::served(status(200), answered(200, "other").by(Origin::Envoy(1)))]
+fn an_answer_of_another_application_is_not_the_upstreams(#[case] expect: Expect, #[case] met: Met) {
+    let mut scene = Scene::one(cell("it", "friend", "proxy", expect), met);
+    assert_ne!(scene.last().0, Verdict::Errored, "{}", scene.last().1);
+    let behind = scene.says("backend");
+    behind.requests -= 1;
+    behind.counted.denied = 0;
+    assert_last(&scene, Verdict::Errored, "evidence disagrees at backend");
+}
+
+/// Two Envoys of one pod may listen at one port, or the one that is read at none: each connection is counted.
+#[test]
+fn a_dial_that_the_envoy_did_not_see_met_another() {
+    let it = cell("it", "nobody", "backend", alert_named("certificate_required"));
+    let mut scene = Scene::one(it, no_cert());
+    assert_eq!(scene.last().0, Verdict::Passed);
+    scene.says("backend").connections -= 1;
+    assert_last(&scene, Verdict::Errored, "somebody else listens there");
+}
+
+/// A request that was refused, and whose copy an application has.
+#[test]
+fn a_copy_of_a_refused_request_reached_somebody() {
+    let mut scene = Scene::of(
+        world_without_log(),
+        Marks::default(),
+        vec![(cell("it", "friend", "backend", status(503)), local(503, "no"))],
+    );
+    assert_eq!(scene.last(), (Verdict::Passed, String::new()));
+    scene.says("backend").mirrored = 1;
+    assert_eq!(scene.last().0, Verdict::Errored);
+}
+
+/// What was forwarded and not answered is answered by Envoy: it has no time of an upstream on it.
+#[rstest]
+#[case::an_error(by(By::Application, 503), 503)]
+#[case::rewritten(by(By::Application, 200), 200)]
+#[case::nobody_said(status(200), 200)]
+fn an_answer_in_the_applications_place_is_not_its_own(#[case] expect: Expect, #[case] code: u16) {
+    let met = local(code, "fine").by(Origin::Unanswered(0));
+    let case = vec![(cell("it", "friend", "backend", expect), met)];
+    let scene = Scene::of(world_without_log(), Marks { denial: false, ..Marks::default() }, case);
+    assert_last(&scene, Verdict::Errored, "Envoy answered in the application's place");
+}
+
+/// Without that mark, nothing tells.
+#[test]
+fn an_error_that_envoy_gives_too_is_not_taken_for_the_applications() {
+    let marks = Marks { time: false, ..Marks::default() };
+    let of = |code| {
+        let met = answered(code, "no").bare();
+        Scene::of(
+            world_without_log(),
+            marks,
+            vec![(cell("it", "friend", "backend", by(By::Application, code)), met)],
+        )
+    };
+    assert_last(&of(503), Verdict::Errored, "`app-log` would");
+    assert_eq!(of(404).last(), (Verdict::Passed, String::new()));
+}
+
+#[rstest]
+#[case::beyond_a_float(r#"{"b": 12345678901234567890123}"#, "{b: 12345678901234567890124}", Verdict::Errored)]
+#[case::a_long_fraction(r#"{"b": 0.12345678901234567}"#, "{b: 0.12345678901234567}", Verdict::Errored)]
+#[case::whole_ones_of_64_bits(r#"{"b": 18446744073709551615}"#, "{b: 18446744073709551615}", Verdict::Passed)]
+#[case::another(r#"{"b": 9007199254740993}"#, "{b: 9007199254740992}", Verdict::Failed)]
+#[case::one_number_in_two_forms(r#"{"b": 1.0}"#, "{b: 1}", Verdict::Passed)]
+#[case::a_long_text(r#"{"b": "12345678901234567890123"}"#, "{b: '12345678901234567890123'}", Verdict::Passed)]
+fn numbers_are_compared_as_they_are(#[case] body: &str, #[case] json: &str, #[case] verdict: Verdict) {
+    let json: serde_json::Value = serde_saphyr::from_str(json).unwrap();
+    let expect = Expect { json: Some(json), ..status(200) };
+    let scene = Scene::one(cell("it", "friend", "backend", expect), answered(200, body));
+    assert_eq!(scene.last().0, verdict, "{}", scene.last().1);
+}
+
+/// A header that stands there twice says two things.
+#[test]
+fn every_value_of_a_header_is_the_expected_one() {
+    let expect = Expect { headers: [("x-policy".to_owned(), "strict".to_owned())].into(), ..status(200) };
+    let met = answered(200, "").header("x-policy", "strict");
+    let scene = |met| Scene::one(cell("it", "friend", "backend", expect.clone()), met);
+    assert_eq!(scene(met.clone()).last(), (Verdict::Passed, String::new()));
+    let twice = scene(met.header("x-policy", "off"));
+    assert_last(&twice, Verdict::Failed, "expected the header `x-policy: strict`, saw strict, off");
+}

@@ -1,0 +1,96 @@
+//! Both accounts of one endpoint side by side: what the clients' outcomes must have caused, and what its
+//! Envoys counted.
+
+use svidproof_probe::protocol::Outcome;
+
+use super::window::{Dialled, Witness};
+use crate::proof::envoy::Happened;
+use crate::scenario::Counted;
+
+/// What else went on there, as far as it explains a difference.
+pub(super) fn others(witness: &Witness, happened: &Happened, dials: usize) -> String {
+    let dials = dials as u64;
+    let mut words = String::new();
+    if happened.requests > dials {
+        words += &format!("; {} requests came there meanwhile, {dials} of ours", happened.requests);
+    } else if happened.connections > dials {
+        words += &format!("; {} connections came there meanwhile, {dials} of ours", happened.connections);
+    }
+    for remark in &witness.remarks {
+        words += &format!("; {remark}");
+    }
+    words
+}
+
+/// How often what is tallied once may be counted.
+#[derive(Clone, Copy)]
+pub(super) struct Times {
+    pub(super) came: u64,
+    pub(super) forwarded: u64,
+}
+
+impl Times {
+    pub(super) const ONCE: Self = Self { came: 1, forwarded: 1 };
+}
+
+/// How what was tallied and what was counted differ, in words.
+pub(super) fn differ(tallied: &Counted, cut_off: u64, happened: &Happened, times: Times) -> Vec<String> {
+    let counted = &happened.counted;
+    let refusals = ("refusal for want of a certificate", "refusals for want of a certificate");
+    let kinds = [
+        (tallied.no_cert, counted.no_cert, refusals, "fail_verify_no_cert"),
+        (tallied.san, counted.san, ("SAN refusal", "SAN refusals"), "fail_verify_san"),
+        (tallied.chain, counted.chain, ("chain refusal", "chain refusals"), "fail_verify_error"),
+        (tallied.broken, counted.broken, ("broken handshake", "broken handshakes"), "connection_error"),
+        (tallied.denied, counted.denied, ("RBAC denial", "RBAC denials"), "rbac.denied"),
+        (
+            tallied.forwarded,
+            counted.forwarded,
+            ("forwarded request", "forwarded requests"),
+            "upstream_rq_total",
+        ),
+        (cut_off, happened.cut_off, ("connection cut off", "connections cut off"), "network rbac.denied"),
+    ];
+    let differing = kinds.iter().filter(|(tallied, counted, _, counter)| {
+        let most = match *counter {
+            "upstream_rq_total" => times.forwarded,
+            "rbac.denied" => times.came,
+            _ => 1,
+        };
+        tallied != counted && !(*tallied == 1 && (1..=most).contains(counted))
+    });
+    differing
+        .map(|(tallied, counted, (one, many), counter)| {
+            let what = if *tallied == 1 { one } else { many };
+            format!("clients saw {tallied} {what}, Envoy counted {counted} ({counter})")
+        })
+        .collect()
+}
+
+/// Whether the client came as far as a TCP connection.
+pub(super) fn is_connected(dial: &Dialled) -> bool {
+    match dial.observation.outcome {
+        Outcome::Response { .. } | Outcome::Alert { .. } | Outcome::ServerRefused { .. } => true,
+        Outcome::Failed { .. } => false,
+    }
+}
+
+/// What ours should have shown there and did not, in words: somebody else answered.
+pub(super) fn missed(connected: u64, came: u64, happened: &Happened) -> Vec<String> {
+    let mut missed = vec![];
+    if happened.connections < connected {
+        missed.push(format!(
+            "clients made {connected} connection(s), Envoy counted {} (downstream_cx_total): somebody else \
+             listens there",
+            happened.connections
+        ));
+    }
+    if happened.requests < came {
+        missed.push(format!(
+            "{came} request(s) should have come there, Envoy counted {} (downstream_rq_total): another \
+             was asked",
+            happened.requests
+        ));
+    }
+    missed
+}
