@@ -193,12 +193,12 @@ fn helm_fails() {
     let world = World::new();
     world.fake(
         "helm",
-        "[ \"$1\" = upgrade ] || exit 0\ncat > /dev/null\n\
+        "[ \"$1\" = version ] && exec echo v3.17.3\n[ \"$1\" = install ] || exit 0\ncat > /dev/null\n\
          echo 'Error: template: web/templates/web.yaml:3:5: it is a fake' >&2\nexit 1",
     );
     let kubeconfig = world.kubeconfig(stub_api());
     let output = world
-        .svidproof(&["run", "--provider", "existing", "--kubeconfig", &kubeconfig])
+        .svidproof(&["run", "--provider", "existing", "--kubeconfig", &kubeconfig, "--context", "stub"])
         .exits(Exit::NotJudged)
         .get_output()
         .clone();
@@ -206,13 +206,13 @@ fn helm_fails() {
     ✓ cluster (existing) [time]
     ✗ web: SPIRE server, bundle and entries [time]
     ✓ teardown [time]
-    svidproof: scenario web: release web (chart [world]/project/helm/web, namespace web): `[world]/fakes/helm upgrade --install web [world]/project/helm/web --namespace web --create-namespace --reset-values --values -` ended with exit status 1 after [time]; its last lines:
+    svidproof: scenario web: release web (chart [world]/project/helm/web, namespace web): `[world]/fakes/helm install web [world]/project/helm/web --namespace web --labels svidproof.run=[run] --values -` ended with exit status 1 after [time]; its last lines:
       Error: template: web/templates/web.yaml:3:5: it is a fake
     ");
     snapshot!(world, world.calls_of("helm"), @r"
+    helm version --template {{.Version}}
     helm template web [world]/project/helm/web --namespace web --values -
-    helm upgrade --install web [world]/project/helm/web --namespace web --create-namespace --reset-values --values -
-    helm uninstall web --namespace web --ignore-not-found --cascade=foreground --wait=watcher
+    helm install web [world]/project/helm/web --namespace web --labels svidproof.run=[run] --values -
     ");
     world.assert_nothing_is_left();
 }
@@ -229,7 +229,7 @@ fn releases_of_one_name_are_both_installed_with_their_own_values() {
          - {release: web-web, chart: helm/web, namespace: shop, values: {mine: shop}}",
     );
     let kubeconfig = world.kubeconfig(stub_api());
-    let args = ["run", "--provider", "existing", "--kubeconfig", &kubeconfig];
+    let args = ["run", "--provider", "existing", "--kubeconfig", &kubeconfig, "--context", "stub"];
     let output = world.svidproof(&args).exits(Exit::NotJudged).get_output().clone();
     // The stub knows no pod of a SPIRE server.
     assert!(said(&output).contains("spire-server"), "{}", said(&output));
@@ -249,7 +249,7 @@ metadata: {name: web}
 data: {old: 1}'"#;
     world.fake("helm", &format!("{leak}\n{HELM}"));
     let kubeconfig = world.kubeconfig(stub_api());
-    let args = ["run", "--provider", "existing", "--kubeconfig", &kubeconfig];
+    let args = ["run", "--provider", "existing", "--kubeconfig", &kubeconfig, "--context", "stub"];
     let output = world.svidproof(&args).exits(Exit::NotJudged).get_output().clone();
     snapshot!(world, said(&output), @r"
     ✓ cluster (existing) [time]

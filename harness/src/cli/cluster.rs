@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::exit::Ended;
 use crate::images::Source;
-use crate::provider::{ClusterOptions, Provider};
+use crate::provider::{ClusterOptions, Provider, terraform};
 use crate::scenario::Scenario;
 use crate::session::Setup;
 use crate::sys::progress::Progress;
@@ -30,6 +31,38 @@ pub(super) struct ClusterArgs {
 }
 
 impl ClusterArgs {
+    /// What is said to a provider that would not listen, or misspelt, is told before anything is made.
+    pub(super) fn check(&self, scenarios: &[Scenario]) -> Result<(), Ended> {
+        let said = [
+            ("--context", self.context.is_some(), Provider::Existing),
+            ("--kubeconfig", self.kubeconfig.is_some(), Provider::Existing),
+            ("--set", !self.set.is_empty(), Provider::Gke),
+        ];
+        if let Some((option, _, whose)) =
+            said.into_iter().find(|(_, is_said, whose)| *is_said && *whose != self.provider)
+        {
+            return Err(Ended::input(format!(
+                "{option} says nothing to the provider {}\nhint: is --provider {whose} meant?",
+                self.provider
+            )));
+        }
+        let Some(root) = scenarios.first().map(|scenario| scenario.root.join("terraform/gke")) else {
+            return Ok(());
+        };
+        if self.set.is_empty() {
+            return Ok(());
+        }
+        let known = terraform::variables(&root).map_err(Ended::input)?;
+        match self.set.iter().find(|(name, _)| !known.contains(name)) {
+            Some((name, _)) => Err(Ended::input(format!(
+                "--set {name}: {} has no such variable; it has {}",
+                root.join("variables.tf").display(),
+                known.join(", ")
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// What is to be brought up there.
     pub(super) fn setup<'a>(&self, scenarios: Vec<Scenario>, progress: &'a Progress) -> Setup<'a> {
         let options = ClusterOptions {

@@ -1,11 +1,15 @@
-//! `svidproof down` and `svidproof gc`.
+//! `svidproof down`, `gc` and `leases`.
+
+use std::path::PathBuf;
 
 use clap::Args;
 
-use super::exit::{Ended, Exit, or_interrupted};
-use crate::lease::Lease;
-use crate::session::teardown;
+use super::exit::{Ended, Exit, or_interrupted, print};
+use crate::lease::{Lease, LeaseError};
+use crate::provider::ClusterOptions;
+use crate::session::teardown::{self, Collected};
 use crate::sys::progress::Progress;
+use crate::sys::{chain, files};
 
 /// What an interrupt leaves.
 const LEFT: &str = "interrupted while taking down\nhint: `svidproof gc` takes the rest down";
@@ -15,18 +19,29 @@ pub(super) struct DownArgs {
     /// Only this run [default: all that are kept]
     #[arg(long, value_name = "ID")]
     run: Option<String>,
+    /// Forget this run without touching anything: what it made and is still there stays
+    #[arg(long, value_name = "ID", conflicts_with = "run")]
+    forget: Option<String>,
 }
 
 pub(super) async fn down(args: DownArgs, progress: &Progress) -> Result<Exit, Ended> {
+    if let Some(run) = &args.forget {
+        return forget(run, progress);
+    }
     let mut found = 0;
     for dir in Lease::all()? {
         let id = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if args.run.as_ref().is_some_and(|wanted| *wanted != id) {
             continue;
         }
-        let Ok(lease) = Lease::open(dir) else {
-            progress.note(&format!("run {id} is under way in another svidproof: left alone"));
-            continue;
+        let lease = match Lease::open(dir) {
+            Ok(lease) => lease,
+            Err(error) if error.is_held() && args.run.is_none() => {
+                progress.note(&format!("run {id} is under way in another svidproof: left alone"));
+                continue;
+            }
+            Err(error) if error.is_held() => return Err(under_way(&id)),
+            Err(error) => return Err(error.into()),
         };
         found += 1;
         take_down(&lease, progress).await?;
@@ -41,14 +56,101 @@ pub(super) async fn down(args: DownArgs, progress: &Progress) -> Result<Exit, En
     }
 }
 
-/// Takes down what runs that were killed left behind; a signal leaves the rest to the next.
-pub(super) async fn clear(progress: &Progress) -> Result<Vec<String>, Ended> {
-    or_interrupted(LEFT, async { Ok(teardown::gc(progress).await?) }).await
+fn under_way(run: &str) -> Ended {
+    Ended::input(format!("run {run} is under way in another svidproof\nhint: end that one first"))
 }
 
-pub(super) async fn gc(progress: &Progress) -> Result<Exit, Ended> {
-    let gone = clear(progress).await?;
+/// Takes a run out of the books, and says what is left of it.
+fn forget(run: &str, progress: &Progress) -> Result<Exit, Ended> {
+    let dir = Lease::all()?.into_iter().find(|dir| dir.file_name().is_some_and(|name| name == run));
+    let dir = dir.ok_or_else(|| Ended::input(format!("there is no run {run} to forget")))?;
+    let lease = Lease::open(dir)
+        .map_err(|error| if error.is_held() { under_way(run) } else { Ended::from(error) })?;
+    for thing in lease.standing()? {
+        progress.note(&format!("not taken down, and forgotten: {thing:?}"));
+    }
+    files::remove(&lease.dir).map_err(Ended::not_judged)?;
+    Ok(Exit::Passed)
+}
+
+/// Takes down what runs that were killed left behind; a signal leaves the rest to the next. One that cannot
+/// be taken down is told, and does not keep anybody from anything.
+pub(super) async fn clear(progress: &Progress) -> Result<(), Ended> {
+    let collected = or_interrupted(LEFT, async { Ok(teardown::gc(progress).await?) }).await?;
+    for left in collected.left {
+        progress.note(&format!("warning: {}", chain(&left)));
+    }
+    Ok(())
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GcArgs {
+    /// Say what would be taken down, and take nothing down
+    #[arg(long)]
+    dry_run: bool,
+    /// In an existing cluster: what a run of another machine left there that has not been heard of for long
+    #[arg(long)]
+    expired: bool,
+    /// Context of that cluster
+    #[arg(long, requires = "expired")]
+    context: Option<String>,
+    /// Kubeconfig of that cluster
+    #[arg(long, value_name = "FILE", requires = "expired")]
+    kubeconfig: Option<PathBuf>,
+}
+
+pub(super) async fn gc(args: GcArgs, progress: &Progress) -> Result<Exit, Ended> {
+    if args.expired {
+        return expired(args, progress).await;
+    }
+    if args.dry_run {
+        return told(|lease| Ok(!lease.kept()?), "would go: ");
+    }
+    let Collected { gone, held, left } =
+        or_interrupted(LEFT, async { Ok(teardown::gc(progress).await?) }).await?;
+    for run in held {
+        progress.note(&format!("run {run} is under way, or a program that it started: left alone"));
+    }
     progress.note(&format!("{} left-over run(s) taken down", gone.len()));
+    let left = left.into_iter().map(Ended::from).reduce(Ended::then);
+    left.map_or(Ok(Exit::Passed), Err)
+}
+
+async fn expired(args: GcArgs, progress: &Progress) -> Result<Exit, Ended> {
+    let GcArgs { dry_run, context, kubeconfig, .. } = args;
+    let options = ClusterOptions { context, kubeconfig, ..ClusterOptions::default() };
+    let work = async { Ok(teardown::expired(&options, dry_run, progress).await?) };
+    if or_interrupted(LEFT, work).await?.is_none() {
+        progress.note("no run that has expired holds the cluster");
+    }
+    Ok(Exit::Passed)
+}
+
+/// `svidproof leases`: every run that this machine knows of, and what it made.
+pub(super) fn leases() -> Result<Exit, Ended> {
+    told(|_| Ok(true), "")
+}
+
+fn told(which: impl Fn(&Lease) -> Result<bool, LeaseError>, before: &str) -> Result<Exit, Ended> {
+    for dir in Lease::all()? {
+        let id = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let lease = match Lease::open(dir) {
+            Ok(lease) => lease,
+            Err(error) if error.is_held() => {
+                print(&format!("{id}  under way\n"))?;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if which(&lease)? {
+            let state = if lease.kept()? { "kept" } else { "left by a svidproof that ended early" };
+            let place = lease.place()?.map(|place| format!(", in {}", place.name)).unwrap_or_default();
+            print(&format!("{id}  {state}{place}\n"))?;
+            for thing in lease.standing()? {
+                print(&format!("  {before}{thing:?}\n"))?;
+            }
+        }
+    }
     Ok(Exit::Passed)
 }
 

@@ -142,8 +142,8 @@ pub(super) fn print(text: &str) -> Result<(), Ended> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Ended::from)
 }
 
-/// What the work comes to, or at SIGINT or SIGTERM an end that says `message`. They are listened for before
-/// the work begins: it starts what must not be left.
+/// What the work comes to, or at SIGINT, SIGTERM or SIGHUP an end that says `message`. They are listened for
+/// before the work begins: it starts what must not be left.
 pub(super) async fn or_interrupted<T>(
     message: &'static str,
     work: impl Future<Output = Result<T, Ended>>,
@@ -155,15 +155,18 @@ pub(super) async fn or_interrupted<T>(
     }
 }
 
-/// Resolves at SIGINT or SIGTERM.
+/// Resolves at SIGINT, SIGTERM or SIGHUP.
 async fn interrupted() {
-    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    let on = |kind| signal(kind).ok();
+    // The terminal that was closed, or ssh that broke off, is no reason to leave a cluster either.
+    let all = (on(SignalKind::interrupt()), on(SignalKind::terminate()), on(SignalKind::hangup()));
+    let (Some(mut int), Some(mut term), Some(mut hup)) = all else {
         return std::future::pending().await;
     };
     tokio::select! {
         _ = int.recv() => {}
         _ = term.recv() => {}
+        _ = hup.recv() => {}
     }
 }
 

@@ -57,7 +57,9 @@ enum Command {
     /// Take down what `up` keeps
     Down(down::DownArgs),
     /// Take down what runs that were killed left behind
-    Gc,
+    Gc(down::GcArgs),
+    /// List the runs that are there, and what each made
+    Leases,
     /// Carry SVIDs out of the cluster that `up` keeps
     Svid(svid::SvidArgs),
     /// Build, load, list or prune the container images
@@ -102,7 +104,8 @@ async fn carry_out(command: Command, progress: &Progress) -> Result<Exit, Ended>
         Command::Verify(args) => verify::verify(args, progress).await,
         Command::Diff(args) => diff::diff(&args),
         Command::Down(args) => down::down(args, progress).await,
-        Command::Gc => down::gc(progress).await,
+        Command::Gc(args) => down::gc(args, progress).await,
+        Command::Leases => down::leases(),
         Command::Svid(args) => svid::svid(args, progress).await,
         Command::Images(args) => images::images(args, progress).await,
         Command::Engine(args) => engine::engine(args, progress).await,

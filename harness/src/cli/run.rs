@@ -32,6 +32,7 @@ pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<Exit, Ende
     let scenarios = load(&args.scenarios)?;
     let baselines = Baseline::all(&scenarios)?;
     let begun = Begun::now();
+    args.cluster.check(&scenarios)?;
     clear(progress).await?;
     let lease = Lease::new()?;
     let results = Results::default();
@@ -45,7 +46,7 @@ pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<Exit, Ende
         Asked { baselines: &baselines, only: None, whole: true, accept: false, telling: &args.telling };
     let finished = finish(&about, &asked, results.take(), ended, progress);
     if keep {
-        lease.keep()?;
+        session::keep(&lease).await?;
         progress.note(&format!(
             "run {} is kept: `svidproof test` uses it, `svidproof down` takes it down",
             lease.id

@@ -20,6 +20,7 @@ pub(super) struct UpArgs {
 
 pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<Exit, Ended> {
     let scenarios = load(&args.scenarios)?;
+    args.cluster.check(&scenarios)?;
     clear(progress).await?;
     let lease = Lease::new()?;
     let setup = args.cluster.setup(scenarios, progress);
@@ -27,7 +28,7 @@ pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<Exit, Ended>
         or_interrupted(INTERRUPTED, Box::pin(async { Ok(session::up(&lease, setup).await?) })).await;
     match session {
         Ok(session) => {
-            lease.keep()?;
+            session::keep(&lease).await?;
             let kubeconfig = session.context.record().cluster.kubeconfig;
             progress.note(&format!(
                 "run {} is up: `svidproof test` makes its checks, `svidproof down` takes it down",

@@ -5,8 +5,9 @@ use clap::Args;
 
 use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted, print};
 use super::scenarios::{kept, kept_scenarios};
+use crate::provider::Provider;
 use crate::scenario::Scenario;
-use crate::session::{self, Session};
+use crate::session::{self, Record, Session};
 use crate::stage::fault::{Faults, Noticed};
 use crate::sys::progress::Progress;
 
@@ -19,12 +20,23 @@ pub(super) struct VerifyArgs {
     /// Only the fault with this name
     #[arg(long)]
     fault: Option<String>,
+    /// On a cluster that is not svidproof's own: yes, weaken what is installed there for a while
+    #[arg(long)]
+    plant_faults: bool,
 }
 
 pub(super) async fn verify(args: VerifyArgs, progress: &Progress) -> Result<Exit, Ended> {
     let lease = kept()?;
     let scenarios = kept_scenarios(&lease)?;
     is_there(args.fault.as_deref(), &scenarios)?;
+    let provider = Record::read(&lease.dir)?.cluster.provider;
+    if provider == Provider::Existing && !args.plant_faults {
+        return Err(Ended::input(
+            "this cluster is not svidproof's own, and a planted fault opens what is to be closed, for a \
+             while\n\
+             hint: --plant-faults says that it may be",
+        ));
+    }
     let opened =
         or_interrupted(INTERRUPTED, async { Ok(session::reopen(&lease, scenarios, progress).await?) });
     let Session { context, systems } = opened.await?;
@@ -105,7 +117,7 @@ mod tests {
             kill_process(getpid(), signal).unwrap();
             std::future::pending::<Result<(), Ended>>().await
         };
-        for signal in [Signal::INT, Signal::TERM] {
+        for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
             let ended = or_interrupted(INTERRUPTED, interrupt(signal)).await;
             let put_back = Cell::new(false);
             let ended = and_put_back(ended, async {

@@ -2,9 +2,11 @@
 //! from Helm itself, and must be what was rendered.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
 
+use super::kube::RUN_LABEL;
 use super::manifest::Manifest;
 pub use super::manifest::documents;
 use crate::sys::files::{self, FileError};
@@ -20,6 +22,14 @@ pub enum HelmError {
     Render { release: String, chart: PathBuf, namespace: String, source: ToolError },
     #[error("release {release} (namespace {namespace}) could not be uninstalled")]
     Uninstall { release: String, namespace: String, source: ToolError },
+    #[error("which Helm it is could not be found out")]
+    Version(#[source] ToolError),
+    #[error(
+        "{} is Helm {version}, which cannot label what it installs\n\
+         hint: Helm 3.13 and later or 4 can; with none on PATH, that of the built images is used",
+        program.display()
+    )]
+    Unfit { program: PathBuf, version: String },
     #[error("the values of release {release} could not be kept")]
     Values { release: String, source: FileError },
     #[error("what stands of release {release} (namespace {namespace}) could not be read")]
@@ -38,6 +48,9 @@ pub enum HelmError {
     Otherwise { release: String, namespace: String, what: String },
 }
 
+/// No chart's hooks or deletions take longer, and be they slow; Helm's own limit for each is five minutes.
+const LONGEST: Duration = Duration::from_mins(15);
+
 /// Helm against one cluster.
 #[derive(Debug, Clone)]
 pub struct Helm {
@@ -46,6 +59,19 @@ pub struct Helm {
     context: Option<String>,
     /// Values files go here, one a release, so that a person can see what was installed.
     values: PathBuf,
+    /// The run whose label Helm's records of what it installs carry.
+    run: Option<String>,
+}
+
+/// What is known of a release before it is put there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// Nothing, in a cluster of the run's own.
+    Either,
+    /// It is not there: where it is after all, Helm refuses.
+    Install,
+    /// It is there, and the run's.
+    Upgrade,
 }
 
 /// One release as it shall be.
@@ -65,23 +91,42 @@ impl Helm {
     /// `program` is the Helm to run, `context` the kubeconfig's own where absent, `values` a folder to keep
     /// values in.
     pub fn new(program: PathBuf, kubeconfig: PathBuf, context: Option<String>, values: PathBuf) -> Self {
-        Self { program, kubeconfig, context, values }
+        Self { program, kubeconfig, context, values, run: None }
+    }
+
+    /// What it installs carries the run's label from now on.
+    #[must_use]
+    pub fn labelled(self, run: &str) -> Self {
+        Self { run: Some(run.into()), ..self }
     }
 
     /// Installs or upgrades without waiting for pods, and proves that what stands then is what was rendered.
     /// Returns what stands.
-    pub async fn upgrade(&self, wanted: Wanted<'_>, rendered: &Manifest) -> Result<Manifest, HelmError> {
+    pub async fn upgrade(
+        &self,
+        how: How,
+        wanted: Wanted<'_>,
+        rendered: &Manifest,
+    ) -> Result<Manifest, HelmError> {
         let Wanted { release, chart, namespace, values } = wanted;
         self.keep(wanted)?;
-        let tool = self.tool().args(["upgrade", "--install", release]).arg(chart).args([
-            "--namespace",
-            namespace,
-            "--create-namespace",
+        let tool = match how {
+            How::Either => self.tool().args(["upgrade", "--install", release]),
+            How::Install => self.tool().args(["install", release]),
+            How::Upgrade => self.tool().args(["upgrade", release]),
+        };
+        let tool = tool.arg(chart).args(["--namespace", namespace]);
+        let tool = match how {
+            How::Either => tool.args(["--create-namespace", "--reset-values"]),
+            How::Install => tool,
             // A release that is given no values keeps those of the stage before without this.
-            "--reset-values",
-            "--values",
-            "-",
-        ]);
+            How::Upgrade => tool.arg("--reset-values"),
+        };
+        let tool = match &self.run {
+            Some(run) => tool.args(["--labels".into(), format!("{RUN_LABEL}={run}")]),
+            None => tool,
+        };
+        let tool = tool.args(["--values", "-"]);
         let failed = |source| HelmError::Upgrade {
             release: release.into(),
             chart: chart.into(),
@@ -156,15 +201,31 @@ impl Helm {
             namespace,
             "--ignore-not-found",
             "--cascade=foreground",
-            "--wait=watcher",
+            // Helm 3 knows no other way to wait than this one.
+            if self.major().await? == 3 { "--wait" } else { "--wait=watcher" },
         ]);
         let failed =
             |source| HelmError::Uninstall { release: release.into(), namespace: namespace.into(), source };
         tool.run().await.map(drop).map_err(failed)
     }
 
+    /// Which Helm it is.
+    ///
+    /// # Errors
+    /// It cannot label a release (`--labels` came with 3.13), or is of a kind that nobody has seen yet.
+    pub async fn major(&self) -> Result<u32, HelmError> {
+        let asked = Tool::new(&self.program).args(["version", "--template", "{{.Version}}"]).run().await;
+        let version = asked.map_err(HelmError::Version)?.stdout;
+        match parts(&version) {
+            Some((3, minor)) if minor >= 13 => Ok(3),
+            Some((4, _)) => Ok(4),
+            _ => Err(HelmError::Unfit { program: self.program.clone(), version: version.trim().into() }),
+        }
+    }
+
     fn tool(&self) -> Tool {
         let tool = Tool::new(&self.program)
+            .limit(LONGEST)
             .env("KUBECONFIG", &self.kubeconfig)
             .env_remove("HELM_NAMESPACE")
             .env_remove("HELM_KUBECONTEXT");
@@ -173,6 +234,12 @@ impl Helm {
             None => tool,
         }
     }
+}
+
+/// `v3.17.1` or `v4.0.0+g1234` in numbers.
+fn parts(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.trim().strip_prefix('v')?.split('.').map(str::parse);
+    Some((parts.next()?.ok()?, parts.next()?.ok()?))
 }
 
 /// The manifests of a chart and its `crds/`, with `program` as Helm, for no cluster in particular.
@@ -237,6 +304,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_version_is_read() {
+        assert_eq!(parts("v3.17.1\n"), Some((3, 17)));
+        assert_eq!(parts("v4.0.0+g99cd196"), Some((4, 0)));
+        assert_eq!(parts("3.2"), None);
+    }
 
     #[test]
     fn values_merge_key_by_key_and_lists_are_replaced() {

@@ -44,6 +44,12 @@ pub enum EngineError {
          hint: start docker, or set DOCKER_HOST to where one answers"
     )]
     NotHere { needs: &'static str, source: Box<EngineError> },
+    #[error(
+        "another docker answers now: the run was made in the one with ID {then}, and there it is {there}: \
+         nothing is said to be gone\n\
+         hint: where that docker is gone for good, `svidproof down --forget RUN` forgets what was in it"
+    )]
+    Another { then: String, there: String },
     #[error("DOCKER_HOST is {host}, the private engine's own socket")]
     OwnSocket { host: String },
     #[error(
@@ -104,8 +110,12 @@ pub struct Engine {
     pub data_root: PathBuf,
     /// The docker network that clusters live on.
     pub network: String,
+    /// What it calls itself, by which it is known again; empty where it does not say.
+    pub id: String,
     /// `DOCKER_HOST`, where it is not what this process was started with.
     host: Option<String>,
+    /// How this process was told where a user's engine is, for one that is told otherwise.
+    told: Vec<(String, String)>,
 }
 
 impl Engine {
@@ -117,6 +127,7 @@ impl Engine {
     /// What kind and Terraform must be started with to work on this engine and its network.
     pub fn env(&self) -> Vec<(String, String)> {
         let host = self.host.iter().map(|host| ("DOCKER_HOST".into(), host.clone()));
+        let host = host.chain(self.told.iter().cloned());
         host.chain([("KIND_EXPERIMENTAL_DOCKER_NETWORK".into(), self.network.clone())]).collect()
     }
 }
@@ -204,7 +215,9 @@ pub async fn ensure(progress: &Progress) -> Result<Engine, EngineError> {
             version: info.server_version,
             data_root: info.docker_root_dir,
             network: NETWORK.into(),
+            id: info.id,
             host: None,
+            told: told().await,
         },
         Choice::Private { why } => {
             let info = private.ensure(progress, why).await?;
@@ -213,7 +226,9 @@ pub async fn ensure(progress: &Progress) -> Result<Engine, EngineError> {
                 version: info.server_version,
                 data_root: info.docker_root_dir,
                 network: NETWORK.into(),
+                id: info.id,
                 host: Some(private.host()),
+                told: vec![],
             }
         }
     };
@@ -226,6 +241,47 @@ pub async fn ensure(progress: &Progress) -> Result<Engine, EngineError> {
         private.forward_to_firewall()?;
     }
     Ok(engine)
+}
+
+/// What the docker CLI goes by, so that another shell finds the same engine (Docker documentation, "Use the
+/// Docker CLI": environment variables).
+async fn told() -> Vec<(String, String)> {
+    let names = ["DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"];
+    let mut told: Vec<_> = names
+        .into_iter()
+        .filter_map(|name| {
+            Some((name.to_owned(), std::env::var(name).ok().filter(|value| !value.is_empty())?))
+        })
+        .collect();
+    if !told.iter().any(|(name, _)| name == "DOCKER_HOST" || name == "DOCKER_CONTEXT") {
+        // A docker that knows no contexts has only one place to look at.
+        let shown = docker(None).args(["context", "show"]).run().await;
+        let context = shown.map(|output| output.stdout.trim().to_owned()).unwrap_or_default();
+        if !context.is_empty() {
+            told.push(("DOCKER_CONTEXT".into(), context));
+        }
+    }
+    told
+}
+
+/// Before something is taken out of the engine that a run was made in: it is the same one, and runs. A
+/// private one is started for it.
+///
+/// # Errors
+/// None answers there, or another one than `id`: then nothing may be said of what was in the first.
+pub async fn again(progress: &Progress, env: &[(String, String)], id: &str) -> Result<(), EngineError> {
+    let private = Private::new();
+    let host = env.iter().find(|(name, _)| name == "DOCKER_HOST").map(|(_, host)| host.as_str());
+    if host == Some(private.host().as_str()) {
+        let _lock = private.lock().await?;
+        let why = EngineError::OwnSocket { host: private.host() };
+        return private.ensure(progress, why).await.map(drop);
+    }
+    if id.is_empty() {
+        return Ok(());
+    }
+    let there = answer(docker(None).envs(env.iter().map(|(key, value)| (key, value))), ANSWER).await?.id;
+    if there == id { Ok(()) } else { Err(EngineError::Another { then: id.into(), there }) }
 }
 
 /// What there is, without starting anything.
@@ -301,7 +357,7 @@ async fn has_network(docker: &Tool) -> Result<bool, EngineError> {
 
 /// Only this much: an error repeats what was printed.
 const FORMAT: &str = concat!(
-    r#"{"ServerVersion":{{json .ServerVersion}},"DockerRootDir":{{json .DockerRootDir}},"#,
+    r#"{"ID":{{json .ID}},"ServerVersion":{{json .ServerVersion}},"DockerRootDir":{{json .DockerRootDir}},"#,
     r#""ContainersRunning":{{json .ContainersRunning}}}"#
 );
 
@@ -309,6 +365,8 @@ const FORMAT: &str = concat!(
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Info {
+    #[serde(default, rename = "ID")]
+    id: String,
     server_version: String,
     docker_root_dir: PathBuf,
     containers_running: usize,
@@ -394,10 +452,15 @@ mod tests {
             version: "28".into(),
             data_root: "/d".into(),
             network: NETWORK.into(),
+            id: String::new(),
             host: None,
+            told: vec![],
         };
         let network = ("KIND_EXPERIMENTAL_DOCKER_NETWORK".to_owned(), "svidproof".to_owned());
         assert_eq!(users.env(), std::slice::from_ref(&network));
+        let told = vec![("DOCKER_CONTEXT".to_owned(), "build-host".to_owned())];
+        let elsewhere = Engine { told: told.clone(), ..users.clone() };
+        assert_eq!(elsewhere.env(), [told[0].clone(), network.clone()]);
         let private = Engine { private: true, host: Some("unix:///s".into()), ..users };
         assert_eq!(private.env(), [("DOCKER_HOST".to_owned(), "unix:///s".to_owned()), network]);
     }

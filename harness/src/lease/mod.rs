@@ -21,7 +21,14 @@ use crate::sys::files::{self, FileError, could_not};
 #[allow(missing_docs, reason = "the fields are what the thing is found by")]
 pub enum Thing {
     /// A cluster that Terraform made, from the root and with the state in this folder of the run.
-    Cluster { provider: String, terraform: PathBuf, env: Vec<(String, String)> },
+    Cluster {
+        provider: String,
+        terraform: PathBuf,
+        env: Vec<(String, String)>,
+        /// The ID of the container engine that it is in.
+        #[serde(default)]
+        engine: String,
+    },
     /// A folder outside the run's own.
     Folder { path: PathBuf },
     /// Registration entries whose IDs begin with this prefix.
@@ -34,6 +41,19 @@ pub enum Thing {
     Namespace { name: String },
     /// The clusters' network in a user's engine. The private engine keeps its own.
     Network,
+    /// The Lease object by which the run holds a cluster that is not its own.
+    Claim,
+}
+
+/// A cluster that is there without the run: how it is reached, and by what it is known again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// What a person calls it.
+    pub name: String,
+    /// A file of the run's own.
+    pub kubeconfig: PathBuf,
+    /// The UID of its namespace kube-system.
+    pub uid: String,
 }
 
 /// The journal, or the folder that it lies in, could not be read or written.
@@ -45,6 +65,13 @@ pub enum Thing {
 )]
 pub struct LeaseError(#[from] FileError);
 
+impl LeaseError {
+    /// Whether another process works on the run.
+    pub fn is_held(&self) -> bool {
+        self.0.source.kind() == std::io::ErrorKind::WouldBlock
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Line {
@@ -53,6 +80,8 @@ enum Line {
         pid: u32,
         started: jiff::Timestamp,
     },
+    /// Where things are made from here on.
+    In(Place),
     Making(Thing),
     Gone(Thing),
     /// The run's owner left it standing on purpose.
@@ -76,7 +105,8 @@ impl Lease {
         let pid = std::process::id();
         let id = hex::encode(&Sha256::digest(format!("{pid} {started}"))[..4]);
         let dir = runs().join(&id);
-        files::make_folder(&dir)?;
+        files::make_folder(&runs())?;
+        files::make_own_folder(&dir)?;
         let begun = Self::open(dir.clone()).and_then(|lease| {
             lease.write(&Line::Run { id, pid, started })?;
             Ok(lease)
@@ -86,6 +116,14 @@ impl Lease {
             let _ = std::fs::remove_dir_all(&dir);
         }
         begun
+    }
+
+    /// Takes up a run that began on another machine, under its own ID.
+    pub fn adopt(id: &str) -> Result<Self, LeaseError> {
+        let dir = runs().join(id);
+        files::make_folder(&runs())?;
+        files::make_own_folder(&dir)?;
+        Self::open(dir)
     }
 
     /// Takes over the run in this folder; waits for nobody.
@@ -102,6 +140,11 @@ impl Lease {
             .map_err(could_not("open", &path))?;
         flock(&journal, FlockOperation::NonBlockingLockExclusive)
             .map_err(|e| could_not("lock", &path)(e.into()))?;
+        // A line that a crash cut short must not swallow the next.
+        let is_torn = files::read(&path)?.last().is_some_and(|last| *last != b'\n');
+        if is_torn {
+            (&journal).write_all(b"\n").map_err(could_not("write", &path))?;
+        }
         let id = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Self { id, dir, journal: Mutex::new(journal) })
     }
@@ -109,6 +152,28 @@ impl Lease {
     /// To be called before the thing is made. Noting a thing twice is as good as once.
     pub fn making(&self, thing: Thing) -> Result<(), LeaseError> {
         if self.standing()?.contains(&thing) { Ok(()) } else { self.write(&Line::Making(thing)) }
+    }
+
+    /// To be called before the first thing is made there.
+    pub fn working_in(&self, place: Place) -> Result<(), LeaseError> {
+        self.write(&Line::In(place))
+    }
+
+    /// From now on whatever program the run starts holds the run too, until it ends: where svidproof itself
+    /// is killed, one that is still making something is waited for before that is looked for.
+    pub fn share_with_children(&self) -> Result<(), LeaseError> {
+        let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = rustix::io::fcntl_setfd(&*journal, rustix::io::FdFlags::empty());
+        Ok(shared.map_err(|e| could_not("share", &self.dir)(e.into()))?)
+    }
+
+    /// Where things were made, if that is not a cluster that goes with the run.
+    pub fn place(&self) -> Result<Option<Place>, LeaseError> {
+        let places = self.lines()?.into_iter().filter_map(|line| match line {
+            Line::In(place) => Some(place),
+            _ => None,
+        });
+        Ok(places.last())
     }
 
     /// Notes that the thing was taken down.
@@ -133,7 +198,7 @@ impl Lease {
             match line {
                 Line::Making(thing) => standing.push(thing),
                 Line::Gone(thing) => standing.retain(|other| *other != thing),
-                Line::Run { .. } | Line::Kept => {}
+                Line::Run { .. } | Line::In(_) | Line::Kept => {}
             }
         }
         Ok(standing)
@@ -168,8 +233,19 @@ impl Lease {
     fn lines(&self) -> Result<Vec<Line>, LeaseError> {
         let path = self.dir.join("lease.jsonl");
         let text = files::read_text(&path)?;
-        // A last line that a crash cut short names a thing that was not made yet.
-        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+        let mut lines = vec![];
+        for line in text.lines() {
+            match serde_json::from_str(line) {
+                Ok(line) => lines.push(line),
+                // Whole and not understood: a newer svidproof's. What it names must not be lost.
+                Err(problem) if serde_json::from_str::<serde_json::Value>(line).is_ok() => {
+                    return Err(could_not("understand a line of", &path)(problem.into()).into());
+                }
+                // One that a crash cut short names a thing that was not made yet.
+                Err(_) => {}
+            }
+        }
+        Ok(lines)
     }
 }
 

@@ -55,7 +55,8 @@ async fn apply(site: &Site<'_>, engine: &Engine, images: &Images) -> Result<Clus
     let path = std::env::var("PATH").unwrap_or_default();
     env.push(("PATH".into(), format!("{}:{path}", images.bin.display())));
     let kubeconfig = site.lease.dir.join("kubeconfig");
-    let made = Thing::Cluster { provider: "kind".into(), terraform: dir.clone(), env: env.clone() };
+    let (provider, engine) = ("kind".into(), engine.id.clone());
+    let made = Thing::Cluster { provider, terraform: dir.clone(), env: env.clone(), engine };
     site.lease.making(made)?;
     let terraform = Terraform::copy(&site.root.join("terraform/kind"), dir, env)?;
     let ports: Vec<_> = published
@@ -72,7 +73,7 @@ async fn apply(site: &Site<'_>, engine: &Engine, images: &Images) -> Result<Clus
             "packages_node": images.source == Source::Packages,
         }))
         .await?;
-    Ok(Cluster { provider: Provider::Kind, name, kubeconfig, context: None, published })
+    Ok(Cluster { provider: Provider::Kind, name, kubeconfig, context: None, uid: String::new(), published })
 }
 
 /// The node's own containerd store, where images come as one.

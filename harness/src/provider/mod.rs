@@ -1,6 +1,6 @@
 //! Where the cluster comes from. Each provider is a Terraform root (`kind`, `gke`) or none (`existing`).
 
-mod existing;
+pub mod existing;
 mod gke;
 mod kind;
 pub mod terraform;
@@ -48,7 +48,7 @@ impl std::fmt::Display for Provider {
 /// What a person can say of the cluster that they want; each provider reads its part.
 #[derive(Debug, Clone, Default)]
 pub struct ClusterOptions {
-    /// `existing`: the context's name; the current one where it is absent.
+    /// `existing`: the context's name, which must be given.
     pub context: Option<String>,
     /// `existing`: else `KUBECONFIG`, else `~/.kube/config`.
     pub kubeconfig: Option<PathBuf>,
@@ -67,6 +67,9 @@ pub struct Cluster {
     pub kubeconfig: PathBuf,
     /// The kubeconfig's context; its current one where absent.
     pub context: Option<String>,
+    /// What it is known again by: the UID of its namespace kube-system. Empty where it goes with the run.
+    #[serde(default)]
+    pub uid: String,
     /// Node port -> where it can be dialled from this machine. Empty: ask the Service for its ingress
     /// address.
     pub published: BTreeMap<u16, SocketAddr>,
@@ -111,6 +114,14 @@ pub enum ProviderError {
         kubeconfig.display()
     )]
     Unreachable { context: String, kubeconfig: PathBuf, source: KubeError },
+    #[error(
+        "which cluster is meant? --context names it, one of those of {}: {}\n\
+         hint: the current context is not taken: what is current is another the next moment",
+        kubeconfig.display(), known.join(", ")
+    )]
+    NoContext { kubeconfig: PathBuf, known: Vec<String> },
+    #[error("the run's own kubeconfig could not be written")]
+    OwnKubeconfig { source: serde_json::Error },
     #[error("no kubeconfig was found\nhint: name one by --kubeconfig or KUBECONFIG")]
     NoKubeconfig,
     #[error("the cluster's Terraform outputs lack `{0}`")]
@@ -128,7 +139,11 @@ impl ProviderError {
     pub fn is_input(&self) -> bool {
         matches!(
             self,
-            Self::PortTaken { .. } | Self::Kubeconfig(_) | Self::Unreachable { .. } | Self::NoKubeconfig
+            Self::PortTaken { .. }
+                | Self::Kubeconfig(_)
+                | Self::Unreachable { .. }
+                | Self::NoKubeconfig
+                | Self::NoContext { .. }
         )
     }
 }
@@ -162,7 +177,7 @@ impl Provider {
         let step = site.progress.phase(format!("cluster ({self})"));
         let (cluster, kube) = match self {
             Self::Gke => gke::create(site).await?,
-            _ => existing::create(site).await?,
+            _ => existing::reach(site.options, site.lease).await?,
         };
         step.done();
         Ok(Created { cluster, kube, images: None })

@@ -24,6 +24,13 @@ pub enum TerraformError {
     Output { program: String, source: serde_json::Error },
 }
 
+/// The names of a root's variables.
+pub fn variables(root: &Path) -> Result<Vec<String>, FileError> {
+    let text = files::read_text(&root.join("variables.tf"))?;
+    let name = |line: &str| Some(line.strip_prefix("variable \"")?.split_once('"')?.0.to_owned());
+    Ok(text.lines().filter_map(name).collect())
+}
+
 /// One root with its state.
 #[derive(Debug, Clone)]
 pub struct Terraform {

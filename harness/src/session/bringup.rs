@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures::future::{try_join, try_join_all};
 use serde_json::json;
 
-use super::{RunContext, SessionError, System, apply};
-use crate::cluster::kube::Backend;
+use super::{RunContext, SessionError, System, apply, hands};
+use crate::cluster::kube::{Backend, Holder, KubeError};
 use crate::cluster::probe::Probe;
 use crate::cluster::spire::Server;
 use crate::forge::{Authority, authorities};
@@ -58,16 +58,21 @@ async fn give_authority(
 ) -> Result<(), SessionError> {
     let Some(name) = &scenario.spire.authority_secret else { return Ok(()) };
     let namespace = &scenario.spire.namespace;
-    note_namespace(context, lease, scenario, namespace).await?;
-    if !context.record().cluster.provider.is_disposable() {
-        lease.making(Thing::Secret { name: name.clone(), namespace: namespace.clone() })?;
-    }
+    let failed = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
+    make_namespace(context, lease, scenario, namespace).await?;
     let authority = Authority::kept(&authorities(&context.dir), &scenario.trust_domain);
     let Authority { certificate, key } =
         authority.map_err(|source| SessionError::Forge { scenario: scenario.name.clone(), source })?;
+    let is = context.kube.secret_of(namespace, name, &context.run).await.map_err(failed)?;
+    if is == Holder::Another {
+        return Err(failed(KubeError::Foreign { what: format!("secret {namespace}/{name}") }));
+    }
+    if !context.record().cluster.provider.is_disposable() {
+        lease.making(Thing::Secret { name: name.clone(), namespace: namespace.clone() })?;
+    }
     let data = [("tls.crt", certificate.as_str()), ("tls.key", key.as_str())];
-    let made = context.kube.apply_secret(namespace, name, "kubernetes.io/tls", &data).await;
-    made.map_err(|source| SessionError::Kube { scenario: scenario.name.clone(), source })
+    let made = context.kube.create_secret(namespace, name, "kubernetes.io/tls", &data, &context.run).await;
+    made.map_err(failed)
 }
 
 async fn wave(
@@ -91,43 +96,44 @@ async fn note_release(
     name: &str,
     namespace: &str,
 ) -> Result<(), SessionError> {
-    note_namespace(context, lease, scenario, namespace).await?;
-    if !context.record().cluster.provider.is_disposable() {
-        lease.making(Thing::Release { name: name.into(), namespace: namespace.into() })?;
+    if context.record().cluster.provider.is_disposable() {
+        return Ok(());
     }
+    make_namespace(context, lease, scenario, namespace).await?;
+    lease.making(Thing::Release { name: name.into(), namespace: namespace.into() })?;
     Ok(())
 }
 
-async fn note_namespace(
+/// Makes the namespace where it is not there; only then is it the run's to delete.
+async fn make_namespace(
     context: &RunContext,
     lease: &Lease,
     scenario: &Scenario,
     namespace: &str,
 ) -> Result<(), SessionError> {
     let failed = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
-    if !context.record().cluster.provider.is_disposable()
-        && !context.kube.namespace_exists(namespace).await.map_err(failed)?
-    {
+    if context.kube.namespace_of(namespace, &context.run).await.map_err(failed)? != Holder::Nobody {
+        return Ok(());
+    }
+    if !context.record().cluster.provider.is_disposable() {
         lease.making(Thing::Namespace { name: namespace.into() })?;
     }
-    Ok(())
+    context.kube.create_namespace(namespace, &context.run).await.map_err(failed)
 }
 
-/// Creates the scenario's entries and the probe's, and waits until the bundle is published.
+/// Creates the scenario's entries and, where the cluster is the run's own, the probe's; waits until the
+/// bundle is published.
 async fn register(context: &RunContext, lease: &Lease, scenario: &Scenario) -> Result<(), SessionError> {
     let spire = &scenario.spire;
-    let prefix = format!("svidproof-{}-", lease.id);
-    let entries: Vec<_> = scenario.registration.iter().cloned().chain(probe_entries(scenario)).collect();
-    let (namespace, server, container) =
-        (spire.namespace.clone(), spire.server.clone(), spire.container.clone());
-    if !context.record().cluster.provider.is_disposable() {
-        lease.making(Thing::Entries { namespace, server, container, prefix: prefix.clone() })?;
+    let disposable = context.record().cluster.provider.is_disposable();
+    let mut entries = scenario.registration.clone();
+    if disposable {
+        entries.extend(probe_entries(scenario, None));
+    } else {
+        lease.making(hands::entries(scenario, &lease.id))?;
     }
-    let server = Server::new(context.kube.clone(), &spire.namespace, &spire.server, &spire.container);
-    let create = async {
-        let created = server.create(&scenario.trust_domain, &prefix, &entries).await;
-        created.map(drop).map_err(|source| SessionError::Spire { scenario: scenario.name.clone(), source })
-    };
+    let prefix = hands::prefix(&lease.id);
+    let create = enter(context, scenario, &prefix, &entries);
     let bundle = async {
         let Some(name) = &spire.bundle else { return Ok(()) };
         let waited = context.kube.config_map_key(&spire.namespace, name, "bundle.crt", SYNC).await;
@@ -136,9 +142,24 @@ async fn register(context: &RunContext, lease: &Lease, scenario: &Scenario) -> R
     try_join(create, bundle).await.map(drop)
 }
 
+async fn enter(
+    context: &RunContext,
+    scenario: &Scenario,
+    prefix: &str,
+    entries: &[Entry],
+) -> Result<(), SessionError> {
+    let spire = &scenario.spire;
+    let server = Server::new(context.kube.clone(), &spire.namespace, &spire.server, &spire.container);
+    let created = server.create(&scenario.trust_domain, prefix, entries).await;
+    created.map(drop).map_err(|source| SessionError::Spire { scenario: scenario.name.clone(), source })
+}
+
 /// One entry for each identity that a client of the scenario presents: the one probe is given them all.
-fn probe_entries(scenario: &Scenario) -> Vec<Entry> {
-    let select = vec![format!("k8s:ns:{PROBES}"), format!("k8s:sa:{}", probe_name(&scenario.name))];
+/// In a cluster that is not the run's own only this very pod is: whoever else may start pods there is not to
+/// get the scenario's identities by it.
+fn probe_entries(scenario: &Scenario, pod: Option<&str>) -> Vec<Entry> {
+    let mut select = vec![format!("k8s:ns:{PROBES}"), format!("k8s:sa:{}", probe_name(&scenario.name))];
+    select.extend(pod.map(|uid| format!("k8s:pod-uid:{uid}")));
     let dns = |id: &str| {
         scenario
             .registration
@@ -147,10 +168,8 @@ fn probe_entries(scenario: &Scenario) -> Vec<Entry> {
             .map(|entry| entry.dns.clone())
             .unwrap_or_default()
     };
-    probe_ids(scenario)
-        .into_iter()
-        .map(|id| Entry { dns: dns(&id), id, select: select.clone(), node: false })
-        .collect()
+    let entry = |id: String| Entry { dns: dns(&id), id, select: select.clone(), node: false };
+    probe_ids(scenario).into_iter().map(entry).collect()
 }
 
 fn probe_ids(scenario: &Scenario) -> std::collections::BTreeSet<String> {
@@ -181,6 +200,14 @@ pub(super) async fn open_probe(context: &RunContext, scenario: &Scenario) -> Res
         .map_err(|source| SessionError::Kube { scenario: scenario.name.clone(), source })?;
     let pod: &Backend =
         ready.first().ok_or_else(|| SessionError::NoProbe { scenario: scenario.name.clone() })?;
+    if !context.record().cluster.provider.is_disposable() {
+        // Another pod than before gets entries of its own; those of before select nothing any more.
+        let prefix = format!("{}{}-", hands::prefix(&context.run), pod.uid());
+        // The alias of the agents, which they hang under, is there: SPIRE keeps it.
+        let aliases = scenario.registration.iter().filter(|entry| entry.node).cloned();
+        let entries: Vec<_> = aliases.chain(probe_entries(scenario, Some(pod.uid()))).collect();
+        enter(context, scenario, &prefix, &entries).await?;
+    }
     let failed = |source| SessionError::Probe { scenario: scenario.name.clone(), source };
     let probe = Probe::open(&context.kube, pod).await.map_err(failed)?;
     let ids = probe_ids(scenario).into_iter().map(|path| scenario.spiffe_id(&path)).collect();

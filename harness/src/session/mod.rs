@@ -5,9 +5,11 @@
 //! the probe beside them.
 
 mod bringup;
+mod hands;
 mod record;
 pub mod teardown;
 
+pub use hands::{Strange, keep};
 pub use record::{Installed, Record};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,8 +20,8 @@ use std::time::Duration;
 use futures::future::{try_join, try_join_all};
 use serde_json::Value;
 
-use crate::cluster::helm::{Helm, HelmError, Wanted, merged};
-use crate::cluster::kube::{Kube, KubeError};
+use crate::cluster::helm::{Helm, HelmError, How, Wanted, merged};
+use crate::cluster::kube::{Holder, KEPT, Kube, KubeError};
 use crate::cluster::probe::{Probe, ProbeError};
 use crate::cluster::spire::SpireError;
 use crate::forge::ForgeError;
@@ -28,6 +30,7 @@ use crate::lease::{Lease, LeaseError};
 use crate::provider::{Cluster, ClusterOptions, Created, Provider, ProviderError, Site, host_ports};
 use crate::scenario::{PROBES, Release, Scenario};
 use crate::session::bringup::{bring_up, open_probe};
+use crate::session::hands::Renewal;
 use crate::sys::files::FileError;
 use crate::sys::progress::Progress;
 use crate::sys::tool;
@@ -43,6 +46,20 @@ pub enum SessionError {
     Provider(#[from] ProviderError),
     #[error(transparent)]
     Lease(#[from] LeaseError),
+    #[error("the run's own cluster could not be made out")]
+    Strange(#[from] Strange),
+    #[error("could not look at what is in the cluster, or take it for the run")]
+    Claim(#[source] KubeError),
+    #[error(
+        "{cluster} has already what the scenarios would make, and it is not this run's:\n{}\n\
+         hint: nothing was touched; other names in the scenarios, or another cluster, keep both apart",
+        foreign.iter().map(|what| format!("  {what}")).collect::<Vec<_>>().join("\n")
+    )]
+    NotOurs { cluster: String, foreign: Vec<String> },
+    #[error("run {run} works on {cluster}, from {host} since {since}: one at a time\nhint: {hint}")]
+    Taken { cluster: String, run: String, host: String, since: String, hint: String },
+    #[error(transparent)]
+    WhichHelm(HelmError),
     #[error("the kept cluster cannot be talked to")]
     Kept(#[source] KubeError),
     #[error("{}:{line}", file.display())]
@@ -70,7 +87,12 @@ pub enum SessionError {
 impl SessionError {
     /// Whether the user's own input is the cause.
     pub fn is_input(&self) -> bool {
-        matches!(self, Self::Provider(error) | Self::Port { source: error, .. } if error.is_input())
+        match self {
+            Self::Provider(error) | Self::Port { source: error, .. } => error.is_input(),
+            Self::NotOurs { .. } | Self::Taken { .. } | Self::WhichHelm(_) => true,
+            Self::Kube { source: KubeError::Foreign { .. }, .. } => true,
+            _ => false,
+        }
     }
 }
 
@@ -111,6 +133,8 @@ pub struct RunContext {
     record: Mutex<Record>,
     /// The releases of which this session has seen that they stand as the record says.
     seen: Mutex<BTreeSet<String>>,
+    /// While it is there, the run holds a cluster that is not its own.
+    renewal: Mutex<Option<Renewal>>,
 }
 
 impl RunContext {
@@ -120,10 +144,32 @@ impl RunContext {
             dir: lease.dir.clone(),
             run: lease.id.clone(),
             kube,
-            helm: Helm::new(record.helm.clone(), kubeconfig, context, lease.dir.join("values")),
+            helm: Helm::new(record.helm.clone(), kubeconfig, context, lease.dir.join("values"))
+                .labelled(&lease.id),
             progress: progress.clone(),
             record: Mutex::new(record),
             seen: Mutex::default(),
+            renewal: Mutex::default(),
+        }
+    }
+
+    fn hold(&self, renewal: Renewal) {
+        *self.renewal.lock().unwrap_or_else(PoisonError::into_inner) = Some(renewal);
+    }
+
+    /// In a cluster that is not the run's own: installs what is not there, upgrades what is the run's, and
+    /// keeps its hands off the rest.
+    async fn how(&self, release: &Release) -> Result<How, KubeError> {
+        if self.record().cluster.uid.is_empty() {
+            return Ok(How::Either);
+        }
+        let (namespace, name) = (&release.namespace, &release.name);
+        match self.kube.release_of(namespace, name, &self.run).await? {
+            Holder::Nobody => Ok(How::Install),
+            Holder::Ours => Ok(How::Upgrade),
+            Holder::Another => {
+                Err(KubeError::Foreign { what: format!("Helm release {name} in namespace {namespace}") })
+            }
         }
     }
 
@@ -186,20 +232,24 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     let record = first_record(cluster, images.as_ref(), &scenarios)?;
     record.write(&lease.dir)?;
     let context = Arc::new(RunContext::new(lease, record, kube, progress));
+    if let Some(place) = lease.place()? {
+        lease.share_with_children()?;
+        context.helm.major().await.map_err(SessionError::WhichHelm)?;
+        context.hold(hands::claim(&context.kube, lease, &place, &scenarios).await?);
+    }
     let systems =
         try_join_all(scenarios.into_iter().map(|scenario| bring_up(&context, lease, scenario))).await?;
     Ok(Session { context, systems })
 }
 
-/// What is known of the session before anything is installed. Helm is the user's, else the one that was
-/// built.
+/// What is known of the session before anything is installed.
 fn first_record(
     cluster: Cluster,
     images: Option<&Images>,
     scenarios: &[Scenario],
 ) -> Result<Record, SessionError> {
     let built = images.map(|images| images.bin.join("helm"));
-    let helm = tool::find("helm").or(built).or_else(|| images::tool("helm")).ok_or(SessionError::NoHelm)?;
+    let helm = helm_program(built).ok_or(SessionError::NoHelm)?;
     let absolute =
         |scenario: &Scenario| std::path::absolute(&scenario.file).unwrap_or_else(|_| scenario.file.clone());
     Ok(Record {
@@ -210,6 +260,11 @@ fn first_record(
         scenarios: scenarios.iter().map(absolute).collect(),
         installed: BTreeMap::new(),
     })
+}
+
+/// Helm is the user's, else the one that was built.
+fn helm_program(built: Option<PathBuf>) -> Option<PathBuf> {
+    tool::find("helm").or(built).or_else(|| images::tool("helm"))
 }
 
 /// Before anything is made: images that take minutes must not end at a port.
@@ -234,7 +289,15 @@ pub async fn reopen(
     let cluster = &record.cluster;
     let connected = Kube::connect(&cluster.kubeconfig, cluster.context.as_deref()).await;
     let kube = connected.map_err(SessionError::Kept)?;
+    let place = lease.place()?;
+    if let Some(place) = &place {
+        hands::same(&kube, place).await?;
+        lease.share_with_children()?;
+    }
     let context = Arc::new(RunContext::new(lease, record, kube, progress));
+    if place.is_some() {
+        context.hold(Renewal::begin(context.kube.clone(), lease.id.clone(), KEPT));
+    }
     let open = async |scenario: Scenario| {
         let probe = open_probe(&context, &scenario).await?;
         Ok::<_, SessionError>(System { scenario, probe })
@@ -268,7 +331,8 @@ pub async fn apply(
     // An upgrade that fails half-way leaves neither the old nor the new: going back to the old has to be an
     // upgrade too.
     context.note_installed(&key, None)?;
-    let stands = context.helm.upgrade(wanted, &rendered).await.map_err(helm)?;
+    let how = context.how(release).await.map_err(kube)?;
+    let stands = context.helm.upgrade(how, wanted, &rendered).await.map_err(helm)?;
     let workloads = stands.workloads();
     try_join_all(workloads.iter().map(|workload| context.kube.rolled_out(workload, ROLL_OUT)))
         .await

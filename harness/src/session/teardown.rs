@@ -3,20 +3,29 @@
 use std::path::PathBuf;
 
 use crate::cluster::helm::{Helm, HelmError};
-use crate::cluster::kube::{Kube, KubeError};
+use crate::cluster::kube::{Holder, Kube, KubeError};
 use crate::cluster::spire::{Server, SpireError};
 use crate::engine::{self, EngineError};
-use crate::lease::{Lease, LeaseError, Thing};
+use crate::lease::{Lease, LeaseError, Place, Thing};
 use crate::provider::terraform::{Terraform, TerraformError};
-use crate::session::Record;
+use crate::provider::{ClusterOptions, ProviderError, existing};
+use crate::session::hands::{self, Strange};
+use crate::session::{Record, helm_program};
 use crate::sys::chain;
 use crate::sys::files::{self, FileError};
 use crate::sys::progress::Progress;
+use crate::sys::tool;
 
 /// What a run has left behind.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum TeardownError {
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    #[error("which run holds the cluster could not be read")]
+    Claim(#[source] KubeError),
+    #[error("what run {run} may have made is not understood: a newer svidproof's?")]
+    Things { run: String, source: serde_json::Error },
     #[error(transparent)]
     Lease(#[from] LeaseError),
     #[error(
@@ -31,6 +40,8 @@ pub enum TeardownError {
 #[derive(Debug, thiserror::Error)]
 enum Problem {
     #[error(transparent)]
+    Lease(#[from] LeaseError),
+    #[error(transparent)]
     Terraform(#[from] TerraformError),
     #[error(transparent)]
     Helm(#[from] HelmError),
@@ -42,38 +53,61 @@ enum Problem {
     Folder(#[from] FileError),
     #[error(transparent)]
     Engine(#[from] EngineError),
-    #[error("the cluster is not known, so this could not be taken out of it: {0:?}")]
-    Unknown(Thing),
+    #[error(transparent)]
+    Strange(#[from] Strange),
+    #[error("the run's own kubeconfig cannot be used")]
+    Unreached(#[source] KubeError),
+    #[error(
+        "in which cluster the run worked was not written down (a svidproof of before began it): nothing is \
+         taken out of any\nhint: `svidproof down --forget RUN`, once you have looked yourself"
+    )]
+    Unknown,
+    #[error("no Helm is found to uninstall releases with")]
+    NoHelm,
 }
 
 /// Takes everything of the run down and removes its folder. Goes on past a thing that fails, and names all of
-/// those in the end.
+/// those in the end. What is in a cluster that the run made goes with that cluster.
 pub async fn teardown(lease: &Lease, progress: &Progress) -> Result<(), TeardownError> {
     let step = progress.phase("teardown");
     let standing = lease.standing()?;
-    // Where the cluster goes as a whole, what is in it goes along.
-    let disposable =
-        standing.iter().any(|thing| matches!(thing, Thing::Cluster { provider, .. } if provider == "kind"));
-    let reached = if disposable { None } else { Reached::open(lease).await };
+    let disposable = standing.iter().any(is_disposable);
+    let in_cluster = |thing: &Thing| is_in_cluster(thing);
+    let reached = if disposable || !standing.iter().any(in_cluster) {
+        Err(Problem::Unknown)
+    } else {
+        Reached::open(lease).await
+    };
     let mut problems = vec![];
+    let mut cluster_is_gone = false;
+    // Where the cluster itself goes, things in it that could not be removed go too.
+    let (mut inside, mut told) = (vec![], false);
     for thing in standing.into_iter().rev() {
-        let gone = match &thing {
-            Thing::Entries { .. }
-            | Thing::Release { .. }
-            | Thing::Secret { .. }
-            | Thing::Namespace { .. }
-                if disposable =>
-            {
-                Ok(())
+        let gone = match (&thing, &reached) {
+            (thing, _) if is_in_cluster(thing) && disposable => Ok(()),
+            (thing, Ok(reached)) if is_in_cluster(thing) => remove_from(thing, reached, &lease.id).await,
+            (thing, Err(why)) if is_in_cluster(thing) => {
+                if !std::mem::replace(&mut told, true) {
+                    inside.push(format!("  {}", chain(why)));
+                }
+                inside.push(format!("  left: {thing:?}"));
+                continue;
             }
-            other => remove(other, reached.as_ref()).await,
+            _ => remove(&thing, progress).await,
         };
         match gone {
             // On a full disk it cannot be noted. Where all is gone the journal goes too; where not, trying
             // again does no harm.
-            Ok(()) => drop(lease.gone(thing)),
+            Ok(()) => {
+                cluster_is_gone |= matches!(thing, Thing::Cluster { .. });
+                drop(lease.gone(thing));
+            }
+            Err(problem) if is_in_cluster(&thing) => inside.push(format!("  {}", chain(&problem))),
             Err(problem) => problems.push(format!("  {}", chain(&problem))),
         }
+    }
+    if !cluster_is_gone {
+        problems.extend(inside);
     }
     if !problems.is_empty() {
         return Err(left(lease, problems));
@@ -85,61 +119,166 @@ pub async fn teardown(lease: &Lease, progress: &Progress) -> Result<(), Teardown
     Ok(())
 }
 
+fn is_disposable(thing: &Thing) -> bool {
+    matches!(thing, Thing::Cluster { provider, .. } if provider == "kind")
+}
+
+fn is_in_cluster(thing: &Thing) -> bool {
+    matches!(
+        thing,
+        Thing::Entries { .. }
+            | Thing::Release { .. }
+            | Thing::Secret { .. }
+            | Thing::Namespace { .. }
+            | Thing::Claim
+    )
+}
+
 fn left(lease: &Lease, problems: Vec<String>) -> TeardownError {
     TeardownError::Left { run: lease.id.clone(), problems, journal: lease.dir.join("lease.jsonl") }
 }
 
-/// Takes down every run whose owner is gone and that was not kept. Returns their IDs.
-pub async fn gc(progress: &Progress) -> Result<Vec<String>, TeardownError> {
-    let mut gone = vec![];
+/// What became of the runs that were left behind.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// The IDs of those that are gone now.
+    pub gone: Vec<String>,
+    /// The IDs of those that are under way, or of which a program that they started is.
+    pub held: Vec<String>,
+    /// Why others are not.
+    pub left: Vec<TeardownError>,
+}
+
+/// Takes down every run whose owner is gone and that was not kept; one that cannot be does not keep the
+/// others.
+pub async fn gc(progress: &Progress) -> Result<Collected, TeardownError> {
+    let mut collected = Collected::default();
     for dir in Lease::all()? {
-        // A run that cannot be locked is under way.
-        let Ok(lease) = Lease::open(dir) else { continue };
-        if lease.kept()? {
-            continue;
+        let lease = match Lease::open(dir.clone()) {
+            Ok(lease) => lease,
+            Err(error) if error.is_held() => {
+                collected.held.push(dir.file_name().unwrap_or_default().to_string_lossy().into_owned());
+                continue;
+            }
+            Err(error) => {
+                collected.left.push(error.into());
+                continue;
+            }
+        };
+        match collect(&lease, progress).await {
+            Ok(true) => collected.gone.push(lease.id),
+            Ok(false) => {}
+            Err(error) => collected.left.push(error),
         }
-        progress
-            .note(&format!("run {} was left by a svidproof that ended early; it is taken down", lease.id));
-        teardown(&lease, progress).await?;
-        gone.push(lease.id);
     }
-    Ok(gone)
+    Ok(collected)
+}
+
+/// Takes down, in the cluster that `options` name, what a run of another machine left that has expired: what
+/// it may have made stands in the cluster's own Lease. Returns its ID, or none where nothing has expired.
+pub async fn expired(
+    options: &ClusterOptions,
+    dry_run: bool,
+    progress: &Progress,
+) -> Result<Option<String>, TeardownError> {
+    // A look first, by a lease of its own, which holds nothing.
+    let own = Lease::new()?;
+    let found = async {
+        let (cluster, kube) = existing::reach(options, &own).await?;
+        let claim = kube.claimed().await.map_err(TeardownError::Claim)?;
+        Ok::<_, TeardownError>((cluster, claim))
+    };
+    let found = found.await;
+    let kubeconfig = files::read(&own.dir.join("kubeconfig"));
+    files::remove(&own.dir).map_err(LeaseError::from)?;
+    let (cluster, claim) = found?;
+    let Some(claim) = claim.filter(|claim| claim.expired) else { return Ok(None) };
+    let things: Vec<Thing> = serde_json::from_str(&claim.things)
+        .map_err(|source| TeardownError::Things { run: claim.run.clone(), source })?;
+    progress.note(&format!("run {} of {}, since {}, has expired", claim.run, claim.host, claim.since));
+    if dry_run {
+        things.iter().for_each(|thing| progress.note(&format!("  would go, if it is the run's: {thing:?}")));
+        return Ok(Some(claim.run));
+    }
+    let lease = Lease::adopt(&claim.run)?;
+    let path = lease.dir.join("kubeconfig");
+    kubeconfig.and_then(|text| files::replace(&path, text)).map_err(LeaseError::from)?;
+    lease.working_in(Place { name: cluster.name, kubeconfig: path, uid: cluster.uid })?;
+    for thing in std::iter::once(Thing::Claim).chain(things) {
+        lease.making(thing)?;
+    }
+    teardown(&lease, progress).await?;
+    Ok(Some(claim.run))
+}
+
+async fn collect(lease: &Lease, progress: &Progress) -> Result<bool, TeardownError> {
+    if lease.kept()? {
+        return Ok(false);
+    }
+    progress.note(&format!("run {} was left by a svidproof that ended early; it is taken down", lease.id));
+    teardown(lease, progress).await?;
+    Ok(true)
 }
 
 /// The cluster of a run that is not ours to destroy.
 struct Reached {
     kube: Kube,
-    helm: Helm,
+    helm: Option<Helm>,
 }
 
 impl Reached {
-    async fn open(lease: &Lease) -> Option<Self> {
-        let record = Record::read(&lease.dir).ok()?;
-        let kube = Kube::connect(&record.cluster.kubeconfig, record.cluster.context.as_deref()).await.ok()?;
-        let helm = Helm::new(
-            record.helm,
-            record.cluster.kubeconfig,
-            record.cluster.context,
-            lease.dir.join("values"),
-        );
-        Some(Self { kube, helm })
+    /// Only if it is the very cluster that the run worked in.
+    async fn open(lease: &Lease) -> Result<Self, Problem> {
+        let place = lease.place()?.ok_or(Problem::Unknown)?;
+        tool::quiet().await;
+        let kube = Kube::connect(&place.kubeconfig, None).await.map_err(Problem::Unreached)?;
+        hands::same(&kube, &place).await?;
+        // The record may be torn, or never written: any Helm can do it.
+        let program = Record::read(&lease.dir).ok().map(|record| record.helm).filter(|helm| helm.exists());
+        let program = program.or_else(|| helm_program(None));
+        let helm =
+            program.map(|program| Helm::new(program, place.kubeconfig, None, lease.dir.join("values")));
+        Ok(Self { kube, helm })
     }
 }
 
-async fn remove(thing: &Thing, reached: Option<&Reached>) -> Result<(), Problem> {
-    let reached = || reached.ok_or_else(|| Problem::Unknown(thing.clone()));
+async fn remove_from(thing: &Thing, reached: &Reached, run: &str) -> Result<(), Problem> {
+    let Reached { kube, helm } = reached;
     match thing {
-        Thing::Cluster { terraform, env, .. } => {
+        Thing::Entries { namespace, server, container, prefix } => {
+            // A server that the run installed may never have come, or have gone.
+            if kube.has_pod(namespace, &format!("{server}-0")).await? {
+                Server::new(kube.clone(), namespace, server, container).delete(prefix).await?;
+            }
+        }
+        Thing::Release { name, namespace } => {
+            if kube.release_of(namespace, name, run).await? == Holder::Ours {
+                helm.as_ref().ok_or(Problem::NoHelm)?.uninstall(name, namespace).await?;
+            }
+        }
+        Thing::Secret { name, namespace } => kube.delete_secret(namespace, name, run).await?,
+        Thing::Namespace { name } => kube.delete_namespace(name, run).await?,
+        Thing::Claim => kube.release_claim(run).await?,
+        Thing::Cluster { .. } | Thing::Folder { .. } | Thing::Network => {}
+    }
+    Ok(())
+}
+
+async fn remove(thing: &Thing, progress: &Progress) -> Result<(), Problem> {
+    match thing {
+        Thing::Cluster { terraform, env, provider, engine } => {
+            if provider == "kind" {
+                engine::again(progress, env, engine).await?;
+            }
             Terraform::at(terraform.clone(), env.clone())?.destroy().await?;
         }
         Thing::Folder { path } => files::remove(path)?,
-        Thing::Entries { namespace, server, container, prefix } => {
-            Server::new(reached()?.kube.clone(), namespace, server, container).delete(prefix).await?;
-        }
-        Thing::Release { name, namespace } => reached()?.helm.uninstall(name, namespace).await?,
-        Thing::Secret { name, namespace } => reached()?.kube.delete_secret(namespace, name).await?,
-        Thing::Namespace { name } => reached()?.kube.delete_namespace(name).await?,
         Thing::Network => engine::remove_network().await?,
+        Thing::Entries { .. }
+        | Thing::Release { .. }
+        | Thing::Secret { .. }
+        | Thing::Namespace { .. }
+        | Thing::Claim => {}
     }
     Ok(())
 }

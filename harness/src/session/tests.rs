@@ -133,7 +133,8 @@ async fn values_go_by_standard_input_and_are_kept_for_a_person() {
     assert_eq!(
         calls.iter().find(|call| call.starts_with("upgrade ")).unwrap(),
         &format!(
-            "upgrade --install web-api {} --namespace shop --create-namespace --reset-values --values -",
+            "upgrade --install web-api {} --namespace shop --create-namespace --reset-values \
+             --labels svidproof.run=run --values -",
             world.scenario.root.join("helm/web").display()
         )
     );

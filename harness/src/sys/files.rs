@@ -56,6 +56,13 @@ pub fn make_folder(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(could_not("make the folder", path))
 }
 
+/// Makes a folder that only its owner may look into.
+pub fn make_own_folder(path: &Path) -> Result<(), FileError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = fs::DirBuilder::new().mode(0o700).create(path);
+    made.map_err(could_not("make the folder", path))
+}
+
 /// Removes a file or a whole folder; one that is not there is as good as removed. A link goes, not what it
 /// leads to.
 pub fn remove(path: &Path) -> Result<(), FileError> {

@@ -10,12 +10,17 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::wait::{self, Look};
+
 /// Lines of a failed command's output that its error repeats.
 const TAIL: usize = 15;
+/// No command may keep a run for ever. The longest by far builds an image: a quarter of an hour on two cores.
+const LONGEST: Duration = Duration::from_hours(2);
 
 /// Why a command gave no output.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +36,12 @@ pub enum ToolError {
         log_of(.log.as_ref())
     )]
     Failed { command: String, status: String, seconds: f64, tail: String, log: Option<PathBuf> },
+    #[error(
+        "`{command}` was ended: it was not done after {} s\n\
+         hint: what it talks to may be gone; by hand it says more",
+        limit.as_secs()
+    )]
+    TooLong { command: String, limit: Duration },
     #[error("`{command}` printed what is not understood: {problem}\n{output}")]
     Output { command: String, problem: String, output: String },
 }
@@ -62,6 +73,7 @@ pub struct Tool {
     dir: Option<PathBuf>,
     stdin: Vec<u8>,
     log: Option<PathBuf>,
+    limit: Duration,
 }
 
 impl Tool {
@@ -75,6 +87,7 @@ impl Tool {
             dir: None,
             stdin: vec![],
             log: None,
+            limit: LONGEST,
         }
     }
 
@@ -138,6 +151,13 @@ impl Tool {
         self
     }
 
+    /// How long it may take, where that is not two hours.
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
     /// The command line as a person would type it.
     pub fn line(&self) -> String {
         let words =
@@ -179,7 +199,16 @@ impl Tool {
         let handle = handle.start().map_err(|source| missing_or(&self.program, source, start))?;
         let waiting = Arc::new(handle);
         let group = Group(Some(Arc::clone(&waiting)));
-        let ended = tokio::task::spawn_blocking(move || waiting.wait().cloned()).await;
+        AT_WORK.fetch_add(1, Ordering::SeqCst);
+        let ended = tokio::task::spawn_blocking(move || {
+            let ended = waiting.wait().cloned();
+            AT_WORK.fetch_sub(1, Ordering::SeqCst);
+            ended
+        });
+        // Where it takes too long, `group` ends it on the way out.
+        let Ok(ended) = tokio::time::timeout(self.limit, ended).await else {
+            return Err(ToolError::TooLong { command, limit: self.limit });
+        };
         group.finished();
         let output = ended.map_err(|e| start(std::io::Error::other(e)))?.map_err(start)?;
         if output.status.success() {
@@ -228,6 +257,20 @@ impl Tool {
         let source = std::process::Command::new(&self.program).args(&self.args).exec();
         ToolError::Start { command: self.line(), source }
     }
+}
+
+/// How many commands have not ended yet, those among them that were told to.
+static AT_WORK: AtomicUsize = AtomicUsize::new(0);
+
+/// Waits, but not for ever, until commands that nobody waits for any more have come to their end: what they
+/// still make is there then.
+pub async fn quiet() {
+    let look = async || match AT_WORK.load(Ordering::SeqCst) {
+        0 => Look::<(), std::convert::Infallible>::Ready(()),
+        some => Look::NotYet(format!("{some} are at work")),
+    };
+    let (limit, every) = (Duration::from_secs(20), Duration::from_millis(20));
+    let _ = wait::poll("commands that were told to end", limit, every, look).await;
 }
 
 /// Ends the process group when it is dropped before the command ended.
@@ -357,6 +400,17 @@ mod tests {
             error.contains("  why") && error.ends_with(&format!("hint: the full log is {}", path.display())),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn what_takes_too_long_is_ended_and_named() {
+        let begun = Instant::now();
+        let error = sh("sleep 600").limit(Duration::from_millis(50)).run().await.unwrap_err().to_string();
+        assert!(
+            error.starts_with("`sh -c 'sleep 600'` was ended: it was not done after 0 s\nhint: "),
+            "{error}"
+        );
+        assert!(begun.elapsed() < Duration::from_mins(1));
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@
 mod block;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -90,7 +90,9 @@ pub(crate) const HELM: &str = r#"here=$(dirname "$0")
 for word in "$@"; do [ "$before" = --namespace ] && namespace=$word; before=$word; done
 manifest() { printf -- '---\nkind: ConfigMap\nmetadata: {name: %s}\ndata: %s\n' "$1" "$(cat)"; }
 case "$1" in
+version) echo v4.0.0 ;;
 template) manifest "$2" ;;
+install) manifest "$2" > "$here/$namespace.$2" ;;
 upgrade) manifest "$3" > "$here/$namespace.$3" ;;
 get) cat "$here/$namespace.$3" ;;
 esac"#;
@@ -323,30 +325,34 @@ fn below(folder: &Path) -> Vec<PathBuf> {
         .unwrap_or_default()
 }
 
-/// A stub of an API server: it says its version, knows no namespace, and takes every deletion. Returns its
-/// port.
+/// A stub of an API server: it says its version and its identity, has nothing else, and takes all that it is
+/// given. Returns its port.
 pub(crate) fn stub_api() -> u16 {
+    stub_api_with(vec![])
+}
+
+/// The same, which has something more: what it answers where a path holds a word.
+pub(crate) fn stub_api_with(more: Vec<(&'static str, serde_json::Value)>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map(Result::unwrap) {
-            let mut head = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
-            let request = head.next().unwrap_or_default();
-            head.take_while(|line| !line.is_empty()).for_each(drop);
-            let (status, body) = if request.starts_with("GET /version") {
-                let version = serde_json::json!({
-                    "major": "1", "minor": "36", "gitVersion": "v1.36.0-stub", "gitCommit": "",
-                    "gitTreeState": "", "buildDate": "",
-                    "goVersion": "", "compiler": "", "platform": "",
-                });
-                ("200 OK", version)
-            } else {
-                let status = serde_json::json!({
-                    "kind": "Status", "apiVersion": "v1", "metadata": {},
-                    "status": "Failure", "message": "stub: not found",
-                    "reason": "NotFound", "code": 404,
-                });
-                ("404 Not Found", status)
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut line = || {
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                line.trim_end().to_owned()
+            };
+            let request = line();
+            let length = std::iter::from_fn(|| Some(line()).filter(|line| !line.is_empty()))
+                .filter_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok())
+                .last();
+            let mut given = vec![0; length.unwrap_or(0)];
+            reader.read_exact(&mut given).unwrap();
+            let known = more.iter().find(|(word, _)| request.starts_with("GET") && request.contains(word));
+            let (status, body) = match known {
+                Some((_, body)) => ("200 OK", body.clone()),
+                None => answer_of(&request, &given),
             };
             let body = body.to_string();
             let head = format!(
@@ -359,6 +365,34 @@ pub(crate) fn stub_api() -> u16 {
         }
     });
     port
+}
+
+fn answer_of(request: &str, given: &[u8]) -> (&'static str, serde_json::Value) {
+    use serde_json::json;
+    let path = request.split(' ').nth(1).unwrap_or_default();
+    if request.starts_with("GET /version") {
+        let version = json!({
+            "major": "1", "minor": "36", "gitVersion": "v1.36.0-stub", "gitCommit": "", "gitTreeState": "",
+            "buildDate": "", "goVersion": "", "compiler": "", "platform": "",
+        });
+        return ("200 OK", version);
+    }
+    if request.starts_with("GET /api/v1/namespaces/kube-system") {
+        return ("200 OK", json!({"metadata": {"name": "kube-system", "uid": "uid-of-the-stub"}}));
+    }
+    if path.contains("labelSelector=owner") {
+        let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+            "metadata": {}, "items": []});
+        return ("200 OK", list);
+    }
+    if request.starts_with("POST ") {
+        return ("201 Created", serde_json::from_slice(given).unwrap());
+    }
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": "stub: not found", "reason": "NotFound", "code": 404,
+    });
+    ("404 Not Found", status)
 }
 
 /// An exit status by its name.

@@ -1,12 +1,17 @@
 //! Commands in pods: one that runs to its end, and one that is talked to over its standard streams.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{AttachParams, AttachedProcess};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Kube, KubeError};
-use crate::sys::chain;
+use crate::sys::{chain, wait};
+
+/// A command of a SPIRE server takes a fraction of a second; a stream that broke off unnoticed ends never.
+const LONGEST: Duration = Duration::from_mins(2);
 
 /// Where and what to run.
 #[derive(Debug, Clone)]
@@ -38,7 +43,13 @@ impl Kube {
     ///
     /// # Errors
     /// The API server refused, or the command ended with another status than 0: then with what it printed.
+    /// Or it was not done within two minutes.
     pub async fn exec(&self, exec: &Exec, stdin: &[u8]) -> Result<String, KubeError> {
+        let done = wait::within(&exec.what(), LONGEST, self.exec_to_its_end(exec, stdin)).await;
+        done.map_err(|e| KubeError::Other { what: exec.what(), problem: e.to_string() })?
+    }
+
+    async fn exec_to_its_end(&self, exec: &Exec, stdin: &[u8]) -> Result<String, KubeError> {
         let failed = |problem: String| KubeError::Other { what: exec.what(), problem };
         let mut process = self.attach(exec, !stdin.is_empty()).await?;
         let status = process.take_status();

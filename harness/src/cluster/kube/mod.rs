@@ -1,28 +1,30 @@
 //! What this harness needs of the Kubernetes API, typed: roll-outs watched, commands run in pods, pods found,
 //! logs followed, ports forwarded. Not for installing things: that is Helm's.
 
+mod claim;
 mod exec;
 mod fate;
 mod forward;
+mod ours;
 mod rollout;
 mod service;
 mod stale;
 mod standing;
 
+pub use claim::{AT_WORK, Claim, KEPT};
 pub use exec::Exec;
 pub use forward::Forward;
+pub use ours::{Holder, RUN_LABEL};
 pub use service::{Backend, Resolved, Unresolved};
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use futures::{AsyncBufReadExt, Stream, TryStreamExt};
-use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
-use kube::api::{LogParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::LogParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
-use serde_json::json;
 
 use crate::sys::wait::WaitError;
 use fate::Stuck;
@@ -50,6 +52,8 @@ pub enum KubeError {
         known.join(", ")
     )]
     NoContext { path: PathBuf, context: String, known: Vec<String> },
+    #[error("{what} is there already, and is not this run's: it stays as it is")]
+    Foreign { what: String },
     #[error("could not {what}")]
     Api { what: String, source: Box<kube::Error> },
     #[error("could not {what}")]
@@ -126,58 +130,6 @@ impl Kube {
         self.client.clone()
     }
 
-    /// Whether there is such a namespace now.
-    pub async fn namespace_exists(&self, name: &str) -> Result<bool, KubeError> {
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        namespaces
-            .get_opt(name)
-            .await
-            .map(|found| found.is_some())
-            .map_err(KubeError::api(format!("read namespace {name}")))
-    }
-
-    /// Makes the Secret, or changes it to this. Its namespace is made where it is not there.
-    pub async fn apply_secret(
-        &self,
-        namespace: &str,
-        name: &str,
-        kind: &str,
-        data: &[(&str, &str)],
-    ) -> Result<(), KubeError> {
-        let what = format!("apply secret {namespace}/{name}");
-        let own = PatchParams::apply("svidproof");
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let made = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
-        namespaces.patch(namespace, &own, &Patch::Apply(made)).await.map_err(KubeError::api(&what))?;
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let data: BTreeMap<_, _> = data.iter().copied().collect();
-        let made = json!({
-            "apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": { "name": name },
-            "stringData": data,
-        });
-        secrets.patch(name, &own, &Patch::Apply(made)).await.map(drop).map_err(KubeError::api(&what))
-    }
-
-    /// Deletes a Secret; one that is not there is as good as deleted.
-    pub async fn delete_secret(&self, namespace: &str, name: &str) -> Result<(), KubeError> {
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        match secrets.delete(name, &kube::api::DeleteParams::default()).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(e) => Err(KubeError::api(format!("delete secret {namespace}/{name}"))(e)),
-        }
-    }
-
-    /// Deletes a namespace and waits until it is gone.
-    pub async fn delete_namespace(&self, name: &str) -> Result<(), KubeError> {
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        match namespaces.delete(name, &kube::api::DeleteParams::default()).await {
-            Ok(_) => self.namespace_gone(name).await,
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(e) => Err(KubeError::api(format!("delete namespace {name}"))(e)),
-        }
-    }
-
     /// The container's log from its last seconds on, line by line, as it grows.
     pub async fn follow_log(
         &self,
@@ -208,6 +160,7 @@ fn is_ready(pod: &Pod) -> bool {
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
+    use serde_json::json;
 
     use super::*;
 

@@ -24,6 +24,13 @@ pub struct Backend {
     pub incarnation: String,
 }
 
+impl Backend {
+    /// The pod's UID.
+    pub fn uid(&self) -> &str {
+        self.incarnation.split(' ').next().unwrap_or_default()
+    }
+}
+
 /// A Service's ready pods, and how it leads to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {

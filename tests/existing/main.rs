@@ -1,0 +1,165 @@
+//! A cluster that is not svidproof's own, with a foreign SPIRE, foreign releases, Secrets, namespaces and
+//! entries in it: whatever a run there does, and whenever it is killed, they are the same afterwards, byte for
+//! byte.
+//!
+//! The foreign ones are another svidproof's: `up` makes the cluster with one scenario in it; to a run of the
+//! other with `--provider existing` all of that is somebody else's.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// What is compared. Pods and their like change by themselves.
+const KINDS: &str = "namespaces,secrets,configmaps,serviceaccounts,services,deployments,daemonsets,\
+                     statefulsets,roles,rolebindings,clusterroles,clusterrolebindings";
+/// When a run is killed: while it looks, while Helm installs, while it waits for pods, while it dials.
+const KILLS: [u64; 4] = [400, 1500, 4000, 9000];
+
+struct World {
+    dir: tempfile::TempDir,
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+impl World {
+    #[allow(clippy::disallowed_methods, reason = "it is a test's to start svidproof itself")]
+    fn svidproof(&self, state: &str, args: &[&str]) -> Command {
+        let here = std::env::current_exe().unwrap();
+        let program = here.ancestors().nth(2).unwrap().join("svidproof");
+        assert!(program.exists(), "no {}: `cargo build -p svidproof` makes it", program.display());
+        let mut command = Command::new(program);
+        command.current_dir(repository()).env("XDG_STATE_HOME", self.dir.path().join(state)).args(args);
+        command
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a look that is not svidproof's own")]
+    fn kubectl(&self, args: &[&str]) -> String {
+        let kubectl = svidproof::images::tool("kubectl").unwrap_or_else(|| "kubectl".into());
+        let output = Command::new(kubectl).arg("--kubeconfig").arg(self.kubeconfig()).args(args).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "kubectl {args:?}: {}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.dir.path().join("kubeconfig")
+    }
+
+    /// All that is there, but for what the cluster itself writes.
+    fn looks(&self) -> String {
+        let listed = self.kubectl(&["get", KINDS, "--all-namespaces", "--output", "json"]);
+        let mut listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        for item in listed["items"].as_array_mut().unwrap() {
+            let item = item.as_object_mut().unwrap();
+            item.remove("status");
+            item["metadata"].as_object_mut().unwrap().remove("managedFields");
+        }
+        let mut lines: Vec<_> = listed["items"].as_array().unwrap().iter().map(ToString::to_string).collect();
+        lines.sort();
+        lines.push(self.kubectl(&["get", "lease", "--namespace", "default", "--output", "name"]));
+        let show = "/opt/spire/bin/spire-server entry show";
+        let exec = ["exec", "--namespace", "spire", "spire-org-server-0", "--"];
+        let shown = self.kubectl(&exec.into_iter().chain(show.split(' ')).collect::<Vec<_>>());
+        lines.push(shown);
+        lines.join("\n")
+    }
+
+    fn existing(&self, scenario: &str) -> Vec<String> {
+        let context = self.kubectl(&["config", "current-context"]);
+        let (kubeconfig, scenario) = (self.kubeconfig(), format!("tests/scenarios/{scenario}.yaml"));
+        let args = ["run", "--provider", "existing", "--context", context.trim(), "--scenario", &scenario];
+        let mut args: Vec<_> = args.map(str::to_owned).into();
+        args.extend(["--kubeconfig".into(), kubeconfig.display().to_string()]);
+        args
+    }
+
+    fn collect(&self) {
+        let begun = Instant::now();
+        loop {
+            // Programs that the killed run had started may be at work for a moment.
+            let output = self.svidproof("mine", &["gc"]).output().unwrap();
+            assert!(output.status.success(), "{}", said(&output));
+            if self.runs("mine").is_empty() {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "{}", said(&output));
+            #[allow(clippy::disallowed_methods, reason = "nothing says when another's program ends")]
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+
+    fn runs(&self, state: &str) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.dir.path().join(state).join("svidproof/runs"));
+        entries.into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for state in ["mine", "theirs"] {
+            for command in ["gc", "down"] {
+                let _ = self.svidproof(state, &[command]).output();
+            }
+        }
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn strs(args: &[String]) -> Vec<&str> {
+    args.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn what_is_anothers_is_the_same_afterwards() {
+    let world = World { dir: tempfile::tempdir().unwrap() };
+    let up =
+        world.svidproof("theirs", &["up", "--scenario", "tests/scenarios/symbank.yaml"]).output().unwrap();
+    assert!(up.status.success(), "{}", said(&up));
+    std::fs::copy(world.runs("theirs")[0].join("kubeconfig"), world.kubeconfig()).unwrap();
+    // Names that the run itself uses: a namespace, and a Secret beside its own.
+    world.kubectl(&["create", "namespace", "backend"]);
+    world.kubectl(&["create", "configmap", "theirs", "--namespace", "backend", "--from-literal=a=b"]);
+    world.kubectl(&["create", "secret", "generic", "their-ca", "--namespace", "spire", "--from-literal=a=b"]);
+    let before = world.looks();
+
+    let refused = world.svidproof("mine", &strs(&world.existing("symbank"))).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    for what in ["Secret spire-org-ca", "Helm release backend in namespace default"] {
+        assert!(said(&refused).contains(what), "{}", said(&refused));
+    }
+    same(&before, &world.looks(), "a run that was refused");
+
+    let secret = "create secret generic spire-com-ca --namespace spire --from-literal=tls.key=theirs";
+    world.kubectl(&secret.split(' ').collect::<Vec<_>>());
+    let with_secret = world.looks();
+    let refused = world.svidproof("mine", &strs(&world.existing("front-proxy"))).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    assert!(said(&refused).contains("Secret spire-com-ca in namespace spire"), "{}", said(&refused));
+    same(&with_secret, &world.looks(), "a Secret that a scenario names");
+    world.kubectl(&["delete", "secret", "spire-com-ca", "--namespace", "spire"]);
+
+    for after in KILLS {
+        let mut run = world.svidproof("mine", &strs(&world.existing("front-proxy")));
+        let mut run = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        #[allow(clippy::disallowed_methods, reason = "whenever it is killed")]
+        std::thread::sleep(Duration::from_millis(after));
+        run.kill().unwrap();
+        run.wait().unwrap();
+        world.collect();
+        same(&before, &world.looks(), &format!("a run that was killed after {after} ms"));
+    }
+}
+
+#[track_caller]
+fn same(before: &str, after: &str, what: &str) {
+    let gone = before.lines().filter(|line| !after.contains(line));
+    let new = after.lines().filter(|line| !before.contains(line));
+    let told: Vec<_> =
+        gone.map(|line| format!("- {line:.300}")).chain(new.map(|line| format!("+ {line:.300}"))).collect();
+    assert!(before == after, "{what}:\n{}", told.join("\n"));
+}
