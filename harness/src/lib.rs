@@ -7,6 +7,7 @@
 pub mod alert;
 pub mod cli;
 pub mod cluster;
+pub mod data;
 pub mod draft;
 pub mod engine;
 pub mod forge;

@@ -11,7 +11,7 @@ use std::path::Path;
 use source::{Room, Source, everything, rooms};
 
 /// From the top: a wing imports only what stands in a line below its own.
-const WINGS: [&[&str]; 15] = [
+const WINGS: [&[&str]; 16] = [
     &["cli"],
     &["suite"],
     &["stage"],
@@ -26,6 +26,7 @@ const WINGS: [&[&str]; 15] = [
     &["scenario"],
     &["alert", "forge"],
     &["spiffe_id"],
+    &["data"],
     &["sys"],
 ];
 
