@@ -62,7 +62,9 @@ fn put(archive: &mut tar::Builder<Vec<u8>>, root: &Path, path: &Path) {
         let mut names: Vec<_> = fs::read_dir(from).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         names.retain(|name| !LEFT.iter().any(|left| name == left));
-        names.iter().for_each(|name| put(archive, root, &path.join(name)));
+        for name in names {
+            put(archive, root, &path.join(name));
+        }
     } else {
         put_file(archive, path, &fs::read(&from).unwrap(), meta.permissions().mode() & 0o100 != 0);
     }

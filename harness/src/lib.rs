@@ -13,6 +13,7 @@ pub mod engine;
 pub mod forge;
 pub mod images;
 pub mod lease;
+pub mod project;
 pub mod proof;
 pub mod provider;
 pub mod report;

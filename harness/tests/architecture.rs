@@ -16,7 +16,7 @@ const WINGS: [&[&str]; 16] = [
     &["suite"],
     &["stage"],
     &["session"],
-    &["report", "draft"],
+    &["report", "draft", "project"],
     &["surface"],
     &["provider"],
     &["cluster"],
@@ -31,7 +31,7 @@ const WINGS: [&[&str]; 16] = [
 ];
 
 /// Nothing in these touches the machine or waits.
-const PURE: [&str; 7] = ["alert", "draft", "proof", "report", "scenario", "spiffe_id", "surface"];
+const PURE: [&str; 8] = ["alert", "draft", "project", "proof", "report", "scenario", "spiffe_id", "surface"];
 /// But here: a scenario's file is read, a surface's is kept.
 const DOORS: [&str; 3] = ["scenario/parse/mod.rs", "surface/file.rs", "surface/tests/file.rs"];
 const MACHINE: [&str; 10] = [

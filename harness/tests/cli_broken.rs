@@ -205,6 +205,7 @@ fn helm_fails() {
     snapshot!(world, said(&output), @r"
     ✓ cluster (existing) [time]
     ✗ web: SPIRE server, bundle and entries [time]
+    what the cluster said of it is in .svidproof/up-failed.txt
     ✓ teardown [time]
     svidproof: scenario web: release web (chart [world]/project/helm/web, namespace web): `[world]/fakes/helm upgrade --install web [world]/project/helm/web --namespace web --create-namespace --reset-values --values -` ended with exit status 1 after [time]; its last lines:
       Error: template: web/templates/web.yaml:3:5: it is a fake
@@ -212,6 +213,7 @@ fn helm_fails() {
     snapshot!(world, world.calls_of("helm"), @r"
     helm template web [world]/project/helm/web --namespace web --values -
     helm upgrade --install web [world]/project/helm/web --namespace web --create-namespace --reset-values --values -
+    helm status web --namespace web
     helm uninstall web --namespace web --ignore-not-found --cascade=foreground --wait=watcher
     ");
     world.assert_nothing_is_left();
@@ -254,6 +256,7 @@ data: {old: 1}'"#;
     snapshot!(world, said(&output), @r"
     ✓ cluster (existing) [time]
     ✗ web: SPIRE server, bundle and entries [time]
+    what the cluster said of it is in .svidproof/up-failed.txt
     ✓ teardown [time]
     svidproof: scenario web: what stands is not what was written: release web (namespace web): ConfigMap web is otherwise
     hint: `helm get manifest` shows what stands, `helm template` what was written; does the chart read `.Release.Revision`?

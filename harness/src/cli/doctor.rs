@@ -54,7 +54,8 @@ pub(super) async fn doctor(_args: DoctorArgs) -> Result<Exit, Ended> {
     );
     if lacking > 0 {
         text += &format!(
-            "{lacking} missing\nhint: ./scripts/setup installs what this machine's package manager has\n"
+            "{lacking} missing\nhint: this machine's package manager has them; in a checkout, \
+             ./scripts/setup installs them\n"
         );
     }
     print(&text)?;

@@ -1,6 +1,6 @@
-//! What the binary carries of its checkout, so that a user's repository needs nothing of it: charts, Terraform
-//! roots, image declarations, sources of the programs that go into images. It is unpacked into the cache,
-//! under its digest, when something of it is needed. What each part is for is known by who uses it.
+//! What the binary carries of its checkout, so that a user's repository needs nothing of it: charts,
+//! Terraform roots, image declarations, sources of the programs that go into images. It is unpacked into the
+//! cache, under its digest, when something of it is needed. What each part is for is known by who uses it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -74,11 +74,10 @@ fn open_to_all(folder: &Path) -> io::Result<()> {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
 }
 
-/// Copies a chart of ours to a folder that is not there yet, with what its links lead to: it stands alone
-/// then, and is its owner's to change.
-pub fn export(project: &Path, name: &str, to: &Path) -> Result<(), FileError> {
-    let from = home(project)?.join("helm").join(name);
-    copy(&from, to)
+/// Copies a chart of ours out of `home` to a folder that is not there yet, with what its links lead to: it
+/// stands alone then, and is its owner's to change.
+pub fn export(home: &Path, name: &str, to: &Path) -> Result<(), FileError> {
+    copy(&home.join("helm").join(name), to)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), FileError> {

@@ -15,7 +15,7 @@ use crate::sys::files;
 pub(super) async fn create(site: &Site<'_>) -> Result<(Cluster, Kube), ProviderError> {
     let dir = site.lease.dir.join("terraform");
     site.lease.making(Thing::Cluster { provider: "gke".into(), terraform: dir.clone(), env: vec![] })?;
-    let terraform = Terraform::copy(&site.root.join("terraform/gke"), dir, vec![])?;
+    let terraform = Terraform::copy(&site.home.join("terraform/gke"), dir, vec![])?;
     let mut variables: serde_json::Map<String, Value> = site.options.set.clone().into_iter().collect();
     let name = format!("svidproof-{}", site.lease.id);
     variables.entry("name").or_insert_with(|| name.clone().into());
