@@ -7,11 +7,13 @@
 pub mod alert;
 pub mod cli;
 pub mod cluster;
+pub mod data;
 pub mod draft;
 pub mod engine;
 pub mod forge;
 pub mod images;
 pub mod lease;
+pub mod project;
 pub mod proof;
 pub mod provider;
 pub mod report;

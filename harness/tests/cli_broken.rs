@@ -205,6 +205,7 @@ fn helm_fails() {
     snapshot!(world, said(&output), @r"
     ✓ cluster (existing) [time]
     ✗ web: SPIRE server, bundle and entries [time]
+    what the cluster said of it is in .svidproof/up-failed.txt
     ✓ teardown [time]
     svidproof: scenario web: release web (chart [world]/project/helm/web, namespace web): `[world]/fakes/helm install web [world]/project/helm/web --namespace web --labels svidproof.run=[run] --values -` ended with exit status 1 after [time]; its last lines:
       Error: template: web/templates/web.yaml:3:5: it is a fake
@@ -213,6 +214,7 @@ fn helm_fails() {
     helm version --template {{.Version}}
     helm template web [world]/project/helm/web --namespace web --values -
     helm install web [world]/project/helm/web --namespace web --labels svidproof.run=[run] --values -
+    helm status web --namespace web
     ");
     world.assert_nothing_is_left();
 }
@@ -254,6 +256,7 @@ data: {old: 1}'"#;
     snapshot!(world, said(&output), @r"
     ✓ cluster (existing) [time]
     ✗ web: SPIRE server, bundle and entries [time]
+    what the cluster said of it is in .svidproof/up-failed.txt
     ✓ teardown [time]
     svidproof: scenario web: what stands is not what was written: release web (namespace web): ConfigMap web is otherwise
     hint: `helm get manifest` shows what stands, `helm template` what was written; does the chart read `.Release.Revision`?

@@ -117,8 +117,8 @@ fn a_folder_that_is_no_project() {
     std::fs::remove_dir_all(world.project().join("tests")).unwrap();
     let output = world.svidproof(&["run"]).exits(Exit::Input).get_output().clone();
     snapshot!(world, said(&output), @r"
-    svidproof: no folder from [world]/project upwards holds helm/ and tests/scenarios/
-    hint: run svidproof inside the project, or name a scenario by --scenario FILE
+    svidproof: no folder from [world]/project upwards holds svidproof.yaml, or helm/ and tests/scenarios/
+    hint: `svidproof init` at the root of your repository makes it a project, or name a scenario by --scenario FILE
     ");
 }
 
@@ -289,6 +289,7 @@ fn help() {
               upgraded first
       watch   Make the checks again whenever a chart, its values or a scenario changes, on the cluster
               that `up` keeps
+      init    Make a repository one that svidproof works in: svidproof.yaml and its folders
       new     Draft a scenario for a chart
       verify  Plant each fault that a scenario lists, and prove that its checks turn red
       diff    Say in words what changed between two surfaces, or two report.json
@@ -297,6 +298,8 @@ fn help() {
       svid    Carry SVIDs out of the cluster that `up` keeps
       images  Build, load, list or prune the container images
       engine  Look at the container engine, point other programs at it, or stop the private one
+      chart   List the charts that svidproof brings along, or write one out to be changed
+      schema  Print the JSON Schema of a file, for editors and other programs
       doctor  Name what this machine lacks
       dials   Measure how many dials a second are made in the cluster that `up` keeps
       help    Print this message or the help of the given subcommand(s)

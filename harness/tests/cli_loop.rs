@@ -91,7 +91,7 @@ fn new_in_a_project_without_spire_leaves_nothing() {
     let world = World::new();
     world.fake("helm", &format!("cat > /dev/null\ncat '{RENDERED}'"));
     let assert = world.svidproof(&["new", "shop", "--chart", "helm/web"]).exits(Exit::Input);
-    assert!(stderr(&assert).contains("chart `helm/spire` is not there"), "{}", stderr(&assert));
+    assert!(stderr(&assert).contains("chart `builtin:spire` is not there"), "{}", stderr(&assert));
     assert!(!world.project().join("tests/scenarios/shop.yaml").exists());
 }
 

@@ -83,18 +83,37 @@ fn no_text_leaves_the_pages_data() {
     assert_eq!(back, serde_json::from_str::<serde_json::Value>(&report.to_json()).unwrap());
 }
 
-#[test]
-fn the_schema_is_checked_in() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/report.schema.json");
+#[rstest::rstest]
+#[case("report", schema::text())]
+#[case("scenario", svidproof::scenario::schema_text())]
+#[case("project", svidproof::project::schema())]
+fn the_schema_is_checked_in(#[case] of: &str, #[case] text: String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/{of}.schema.json"));
     if std::env::var_os("UPDATE_SCHEMA").is_some() {
-        std::fs::write(&path, schema::text()).unwrap();
+        std::fs::write(&path, &text).unwrap();
     }
     let checked_in = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
-        checked_in == schema::text(),
-        "docs/report.schema.json is not up to date\n\
+        checked_in == text,
+        "docs/{of}.schema.json is not up to date\n\
          hint: UPDATE_SCHEMA=1 cargo test -p svidproof --test report"
     );
+}
+
+/// What is read as a scenario fits the schema, and what is not does not.
+#[test]
+fn scenarios_fit_their_schema() {
+    let schema = serde_json::from_str(&svidproof::scenario::schema_text()).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/scenarios");
+    for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut scenario: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+        let wrong: Vec<_> = schema.iter_errors(&scenario).map(|error| error.to_string()).collect();
+        assert!(wrong.is_empty(), "{}: {wrong:?}", path.display());
+        scenario["trust-domian"] = "example.org".into();
+        assert!(!schema.is_valid(&scenario), "an unknown key is taken");
+    }
 }
 
 #[test]

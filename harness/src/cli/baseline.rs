@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::exit::Ended;
+use crate::project::Project;
 use crate::proof::judge::Judged;
 use crate::proof::verdict::Verdict;
 use crate::scenario::Scenario;
@@ -13,6 +14,8 @@ use crate::sys::progress::Progress;
 pub(super) struct Baseline {
     scenario: String,
     folder: PathBuf,
+    /// Where reports go, if nobody says otherwise.
+    pub(super) out: PathBuf,
     stages: Vec<String>,
     kept: Vec<Surface>,
 }
@@ -31,9 +34,10 @@ impl Baseline {
     /// Reads what is kept: a file that cannot be read is told before anything is made.
     pub(super) fn of(scenario: &Scenario) -> Result<Self, Ended> {
         let stages = scenario.stages.iter().map(|stage| stage.name.clone()).collect();
-        let folder = surface::folder(&scenario.root);
+        let project = Project::at(&scenario.root)?;
+        let (folder, out) = (project.snapshots(), project.out());
         let kept = surface::load(&folder, &scenario.name).map_err(Ended::input)?;
-        Ok(Self { scenario: scenario.name.clone(), folder, stages, kept })
+        Ok(Self { scenario: scenario.name.clone(), folder, out, stages, kept })
     }
 
     pub(super) fn all(scenarios: &[Scenario]) -> Result<Vec<Self>, Ended> {
@@ -52,7 +56,7 @@ pub(super) fn accept(judged: &[Judged], baselines: &[Baseline], progress: &Progr
         )));
     }
     let mut surfaces = surface::observed(judged);
-    for Baseline { scenario, folder, stages, kept } in baselines {
+    for Baseline { scenario, folder, stages, kept, .. } in baselines {
         surface::keep_unseen(&mut surfaces, kept, judged);
         for path in surface::store(folder, scenario, stages.iter().map(String::as_str), &surfaces)? {
             let did = if path.exists() { "wrote" } else { "removed" };

@@ -1,11 +1,13 @@
 //! Which cluster a command is to make or find.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::exit::Ended;
-use crate::images::Source;
+use crate::data;
+use crate::images::{Own, Source};
+use crate::project::Project;
 use crate::provider::{ClusterOptions, Provider, terraform};
 use crate::scenario::Scenario;
 use crate::session::Setup;
@@ -14,8 +16,9 @@ use crate::sys::progress::Progress;
 /// Where the cluster comes from.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ClusterArgs {
-    #[arg(long, value_enum, default_value_t = Provider::Kind)]
-    pub(super) provider: Provider,
+    /// Where the cluster comes from [default: `provider` of svidproof.yaml, or kind]
+    #[arg(long, value_enum)]
+    provider: Option<Provider>,
     /// Context of an existing cluster
     #[arg(long)]
     context: Option<String>,
@@ -25,9 +28,12 @@ pub(super) struct ClusterArgs {
     /// Terraform variable of the provider `gke`
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = variable)]
     set: Vec<(String, serde_json::Value)>,
-    /// Where images come from
-    #[arg(long, value_enum, default_value_t = Source::Auto)]
-    images: Source,
+    /// Where images come from [default: `images` of svidproof.yaml, or auto]
+    #[arg(long, value_enum)]
+    images: Option<Source>,
+    /// An image that the nodes are given, from the container engine or from FILE.tar; may be repeated
+    #[arg(long, value_name = "IMAGE")]
+    load: Vec<String>,
 }
 
 impl ClusterArgs {
@@ -39,19 +45,18 @@ impl ClusterArgs {
             ("--set", !self.set.is_empty(), Provider::Gke),
         ];
         if let Some((option, _, whose)) =
-            said.into_iter().find(|(_, is_said, whose)| *is_said && *whose != self.provider)
+            said.into_iter().find(|(_, is_said, whose)| *is_said && *whose != self.provider())
         {
             return Err(Ended::input(format!(
                 "{option} says nothing to the provider {}\nhint: is --provider {whose} meant?",
-                self.provider
+                self.provider()
             )));
         }
-        let Some(root) = scenarios.first().map(|scenario| scenario.root.join("terraform/gke")) else {
-            return Ok(());
-        };
+        let Some(first) = scenarios.first() else { return Ok(()) };
         if self.set.is_empty() {
             return Ok(());
         }
+        let root = data::home(&first.root).map_err(Ended::not_judged)?.join("terraform/gke");
         let known = terraform::variables(&root).map_err(Ended::input)?;
         match self.set.iter().find(|(name, _)| !known.contains(name)) {
             Some((name, _)) => Err(Ended::input(format!(
@@ -63,6 +68,20 @@ impl ClusterArgs {
         }
     }
 
+    /// What nobody said here is as the scenarios' project has it.
+    pub(super) fn in_project(mut self, scenarios: &[Scenario]) -> Result<Self, Ended> {
+        if let Some(first) = scenarios.first() {
+            let project = Project::at(&first.root)?;
+            self.provider = self.provider.or(project.provider);
+            self.images = self.images.or(project.images);
+        }
+        Ok(self)
+    }
+
+    pub(super) fn provider(&self) -> Provider {
+        self.provider.unwrap_or(Provider::Kind)
+    }
+
     /// What is to be brought up there.
     pub(super) fn setup<'a>(&self, scenarios: Vec<Scenario>, progress: &'a Progress) -> Setup<'a> {
         let options = ClusterOptions {
@@ -70,7 +89,14 @@ impl ClusterArgs {
             kubeconfig: self.kubeconfig.clone(),
             set: self.set.iter().cloned().collect(),
         };
-        Setup { scenarios, provider: self.provider, options, source: self.images, progress }
+        Setup {
+            scenarios,
+            provider: self.provider(),
+            options,
+            source: self.images.unwrap_or_default(),
+            load: self.load.iter().map(|image| Own::read(image, Path::new("."))).collect(),
+            progress,
+        }
     }
 }
 

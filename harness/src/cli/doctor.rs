@@ -55,7 +55,8 @@ pub(super) async fn doctor(_args: DoctorArgs) -> Result<Exit, Ended> {
     if lacking > 0 {
         text += &format!(
             "{lacking} missing\n\
-             hint: ./scripts/setup installs what is missing, and says what to put on PATH\n"
+             hint: this machine's package manager has them; in a checkout, ./scripts/setup installs what is \
+             missing, and says what to put on PATH\n"
         );
     }
     print(&text)?;

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::images::ImagesError;
 use crate::lease::LeaseError;
+use crate::project::ProjectError;
 use crate::scenario::ScenarioError;
 use crate::session::SessionError;
 use crate::session::teardown::TeardownError;
@@ -81,6 +82,12 @@ impl Context {
 
 impl From<ScenarioError> for Ended {
     fn from(error: ScenarioError) -> Self {
+        Self::input(error)
+    }
+}
+
+impl From<ProjectError> for Ended {
+    fn from(error: ProjectError) -> Self {
         Self::input(error)
     }
 }

@@ -14,13 +14,21 @@ use crate::sys::progress::Progress;
 /// How the checks are told.
 #[derive(Debug, Args)]
 pub(super) struct Telling {
-    /// Where report.json, junit.xml and report.html go
-    #[arg(long, value_name = "DIR", default_value = ".svidproof")]
-    pub(super) out: PathBuf,
+    /// Where report.json, junit.xml and report.html go [default: `out` of svidproof.yaml, or .svidproof]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// End with 3 where a cell was skipped, or where nothing is kept that a recorded one could be compared
     /// with
     #[arg(long)]
     pub(super) strict: bool,
+}
+
+impl Telling {
+    /// Where reports go.
+    fn folder(&self, baselines: &[Baseline]) -> PathBuf {
+        let projects = baselines.first().map(|baseline| baseline.out.clone());
+        self.out.clone().or(projects).unwrap_or_else(|| ".svidproof".into())
+    }
 }
 
 /// What was asked of the checks.
@@ -52,7 +60,7 @@ pub(super) fn finish(
         compare(&mut judged, asked.baselines, asked.only, whole)
     };
     let report = about.report(&judged, ended.as_ref().err(), progress);
-    let written = write(&report, &asked.telling.out);
+    let written = write(&report, &asked.telling.folder(asked.baselines));
     if !judged.is_empty() {
         print(&format!("{}{}", compared.text, table(&report, about.begun)))?;
     }

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::exit::{Ended, Exit, or_interrupted, print};
-use super::scenarios::project;
+use super::scenarios::home;
 use crate::engine;
 use crate::images::{self, Cached, ImagesError, Source};
 use crate::sys::progress::Progress;
@@ -36,36 +36,36 @@ enum ImagesCommand {
     },
     /// What is in the cache, and how large it is
     List,
-    /// Remove from the cache what this project does not need any more
+    /// Remove from the cache what svidproof does not need any more
     Prune,
 }
 
 pub(super) async fn images(args: ImagesArgs, progress: &Progress) -> Result<Exit, Ended> {
-    let root = project()?;
-    or_interrupted(KEPT, carry_out(args, &root, progress)).await
+    let home = home()?;
+    or_interrupted(KEPT, carry_out(args, &home, progress)).await
 }
 
-async fn carry_out(args: ImagesArgs, root: &std::path::Path, progress: &Progress) -> Result<Exit, Ended> {
+async fn carry_out(args: ImagesArgs, home: &std::path::Path, progress: &Progress) -> Result<Exit, Ended> {
     match args.command {
         ImagesCommand::Build { images } => {
             let step = progress.phase("images");
             let engine = engine::ensure(progress).await?;
-            images::build(root, &engine, images, progress).await?;
+            images::build(home, &engine, images, progress).await?;
             step.done();
         }
         ImagesCommand::Load { names, images } => {
             let step = progress.phase("images for the engine");
             let engine = engine::ensure(progress).await?;
-            images::load(root, &engine, &names, images, progress).await.map_err(|error| match error {
+            images::load(home, &engine, &names, images, progress).await.map_err(|error| match error {
                 ImagesError::NotDeclared { .. } => Ended::input(error),
                 _ => error.into(),
             })?;
             step.done();
         }
-        ImagesCommand::List => print(&lines(&images::list(root).await?))?,
+        ImagesCommand::List => print(&lines(&images::list(home).await?))?,
         ImagesCommand::Prune => {
             let engine = engine::ensure(progress).await?;
-            print(&lines(&images::prune(root, &engine, progress).await?))?;
+            print(&lines(&images::prune(home, &engine, progress).await?))?;
         }
     }
     Ok(Exit::Passed)

@@ -2,6 +2,7 @@
 //! Here are the arguments, and which subcommand is called; how it ends is `exit`'s.
 
 mod baseline;
+mod chart;
 mod cluster;
 mod dials;
 mod diff;
@@ -11,10 +12,12 @@ mod engine;
 mod exit;
 mod finish;
 mod images;
+mod init;
 mod new;
 mod report;
 mod run;
 mod scenarios;
+mod schema;
 mod svid;
 mod test;
 mod up;
@@ -48,6 +51,8 @@ enum Command {
     /// Make the checks again whenever a chart, its values or a scenario changes, on the cluster that `up`
     /// keeps
     Watch(watch::WatchArgs),
+    /// Make a repository one that svidproof works in: svidproof.yaml and its folders
+    Init(init::InitArgs),
     /// Draft a scenario for a chart
     New(new::NewArgs),
     /// Plant each fault that a scenario lists, and prove that its checks turn red
@@ -66,6 +71,10 @@ enum Command {
     Images(images::ImagesArgs),
     /// Look at the container engine, point other programs at it, or stop the private one
     Engine(engine::EngineArgs),
+    /// List the charts that svidproof brings along, or write one out to be changed
+    Chart(chart::ChartArgs),
+    /// Print the JSON Schema of a file, for editors and other programs
+    Schema(schema::SchemaArgs),
     /// Name what this machine lacks
     Doctor(doctor::DoctorArgs),
     /// Measure how many dials a second are made in the cluster that `up` keeps
@@ -100,7 +109,10 @@ async fn carry_out(command: Command, progress: &Progress) -> Result<Exit, Ended>
         Command::Up(args) => up::up(args, progress).await,
         Command::Test(args) => test::test(args, progress).await,
         Command::Watch(args) => watch::watch(args, progress).await,
+        Command::Init(args) => init::init(&args, progress),
         Command::New(args) => new::new(args, progress).await,
+        Command::Chart(args) => chart::chart(args, progress),
+        Command::Schema(args) => schema::schema(&args),
         Command::Verify(args) => verify::verify(args, progress).await,
         Command::Diff(args) => diff::diff(&args),
         Command::Down(args) => down::down(args, progress).await,

@@ -12,13 +12,14 @@ use crate::cluster::helm;
 use crate::draft::{Wanted, draft};
 use crate::session::SessionError;
 use crate::sys::chain;
+use crate::sys::files;
 use crate::sys::progress::Progress;
 use crate::sys::tool;
 use crate::{images, scenario};
 
 #[derive(Debug, Args)]
 pub(super) struct NewArgs {
-    /// What the scenario is called; it goes to tests/scenarios/NAME.yaml
+    /// What the scenario is called; it goes to NAME.yaml in the project's folder of scenarios
     name: String,
     /// The chart's folder
     #[arg(long, value_name = "PATH")]
@@ -31,7 +32,8 @@ pub(super) struct NewArgs {
 }
 
 pub(super) async fn new(args: NewArgs, progress: &Progress) -> Result<Exit, Ended> {
-    let root = project()?;
+    let project = project()?;
+    let root = project.root.clone();
     let NewArgs { name, namespace, .. } = &args;
     for (what, text) in [("scenario", name), ("namespace", namespace)] {
         if !scenario::is_label(text) {
@@ -40,7 +42,7 @@ pub(super) async fn new(args: NewArgs, progress: &Progress) -> Result<Exit, Ende
             )));
         }
     }
-    let path = root.join("tests/scenarios").join(format!("{name}.yaml"));
+    let path = project.scenarios().join(format!("{name}.yaml"));
     if path.exists() {
         return Err(taken(&path));
     }
@@ -57,6 +59,7 @@ pub(super) async fn new(args: NewArgs, progress: &Progress) -> Result<Exit, Ende
     let wanted = Wanted { name, chart: &chart, release, namespace, values: &values };
     let text = draft(&wanted, &manifests)
         .map_err(|e| Ended::input(Context::new(args.chart.display().to_string(), e)))?;
+    files::make_folder(&project.scenarios()).map_err(Ended::not_judged)?;
     write(&path, &text)?;
     if let Err(mistakes) = scenario::load(&path) {
         // What is not a scenario must not stand where scenarios are looked for.

@@ -9,6 +9,7 @@ use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted};
 use super::finish::{Asked, Telling, failed_before, finish};
 use super::report::{About, Begun};
 use super::scenarios::{Scenarios, load};
+use super::up::explain;
 use crate::lease::Lease;
 use crate::scenario::Scenario;
 use crate::session;
@@ -30,6 +31,7 @@ pub(super) struct RunArgs {
 
 pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<Exit, Ended> {
     let scenarios = load(&args.scenarios)?;
+    let args = RunArgs { cluster: args.cluster.in_project(&scenarios)?, ..args };
     let baselines = Baseline::all(&scenarios)?;
     let begun = Begun::now();
     args.cluster.check(&scenarios)?;
@@ -41,7 +43,7 @@ pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<Exit, Ende
     // What could not even be brought up is of no use to keep.
     let keep = args.keep && ended.is_ok();
     // Before the teardown: whatever becomes of that, what was judged is told.
-    let about = About::of(&lease, Some(args.cluster.provider), begun);
+    let about = About::of(&lease, Some(args.cluster.provider()), begun);
     let asked =
         Asked { baselines: &baselines, only: None, whole: true, accept: false, telling: &args.telling };
     let finished = finish(&about, &asked, results.take(), ended, progress);
@@ -65,7 +67,14 @@ async fn work(
     results: &Results,
     progress: &Progress,
 ) -> Result<(), Ended> {
-    let setup = args.cluster.setup(scenarios, progress);
-    let session = session::up(lease, setup).await?;
+    let setup = args.cluster.setup(scenarios.clone(), progress);
+    let session = match session::up(lease, setup).await {
+        Ok(session) => session,
+        Err(error) => {
+            let failure = error.into();
+            explain(lease, &scenarios, &failure, progress).await;
+            return Err(failure);
+        }
+    };
     Ok(test_all(&session, None, &|_| true, results).await?)
 }

@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::exit::{Context, Ended};
+use crate::data;
 use crate::lease::Lease;
-use crate::scenario::{self, Scenario};
+use crate::project::Project;
+use crate::scenario::{self, PROJECT, Scenario, project_root};
 use crate::session::Record;
 
 /// What is tested.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Scenarios {
-    /// Scenario files [default: those in tests/scenarios]
+    /// Scenario files [default: all of the project]
     #[arg(long = "scenario", value_name = "FILE", num_args = 1..)]
     pub(super) files: Vec<PathBuf>,
 }
@@ -32,8 +34,7 @@ fn read(files: &[PathBuf]) -> Result<Vec<Scenario>, Ended> {
 }
 
 fn reference_scenarios() -> Result<Vec<PathBuf>, Ended> {
-    let root = project()?;
-    let folder = root.join("tests/scenarios");
+    let folder = project()?.scenarios();
     let entries = std::fs::read_dir(&folder)
         .map_err(|e| Ended::input(Context::new(folder.display().to_string(), e)))?;
     let mut files: Vec<_> = entries
@@ -41,22 +42,39 @@ fn reference_scenarios() -> Result<Vec<PathBuf>, Ended> {
         .filter(|path| path.extension().is_some_and(|end| end == "yaml"))
         .collect();
     files.sort();
+    if files.is_empty() {
+        return Err(Ended::input(format!(
+            "no scenario stands in {}\nhint: `svidproof new NAME --chart PATH` drafts one",
+            folder.display()
+        )));
+    }
     Ok(files)
 }
 
-/// The folder, from the working directory upwards, that holds charts and scenarios.
-pub(super) fn project() -> Result<PathBuf, Ended> {
+/// The project that the working directory is in.
+pub(super) fn project() -> Result<Project, Ended> {
     let here = std::env::current_dir()?;
-    let root = here
-        .ancestors()
-        .find(|folder| folder.join("helm").is_dir() && folder.join("tests/scenarios").is_dir());
-    let hint = "hint: run svidproof inside the project, or name a scenario by --scenario FILE";
-    root.map(Path::to_owned).ok_or_else(|| {
+    let root = root(&here).ok_or_else(|| {
         Ended::input(format!(
-            "no folder from {} upwards holds helm/ and tests/scenarios/\n{hint}",
+            "no folder from {} upwards holds {PROJECT}, or helm/ and tests/scenarios/\n\
+             hint: `svidproof init` at the root of your repository makes it a project, or name a scenario by \
+             --scenario FILE",
             here.display()
         ))
-    })
+    })?;
+    Ok(Project::at(root)?)
+}
+
+fn root(here: &Path) -> Option<&Path> {
+    project_root(here, |folder| folder.join("helm").is_dir() && folder.join("tests/scenarios").is_dir())
+}
+
+/// The folder with what svidproof brings along: that of the project, where it is a checkout, or what the
+/// binary carries.
+pub(super) fn home() -> Result<PathBuf, Ended> {
+    let here = std::env::current_dir()?;
+    let home = root(&here).map_or_else(data::unpacked, data::home);
+    home.map_err(Ended::not_judged)
 }
 
 /// The scenarios that the kept run was brought up with, read anew.

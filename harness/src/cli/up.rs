@@ -1,5 +1,7 @@
 //! `svidproof up`: a cluster that stays.
 
+use std::io::IsTerminal;
+
 use clap::Args;
 
 use super::cluster::ClusterArgs;
@@ -7,7 +9,11 @@ use super::down::{and_down, clear};
 use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted, print};
 use super::scenarios::{Scenarios, load};
 use crate::lease::Lease;
+use crate::project::Project;
+use crate::provider::Provider;
+use crate::scenario::Scenario;
 use crate::session;
+use crate::sys::chain;
 use crate::sys::progress::Progress;
 
 #[derive(Debug, Args)]
@@ -16,17 +22,29 @@ pub(super) struct UpArgs {
     scenarios: Scenarios,
     #[command(flatten)]
     cluster: ClusterArgs,
+    /// Leave the cluster where a bring-up failed: the next `up` goes on there [default: at a terminal]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    keep_on_failure: Option<bool>,
 }
 
 pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<Exit, Ended> {
     let scenarios = load(&args.scenarios)?;
-    args.cluster.check(&scenarios)?;
+    let cluster = args.cluster.in_project(&scenarios)?;
+    cluster.check(&scenarios)?;
     clear(progress).await?;
-    let lease = Lease::new()?;
-    let setup = args.cluster.setup(scenarios, progress);
-    let session =
-        or_interrupted(INTERRUPTED, Box::pin(async { Ok(session::up(&lease, setup).await?) })).await;
-    match session {
+    let left = unfinished(&scenarios, cluster.provider())?;
+    let goes_on = left.is_some();
+    let lease = left.map_or_else(Lease::new, Ok)?;
+    if goes_on {
+        progress.note(&format!("going on with run {}, whose bring-up failed", lease.id));
+    }
+    let setup = cluster.setup(scenarios.clone(), progress);
+    let work = async {
+        let session =
+            if goes_on { session::go_on(&lease, setup).await } else { session::up(&lease, setup).await };
+        Ok(session?)
+    };
+    match or_interrupted(INTERRUPTED, Box::pin(work)).await {
         Ok(session) => {
             session::keep(&lease).await?;
             let kubeconfig = session.context.record().cluster.kubeconfig;
@@ -37,6 +55,34 @@ pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<Exit, Ended>
             print(&format!("export KUBECONFIG={}\n", kubeconfig.display()))?;
             Ok(Exit::Passed)
         }
-        Err(failure) => and_down(Err(failure), &lease, progress).await,
+        Err(failure) => {
+            let keep = args.keep_on_failure.unwrap_or_else(|| std::io::stderr().is_terminal());
+            if keep && failure.exit != Exit::Interrupted && session::leave_unfinished(&lease)? {
+                progress.note(&format!(
+                    "run {} is left as it is: `svidproof up` goes on with it, `svidproof down` takes it down",
+                    lease.id
+                ));
+                return Err(failure);
+            }
+            explain(&lease, &scenarios, &failure, progress).await;
+            and_down(Err(failure), &lease, progress).await
+        }
+    }
+}
+
+/// The run of these scenarios that an earlier `up` left where it failed.
+fn unfinished(scenarios: &[Scenario], provider: Provider) -> Result<Option<Lease>, Ended> {
+    let mut runs = Lease::all()?.into_iter().filter_map(|dir| Lease::open(dir).ok());
+    Ok(runs.find(|lease| session::is_unfinished(lease, scenarios, provider)))
+}
+
+/// Before it is taken down, what is needed to understand the failure goes into the project's out folder.
+pub(super) async fn explain(lease: &Lease, scenarios: &[Scenario], failure: &Ended, progress: &Progress) {
+    let Some(first) = scenarios.first().filter(|_| failure.exit != Exit::Interrupted) else { return };
+    let out = Project::at(&first.root).map_or_else(|_| ".svidproof".into(), |project| project.out());
+    match session::autopsy(lease, scenarios, &out).await {
+        Ok(Some(path)) => progress.note(&format!("what the cluster said of it is in {}", path.display())),
+        Ok(None) => {}
+        Err(error) => progress.note(&chain(&error)),
     }
 }

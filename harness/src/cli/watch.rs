@@ -8,6 +8,7 @@ use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted, print};
 use super::report::{self, About, Begun};
 use super::scenarios::{Scenarios, kept, scenarios, stage_is_there};
 use crate::lease::Lease;
+use crate::project::Project;
 use crate::proof::verdict::Verdict;
 use crate::scenario::{self, Scenario};
 use crate::session;
@@ -58,7 +59,7 @@ async fn follow(
     let mut files = Watcher::new()?;
     let mut all = vec![];
     for before in scenarios {
-        let mut surfaces = surface::load(&surface::folder(&before.root), &before.name)?;
+        let mut surfaces = surface::load(&Project::at(&before.root)?.snapshots(), &before.name)?;
         surfaces.retain(|surface| only.is_none_or(|only| surface.stage == only));
         let followed = Followed::scenario(&before)?;
         files.follow(&followed)?;

@@ -30,6 +30,9 @@ fn a_drafted_scenario_is_one(#[case] chart: &str, #[case] manifests: &str) {
         std::fs::create_dir_all(dir.path().join("helm").join(chart)).unwrap();
         std::fs::write(dir.path().join("helm").join(chart).join("Chart.yaml"), "").unwrap();
     }
+    // A checkout: what it holds of svidproof's own goes before what the binary carries.
+    std::fs::create_dir_all(dir.path().join("fixtures/images")).unwrap();
+    std::fs::write(dir.path().join("fixtures/images/images.yaml"), "").unwrap();
     let path = dir.path().join("mine.yaml");
     std::fs::write(&path, text).unwrap();
     let scenario = crate::scenario::load(&path).unwrap_or_else(|mistakes| panic!("{mistakes}"));

@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::{Endpoint, Listener, NOBODY, STRANGER, Wanted, clients};
 use crate::spiffe_id::split;
 
-/// Of the charts that svidproof's project brings along.
-const SPIRE_CHART: &str = "helm/spire";
+/// Of the charts that svidproof brings along.
+const SPIRE_CHART: &str = "builtin:spire";
 
 const CLUSTER: &str = "demo-cluster";
 

@@ -27,7 +27,7 @@ pub(super) struct Needed {
 }
 
 pub(super) async fn needed(declaration: &Declaration, cache: &Cache) -> Result<Needed, ImagesError> {
-    let compilers = Compilers::find().await?;
+    let compilers = Compilers::find(cache).await?;
     let mut needed = Needed { paths: BTreeSet::new(), nodes: BTreeSet::new() };
     for all in [true, false] {
         let parts = parts::plan(declaration, &compilers, cache, all)?;

@@ -11,6 +11,7 @@ mod build;
 mod cache;
 mod choose;
 mod declaration;
+mod own;
 mod parts;
 mod store;
 
@@ -20,6 +21,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use futures::future::try_join_all;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use assemble::Made;
@@ -35,6 +38,7 @@ use crate::sys::progress::Progress;
 use crate::sys::tool::ToolError;
 use crate::sys::wait::WaitError;
 
+pub use own::{Own, archives, full_name};
 pub use store::link_store;
 
 /// What could not be built or put where a cluster finds it.
@@ -60,6 +64,18 @@ pub enum ImagesError {
     Link { from: PathBuf, to: PathBuf, source: io::Error },
     #[error("no image `{name}` is declared\nhint: declared are {declared}")]
     NotDeclared { name: String, declared: String },
+    #[error(
+        "the container engine that svidproof uses has no image {name}\n\
+         hint: build or load it there (`svidproof engine` says which engine that is), or name its archive: \
+         FILE.tar"
+    )]
+    NotInEngine { name: String, source: ToolError },
+    #[error(
+        "{} names no image\n\
+         hint: `docker save NAME --output FILE.tar` writes one with its name",
+        .path.display()
+    )]
+    NoName { path: PathBuf },
     #[error("this build does not make the part `{part}`")]
     NoPart { part: String },
     #[error(
@@ -69,8 +85,16 @@ pub enum ImagesError {
     NotRoot,
 }
 
+impl ImagesError {
+    /// Whether the user's own input is the cause.
+    pub fn is_input(&self) -> bool {
+        matches!(self, Self::NotInEngine { .. } | Self::NoName { .. })
+    }
+}
+
 /// Where images come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// `upstream` where a registry answers, else `packages`.
     #[default]
@@ -120,6 +144,11 @@ pub struct Cached {
     pub current: bool,
 }
 
+/// The source itself, where `auto` leaves it open.
+pub async fn settled(source: Source, progress: &Progress) -> Source {
+    if source == Source::Auto { choose(progress).await } else { source }
+}
+
 /// Makes everything that a cluster needs, or finds it made.
 pub async fn build(
     root: &Path,
@@ -128,10 +157,10 @@ pub async fn build(
     progress: &Progress,
 ) -> Result<Images, ImagesError> {
     let declaration = Declaration::load(root)?;
-    let source = if source == Source::Auto { choose(progress).await } else { source };
+    let source = settled(source, progress).await;
     let cache = Cache::at(crate::sys::dirs::cache());
     let _lock = cache.lock(progress).await?;
-    let compilers = Compilers::find().await?;
+    let compilers = Compilers::find(&cache).await?;
     let parts = parts::plan(&declaration, &compilers, &cache, source == Source::Packages)?;
     let jobs = Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from));
     try_join_all(parts.iter().map(|part| part.build(&declaration, &cache, &jobs, progress))).await?;
@@ -177,7 +206,7 @@ pub async fn load(
 ) -> Result<(), ImagesError> {
     let declaration = Declaration::load(root)?;
     let images: Vec<_> = names.iter().map(|name| declaration.image(name)).collect::<Result<_, _>>()?;
-    let source = if source == Source::Auto { choose(progress).await } else { source };
+    let source = settled(source, progress).await;
     let cache = Cache::at(crate::sys::dirs::cache());
     let _lock = cache.lock(progress).await?;
     let log = cache.log("images-load");
@@ -194,7 +223,7 @@ pub async fn load(
     if built.is_empty() {
         return Ok(());
     }
-    let compilers = Compilers::find().await?;
+    let compilers = Compilers::find(&cache).await?;
     let parts = parts::plan(&declaration, &compilers, &cache, true)?;
     let jobs = Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from));
     let needed = parts

@@ -43,7 +43,28 @@ pub(super) struct Compilers {
 }
 
 impl Compilers {
-    pub(super) async fn find() -> Result<Self, ImagesError> {
+    /// Those on this machine. One that lacks them is taken for the one that filled the cache: what lies there
+    /// needs no compiler, and what does not says which program is missing when it is to be made.
+    pub(super) async fn find(cache: &Cache) -> Result<Self, ImagesError> {
+        let noted = cache.root.join("compilers.json");
+        match Self::ask().await {
+            Ok(found) => {
+                let text = serde_json::json!([found.go, found.cargo]).to_string();
+                if files::read_text(&noted).ok().as_ref() != Some(&text) {
+                    files::make_folder(&cache.root)?;
+                    files::replace(&noted, text)?;
+                }
+                Ok(found)
+            }
+            Err(missing) => {
+                let text = files::read_text(&noted).ok();
+                let last = text.and_then(|text| serde_json::from_str(&text).ok());
+                last.map(|(go, cargo)| Self { go, cargo }).ok_or(missing)
+            }
+        }
+    }
+
+    async fn ask() -> Result<Self, ImagesError> {
         let ask = |program: &str, arg: &str| {
             let tool = Tool::new(program).arg(arg).env("GOTOOLCHAIN", "local");
             async { tool.run().await.map(|output| output.stdout.trim().to_owned()) }
@@ -348,6 +369,17 @@ mod tests {
         assert_eq!(changed(&other, "go 1"), ["debian"]);
         let go: std::collections::BTreeSet<_> = declaration().go.into_iter().map(|go| go.part).collect();
         assert_eq!(changed(&declaration(), "go 2"), go.into_iter().collect::<Vec<_>>());
+    }
+
+    /// Whether this machine has compilers or not: with what is noted, it can be said what is in the cache.
+    #[tokio::test]
+    async fn a_cache_is_known_again_without_compilers() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path().into());
+        files::write(&dir.path().join("compilers.json"), r#"["go 1", "cargo 1"]"#).unwrap();
+        let found = Compilers::find(&cache).await.unwrap();
+        let asked = Compilers::ask().await.ok();
+        assert_eq!(found.go, asked.map_or("go 1".into(), |asked| asked.go));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(super) async fn create(site: &Site<'_>) -> Result<(Cluster, Kube), ProviderE
     let dir = site.lease.dir.join("terraform");
     let (provider, engine) = ("gke".into(), String::new());
     site.lease.making(Thing::Cluster { provider, terraform: dir.clone(), env: vec![], engine })?;
-    let terraform = Terraform::copy(&site.root.join("terraform/gke"), dir, vec![])?;
+    let terraform = Terraform::copy(&site.home.join("terraform/gke"), dir, vec![])?;
     let mut variables: serde_json::Map<String, Value> = site.options.set.clone().into_iter().collect();
     let name = format!("svidproof-{}", site.lease.id);
     variables.entry("name").or_insert_with(|| name.clone().into());

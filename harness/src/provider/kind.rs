@@ -1,7 +1,7 @@
 //! kind, through `terraform/kind`: one node in the local container engine, its ports on the loopback. Sees to
 //! the engine and the images first.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -16,9 +16,10 @@ use super::{Cluster, Created, Provider, ProviderError, Site, host_ports};
 use crate::cluster::kube::{Kube, KubeError, WatchEnd};
 use crate::cluster::manifest::{Workload, WorkloadKind};
 use crate::engine::{self, Engine};
-use crate::images::{self, Images, Source};
+use crate::images::{self, Images, Own, Source};
 use crate::lease::Thing;
 use crate::provider::terraform::Terraform;
+use crate::sys::progress::Progress;
 use crate::sys::tool::Tool;
 use crate::sys::wait::{self, Look};
 use crate::sys::{chain, dirs};
@@ -30,19 +31,38 @@ pub(super) async fn create(site: &Site<'_>) -> Result<Created, ProviderError> {
         site.lease.making(Thing::Network)?;
     }
     step.done();
+    let own = images::archives(&site.own, &engine, &site.lease.dir.join("images")).await?;
     let step = site.progress.phase("images");
-    let images = images::build(&site.root, &engine, site.source, site.progress).await?;
+    let images = images::build(&site.home, &engine, site.source, site.progress).await?;
     step.done();
     let step = site.progress.phase(format!("cluster ({})", Provider::Kind));
     let cluster = apply(site, &engine, &images).await?;
     let kube = Kube::connect(&cluster.kubeconfig, None).await?;
-    for archive in &images.load {
-        let kind = Tool::new("kind").envs(engine.env());
-        kind.args(["load", "image-archive", "--name", &cluster.name]).arg(archive).run().await?;
-    }
+    load_archives(&engine, &images.bin.join("kind"), &cluster.name, images.load.iter().chain(&own)).await?;
     tokio::try_join!(serving_certificate(&kube), quick_dns(&kube), services(&kube, &cluster.name))?;
     step.done();
     Ok(Created { cluster, kube, images: Some(images) })
+}
+
+/// Gives the nodes of a cluster that is there images of the user's own.
+pub async fn load(own: &[Own], cluster: &str, run: &Path, progress: &Progress) -> Result<(), ProviderError> {
+    let engine = engine::ensure(progress).await?;
+    let archives = images::archives(own, &engine, &run.join("images")).await?;
+    let kind = images::tool("kind").unwrap_or_else(|| "kind".into());
+    load_archives(&engine, &kind, cluster, &archives).await
+}
+
+async fn load_archives(
+    engine: &Engine,
+    kind: &Path,
+    cluster: &str,
+    archives: impl IntoIterator<Item = &PathBuf>,
+) -> Result<(), ProviderError> {
+    for archive in archives {
+        let kind = Tool::new(kind).envs(engine.env());
+        kind.args(["load", "image-archive", "--name", cluster]).arg(archive).run().await?;
+    }
+    Ok(())
 }
 
 /// Applies the Terraform root; the cluster answers then.
@@ -58,7 +78,7 @@ async fn apply(site: &Site<'_>, engine: &Engine, images: &Images) -> Result<Clus
     let (provider, engine) = ("kind".into(), engine.id.clone());
     let made = Thing::Cluster { provider, terraform: dir.clone(), env: env.clone(), engine };
     site.lease.making(made)?;
-    let terraform = Terraform::copy(&site.root.join("terraform/kind"), dir, env)?;
+    let terraform = Terraform::copy(&site.home.join("terraform/kind"), dir, env)?;
     let ports: Vec<_> = published
         .iter()
         .map(|(node, host)| json!({ "container_port": node, "host_port": host.port() }))

@@ -5,16 +5,19 @@ mod gke;
 mod kind;
 pub mod terraform;
 
+pub use kind::load;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cluster::kube::{Kube, KubeError};
 use crate::engine::EngineError;
-use crate::images::{Images, ImagesError, Source};
+use crate::images::{Images, ImagesError, Own, Source};
 use crate::lease::{Lease, LeaseError};
 use crate::provider::terraform::TerraformError;
 use crate::scenario::Published;
@@ -24,7 +27,7 @@ use crate::sys::tool::ToolError;
 use crate::sys::wait::WaitError;
 
 /// Where a cluster may come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Provider {
     /// A cluster on this machine, made for the run.
@@ -137,21 +140,22 @@ pub enum ProviderError {
 impl ProviderError {
     /// Whether the user's own input is the cause.
     pub fn is_input(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::PortTaken { .. }
-                | Self::Kubeconfig(_)
-                | Self::Unreachable { .. }
-                | Self::NoKubeconfig
-                | Self::NoContext { .. }
-        )
+            | Self::Kubeconfig(_)
+            | Self::Unreachable { .. }
+            | Self::NoKubeconfig
+            | Self::NoContext { .. } => true,
+            Self::Images(error) => error.is_input(),
+            _ => false,
+        }
     }
 }
 
 /// What a provider works with.
 pub struct Site<'a> {
-    /// The project's root: it holds `terraform/`.
-    pub root: PathBuf,
+    /// The folder with what svidproof brings along: `terraform/`, `fixtures/images/` and their like.
+    pub home: PathBuf,
     /// The run's journal: what is made goes into it first.
     pub lease: &'a Lease,
     /// What the user says of the cluster.
@@ -160,6 +164,8 @@ pub struct Site<'a> {
     pub published: Vec<Published>,
     /// Where images come from, for the provider that brings them: `kind`.
     pub source: Source,
+    /// Images that its nodes are given besides.
+    pub own: Vec<Own>,
     /// Who watches.
     pub progress: &'a Progress,
 }

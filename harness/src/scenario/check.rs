@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use svidproof_probe::protocol::{Http, TlsVersions};
 
-use super::{Counted, Kind};
+use super::{Counted, Kind, schema};
 use crate::alert::AlertName;
 
 /// A client, an endpoint, a request, what is expected and, for a refusal, the control.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Check {
     /// Unique in its stage.
@@ -26,9 +26,11 @@ pub struct Check {
     pub send: OneOrMany,
     /// The HTTP version; 1.1 where it is not said.
     #[serde(default)]
+    #[schemars(schema_with = "schema::http")]
     pub http: Http,
     /// Which TLS versions the client offers; any where it is not said.
     #[serde(default)]
+    #[schemars(schema_with = "schema::tls")]
     pub tls: TlsVersions,
     /// Request headers.
     #[serde(default)]
@@ -117,7 +119,7 @@ pub enum By {
 }
 
 /// A text, or a list of texts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a text or a list of texts")]
 pub enum OneOrMany {
     /// One text.
@@ -140,7 +142,7 @@ impl OneOrMany {
 
 /// Every client with every request at every endpoint. What comes of it is for the snapshot to say; that it
 /// could be judged is checked.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Matrix {
     /// Unique in its stage.
@@ -157,6 +159,7 @@ pub struct Matrix {
     pub paths: OneOrMany,
     /// HTTP versions; 1.1 alone where it is not said.
     #[serde(default = "default_http")]
+    #[schemars(schema_with = "schema::https")]
     pub http: Vec<Http>,
     /// Sets of request headers, one set a request.
     #[serde(default = "default_headers")]

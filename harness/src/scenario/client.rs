@@ -2,6 +2,7 @@
 
 use std::fmt::Formatter;
 
+use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -9,12 +10,14 @@ use serde::{Deserialize, Deserializer};
 use crate::forge::{self, Signer};
 
 /// Who dials.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(untagged)]
 pub enum Client {
     /// `none` for nobody, or the path of a SPIFFE ID, attested for the probe in the cluster.
     Short(String),
     /// The long form.
     Full(FullClient),
+    #[schemars(skip)]
     /// One that a scenario does not declare: it comes of a stage's `forged`.
     Forged {
         /// The recipe's name.
@@ -84,7 +87,7 @@ impl<'de> Deserialize<'de> for Client {
 }
 
 /// A client in its long form.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FullClient {
     /// As in the short form.

@@ -2,7 +2,7 @@
 //! `validate`.
 //!
 //! Every path in a scenario is relative to the project's root: the nearest folder, from the file upwards,
-//! that holds `helm/`.
+//! that holds a `svidproof.yaml`, or, where there is none, `helm/`.
 
 mod check;
 mod client;
@@ -12,6 +12,7 @@ mod forged;
 mod mistake;
 mod parse;
 mod place;
+mod schema;
 mod together;
 mod validate;
 mod written;
@@ -21,7 +22,9 @@ pub use client::{Client, FullClient};
 pub use counted::{Counted, Kind};
 pub use forged::{Forged, Forging, Stated, Table, tables};
 pub use mistake::Mistake;
-pub use parse::{ScenarioError, load};
+pub use parse::{ScenarioError, load, project_root, read_yaml};
+pub(crate) use schema::of as schema_of;
+pub use schema::text as schema_text;
 pub use together::{PROBES, probe_name, together};
 pub use validate::is_label;
 pub use written::written_out;
@@ -30,18 +33,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::data::BUILTIN;
 use crate::spiffe_id::spiffe_id;
 use place::{Node, Place};
+
+/// At the root of a user's repository: what svidproof needs to know of it.
+pub const PROJECT: &str = "svidproof.yaml";
 
 /// The request header that carries a cell's id, by which the application's log tells whose request came
 /// through.
 pub const CELL_HEADER: &str = "x-svidproof-cell";
 
 /// One system under test.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Scenario {
     /// A DNS label.
@@ -51,6 +59,10 @@ pub struct Scenario {
     pub trust_domain: String,
     /// The SPIRE that issues its SVIDs.
     pub spire: Spire,
+    /// Images that the nodes are given before the first wave: `shop:dev` from the container engine, or an
+    /// archive, `./shop.tar`.
+    #[serde(default)]
+    pub images: Vec<String>,
     /// Waves in order; the releases of one wave go side by side.
     pub install: Vec<Vec<Release>>,
     /// Created as soon as the SPIRE server of the first wave is ready.
@@ -73,6 +85,9 @@ pub struct Scenario {
     /// The project: the folder that its paths are relative to.
     #[serde(skip)]
     pub root: PathBuf,
+    /// The folder that holds our own charts, in `helm/`; empty where the scenario names none of them.
+    #[serde(skip)]
+    home: PathBuf,
     /// Where things stand in the file. Set by `load`.
     #[serde(skip)]
     places: Option<Arc<Node>>,
@@ -81,6 +96,14 @@ pub struct Scenario {
 impl Scenario {
     fn place_of(&self, find: impl Fn(&Node) -> Place) -> Place {
         self.places.as_deref().map_or(Place { line: 1, column: 1 }, find)
+    }
+
+    /// Where a release's chart lies.
+    pub fn chart(&self, release: &Release) -> PathBuf {
+        match release.builtin() {
+            Some(name) => self.home.join("helm").join(name),
+            None => self.root.join(&release.chart),
+        }
     }
 
     /// The SPIFFE ID of a path in the scenario's trust domain.
@@ -102,7 +125,7 @@ impl Scenario {
 }
 
 /// Where the scenario's SPIRE stands.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Spire {
     /// Where the server stands.
@@ -129,13 +152,13 @@ fn default_server_container() -> String {
 }
 
 /// One Helm release.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Release {
     /// Unique in its namespace.
     #[serde(rename = "release")]
     pub name: String,
-    /// A folder, relative to the root.
+    /// A folder, relative to the root; or `builtin:NAME` for one of svidproof's own.
     pub chart: PathBuf,
     /// Where it goes.
     pub namespace: String,
@@ -150,6 +173,11 @@ impl Release {
         format!("{}/{}", self.namespace, self.name)
     }
 
+    /// The name of the chart, where it is one of svidproof's own.
+    pub fn builtin(&self) -> Option<&str> {
+        self.chart.to_str()?.strip_prefix(BUILTIN)
+    }
+
     /// Whether values under this key are meant for it.
     pub fn is_called(&self, key: &str) -> bool {
         match key.split_once('/') {
@@ -160,7 +188,7 @@ impl Release {
 }
 
 /// A registration entry, as `spire-server entry create` takes it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Entry {
     /// The path part of the SPIFFE ID: `/ns/default/sa/default/backend`.
@@ -176,7 +204,7 @@ pub struct Entry {
 }
 
 /// Something that is dialled.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Endpoint {
     /// `namespace/name` of a Service; its ready pods are what evidence is read from.
@@ -211,7 +239,7 @@ pub struct Endpoint {
 }
 
 /// How clients from outside the cluster come in.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Published {
     /// The port on each node.
@@ -237,7 +265,7 @@ impl Endpoint {
 }
 
 /// One state of the system under test, and what holds in it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Stage {
     /// A DNS label, unique in the scenario.
@@ -269,7 +297,7 @@ impl Stage {
 }
 
 /// A planted fault, and the checks that must turn red.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Broken {
     /// Unique in the scenario.

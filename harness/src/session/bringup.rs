@@ -10,6 +10,7 @@ use super::{RunContext, SessionError, System, apply, hands};
 use crate::cluster::kube::{Backend, Holder, KubeError};
 use crate::cluster::probe::Probe;
 use crate::cluster::spire::Server;
+use crate::data;
 use crate::forge::{Authority, authorities};
 use crate::lease::{Lease, Thing};
 use crate::scenario::{Entry, PROBES, Release, Scenario, probe_name};
@@ -185,7 +186,12 @@ async fn install_probe(
     note_release(context, lease, scenario, &name, PROBES).await?;
     let values =
         json!({ "scenario": scenario.name, "serviceAccount": name, "socketDir": scenario.spire.socket_dir });
-    let release = Release { name, chart: "helm/probe".into(), namespace: PROBES.into(), values };
+    let release = Release {
+        name,
+        chart: data::home(&scenario.root)?.join("helm/probe"),
+        namespace: PROBES.into(),
+        values,
+    };
     apply(context, scenario, &release, &release.values).await?;
     open_probe(context, scenario).await
 }

@@ -4,13 +4,17 @@
 //! The order (SPIRE's own needs): server -> bundle published and entries created -> agent -> workloads, with
 //! the probe beside them.
 
+mod autopsy;
 mod bringup;
 mod hands;
 mod record;
+mod supply;
 pub mod teardown;
 
+pub use autopsy::autopsy;
 pub use hands::{Strange, keep};
 pub use record::{Installed, Record};
+pub use supply::{Lacking, Missing};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -24,14 +28,15 @@ use crate::cluster::helm::{Helm, HelmError, How, Wanted, merged};
 use crate::cluster::kube::{Holder, KEPT, Kube, KubeError};
 use crate::cluster::probe::{Probe, ProbeError};
 use crate::cluster::spire::SpireError;
+use crate::data;
 use crate::forge::ForgeError;
-use crate::images::{self, Images, Source};
+use crate::images::{self, Images, ImagesError, Own, Source};
 use crate::lease::{Lease, LeaseError};
-use crate::provider::{Cluster, ClusterOptions, Created, Provider, ProviderError, Site, host_ports};
+use crate::provider::{self, Cluster, ClusterOptions, Created, Provider, ProviderError, Site, host_ports};
 use crate::scenario::{PROBES, Release, Scenario};
 use crate::session::bringup::{bring_up, open_probe};
 use crate::session::hands::Renewal;
-use crate::sys::files::FileError;
+use crate::sys::files::{self, FileError};
 use crate::sys::progress::Progress;
 use crate::sys::tool;
 
@@ -76,6 +81,12 @@ pub enum SessionError {
     Probe { scenario: String, source: ProbeError },
     #[error("scenario {scenario}: no probe is ready in namespace {PROBES}\nhint: `svidproof up` installs it")]
     NoProbe { scenario: String },
+    #[error("{0}")]
+    Lacking(Box<Lacking>),
+    #[error("an image of your own cannot be taken")]
+    Own { source: ImagesError },
+    #[error(transparent)]
+    Images(#[from] ImagesError),
     #[error(transparent)]
     File(#[from] FileError),
     #[error("the run's record {} is not understood", path.display())]
@@ -91,6 +102,7 @@ impl SessionError {
             Self::Provider(error) | Self::Port { source: error, .. } => error.is_input(),
             Self::NotOurs { .. } | Self::Taken { .. } | Self::WhichHelm(_) => true,
             Self::Kube { source: KubeError::Foreign { .. }, .. } => true,
+            Self::Lacking(_) | Self::Own { .. } => true,
             _ => false,
         }
     }
@@ -106,6 +118,8 @@ pub struct Setup<'a> {
     pub options: ClusterOptions,
     /// Where images come from.
     pub source: Source,
+    /// Images to be loaded into the nodes beside those that the scenarios name.
+    pub load: Vec<Own>,
     /// Who watches.
     pub progress: &'a Progress,
 }
@@ -218,16 +232,17 @@ pub struct System {
 
 /// Makes the cluster and brings every scenario up in it, side by side.
 pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError> {
-    let Setup { scenarios, provider, options, source, progress } = setup;
+    let Setup { scenarios, provider, options, source, load, progress } = setup;
     if provider == Provider::Kind {
         ports_are_free(&scenarios)?;
     }
-    let root = scenarios.first().map(|scenario| scenario.root.clone()).unwrap_or_default();
+    let own = own_images(&scenarios, load);
+    let (home, source) = supplied(&scenarios, provider, &own, source, progress).await?;
     let published = scenarios
         .iter()
         .flat_map(|scenario| scenario.endpoints.values().filter_map(|endpoint| endpoint.published))
         .collect();
-    let site = Site { root, lease, options: &options, published, source, progress };
+    let site = Site { home, lease, options: &options, published, source, own, progress };
     let Created { cluster, kube, images } = provider.create(&site).await?;
     let record = first_record(cluster, images.as_ref(), &scenarios)?;
     record.write(&lease.dir)?;
@@ -237,9 +252,85 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
         context.helm.major().await.map_err(SessionError::WhichHelm)?;
         context.hold(hands::claim(&context.kube, lease, &place, &scenarios).await?);
     }
-    let systems =
-        try_join_all(scenarios.into_iter().map(|scenario| bring_up(&context, lease, scenario))).await?;
+    all_up(context, lease, scenarios).await
+}
+
+async fn all_up(
+    context: Arc<RunContext>,
+    lease: &Lease,
+    scenarios: Vec<Scenario>,
+) -> Result<Session, SessionError> {
+    let up = scenarios.into_iter().map(|scenario| bring_up(&context, lease, scenario));
+    let systems = try_join_all(up).await?;
+    let unfinished = lease.dir.join(UNFINISHED);
+    files::remove(&unfinished)?;
     Ok(Session { context, systems })
+}
+
+/// Goes on with a bring-up that failed and whose cluster was left: what stands as it should stays.
+pub async fn go_on(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError> {
+    let Setup { scenarios, provider, source, load, progress, .. } = setup;
+    let own = own_images(&scenarios, load);
+    supplied(&scenarios, provider, &own, source, progress).await?;
+    let record = Record::read(&lease.dir)?;
+    if provider == Provider::Kind && !own.is_empty() {
+        provider::load(&own, &record.cluster.name, &lease.dir, progress).await?;
+    }
+    let Cluster { kubeconfig, context, .. } = &record.cluster;
+    let kube = Kube::connect(kubeconfig, context.as_deref()).await.map_err(SessionError::Kept)?;
+    let context = Arc::new(RunContext::new(lease, record, kube, progress));
+    all_up(context, lease, scenarios).await
+}
+
+/// Beside the record of a run whose bring-up failed, and whose cluster was left.
+const UNFINISHED: &str = "unfinished";
+
+/// Leaves the run standing, to be gone on with; `false` where there is no cluster yet.
+pub fn leave_unfinished(lease: &Lease) -> Result<bool, SessionError> {
+    // Somebody's own cluster is left as it was found.
+    if !Record::read(&lease.dir).is_ok_and(|record| record.cluster.provider == Provider::Kind) {
+        return Ok(false);
+    }
+    files::write(&lease.dir.join(UNFINISHED), "")?;
+    lease.keep()?;
+    Ok(true)
+}
+
+/// Whether the run is one of these scenarios on such a cluster, and its bring-up failed.
+pub fn is_unfinished(lease: &Lease, scenarios: &[Scenario], provider: Provider) -> bool {
+    let same = |record: Record| {
+        record.cluster.provider == provider && record.scenarios.iter().eq(&files_of(scenarios))
+    };
+    lease.dir.join(UNFINISHED).is_file() && Record::read(&lease.dir).is_ok_and(same)
+}
+
+/// Where svidproof's own things are, and where images come from: every image that is asked for will be there.
+async fn supplied(
+    scenarios: &[Scenario],
+    provider: Provider,
+    own: &[Own],
+    source: Source,
+    progress: &Progress,
+) -> Result<(PathBuf, Source), SessionError> {
+    let root = scenarios.first().map(|scenario| scenario.root.clone()).unwrap_or_default();
+    let home = data::home(&root)?;
+    if provider != Provider::Kind {
+        if !own.is_empty() {
+            progress.note(&format!("provider {provider} pulls its images: none of your own is loaded"));
+        }
+        return Ok((home, source));
+    }
+    let source = images::settled(source, progress).await;
+    supply::check(scenarios, &images::declared(&home)?, own, source, progress).await?;
+    Ok((home, source))
+}
+
+/// Those that the scenarios name, and those that are to be loaded besides; each once.
+fn own_images(scenarios: &[Scenario], load: Vec<Own>) -> Vec<Own> {
+    let named = scenarios
+        .iter()
+        .flat_map(|scenario| scenario.images.iter().map(|image| Own::read(image, &scenario.root)));
+    named.chain(load).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// What is known of the session before anything is installed.
@@ -250,14 +341,12 @@ fn first_record(
 ) -> Result<Record, SessionError> {
     let built = images.map(|images| images.bin.join("helm"));
     let helm = helm_program(built).ok_or(SessionError::NoHelm)?;
-    let absolute =
-        |scenario: &Scenario| std::path::absolute(&scenario.file).unwrap_or_else(|_| scenario.file.clone());
     Ok(Record {
         cluster,
         helm,
         versions: images.map(|images| images.versions.clone()).unwrap_or_default(),
         images: images.map_or_else(|| "those of the cluster".into(), |images| images.source.to_string()),
-        scenarios: scenarios.iter().map(absolute).collect(),
+        scenarios: files_of(scenarios),
         installed: BTreeMap::new(),
     })
 }
@@ -265,6 +354,13 @@ fn first_record(
 /// Helm is the user's, else the one that was built.
 fn helm_program(built: Option<PathBuf>) -> Option<PathBuf> {
     tool::find("helm").or(built).or_else(|| images::tool("helm"))
+}
+
+/// Absolute.
+fn files_of(scenarios: &[Scenario]) -> Vec<PathBuf> {
+    let absolute =
+        |scenario: &Scenario| std::path::absolute(&scenario.file).unwrap_or_else(|_| scenario.file.clone());
+    scenarios.iter().map(absolute).collect()
 }
 
 /// Before anything is made: images that take minutes must not end at a port.
@@ -314,7 +410,7 @@ pub async fn apply(
     release: &Release,
     values: &Value,
 ) -> Result<bool, SessionError> {
-    let chart = scenario.root.join(&release.chart);
+    let chart = scenario.chart(release);
     let wanted = Wanted { release: &release.name, chart: &chart, namespace: &release.namespace, values };
     let key = format!("{}/{}", scenario.name, release.full_name());
     let helm = |source| SessionError::Helm { scenario: scenario.name.clone(), source };
@@ -353,7 +449,7 @@ pub async fn makes_a_difference(
     if one == other {
         return Ok(false);
     }
-    let chart = scenario.root.join(&release.chart);
+    let chart = scenario.chart(release);
     let rendered = async |values| {
         let (release, namespace) = (release.name.as_str(), release.namespace.as_str());
         context.helm.rendered(Wanted { release, chart: &chart, namespace, values }).await

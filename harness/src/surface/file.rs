@@ -60,11 +60,6 @@ impl Surface {
     }
 }
 
-/// Where a project keeps its surfaces.
-pub fn folder(root: &Path) -> PathBuf {
-    root.join("tests/snapshots")
-}
-
 /// The surfaces that `dir` keeps of a scenario, by stage; none where there is no such folder.
 pub fn load(dir: &Path, scenario: &str) -> Result<Vec<Surface>, SurfaceError> {
     kept(dir, scenario)?.values().map(|path| read_surface(path)).collect()

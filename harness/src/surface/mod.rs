@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use svidproof_probe::protocol::{self, Http, TlsVersions};
 
 pub use change::{Change, Danger, change_list, diff, worse};
-pub use file::{SurfaceError, folder, load, read, store};
+pub use file::{SurfaceError, load, read, store};
 pub use held::{Held, hold, keep_unseen, observed};
 
 use crate::proof::judge::{self, Judged};

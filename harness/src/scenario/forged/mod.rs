@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Formatter;
 use std::sync::LazyLock;
 
+use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -45,7 +46,8 @@ pub fn tables() -> Result<&'static BTreeMap<&'static str, Table>, CatalogueError
 
 /// What a scenario says of forged credentials: `forged: spiffe-validator`, or the same with differences,
 /// `forged: {table: spiffe-validator, but: {…}}`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, JsonSchema)]
+#[schemars(with = "ShortOrLong")]
 pub struct Forged {
     /// The name of a table.
     pub table: String,
@@ -53,16 +55,29 @@ pub struct Forged {
     pub but: Table,
 }
 
+/// As a scenario writes it, with a table and what is said otherwise.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Long {
+    /// The name of a table.
+    table: String,
+    /// What comes of a credential otherwise.
+    #[serde(default)]
+    but: Table,
+}
+
+/// Both forms, for the schema.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code, reason = "only its schema is of use")]
+enum ShortOrLong {
+    Short(String),
+    Long(Long),
+}
+
 /// By hand, not `untagged`: that would take line, column and the wrong key out of an error in the long form.
 impl<'de> Deserialize<'de> for Forged {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Long {
-            table: String,
-            #[serde(default)]
-            but: Table,
-        }
         struct ForgedVisitor;
         impl<'de> Visitor<'de> for ForgedVisitor {
             type Value = Forged;
@@ -88,7 +103,7 @@ impl<'de> Deserialize<'de> for Forged {
 
 /// All forged credentials at one endpoint, with TLS 1.2 and 1.3 each, and with each the sound one as their
 /// control.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Forging {
     /// An endpoint that gives evidence.
@@ -106,7 +121,7 @@ pub struct Forging {
 }
 
 /// What must come of a forged credential. Exactly one of `status` and `alert` is there.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Stated {
     /// Of the answer: it is let in.

@@ -4,11 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
 
 use super::mistake::{Mistake, instead};
 use super::place::Node;
-use super::{Scenario, expand, forged, validate};
+use super::{PROJECT, Scenario, expand, forged, validate};
+use crate::data;
 use crate::forge::{self, CatalogueError};
 use crate::sys::files::{self, FileError};
 
@@ -19,9 +21,9 @@ pub enum ScenarioError {
     #[error(transparent)]
     Read(#[from] FileError),
     #[error(
-        "{}: no folder from here upwards holds `helm/`, and the scenario's paths are relative to the one \
-         that does\n\
-         hint: put the file into a project with a `helm/` folder",
+        "{}: no folder from here upwards holds `svidproof.yaml` or `helm/`, and the scenario's paths are \
+         relative to the one that does\n\
+         hint: `svidproof init` at the root of your repository makes it a project",
         file.display()
     )]
     NoRoot { file: PathBuf },
@@ -37,21 +39,35 @@ pub enum ScenarioError {
 pub fn load(file: &Path) -> Result<Scenario, ScenarioError> {
     let text = files::read_text(file)?;
     let real = file.canonicalize().map_err(files::could_not("find the folder of", file))?;
-    let root = real.ancestors().skip(1).find(|folder| folder.join("helm").is_dir());
+    let root = real.parent().and_then(|folder| project_root(folder, |folder| folder.join("helm").is_dir()));
     let root = root.ok_or_else(|| ScenarioError::NoRoot { file: file.into() })?;
     read(&text, file, root)
+}
+
+/// The root of the project that a folder is in: the nearest one upwards with a `svidproof.yaml`, else the
+/// nearest that will do without.
+pub fn project_root(folder: &Path, will_do: impl Fn(&Path) -> bool) -> Option<&Path> {
+    let nearest = |is: &dyn Fn(&Path) -> bool| folder.ancestors().find(|folder| is(folder));
+    nearest(&|folder| folder.join(PROJECT).is_file()).or_else(|| nearest(&will_do))
+}
+
+/// A file of ours, or what is wrong with it and where.
+pub fn read_yaml<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, Mistake> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| mistake(file, &error))
 }
 
 pub(super) fn read(text: &str, file: &Path, root: &Path) -> Result<Scenario, ScenarioError> {
     forge::catalogue()?;
     forged::tables()?;
-    let wrong = |error: &Error| ScenarioError::Invalid { mistakes: vec![mistake(file, error)] };
-    let options = || serde_saphyr::options! { with_snippet: false };
-    let mut scenario: Scenario =
-        serde_saphyr::from_str_with_options(text, options()).map_err(|error| wrong(&error))?;
-    let places: Node = serde_saphyr::from_str_with_options(text, options()).map_err(|error| wrong(&error))?;
+    let wrong = |mistake| ScenarioError::Invalid { mistakes: vec![mistake] };
+    let mut scenario: Scenario = read_yaml(text, file).map_err(wrong)?;
+    let places: Node = read_yaml(text, file).map_err(wrong)?;
     scenario.file = file.into();
     scenario.root = root.into();
+    if scenario.install.iter().flatten().any(|release| release.builtin().is_some()) {
+        scenario.home = data::home(root)?;
+    }
     for (name, endpoint) in &mut scenario.endpoints {
         if let Some(published) = &mut endpoint.published {
             published.line = places.at("endpoints").at(name).at("published").at("host-port").place().line;

@@ -11,6 +11,7 @@ mod stage;
 mod values;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 pub use identity::is_label;
 use identity::{is_pair, label_wanted, spiffe_path, trust_domain};
@@ -19,12 +20,14 @@ use stage::{broken, forged, stages};
 use super::mistake::{Mistake, instead};
 use super::place::{Node, Place};
 use super::{Client, Endpoint, Entry, FullClient, Release, Scenario};
+use crate::data;
 
 /// In the order of the file; empty for a scenario that can be run.
 pub(super) fn mistakes(scenario: &Scenario, places: &Node) -> Vec<Mistake> {
     let mut found = Found::default();
     names(scenario, places, &mut found);
     kubernetes::names(scenario, places, &mut found);
+    images(scenario, places.at("images"), &mut found);
     install(scenario, places.at("install"), &mut found);
     registration(&scenario.registration, places.at("registration"), &mut found);
     for (name, endpoint) in &scenario.endpoints {
@@ -86,6 +89,30 @@ fn names(scenario: &Scenario, places: &Node, found: &mut Found) {
     }
 }
 
+fn images(scenario: &Scenario, places: &Node, found: &mut Found) {
+    for (number, image) in scenario.images.iter().enumerate() {
+        let place = places.nth(number).place();
+        let is_archive = Path::new(image).extension().is_some_and(|ending| ending == "tar");
+        if let Some(folder) = image.strip_prefix("Dockerfile:") {
+            found.add(
+                place,
+                format!(
+                    "no image is built of {folder}: build it with your own engine, and name it here, or its \
+                     archive, FILE.tar"
+                ),
+            );
+        } else if is_archive && !scenario.root.join(image).is_file() {
+            let root = scenario.root.display();
+            found.add(place, format!("the image archive `{image}` is not there, seen from {root}"));
+        } else if image.is_empty() || image.contains(char::is_whitespace) {
+            found.add(
+                place,
+                format!("`{image}` is no image: name one, `shop:dev`, or its archive, `./shop.tar`"),
+            );
+        }
+    }
+}
+
 fn install(scenario: &Scenario, places: &Node, found: &mut Found) {
     let mut seen = BTreeSet::new();
     for (wave, releases) in scenario.install.iter().enumerate() {
@@ -107,8 +134,14 @@ fn install(scenario: &Scenario, places: &Node, found: &mut Found) {
 }
 
 fn chart(scenario: &Scenario, release: &Release, place: Place, found: &mut Found) {
-    let folder = scenario.root.join(&release.chart);
-    if folder.join("Chart.yaml").is_file() {
+    let folder = scenario.chart(release);
+    let known = release.builtin().is_none_or(|name| data::charts().contains_key(name));
+    if known && folder.join("Chart.yaml").is_file() {
+        return;
+    }
+    if let (Some(name), false) = (release.builtin(), known) {
+        let instead = instead(name, data::charts().keys().map(String::as_str));
+        found.add(place, format!("`{name}` is none of svidproof's own charts{instead}"));
         return;
     }
     let siblings = folder.parent().and_then(|parent| parent.read_dir().ok()).into_iter().flatten().flatten();

@@ -56,7 +56,7 @@ impl Followed {
     pub fn scenario(scenario: &Scenario) -> Result<Self, WatchError> {
         let mut followed = Self::file(&scenario.file)?;
         for release in scenario.install.iter().flatten() {
-            followed.add(&scenario.root.join(&release.chart))?;
+            followed.add(&scenario.chart(release))?;
         }
         Ok(followed)
     }

@@ -11,7 +11,7 @@ fn yaml_that_is_no_surface_is_refused() {
 #[test]
 fn what_is_stored_is_loaded() {
     let temp = tempfile::tempdir().unwrap();
-    let dir = folder(temp.path());
+    let dir = temp.path().join("tests/snapshots");
     let [one, two] = ["one", "two"]
         .map(|stage| written(stage, &[("backend nobody GET /", "alert 46 certificate_unknown")]));
     assert_eq!(load(&dir, "symbank").unwrap(), []);

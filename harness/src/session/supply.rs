@@ -1,0 +1,130 @@
+//! Before anything is made: whether the nodes will have the image of every container of every release. What
+//! is missing is told at once, not as a roll-out that never ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{Display, Formatter};
+use std::path::PathBuf;
+
+use futures::stream::{StreamExt, iter};
+use serde_json::Value;
+
+use super::{SessionError, stage_values};
+use crate::cluster::containers::{Container, containers};
+use crate::cluster::helm;
+use crate::images::{self, Own, Source, full_name};
+use crate::scenario::{Release, Scenario};
+use crate::sys::progress::Progress;
+use crate::sys::tool;
+
+/// How many charts are rendered side by side.
+const RENDERED: usize = 4;
+
+/// A container that could not start.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Missing {
+    file: PathBuf,
+    release: String,
+    container: Container,
+}
+
+impl Display for Missing {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let Container { name, image, always } = &self.container;
+        let (file, release) = (self.file.display(), &self.release);
+        write!(f, "{file}: release {release}, container {name}: image {image}")?;
+        if *always {
+            f.write_str(" has `imagePullPolicy: Always` (said, or by its tag)")?;
+        }
+        Ok(())
+    }
+}
+
+/// All of them, and what there is instead.
+#[derive(Debug)]
+pub struct Lacking {
+    missing: BTreeSet<Missing>,
+    there: BTreeSet<String>,
+}
+
+impl Display for Lacking {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the nodes reach no registry, and would not have what these containers need:\n")?;
+        for missing in &self.missing {
+            writeln!(f, "  {missing}")?;
+        }
+        f.write_str(
+            "hint: `images: [NAME]` in the scenario, or `--load NAME`, takes one from your container engine \
+             or from FILE.tar;",
+        )?;
+        if self.missing.iter().any(|one| one.container.always) {
+            f.write_str(" `imagePullPolicy: IfNotPresent` lets the node take what it has;")?;
+        }
+        let there: Vec<_> = self.there.iter().map(String::as_str).collect();
+        write!(f, "\nthere are {}; with `--images upstream` nodes pull", there.join(", "))
+    }
+}
+
+/// With a source whose nodes reach registries there is only a note.
+pub(super) async fn check(
+    scenarios: &[Scenario],
+    declared: &[String],
+    own: &[Own],
+    source: Source,
+    progress: &Progress,
+) -> Result<(), SessionError> {
+    // On a machine that never built any, nothing can be rendered yet.
+    let Some(helm) = tool::find("helm").or_else(|| images::tool("helm")) else { return Ok(()) };
+    let mut there: BTreeSet<String> = declared.iter().map(|name| full_name(name)).collect();
+    for image in own {
+        there.extend(image.names().map_err(|source| SessionError::Own { source })?);
+    }
+    let jobs = scenarios.iter().flat_map(|scenario| {
+        let of = move |release| (scenario, release);
+        scenario.install.iter().flatten().map(of)
+    });
+    let jobs = jobs.flat_map(|(scenario, release)| {
+        variants(scenario, release).into_iter().map(move |values| (scenario, release, values))
+    });
+    let rendered = jobs.map(async |(scenario, release, values)| {
+        let chart = scenario.chart(release);
+        // What cannot be rendered without a cluster is told by who installs it.
+        let text = helm::template(&helm, &release.name, &chart, &release.namespace, &values).await.ok()?;
+        Some((scenario, release, containers(&text)))
+    });
+    let rendered: Vec<_> = iter(rendered).buffer_unordered(RENDERED).collect().await;
+    let mut missing = BTreeSet::new();
+    for (scenario, release, all) in rendered.into_iter().flatten() {
+        let lacks = |one: &Container| one.always || !there.contains(&full_name(&one.image));
+        missing.extend(all.into_iter().filter(lacks).map(|container| Missing {
+            file: scenario.file.clone(),
+            release: release.full_name(),
+            container,
+        }));
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if source == Source::Upstream {
+        let images: BTreeSet<_> = missing.iter().map(|one| one.container.image.as_str()).collect();
+        let images: Vec<_> = images.into_iter().collect();
+        progress.note(&format!("the nodes pull from registries: {}", images.join(", ")));
+        return Ok(());
+    }
+    Err(SessionError::Lacking(Box::new(Lacking { missing, there })))
+}
+
+/// The values with which the release may run another image: its own, and those of stages that name one.
+fn variants(scenario: &Scenario, release: &Release) -> Vec<Value> {
+    let stages = scenario.stages.iter().map(|stage| &stage.values);
+    let names_one = |values: &&BTreeMap<String, Value>| {
+        values.iter().any(|(key, value)| release.is_called(key) && value.to_string().contains("mage"))
+    };
+    let over = stages.filter(names_one).map(|values| stage_values(release, &[values]));
+    let mut all = vec![release.values.clone()];
+    for values in over {
+        if !all.contains(&values) {
+            all.push(values);
+        }
+    }
+    all
+}
