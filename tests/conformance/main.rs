@@ -18,7 +18,7 @@ mod subject;
 #[path = "../browser/webdriver.rs"]
 mod webdriver;
 
-use run::{Outcome, Results};
+use run::{Results, TestResult};
 use subject::{Subject, TEARDOWN, is_chosen};
 
 fn main() -> ExitCode {
@@ -40,10 +40,10 @@ fn trial(name: String, results: &Results) -> Trial {
     let outcome = results
         .get(&name)
         .cloned()
-        .unwrap_or_else(|| Outcome::Judged(Err("it was not come to: see the other failures".into())));
+        .unwrap_or_else(|| TestResult::Judged(Err("it was not come to: see the other failures".into())));
     Trial::test(name, move || match outcome {
-        Outcome::Judged(result) => result.map_err(Failed::from),
-        Outcome::Seen(surface) => {
+        TestResult::Judged(result) => result.map_err(Failed::from),
+        TestResult::Seen(surface) => {
             compare(&surface);
             Ok(())
         }

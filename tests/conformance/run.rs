@@ -21,10 +21,10 @@ use crate::leftovers;
 use crate::subject::{Subject, TEARDOWN};
 
 /// A test's name -> what came of it.
-pub(crate) type Results = BTreeMap<String, Outcome>;
+pub(crate) type Results = BTreeMap<String, TestResult>;
 
 #[derive(Clone)]
-pub(crate) enum Outcome {
+pub(crate) enum TestResult {
     Judged(Result<(), String>),
     /// What was seen in a whole stage, to be compared with its snapshot (`cargo insta review`, `svidproof
     /// test --accept`).
@@ -46,14 +46,14 @@ pub(crate) async fn results(subjects: &[Subject], chosen: &[String]) -> Results 
     };
     if let Some(problem) = problem {
         for name in chosen {
-            results.entry(name.clone()).or_insert_with(|| Outcome::Judged(Err(problem.clone())));
+            results.entry(name.clone()).or_insert_with(|| TestResult::Judged(Err(problem.clone())));
         }
     }
     let left = match gone {
         Ok(()) => leftovers::of(&lease, before.as_deref()).await,
         Err(problem) => Err(problem),
     };
-    results.insert(TEARDOWN.into(), Outcome::Judged(left));
+    results.insert(TEARDOWN.into(), TestResult::Judged(left));
     results
 }
 
@@ -88,7 +88,7 @@ async fn work(
             let noticed = faults.verify(fault).await.map_err(|e| svidproof::sys::chain(&e))?;
             let problems = noticed.problems;
             let result = if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) };
-            results.insert(subject.fault(fault), Outcome::Judged(result));
+            results.insert(subject.fault(fault), TestResult::Judged(result));
         }
         faults.put_back().await.map_err(|e| svidproof::sys::chain(&e))?;
     }
@@ -110,15 +110,16 @@ async fn stage_results(
     let judged = stage::run(&session.context, live, stage, &BTreeMap::new(), &|_| true)
         .await
         .map_err(|e| svidproof::sys::chain(&e))?;
-    let check = |name: &str| (subject.check(&stage.name, name), Outcome::Judged(passed(&judged, name)));
+    let check = |name: &str| (subject.check(&stage.name, name), TestResult::Judged(passed(&judged, name)));
     let mut results: Results = stage.checks.iter().map(|one| check(&one.name)).collect();
     for screen in subject.screens_of(stage) {
         let name = screen.name(&subject.scenario);
         if chosen.contains(&name) {
-            results.insert(name, Outcome::Judged(screen.look(session).await));
+            results.insert(name, TestResult::Judged(screen.look(session).await));
         }
     }
-    results.extend(surfaces(&judged).into_iter().map(|seen| (subject.surface(stage), Outcome::Seen(seen))));
+    results
+        .extend(surfaces(&judged).into_iter().map(|seen| (subject.surface(stage), TestResult::Seen(seen))));
     Ok(results)
 }
 

@@ -54,7 +54,7 @@ pub(super) async fn doctor(_args: DoctorArgs) -> Result<Exit, Ended> {
     );
     if lacking > 0 {
         text += &format!(
-            "{lacking} missing\nhint: ./scripts/setup installs what this machine's package manager has\n"
+            "{lacking} missing\nhint: ./scripts/setup installs what is missing, and says what to put on PATH\n"
         );
     }
     print(&text)?;

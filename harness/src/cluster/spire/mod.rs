@@ -129,7 +129,7 @@ impl Server {
         self.kube.exec(&exec, &stdin).await.map_err(|source| SpireError::Exec { server: self.name(), source })
     }
 
-    fn results(&self, answer: &str) -> Result<Vec<Outcome>, SpireError> {
+    fn results(&self, answer: &str) -> Result<Vec<EntryResult>, SpireError> {
         self.parsed::<Results>(answer).map(|answer| answer.results)
     }
 
@@ -146,11 +146,11 @@ impl Server {
 
 #[derive(Deserialize)]
 struct Results {
-    results: Vec<Outcome>,
+    results: Vec<EntryResult>,
 }
 
 #[derive(Deserialize)]
-struct Outcome {
+struct EntryResult {
     status: Status,
 }
 

@@ -8,7 +8,7 @@ use futures::executor::block_on;
 use super::*;
 
 /// Whatever is dialled is refused for want of a certificate; the first windows do not fit.
-struct Server {
+struct World {
     /// How many windows count one refusal too many.
     wrong: Slot<usize>,
     /// Whether that is since somebody else was there.
@@ -17,7 +17,7 @@ struct Server {
     asked: RefCell<Vec<(String, usize)>>,
 }
 
-impl Dialling for Server {
+impl Dialling for World {
     type Place = &'static str;
 
     async fn window(&self, dials: &[(Cell, &'static str)], word: &str) -> Window {
@@ -49,7 +49,7 @@ impl Dialling for Server {
 type Made = (Vec<(String, usize)>, Vec<Vec<String>>);
 
 fn made(wrong: usize, crowded: bool, upstream: bool) -> Made {
-    let server = Server { wrong: Slot::new(wrong), crowded, asked: RefCell::default() };
+    let server = World { wrong: Slot::new(wrong), crowded, asked: RefCell::default() };
     let mut cells = ["a", "b"].map(|name| cell(name, "nobody", "backend", Expect::default()));
     if upstream {
         cells[1].expect.upstream = Some(Counted::default());
