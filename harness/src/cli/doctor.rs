@@ -54,7 +54,8 @@ pub(super) async fn doctor(_args: DoctorArgs) -> Result<Exit, Ended> {
     );
     if lacking > 0 {
         text += &format!(
-            "{lacking} missing\nhint: ./scripts/setup installs what is missing, and says what to put on PATH\n"
+            "{lacking} missing\n\
+             hint: ./scripts/setup installs what is missing, and says what to put on PATH\n"
         );
     }
     print(&text)?;
