@@ -40,6 +40,12 @@ impl Baseline {
         Ok(Self { scenario: scenario.name.clone(), folder, out, stages, kept })
     }
 
+    /// Of a scenario with no stage, of which nothing is kept.
+    #[cfg(test)]
+    pub(super) fn none(scenario: &str) -> Self {
+        Self { scenario: scenario.into(), folder: PathBuf::new(), stages: vec![], kept: vec![] }
+    }
+
     pub(super) fn all(scenarios: &[Scenario]) -> Result<Vec<Self>, Ended> {
         scenarios.iter().map(Self::of).collect()
     }
@@ -67,8 +73,7 @@ pub(super) fn accept(judged: &[Judged], baselines: &[Baseline], progress: &Progr
 }
 
 /// Holds the cells against the surfaces that are kept: a recorded one that is worse fails. `only`: of this
-/// stage;
-/// `whole`: these are all cells of their stages.
+/// stage; `whole`: these are all cells of their stages.
 pub(super) fn compare(
     judged: &mut [Judged],
     baselines: &[Baseline],

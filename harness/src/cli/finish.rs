@@ -60,10 +60,19 @@ pub(super) fn finish(
         compare(&mut judged, asked.baselines, asked.only, whole)
     };
     let report = about.report(&judged, ended.as_ref().err(), progress);
+<<<<<<< HEAD
     let written = write(&report, &asked.telling.folder(asked.baselines));
     if !judged.is_empty() {
         print(&format!("{}{}", compared.text, table(&report, about.begun)))?;
     }
+=======
+    let written = write(&report, &asked.telling.out);
+    let printed = if judged.is_empty() {
+        Ok(())
+    } else {
+        print(&format!("{}{}", compared.text, table(&report, about.begun)))
+    };
+>>>>>>> hc
     if compared.new > 0 {
         progress.note(&format!(
             "{} recorded cell(s) are compared with nothing: `svidproof test --accept` keeps what they got",
@@ -73,8 +82,7 @@ pub(super) fn finish(
     let checks = report.totals.exit();
     let failed = checks == Exit::CheckFailed || compared.worse;
     let told = told(&report, compared.new, checks, asked.telling.strict);
-    let done = ended
-        .and(written)
+    let done = both(both(ended, written), printed)
         .and_then(|()| if asked.accept { accept(&judged, asked.baselines, progress) } else { Ok(()) });
     match (failed, done) {
         (true, Ok(())) => Ok(Exit::CheckFailed),
@@ -90,6 +98,14 @@ pub(super) fn failed_before(ended: Ended) -> Ended {
     Ended { exit, ..ended }
 }
 
+/// Both errors are told where both are; the status is the first one's.
+fn both(first: Result<(), Ended>, later: Result<(), Ended>) -> Result<(), Ended> {
+    match (first, later) {
+        (Err(first), Err(later)) => Err(first.then(later)),
+        (first, later) => first.and(later),
+    }
+}
+
 /// How it ends where no check failed.
 fn told(report: &Report, new: usize, checks: Exit, strict: bool) -> Result<Exit, Ended> {
     let skipped = report.totals.skipped;
@@ -99,4 +115,126 @@ fn told(report: &Report, new: usize, checks: Exit, strict: bool) -> Result<Exit,
         )));
     }
     Ok(checks)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use rstest::rstest;
+    use serde_json::Value;
+
+    use super::super::report::Begun;
+    use super::*;
+    use crate::proof::plan;
+    use crate::proof::verdict::Verdict::{self, Errored, Failed, Passed, Recorded, Skipped};
+
+    /// One cell for each verdict; those that came to something were answered.
+    fn cells(verdicts: &[Verdict]) -> Vec<Judged> {
+        let scenario = crate::scenario::read_text(
+            "scenario: web
+trust-domain: example.org
+spire: {namespace: spire, server: server, socket-dir: /run}
+install: []
+registration: []
+endpoints: {web: {service: a/web, port: 443, identity: /web}}
+clients: {friend: /friend}
+stages:
+  - stage: open
+    checks:
+      - {check: friend gets in, as: friend, to: web, send: GET /, expect: {status: 200}}
+",
+        );
+        let cell = plan::plan(&scenario, &scenario.stages[0], "run").remove(0);
+        let one = |verdict: &Verdict| {
+            let reason = if *verdict == Passed { "" } else { "because" };
+            let mut judged = Judged::untried(cell.clone(), *verdict, reason.into());
+            judged.observed = (*verdict == Recorded).then(answered);
+            judged
+        };
+        verdicts.iter().map(one).collect()
+    }
+
+    fn answered() -> svidproof_probe::protocol::Observation {
+        use svidproof_probe::protocol::{Http, Observation, Outcome, Timing};
+        let outcome = Outcome::Response {
+            status: 200,
+            http: Http::Http1,
+            headers: vec![],
+            body: String::new(),
+            body_cut: false,
+            trailers: vec![],
+        };
+        Observation { outcome, tls: None, timing: Timing::default() }
+    }
+
+    fn finished(out: &Path, judged: Vec<Judged>, ended: Result<(), Ended>, strict: bool) -> (Exit, String) {
+        let telling = Telling { out: out.into(), strict };
+        let about = About { run: "run", provider: "kind".into(), record: None, begun: Begun::now() };
+        let baselines = [Baseline::none("web")];
+        let asked =
+            Asked { baselines: &baselines, only: None, whole: true, accept: false, telling: &telling };
+        match finish(&about, &asked, judged, ended, &Progress::new()) {
+            Ok(exit) => (exit, String::new()),
+            Err(ended) => (ended.exit, ended.to_string()),
+        }
+    }
+
+    #[rstest]
+    #[case::all_passed(&[Passed], false, Exit::Passed)]
+    #[case::all_passed_strictly(&[Passed], true, Exit::Passed)]
+    #[case::skipped(&[Passed, Skipped], false, Exit::Passed)]
+    #[case::skipped_strictly(&[Passed, Skipped], true, Exit::NotJudged)]
+    #[case::compared_with_nothing(&[Passed, Recorded], false, Exit::Passed)]
+    #[case::compared_with_nothing_strictly(&[Passed, Recorded], true, Exit::NotJudged)]
+    #[case::errored(&[Passed, Errored], false, Exit::NotJudged)]
+    #[case::failed_whatever_else(&[Failed, Errored, Skipped], true, Exit::CheckFailed)]
+    fn the_worst_makes_the_status_and_strictly_more_is_bad(
+        #[case] verdicts: &[Verdict],
+        #[case] strict: bool,
+        #[case] expected: Exit,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(finished(dir.path(), cells(verdicts), Ok(()), strict).0, expected);
+    }
+
+    #[rstest]
+    #[case::a_failed_check_is_worse(&[Failed], Exit::NotJudged, Exit::CheckFailed)]
+    #[case::than_a_wrong_input_that_shows_later(&[Failed], Exit::Input, Exit::CheckFailed)]
+    #[case::an_interrupt_stays_one(&[Failed], Exit::Interrupted, Exit::Interrupted)]
+    #[case::what_passed_so_far_is_not_all(&[Passed], Exit::NotJudged, Exit::NotJudged)]
+    #[case::a_wrong_input(&[Passed], Exit::Input, Exit::Input)]
+    #[case::before_anything(&[], Exit::NotJudged, Exit::NotJudged)]
+    fn what_was_judged_before_the_end_is_told_with_what_ended_it(
+        #[case] verdicts: &[Verdict],
+        #[case] by: Exit,
+        #[case] expected: Exit,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("report.json"), "an old one").unwrap();
+        let ended = Err(Ended { exit: by, error: "the pod is gone".into() });
+        let (exit, said) = finished(dir.path(), cells(verdicts), ended, false);
+        assert_eq!((exit, said.as_str()), (expected, "the pod is gone"));
+        let read = |name| fs::read_to_string(dir.path().join(name)).unwrap();
+        let report: Value = serde_json::from_str(&read("report.json")).unwrap();
+        assert_eq!(report["checks"].as_array().unwrap().len(), verdicts.len());
+        assert_eq!(report["errors"], serde_json::json!(["the pod is gone"]));
+        for name in ["junit.xml", "report.html"] {
+            assert!(read(name).contains("the pod is gone"), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_report_that_cannot_be_written_is_told_after_what_ended_the_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let ended = Err(Ended::input("no such chart"));
+        let (exit, said) = finished(&file, vec![], ended, false);
+        assert_eq!(exit, Exit::Input);
+        assert!(said.starts_with("no such chart\ncould not write "), "{said}");
+        let (exit, _) = finished(&file, cells(&[Failed]), Ok(()), false);
+        assert_eq!(exit, Exit::CheckFailed, "a failed check stays one");
+    }
 }
