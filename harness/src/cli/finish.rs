@@ -60,19 +60,12 @@ pub(super) fn finish(
         compare(&mut judged, asked.baselines, asked.only, whole)
     };
     let report = about.report(&judged, ended.as_ref().err(), progress);
-<<<<<<< HEAD
     let written = write(&report, &asked.telling.folder(asked.baselines));
-    if !judged.is_empty() {
-        print(&format!("{}{}", compared.text, table(&report, about.begun)))?;
-    }
-=======
-    let written = write(&report, &asked.telling.out);
     let printed = if judged.is_empty() {
         Ok(())
     } else {
         print(&format!("{}{}", compared.text, table(&report, about.begun)))
     };
->>>>>>> hc
     if compared.new > 0 {
         progress.note(&format!(
             "{} recorded cell(s) are compared with nothing: `svidproof test --accept` keeps what they got",
