@@ -70,6 +70,7 @@ async fn work(
         provider: Provider::Kind,
         options: ClusterOptions::default(),
         source: Source::Auto,
+        load: vec![],
         progress,
     };
     let session = session::up(lease, setup).await.map_err(|e| svidproof::sys::chain(&e))?;

@@ -116,6 +116,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::sys::tool::Tool;
 
     fn checkout() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -159,6 +160,17 @@ mod tests {
         let entrypoint = checkout().join("fixtures/images/node/entrypoint");
         let executable = fs::metadata(entrypoint).unwrap().permissions().mode() & 0o100 != 0;
         assert_eq!(mode("fixtures/images/node/entrypoint") & 0o100 != 0, executable);
+    }
+
+    /// Cargo takes what is carried for a workspace, with the lock file as it is: nothing has to be resolved.
+    #[tokio::test]
+    async fn the_carried_sources_are_a_workspace() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = unpack_below(dir.path()).unwrap();
+        let tree = Tool::new(env!("CARGO")).args(["tree", "--locked", "--offline", "--depth", "0"]);
+        let tree = tree.args(["-p", "svidproof-probe", "-p", "symbank", "-p", "echo"]).dir(&place);
+        let listed = tree.run().await.unwrap().stdout;
+        assert!(["svidproof-probe", "symbank", "echo"].iter().all(|name| listed.contains(name)), "{listed}");
     }
 
     #[test]
