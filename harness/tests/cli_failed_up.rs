@@ -8,11 +8,11 @@ use std::fs;
 
 use common::{Exit, Exits, HELM, World, said, stub_api};
 
-const BROKEN: &str = "[ \"$1\" = upgrade ] && { echo 'Error: broken on purpose' >&2; exit 1; }";
+const BROKEN: &str = "[ \"$1\" = install ] && { echo 'Error: broken on purpose' >&2; exit 1; }";
 
 fn up(world: &World, more: &[&str]) -> String {
     let kubeconfig = world.root.join("kubeconfig").display().to_string();
-    let mut args = vec!["up", "--provider", "existing", "--kubeconfig", &kubeconfig];
+    let mut args = vec!["up", "--provider", "existing", "--kubeconfig", &kubeconfig, "--context", "stub"];
     args.extend(more);
     said(world.svidproof(&args).exits(Exit::NotJudged).get_output())
 }

@@ -43,7 +43,13 @@ impl Baseline {
     /// Of a scenario with no stage, of which nothing is kept.
     #[cfg(test)]
     pub(super) fn none(scenario: &str) -> Self {
-        Self { scenario: scenario.into(), folder: PathBuf::new(), stages: vec![], kept: vec![] }
+        Self {
+            out: PathBuf::new(),
+            scenario: scenario.into(),
+            folder: PathBuf::new(),
+            stages: vec![],
+            kept: vec![],
+        }
     }
 
     pub(super) fn all(scenarios: &[Scenario]) -> Result<Vec<Self>, Ended> {

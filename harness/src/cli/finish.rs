@@ -163,7 +163,7 @@ stages:
     }
 
     fn finished(out: &Path, judged: Vec<Judged>, ended: Result<(), Ended>, strict: bool) -> (Exit, String) {
-        let telling = Telling { out: out.into(), strict };
+        let telling = Telling { out: Some(out.into()), strict };
         let about = About { run: "run", provider: "kind".into(), record: None, begun: Begun::now() };
         let baselines = [Baseline::none("web")];
         let asked =

@@ -78,7 +78,8 @@ fn unfinished(scenarios: &[Scenario], provider: Provider) -> Result<Option<Lease
 
 /// Before it is taken down, what is needed to understand the failure goes into the project's out folder.
 pub(super) async fn explain(lease: &Lease, scenarios: &[Scenario], failure: &Ended, progress: &Progress) {
-    let Some(first) = scenarios.first().filter(|_| failure.exit != Exit::Interrupted) else { return };
+    let untold = |ended: &Ended| matches!(ended.exit, Exit::Interrupted | Exit::Input);
+    let Some(first) = scenarios.first().filter(|_| !untold(failure)) else { return };
     let out = Project::at(&first.root).map_or_else(|_| ".svidproof".into(), |project| project.out());
     match session::autopsy(lease, scenarios, &out).await {
         Ok(Some(path)) => progress.note(&format!("what the cluster said of it is in {}", path.display())),

@@ -100,9 +100,12 @@ impl SessionError {
     pub fn is_input(&self) -> bool {
         match self {
             Self::Provider(error) | Self::Port { source: error, .. } => error.is_input(),
-            Self::NotOurs { .. } | Self::Taken { .. } | Self::WhichHelm(_) => true,
-            Self::Kube { source: KubeError::Foreign { .. }, .. } => true,
-            Self::Lacking(_) | Self::Own { .. } => true,
+            Self::NotOurs { .. }
+            | Self::Taken { .. }
+            | Self::WhichHelm(_)
+            | Self::Kube { source: KubeError::Foreign { .. }, .. }
+            | Self::Lacking(_)
+            | Self::Own { .. } => true,
             _ => false,
         }
     }
@@ -247,11 +250,6 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     let record = first_record(cluster, images.as_ref(), &scenarios)?;
     record.write(&lease.dir)?;
     let context = Arc::new(RunContext::new(lease, record, kube, progress));
-    if let Some(place) = lease.place()? {
-        lease.share_with_children()?;
-        context.helm.major().await.map_err(SessionError::WhichHelm)?;
-        context.hold(hands::claim(&context.kube, lease, &place, &scenarios).await?);
-    }
     all_up(context, lease, scenarios).await
 }
 
@@ -260,6 +258,11 @@ async fn all_up(
     lease: &Lease,
     scenarios: Vec<Scenario>,
 ) -> Result<Session, SessionError> {
+    if let Some(place) = lease.place()? {
+        lease.share_with_children()?;
+        context.helm.major().await.map_err(SessionError::WhichHelm)?;
+        context.hold(hands::claim(&context.kube, lease, &place, &scenarios).await?);
+    }
     let up = scenarios.into_iter().map(|scenario| bring_up(&context, lease, scenario));
     let systems = try_join_all(up).await?;
     let unfinished = lease.dir.join(UNFINISHED);
@@ -287,8 +290,7 @@ const UNFINISHED: &str = "unfinished";
 
 /// Leaves the run standing, to be gone on with; `false` where there is no cluster yet.
 pub fn leave_unfinished(lease: &Lease) -> Result<bool, SessionError> {
-    // Somebody's own cluster is left as it was found.
-    if !Record::read(&lease.dir).is_ok_and(|record| record.cluster.provider == Provider::Kind) {
+    if Record::read(&lease.dir).is_err() {
         return Ok(false);
     }
     files::write(&lease.dir.join(UNFINISHED), "")?;
