@@ -4,6 +4,7 @@
 //!
 //! The foreign ones are another svidproof's: `up` makes the cluster with one scenario in it; to a run of the
 //! other with `--provider existing` all of that is somebody else's.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -84,7 +85,7 @@ impl World {
             if self.runs("mine").is_empty() {
                 return;
             }
-            assert!(begun.elapsed() < Duration::from_secs(60), "{}", said(&output));
+            assert!(begun.elapsed() < Duration::from_mins(1), "{}", said(&output));
             #[allow(clippy::disallowed_methods, reason = "nothing says when another's program ends")]
             std::thread::sleep(Duration::from_millis(300));
         }

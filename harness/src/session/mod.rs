@@ -89,8 +89,10 @@ impl SessionError {
     pub fn is_input(&self) -> bool {
         match self {
             Self::Provider(error) | Self::Port { source: error, .. } => error.is_input(),
-            Self::NotOurs { .. } | Self::Taken { .. } | Self::WhichHelm(_) => true,
-            Self::Kube { source: KubeError::Foreign { .. }, .. } => true,
+            Self::NotOurs { .. }
+            | Self::Taken { .. }
+            | Self::WhichHelm(_)
+            | Self::Kube { source: KubeError::Foreign { .. }, .. } => true,
             _ => false,
         }
     }

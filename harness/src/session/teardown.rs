@@ -197,7 +197,9 @@ pub async fn expired(
         .map_err(|source| TeardownError::Things { run: claim.run.clone(), source })?;
     progress.note(&format!("run {} of {}, since {}, has expired", claim.run, claim.host, claim.since));
     if dry_run {
-        things.iter().for_each(|thing| progress.note(&format!("  would go, if it is the run's: {thing:?}")));
+        for thing in things {
+            progress.note(&format!("  would go, if it is the run's: {thing:?}"));
+        }
         return Ok(Some(claim.run));
     }
     let lease = Lease::adopt(&claim.run)?;
