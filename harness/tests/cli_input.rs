@@ -294,6 +294,7 @@ fn help() {
       diff    Say in words what changed between two surfaces, or two report.json
       down    Take down what `up` keeps
       gc      Take down what runs that were killed left behind
+      leases  List the runs that are there, and what each made
       svid    Carry SVIDs out of the cluster that `up` keeps
       images  Build, load, list or prune the container images
       engine  Look at the container engine, point other programs at it, or stop the private one
