@@ -169,11 +169,11 @@ impl Lease {
 
     /// Where things were made, if that is not a cluster that goes with the run.
     pub fn place(&self) -> Result<Option<Place>, LeaseError> {
-        let mut places = self.lines()?.into_iter().filter_map(|line| match line {
+        let mut places = self.lines()?.into_iter().rev().filter_map(|line| match line {
             Line::In(place) => Some(place),
             _ => None,
         });
-        Ok(places.next_back())
+        Ok(places.next())
     }
 
     /// Notes that the thing was taken down.
