@@ -81,7 +81,8 @@ fn led_to(found: Result<Resolved, Unresolved>, port: u16) -> String {
 #[rstest]
 #[case::a_named_port_with_another_number_in_each_pod(
     json!([{"port": 443, "targetPort": "mtls"}]),
-    &[slice(&json!([{"port": 8443}]), &json!([ready(1)])), slice(&json!([{"port": 9443}]), &json!([ready(2)]))],
+    &[slice(&json!([{"port": 8443}]), &json!([ready(1)])),
+      slice(&json!([{"port": 9443}]), &json!([ready(2)]))],
     &[pod(1, true), pod(2, true)],
     "10.0.0.1:8443 10.0.0.2:9443"
 )]
