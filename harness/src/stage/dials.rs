@@ -56,7 +56,7 @@ type Readings = BTreeMap<String, BTreeMap<String, Result<Stats, String>>>;
 impl Opened<'_> {
     pub(super) async fn run(mut self) -> Vec<Judged> {
         let untried = self.untried();
-        let followed = Followed::open(&self.run.kube, &self.targets).await;
+        let followed = Followed::open(&self.run.kube, &self.targets, &self.cells).await;
         let mut windows = vec![];
         let mut entries: Vec<&str> = vec![];
         for cell in &self.cells {
@@ -209,7 +209,7 @@ impl Opened<'_> {
                 .ip
                 .parse()
                 .map_err(|e| format!("pod {} has the address {}: {e}", pod.backend.pod, pod.backend.ip));
-            let address = ip.map(|ip| SocketAddr::new(ip, target.port).to_string());
+            let address = ip.map(|ip| SocketAddr::new(ip, pod.port).to_string());
             Place { pod: Some(pod.backend.pod.clone()), address }
         };
         target.pods.iter().map(at).collect()

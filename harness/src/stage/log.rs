@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::target::Target;
 use crate::cluster::kube::Kube;
 use crate::proof::judge::{DialId, Logs};
-use crate::scenario::CELL_HEADER;
+use crate::proof::plan::Cell;
 use crate::sys::wait::{self, Look};
 
 /// How long a request's line may take from the application's standard output to here.
@@ -34,7 +34,10 @@ impl Drop for Follower {
 }
 
 impl Followed {
-    pub(super) async fn open(kube: &Kube, targets: &BTreeMap<String, Target<'_>>) -> Self {
+    /// Looks for what names dials of these cells, which are all of one stage.
+    pub(super) async fn open(kube: &Kube, targets: &BTreeMap<String, Target<'_>>, cells: &[Cell]) -> Self {
+        let Some(stem) = stem_of(cells) else { return Self(BTreeMap::new()) };
+        let stem = stem.as_str();
         let logging = targets
             .iter()
             .filter_map(|(name, target)| Some((name, target, target.declared.app_log.as_ref()?)));
@@ -45,6 +48,7 @@ impl Followed {
                 match kube.follow_log(&pod.backend, container).await {
                     Ok(lines) => reading.push(tokio::spawn(follow(
                         lines.map(|line| line.map_err(|e| crate::sys::chain(&e))),
+                        stem.to_owned(),
                         tell.clone(),
                     ))),
                     Err(error) => drop(tell.send_replace(Err(crate::sys::chain(&error)))),
@@ -84,15 +88,22 @@ impl Followed {
 }
 
 /// Notes the dials that lines name, until the log ends; then, since what came after is not known, says so.
-async fn follow(lines: impl futures::Stream<Item = Result<String, String>>, tell: watch::Sender<Seen>) {
+async fn follow(
+    lines: impl futures::Stream<Item = Result<String, String>>,
+    stem: String,
+    tell: watch::Sender<Seen>,
+) {
     let mut lines = std::pin::pin!(lines);
     while let Some(line) = lines.next().await {
         match line {
             Ok(line) => {
-                let Some(dial) = dial_in(&line) else { continue };
+                let dials: Vec<_> = dials_in(&line, &stem).map(str::to_owned).collect();
+                if dials.is_empty() {
+                    continue;
+                }
                 tell.send_modify(|seen| {
                     if let Ok(seen) = seen {
-                        seen.insert(dial.to_owned());
+                        seen.extend(dials);
                     }
                 });
             }
@@ -102,10 +113,22 @@ async fn follow(lines: impl futures::Stream<Item = Result<String, String>>, tell
     let _ = tell.send_replace(Err("it ended while it was followed: was the pod replaced?".into()));
 }
 
-/// The dial that a line of an application's log names.
-fn dial_in(line: &str) -> Option<&str> {
-    let rest = line.split(CELL_HEADER).nth(1).or_else(|| line.split("svidproof-cell").nth(1))?;
-    rest.trim_start_matches(['=', ':', ' ', '"']).split([' ', '"', ',']).next()
+/// What the ids of all dials of these cells begin with, up to the number of the cell; see
+/// [`CellId`](crate::proof::plan::CellId).
+fn stem_of(cells: &[Cell]) -> Option<String> {
+    let (stem, _) = cells.first()?.id.rsplit_once('.')?;
+    Some(format!("{stem}."))
+}
+
+/// The dials that a line of an application's log names, however it prints the header.
+fn dials_in<'a>(line: &'a str, stem: &'a str) -> impl Iterator<Item = &'a str> {
+    let is_of_id = |one: char| one.is_ascii_alphanumeric() || matches!(one, '.' | '-' | '_');
+    line.match_indices(stem).map(move |(at, _)| {
+        let id = &line[at..];
+        let end = id.find(|one| !is_of_id(one)).unwrap_or(id.len());
+        // A full stop after it ends the log's sentence.
+        id[..end].trim_end_matches('.')
+    })
 }
 
 #[cfg(test)]
@@ -115,11 +138,15 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case("x-svidproof-cell: a.b.c.1", Some("a.b.c.1"))]
-    #[case(r#"GET / "x-svidproof-cell=a.b" 200"#, Some("a.b"))]
-    #[case(r#"svidproof-cell="a.b", 200"#, Some("a.b"))]
-    #[case("GET / 200", None)]
-    fn a_line_names_its_dial(#[case] line: &str, #[case] dial: Option<&str>) {
-        assert_eq!(dial_in(line), dial);
+    #[case("x-svidproof-cell: r-1.shop.one.3.a0", &["r-1.shop.one.3.a0"])]
+    #[case(r#"GET / "x-svidproof-cell=r-1.shop.one.3.a0" 200"#, &["r-1.shop.one.3.a0"])]
+    #[case("map[Accept:[*/*] X-Svidproof-Cell:[r-1.shop.one.3.a0]]", &["r-1.shop.one.3.a0"])]
+    #[case(r#"{"HTTP_X_SVIDPROOF_CELL":"r-1.shop.one.3.a0"}"#, &["r-1.shop.one.3.a0"])]
+    #[case(r"\x22r-1.shop.one.3.a0\x22 200", &["r-1.shop.one.3.a0"])]
+    #[case("cell r-1.shop.one.3.a0,r-1.shop.one.13.a1.", &["r-1.shop.one.3.a0", "r-1.shop.one.13.a1"])]
+    #[case("x-svidproof-cell: r-2.shop.one.3.a0", &[])]
+    #[case("GET / 200", &[])]
+    fn a_line_names_its_dials(#[case] line: &str, #[case] dials: &[&str]) {
+        assert_eq!(dials_in(line, "r-1.shop.one.").collect::<Vec<_>>(), dials);
     }
 }

@@ -18,14 +18,14 @@ use crate::sys::chain;
 pub(super) struct Target<'a> {
     pub(super) declared: &'a Endpoint,
     pub(super) resolved: Resolved,
-    /// Of the container.
-    pub(super) port: u16,
     pub(super) pods: Vec<Pod>,
 }
 
 /// One pod behind an endpoint.
 pub(super) struct Pod {
     pub(super) backend: Backend,
+    /// Its own, that the endpoint's leads to.
+    pub(super) port: u16,
     pub(super) envoy: Option<Running>,
 }
 
@@ -58,10 +58,23 @@ impl<'a> Target<'a> {
             Err(Unresolved::SelectsNothing) => {
                 return Err(mistake(format!("Service {} selects no pods", declared.service)));
             }
+            Err(Unresolved::Behind { why }) => {
+                let hint = "`kubectl get endpointslices` in its namespace";
+                return Ok(Err(format!("endpoint {name}: Service {} {why}\nhint: {hint}", declared.service)));
+            }
         };
-        let port = resolved
-            .container_port(declared.port)
+        let resolved = resolved
+            .at(declared.port)
             .map_err(|what| mistake(format!("Service {} {what}", declared.service)))?;
+        let strays = resolved.strays();
+        if !strays.is_empty() {
+            return Ok(Err(format!(
+                "endpoint {name}: Service {} leads also to {}, which is no pod: \
+                 what answers there is not known",
+                declared.service,
+                strays.join(", ")
+            )));
+        }
         if resolved.pods.is_empty() {
             return Ok(Err(format!(
                 "endpoint {name}: Service {} has no ready pod\nhint: `kubectl get pods` in its namespace",
@@ -79,17 +92,21 @@ impl<'a> Target<'a> {
             }
         }
         let pods = resolved.pods.iter().map(async |backend| {
+            let port = match backend.port(declared.port) {
+                Ok(port) => port,
+                Err(why) => return Ok(Err(format!("endpoint {name}: Service {} {why}", declared.service))),
+            };
             let envoy = match declared.admin {
                 Some(admin) => Some(Running::open(run, name, declared, backend, admin, port).await?),
                 None => None,
             };
             Ok::<_, StageError>(match envoy.transpose() {
-                Ok(envoy) => Ok(Pod { backend: backend.clone(), envoy }),
+                Ok(envoy) => Ok(Pod { backend: backend.clone(), port, envoy }),
                 Err(why) => Err(format!("endpoint {name}: {why}")),
             })
         });
         let pods: Result<Vec<_>, _> = try_join_all(pods).await?.into_iter().collect();
-        Ok(pods.map(|pods| Self { declared, resolved, port, pods }))
+        Ok(pods.map(|pods| Self { declared, resolved, pods }))
     }
 
     pub(super) fn envoys(&self) -> impl Iterator<Item = &Running> {
@@ -104,8 +121,10 @@ impl<'a> Target<'a> {
     /// How it changed since it was opened, in words: pods that were restarted or replaced lost what they had
     /// counted, and an Envoy with another configuration counts elsewhere. `None` where it did not.
     pub(super) async fn changed(&self, run: &RunContext) -> Option<String> {
-        match run.kube.resolve(&self.declared.service).await {
-            Ok(Ok(now)) if now.incarnations() == self.resolved.incarnations() => {}
+        let now = run.kube.resolve(&self.declared.service).await;
+        match now.map(|now| now.map(|now| now.at(self.declared.port))) {
+            Ok(Ok(Ok(now))) if now.incarnations() == self.resolved.incarnations() => {}
+            Ok(Err(Unresolved::Behind { why })) => return Some(format!("its Service {why}")),
             Ok(Ok(_)) => return Some("its pods were restarted or replaced while it was dialled".into()),
             Ok(Err(_)) => return Some("its Service is gone".into()),
             Err(error) => {
