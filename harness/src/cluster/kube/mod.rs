@@ -4,6 +4,7 @@
 mod exec;
 mod fate;
 mod forward;
+mod owner;
 mod rollout;
 mod service;
 mod stale;
