@@ -53,7 +53,8 @@ struct Object {
 impl Manifest {
     /// What `text` makes in a release of this namespace.
     pub fn read(text: &str, namespace: &str) -> Self {
-        let mut objects: Vec<_> = documents(text).map(|document| Object::read(document, namespace)).collect();
+        let mut objects: Vec<_> =
+            documents(text).flat_map(|document| Object::read(document, namespace)).collect();
         objects.sort();
         Self { objects }
     }
@@ -110,14 +111,21 @@ impl Manifest {
 }
 
 impl Object {
-    fn read(document: &str, release_namespace: &str) -> Self {
+    /// The document's object, or each of those that it lists. Helm makes what is listed as if it stood alone,
+    /// but takes the whole document for a hook or for none.
+    fn read(document: &str, release_namespace: &str) -> Vec<Self> {
         // What is not understood here is compared as it is written.
         let value: Value =
             serde_saphyr::from_str(document).unwrap_or_else(|_| Value::String(without_comments(document)));
+        let is_hook = value.pointer("/metadata/annotations/helm.sh~1hook").is_some();
+        let all = listed(value).into_iter();
+        all.map(|value| Self::of(&value, is_hook, release_namespace)).collect()
+    }
+
+    fn of(value: &Value, is_hook: bool, release_namespace: &str) -> Self {
         let text = |at: &str| value.pointer(at).and_then(Value::as_str);
         let (kind, name) = (text("/kind").unwrap_or("document"), text("/metadata/name").unwrap_or("?"));
         let namespace = text("/metadata/namespace");
-        let is_hook = value.pointer("/metadata/annotations/helm.sh~1hook").is_some();
         let workload = || {
             Some(Workload {
                 kind: serde_json::from_value(Value::from(kind)).ok()?,
@@ -133,6 +141,19 @@ impl Object {
             is_hook,
             workload: workload(),
         }
+    }
+}
+
+/// The objects of a `List`, of lists in it as well; anything else is its own only one.
+fn listed(mut value: Value) -> Vec<Value> {
+    let is_list = value.get("kind").and_then(Value::as_str) == Some("List");
+    match value.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) if is_list => items.into_iter().flat_map(listed).collect(),
+        Some(items) => {
+            value["items"] = items;
+            vec![value]
+        }
+        None => vec![value],
     }
 }
 
@@ -180,6 +201,23 @@ mod tests {
             workload(WorkloadKind::Deployment, "default", "d"),
         ];
         assert_eq!(manifest.workloads(), expected);
+    }
+
+    #[test]
+    fn what_a_list_holds_is_waited_for_and_compared() {
+        let item = |kind: &str, name: &str| format!("{{kind: {kind}, metadata: {{name: {name}}}}}");
+        let text = |name: &str, head: &str| {
+            let inner = format!("{{kind: List, items: [{}]}}", item("StatefulSet", name));
+            format!("---\nkind: List\n{head}items: [{}, {inner}]\n", item("Deployment", "d"))
+        };
+        let names =
+            |text: &str| read(text).workloads().into_iter().map(|one| one.name).collect::<Vec<_>>().join(" ");
+        assert_eq!(names(&text("s", "")), "d s");
+        assert_eq!(names(&text("s", "metadata: {annotations: {helm.sh/hook: test}}\n")), "");
+        let told = read(&text("s", "")).difference(&read(&text("t", "")));
+        assert_eq!(told.as_deref(), Some("StatefulSet s is missing, StatefulSet t is there as well"));
+        assert_eq!(read("kind: Other\nitems: [a]\n"), read("items: [a]\nkind: Other\n"));
+        assert_ne!(read("kind: Other\nitems: [a]\n"), read("kind: Other\nitems: [b]\n"));
     }
 
     #[rstest]

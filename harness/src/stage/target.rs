@@ -220,8 +220,8 @@ impl Running {
     }
 }
 
-/// By endpoint: which of its pods are older than a `ConfigMap` or Secret that they mount, in words; or why
-/// that is not known.
+/// By endpoint: which of its pods are not what their owner wants, or older than a `ConfigMap` or Secret that
+/// they mount, in words; or why that is not known.
 pub(super) async fn stale(
     run: &RunContext,
     targets: &BTreeMap<String, Target<'_>>,
@@ -230,12 +230,13 @@ pub(super) async fn stale(
         targets.iter().map(async |(name, target)| match run.kube.stale(&target.resolved.pods).await {
             Ok(found) if found.is_empty() => None,
             Ok(found) => {
-                let hint = "an annotation with a checksum of it on the pod template makes Helm replace them";
+                let hint = "delete those pods or have them replaced; an annotation with a checksum of \
+                            what is mounted on the pod template makes Helm do so";
                 let found = found.join("; ");
                 Some((name.clone(), format!("what stands is not what was written: {found}\nhint: {hint}")))
             }
             Err(error) => {
-                let why = format!("whether its pods are older than what they mount: {}", chain(&error));
+                let why = format!("whether its pods are what was written: {}", chain(&error));
                 Some((name.clone(), why))
             }
         });

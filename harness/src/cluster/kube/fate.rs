@@ -34,6 +34,11 @@ pub struct Stuck {
     pub(super) crashed: Option<String>,
 }
 
+/// It will never be there, by what its workload says.
+pub(super) fn never(why: String, hint: &'static str) -> Stuck {
+    Stuck { why, hint, grace: Duration::ZERO, crashed: None }
+}
+
 /// What Kubernetes says of the pod now.
 pub(super) fn fate(pod: &Pod) -> Fate {
     if is_ready(pod) {

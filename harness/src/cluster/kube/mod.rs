@@ -6,6 +6,7 @@ mod exec;
 mod fate;
 mod forward;
 mod ours;
+mod owner;
 mod rollout;
 mod service;
 mod stale;

@@ -1,8 +1,10 @@
 //! Pods that are older than what they mount: Kubernetes replaces no pod when a ConfigMap or Secret changes,
-//! and an Envoy goes on with the configuration that it read at its start.
+//! and an Envoy goes on with the configuration that it read at its start. Pods that are not what their owner
+//! wants are `owner`'s.
 
 use std::collections::BTreeSet;
 
+use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodSpec, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Api;
@@ -17,36 +19,50 @@ enum Source {
 }
 
 impl Kube {
-    /// Which of these pods started before a ConfigMap or Secret of theirs was last changed, in words.
+    /// Which of these pods are not what their owner wants now, or started before a ConfigMap or Secret of
+    /// theirs was last changed, in words.
+    ///
+    /// # Errors
+    /// The Kubernetes API does not answer, or does not let it be read.
     pub async fn stale(&self, pods: &[Backend]) -> Result<Vec<String>, KubeError> {
-        let mut found = vec![];
-        for backend in pods {
-            let what = format!("read what pod {}/{} mounts", backend.namespace, backend.pod);
+        let read = pods.iter().map(async |backend| {
+            let what = format!("read pod {}/{}", backend.namespace, backend.pod);
             let pods: Api<Pod> = Api::namespaced(self.client(), &backend.namespace);
-            let Some(pod) = pods.get_opt(&backend.pod).await.map_err(KubeError::api(&what))? else {
-                continue;
-            };
-            for source in sources(pod.spec.as_ref()) {
-                let (kind, name, meta) = match &source {
-                    Source::ConfigMap(name) => {
-                        let all: Api<ConfigMap> = Api::namespaced(self.client(), &backend.namespace);
-                        let one = all.get_opt(name).await.map_err(KubeError::api(&what))?;
-                        ("ConfigMap", name, one.map(|one| one.metadata))
-                    }
-                    Source::Secret(name) => {
-                        let all: Api<Secret> = Api::namespaced(self.client(), &backend.namespace);
-                        let one = all.get_metadata_opt(name).await.map_err(KubeError::api(&what))?;
-                        ("Secret", name, one.map(|one| one.metadata))
-                    }
-                };
-                if let (Some(changed), Some(started)) = (meta.as_ref().and_then(last_change), started(&pod))
-                    && started < changed
-                {
-                    found.push(format!(
-                        "pod {} started at {} and is older than {kind} {name}, changed at {}",
-                        backend.pod, started.0, changed.0
-                    ));
+            pods.get_opt(&backend.pod).await.map_err(KubeError::api(what))
+        });
+        let read = try_join_all(read).await?;
+        let there: Vec<_> =
+            pods.iter().zip(&read).filter_map(|(one, pod)| Some((one, pod.as_ref()?))).collect();
+        let mut found = self.unlike_their_owners(&there).await?;
+        let older = there.iter().map(|(backend, pod)| self.older(backend, pod));
+        found.extend(try_join_all(older).await?.into_iter().flatten());
+        Ok(found)
+    }
+
+    /// Which of its `ConfigMaps` and Secrets the pod is older than.
+    async fn older(&self, backend: &Backend, pod: &Pod) -> Result<Vec<String>, KubeError> {
+        let mut found = vec![];
+        let what = format!("read what pod {}/{} mounts", backend.namespace, backend.pod);
+        for source in sources(pod.spec.as_ref()) {
+            let (kind, name, meta) = match &source {
+                Source::ConfigMap(name) => {
+                    let all: Api<ConfigMap> = Api::namespaced(self.client(), &backend.namespace);
+                    let one = all.get_opt(name).await.map_err(KubeError::api(&what))?;
+                    ("ConfigMap", name, one.map(|one| one.metadata))
                 }
+                Source::Secret(name) => {
+                    let all: Api<Secret> = Api::namespaced(self.client(), &backend.namespace);
+                    let one = all.get_metadata_opt(name).await.map_err(KubeError::api(&what))?;
+                    ("Secret", name, one.map(|one| one.metadata))
+                }
+            };
+            if let (Some(changed), Some(started)) = (meta.as_ref().and_then(last_change), started(pod))
+                && started < changed
+            {
+                found.push(format!(
+                    "pod {} started at {} and is older than {kind} {name}, changed at {}",
+                    backend.pod, started.0, changed.0
+                ));
             }
         }
         Ok(found)

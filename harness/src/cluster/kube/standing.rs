@@ -9,7 +9,7 @@ use kube::runtime::watcher::Event;
 use tokio::time::Instant;
 
 use super::WatchEnd;
-use super::fate::{Fate, Stuck, fate};
+use super::fate::{Fate, Stuck, fate, never};
 use crate::sys::wait::Look;
 
 /// What a workload says of itself.
@@ -126,6 +126,7 @@ pub(super) fn daemon_set(object: DaemonSet) -> State {
 
 fn deployment_state(object: Deployment) -> Look<(), WatchEnd> {
     let generation = object.metadata.generation;
+    let paused = object.spec.as_ref().and_then(|spec| spec.paused) == Some(true);
     let wanted = object.spec.and_then(|spec| spec.replicas).unwrap_or(1);
     let status = object.status.unwrap_or_default();
     let (updated, available, all) = (
@@ -136,26 +137,52 @@ fn deployment_state(object: Deployment) -> Look<(), WatchEnd> {
     if status.observed_generation >= generation && updated == wanted && available == wanted && all == wanted {
         return Look::Ready(());
     }
-    Look::NotYet(format!("{updated} of {wanted} updated, {available} available, {all} in all"))
+    let told = format!("{updated} of {wanted} updated, {available} available, {all} in all");
+    if paused && status.observed_generation >= generation && (all > updated || (all == 0 && wanted > 0)) {
+        return cannot_come(
+            &object.metadata,
+            &told,
+            "it is paused (`spec.paused`)",
+            "`kubectl rollout resume`",
+        );
+    }
+    Look::NotYet(told)
 }
+
+/// Its controller leaves the pods of before to stand.
+fn cannot_come(meta: &ObjectMeta, told: &str, why: &str, hint: &'static str) -> Look<(), WatchEnd> {
+    let name = meta.name.clone().unwrap_or_default();
+    Look::Fatal(WatchEnd::Stuck { pod: name, stuck: Box::new(never(format!("{why}, with {told}"), hint)) })
+}
+
+const ON_DELETE: &str = "its pods are replaced only when somebody deletes them (`updateStrategy: OnDelete`)";
+const ON_DELETE_HINT: &str = "`updateStrategy: RollingUpdate`, or delete the pods that are not updated";
 
 fn stateful_set_state(object: StatefulSet) -> Look<(), WatchEnd> {
     let generation = object.metadata.generation;
+    let strategy = object.spec.as_ref().and_then(|spec| spec.update_strategy.as_ref()?.type_.as_deref());
+    let on_delete = strategy == Some("OnDelete");
     let wanted = object.spec.and_then(|spec| spec.replicas).unwrap_or(1);
     let status = object.status.unwrap_or_default();
-    let ready = status.ready_replicas.unwrap_or(0);
+    let (ready, updated) = (status.ready_replicas.unwrap_or(0), status.updated_replicas.unwrap_or(0));
     let current = status.update_revision == status.current_revision;
     if status.observed_generation >= generation
         && ready == wanted
-        && (current || status.updated_replicas.unwrap_or(0) == wanted)
+        && ((current && !on_delete) || updated == wanted)
     {
         return Look::Ready(());
     }
-    Look::NotYet(format!("{ready} of {wanted} ready"))
+    let told = format!("{updated} of {wanted} updated, {ready} ready");
+    if on_delete && status.observed_generation >= generation && status.replicas > updated {
+        return cannot_come(&object.metadata, &told, ON_DELETE, ON_DELETE_HINT);
+    }
+    Look::NotYet(told)
 }
 
 fn daemon_set_state(object: DaemonSet) -> Look<(), WatchEnd> {
     let generation = object.metadata.generation;
+    let strategy = object.spec.as_ref().and_then(|spec| spec.update_strategy.as_ref()?.type_.as_deref());
+    let on_delete = strategy == Some("OnDelete");
     let status = object.status.unwrap_or_default();
     let (wanted, updated, ready) =
         (status.desired_number_scheduled, status.updated_number_scheduled.unwrap_or(0), status.number_ready);
@@ -164,7 +191,11 @@ fn daemon_set_state(object: DaemonSet) -> Look<(), WatchEnd> {
     if status.observed_generation >= generation && updated == wanted && ready == wanted {
         return Look::Ready(());
     }
-    Look::NotYet(format!("{updated} of {wanted} updated, {ready} ready"))
+    let told = format!("{updated} of {wanted} updated, {ready} ready");
+    if on_delete && status.observed_generation >= generation && status.current_number_scheduled > updated {
+        return cannot_come(&object.metadata, &told, ON_DELETE, ON_DELETE_HINT);
+    }
+    Look::NotYet(told)
 }
 
 #[cfg(test)]
@@ -222,10 +253,10 @@ mod tests {
     #[rstest]
     #[case::ok(2, 3, Some(3), ["b", "b"], "ready")]
     #[case::all_are_new_and_not_yet_called_current(2, 3, Some(3), ["a", "b"], "ready")]
-    #[case::one_is_old(2, 3, Some(2), ["a", "b"], "3 of 3 ready")]
-    #[case::nobody_says_how_many_are_new(2, 3, None, ["a", "b"], "3 of 3 ready")]
-    #[case::not_ready(2, 1, Some(3), ["b", "b"], "1 of 3 ready")]
-    #[case::not_seen_by_its_controller(1, 3, Some(3), ["b", "b"], "3 of 3 ready")]
+    #[case::one_is_old(2, 3, Some(2), ["a", "b"], "2 of 3 updated, 3 ready")]
+    #[case::nobody_says_how_many_are_new(2, 3, None, ["a", "b"], "0 of 3 updated, 3 ready")]
+    #[case::not_ready(2, 1, Some(3), ["b", "b"], "3 of 3 updated, 1 ready")]
+    #[case::not_seen_by_its_controller(1, 3, Some(3), ["b", "b"], "3 of 3 updated, 3 ready")]
     fn a_stateful_set(
         #[case] observed: i64,
         #[case] ready: i32,
@@ -243,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_set_without_a_status_is_not_there() {
-        assert_eq!(seen(three(&Value::Null), stateful_set_state), "0 of 3 ready");
+        assert_eq!(seen(three(&Value::Null), stateful_set_state), "0 of 3 updated, 0 ready");
         assert_eq!(seen(three(&Value::Null), daemon_set_state), "0 of 0 updated, 0 ready");
     }
 
@@ -286,6 +317,32 @@ mod tests {
         let mut object = three(&status);
         object["spec"]["replicas"] = json!(0);
         assert_eq!(seen(object, stateful_set_state), expected);
+    }
+
+    /// Whether it ends at once, with the strategy and the count of updated pods of three.
+    #[rstest]
+    #[case::pods_of_before_stand("OnDelete", 2, 1, true)]
+    #[case::all_are_new("OnDelete", 2, 3, false)]
+    #[case::not_seen_by_its_controller("OnDelete", 1, 1, false)]
+    #[case::they_are_replaced("RollingUpdate", 2, 1, false)]
+    fn what_nobody_replaces_does_not_come(
+        #[case] strategy: &str,
+        #[case] observed: i64,
+        #[case] updated: i32,
+        #[case] ends: bool,
+    ) {
+        let mut object = three(&json!({
+            "observedGeneration": observed, "replicas": 3, "readyReplicas": 3, "availableReplicas": 3,
+            "updatedReplicas": updated, "currentRevision": "a", "updateRevision": "a",
+            "desiredNumberScheduled": 3, "currentNumberScheduled": 3, "numberMisscheduled": 0,
+            "updatedNumberScheduled": updated, "numberReady": 3,
+        }));
+        object["spec"]["updateStrategy"] = json!({ "type": strategy });
+        object["spec"]["paused"] = json!(strategy == "OnDelete");
+        let ended = |look| matches!(look, Look::Fatal(WatchEnd::Stuck { .. }));
+        assert_eq!(ended(stateful_set_state(serde_json::from_value(object.clone()).unwrap())), ends);
+        assert_eq!(ended(daemon_set_state(serde_json::from_value(object.clone()).unwrap())), ends);
+        assert_eq!(ended(deployment_state(serde_json::from_value(object).unwrap())), ends);
     }
 
     /// A workload that wants one pod, written at this second.
