@@ -391,13 +391,13 @@ impl<'a> Judge<'a> {
     }
 
     /// Whether what was forwarded may have come to nothing, and Envoy made the answer: no log names the
-    /// request, no time is on answers, and this is one that Envoy gives then, or any may be rewritten.
+    /// request, no time is on answers, and this is one that Envoy gives then.
     fn may_be_in_its_place(&self, cell: &'a Cell, place: Place<'a>) -> bool {
         let witness = self.windows[place.window].witnesses.get(&cell.endpoint);
         let Some(marks) = witness.map(|witness| witness.marks) else { return false };
         let Outcome::Response { status, .. } = place.dial.observation.outcome else { return false };
         let logged = self.attribution.logged(cell, place.dial) == Some(true);
-        !logged && !marks.time && (status >= 500 || !marks.denial)
+        !logged && !marks.time && (502..=504).contains(&status)
     }
 
     /// What a refusal needs besides.
