@@ -147,3 +147,23 @@ fn watch_goes_on_until_it_is_interrupted() {
     assert_eq!(told("\0"), "svidproof: interrupted");
     assert_eq!(child.wait().unwrap().code(), Some(i32::from(Exit::Interrupted.code())));
 }
+
+/// Entries are made by `up` alone: on a cluster with those of before, nothing of what is written now is tested.
+#[test]
+fn what_is_fixed_once_a_cluster_is_up_is_not_judged_otherwise() {
+    let world = World::new();
+    world.kubeconfig(common::stub_api());
+    world.kept_run();
+    world.edit("trust-domain: example.org", "trust-domain: example.com");
+    let assert = world.svidproof(&["test"]).exits(Exit::Input);
+    snapshot!(world, stderr(&assert), @r"
+    svidproof: [world]/project/tests/scenarios/web.yaml: the trust domain changed, and that is fixed once a cluster is up
+    hint: `svidproof down`, then `svidproof up`
+    ");
+    world.edit("scenario: web", "scenario: other");
+    let assert = world.svidproof(&["test"]).exits(Exit::Input);
+    snapshot!(world, stderr(&assert), @r"
+    svidproof: [world]/project/tests/scenarios/web.yaml: the kept cluster was not brought up with scenario other, but with web
+    hint: `svidproof down`, then `svidproof up`
+    ");
+}

@@ -12,7 +12,7 @@ use crate::project::Project;
 use crate::proof::verdict::Verdict;
 use crate::scenario::{self, Scenario};
 use crate::session;
-use crate::suite::watch::{Followed, Watcher, needs_up};
+use crate::suite::watch::{Followed, Watcher};
 use crate::suite::{Results, test_all};
 use crate::surface::{self, Surface};
 use crate::sys::progress::Progress;
@@ -35,8 +35,6 @@ fn end() -> String {
 /// A scenario, from round to round.
 struct Watched {
     file: PathBuf,
-    /// As the cluster was brought up with it.
-    before: Scenario,
     followed: Followed,
     /// Of the last round that came to its end, or else those that are kept.
     surfaces: Vec<Surface>,
@@ -58,12 +56,12 @@ async fn follow(
 ) -> Result<Exit, Ended> {
     let mut files = Watcher::new()?;
     let mut all = vec![];
-    for before in scenarios {
-        let mut surfaces = surface::load(&Project::at(&before.root)?.snapshots(), &before.name)?;
+    for scenario in scenarios {
+        let mut surfaces = surface::load(&Project::at(&scenario.root)?.snapshots(), &scenario.name)?;
         surfaces.retain(|surface| only.is_none_or(|only| surface.stage == only));
-        let followed = Followed::scenario(&before)?;
+        let followed = Followed::scenario(&scenario)?;
         files.follow(&followed)?;
-        all.push(Watched { file: before.file.clone(), before, followed, surfaces });
+        all.push(Watched { file: scenario.file, followed, surfaces });
     }
     let mut due: Vec<&mut Watched> = all.iter_mut().collect();
     loop {
@@ -98,13 +96,6 @@ async fn round(
     let scenario = scenario::load(&watched.file)?;
     watched.followed = Followed::scenario(&scenario)?;
     files.follow(&watched.followed)?;
-    if let Some(what) = needs_up(&watched.before, &scenario) {
-        return Err(Ended::input(format!(
-            "{}: {what} changed, and that is fixed once a cluster is up\n\
-             hint: `svidproof down`, then `svidproof up`",
-            watched.file.display()
-        )));
-    }
     stage_is_there(only, std::slice::from_ref(&scenario))?;
     let session = session::reopen(lease, vec![scenario], progress).await?;
     let results = Results::default();

@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod counted;
 mod expand;
+mod fixed;
 mod forged;
 mod mistake;
 mod parse;
@@ -20,6 +21,7 @@ mod written;
 pub use check::{By, Check, Expect, Matrix, OneOrMany};
 pub use client::{Client, FullClient};
 pub use counted::{Counted, Kind};
+pub use fixed::Fixed;
 pub use forged::{Forged, Forging, Stated, Table, tables};
 pub use mistake::Mistake;
 pub use parse::{ScenarioError, load, project_root, read_yaml};
@@ -34,7 +36,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::data::BUILTIN;
@@ -125,7 +127,7 @@ impl Scenario {
 }
 
 /// Where the scenario's SPIRE stands.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Spire {
     /// Where the server stands.
@@ -188,7 +190,7 @@ impl Release {
 }
 
 /// A registration entry, as `spire-server entry create` takes it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Entry {
     /// The path part of the SPIFFE ID: `/ns/default/sa/default/backend`.
@@ -211,8 +213,7 @@ pub struct Endpoint {
     pub service: String,
     /// The port of the Service.
     pub port: u16,
-    /// The path of the SPIFFE ID that the server must prove. Absent: plain HTTP (a page), fetched through the
-    /// API server.
+    /// The path of the SPIFFE ID that the server must prove. Absent: plain HTTP, such as a page.
     #[serde(default)]
     pub identity: Option<String>,
     /// A DNS SAN that the server must prove as well as the SPIFFE ID; it is sent as SNI and authority.

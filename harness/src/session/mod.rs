@@ -65,6 +65,19 @@ pub enum SessionError {
     Taken { cluster: String, run: String, host: String, since: String, hint: String },
     #[error(transparent)]
     WhichHelm(HelmError),
+    #[error(
+        "{}: {what} changed, and that is fixed once a cluster is up\n\
+         hint: `svidproof down`, then `svidproof up`",
+        file.display()
+    )]
+    Fixed { file: PathBuf, what: &'static str },
+    #[error(
+        "{}: the kept cluster was not brought up with scenario {scenario}, but with {}\n\
+         hint: `svidproof down`, then `svidproof up`",
+        file.display(),
+        if known.is_empty() { "what nobody wrote down".into() } else { known.join(", ") }
+    )]
+    NotUp { file: PathBuf, scenario: String, known: Vec<String> },
     #[error("the kept cluster cannot be talked to")]
     Kept(#[source] KubeError),
     #[error("{}:{line}", file.display())]
@@ -103,6 +116,8 @@ impl SessionError {
             Self::NotOurs { .. }
             | Self::Taken { .. }
             | Self::WhichHelm(_)
+            | Self::Fixed { .. }
+            | Self::NotUp { .. }
             | Self::Kube { source: KubeError::Foreign { .. }, .. }
             | Self::Lacking(_)
             | Self::Own { .. } => true,
@@ -273,9 +288,10 @@ async fn all_up(
 /// Goes on with a bring-up that failed and whose cluster was left: what stands as it should stays.
 pub async fn go_on(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError> {
     let Setup { scenarios, provider, source, load, progress, .. } = setup;
+    let record = Record::read(&lease.dir)?;
+    record.fits(&scenarios)?;
     let own = own_images(&scenarios, load);
     supplied(&scenarios, provider, &own, source, progress).await?;
-    let record = Record::read(&lease.dir)?;
     if provider == Provider::Kind && !own.is_empty() {
         provider::load(&own, &record.cluster.name, &lease.dir, progress).await?;
     }
@@ -349,6 +365,7 @@ fn first_record(
         versions: images.map(|images| images.versions.clone()).unwrap_or_default(),
         images: images.map_or_else(|| "those of the cluster".into(), |images| images.source.to_string()),
         scenarios: files_of(scenarios),
+        fixed: scenarios.iter().map(Scenario::fixed).collect(),
         installed: BTreeMap::new(),
     })
 }
@@ -384,6 +401,7 @@ pub async fn reopen(
     progress: &Progress,
 ) -> Result<Session, SessionError> {
     let record = Record::read(&lease.dir)?;
+    record.fits(&scenarios)?;
     let cluster = &record.cluster;
     let connected = Kube::connect(&cluster.kubeconfig, cluster.context.as_deref()).await;
     let kube = connected.map_err(SessionError::Kept)?;

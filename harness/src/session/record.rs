@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SessionError;
 use crate::provider::Cluster;
+use crate::scenario::{Fixed, Scenario};
 use crate::sys::files;
 
 /// What `session.json` keeps of a run beside its lease.
@@ -24,6 +25,9 @@ pub struct Record {
     pub versions: BTreeMap<String, String>,
     /// The scenarios' files, absolute.
     pub scenarios: Vec<PathBuf>,
+    /// What of them is fixed since.
+    #[serde(default)]
+    pub fixed: Vec<Fixed>,
     /// `scenario/namespace/release` -> what was last installed of it.
     #[serde(default)]
     pub installed: BTreeMap<String, Installed>,
@@ -44,6 +48,21 @@ impl Record {
         let path = dir.join("session.json");
         let text = files::read(&path)?;
         serde_json::from_slice(&text).map_err(|source| SessionError::Record { path, source })
+    }
+
+    /// Whether the scenarios can be judged on what the cluster was brought up with.
+    pub(super) fn fits(&self, scenarios: &[Scenario]) -> Result<(), SessionError> {
+        for scenario in scenarios {
+            let (file, now) = (scenario.file.clone(), scenario.fixed());
+            let Some(before) = self.fixed.iter().find(|before| before.name == now.name) else {
+                let known = self.fixed.iter().map(|before| before.name.clone()).collect();
+                return Err(SessionError::NotUp { file, scenario: now.name, known });
+            };
+            if let Some(what) = before.needs_up(&now) {
+                return Err(SessionError::Fixed { file, what });
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn write(&self, dir: &Path) -> Result<(), SessionError> {

@@ -67,6 +67,7 @@ impl World {
             images: String::new(),
             versions: BTreeMap::new(),
             scenarios: vec![],
+            fixed: vec![scenario.fixed()],
             installed: BTreeMap::new(),
         };
         record.write(&lease.dir).unwrap();

@@ -296,6 +296,7 @@ impl World {
             },
             "helm": "helm", "images": "those of the cluster",
             "scenarios": [self.project().join(FILE)],
+            "fixed": [svidproof::scenario::load(&self.project().join(FILE)).unwrap().fixed()],
         });
         fs::write(dir.join("session.json"), record.to_string()).unwrap();
     }

@@ -167,41 +167,5 @@ impl Watcher {
     }
 }
 
-/// What of a scenario is fixed once its cluster is up; in words, where `now` wants it otherwise.
-pub fn needs_up(before: &Scenario, now: &Scenario) -> Option<&'static str> {
-    let identities = |scenario: &Scenario| {
-        scenario.clients.values().filter_map(|client| client.identity().map(ToOwned::to_owned)).collect()
-    };
-    let (were, are): (BTreeSet<_>, BTreeSet<_>) = (identities(before), identities(now));
-    let releases = |scenario: &Scenario| {
-        let all = scenario.install.iter().flatten();
-        all.map(|release| (release.namespace.clone(), release.name.clone())).collect()
-    };
-    let (stood, stand): (BTreeSet<_>, BTreeSet<_>) = (releases(before), releases(now));
-    if before.name != now.name {
-        Some("the scenario's name")
-    } else if before.trust_domain != now.trust_domain {
-        Some("the trust domain")
-    } else if before.spire != now.spire {
-        Some("the SPIRE")
-    } else if before.registration != now.registration {
-        Some("the registration")
-    } else if !are.is_subset(&were) {
-        Some("the clients' SPIFFE IDs")
-    } else if !stand.is_subset(&stood) {
-        Some("the releases")
-    } else if !ports(now).is_subset(&ports(before)) {
-        Some("the published ports")
-    } else {
-        None
-    }
-}
-
-/// Which a cluster of svidproof's own maps once and for all.
-fn ports(scenario: &Scenario) -> BTreeSet<(u16, Option<u16>)> {
-    let published = scenario.endpoints.values().filter_map(|endpoint| endpoint.published);
-    published.map(|published| (published.node_port, published.host_port)).collect()
-}
-
 #[cfg(test)]
 mod tests;

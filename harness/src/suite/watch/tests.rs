@@ -139,5 +139,5 @@ fn what_is_fixed_once_a_cluster_is_up(#[case] edit: fn(&mut Scenario), #[case] e
     let before = load(&root.join("tests/scenarios/web.yaml")).unwrap();
     let mut now = before.clone();
     edit(&mut now);
-    assert_eq!(needs_up(&before, &now), expected);
+    assert_eq!(before.fixed().needs_up(&now.fixed()), expected);
 }
