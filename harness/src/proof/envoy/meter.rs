@@ -153,9 +153,14 @@ impl Meter {
         !self.clusters.is_empty() || !self.tcp_clusters.is_empty()
     }
 
-    /// Whether every answer at the port is one to a request that `requests` has: there is no TCP proxy.
+    /// Whether an answer at the port may be to a request that `requests` has: there is a connection manager.
     pub fn speaks_http(&self) -> bool {
-        !self.requests.is_empty() && self.tcp_clusters.is_empty()
+        !self.requests.is_empty()
+    }
+
+    /// Whether bytes may go by without being looked at: there is a TCP proxy.
+    pub fn passes_bytes(&self) -> bool {
+        !self.tcp_clusters.is_empty()
     }
 
     /// Whether there is a policy that could deny a request: shadow rules alone are none.

@@ -143,7 +143,13 @@ impl<'a> Attribution<'a> {
             Outcome::Failed { .. } => vec![Origin::Uncounted, Origin::CutOff],
             Outcome::Response { .. } => {
                 let hops = self.route(cell).len();
-                let by_envoys = (0..hops).flat_map(|hop| [Origin::Denied(hop), Origin::Envoy(hop)]);
+                let answers = |hop: &usize| {
+                    // A port that passes bytes alone gives no answer of its own to a request.
+                    let witness = self.route(cell).get(*hop).and_then(|name| window.witnesses.get(*name));
+                    witness.is_none_or(|witness| witness.speaks_http || !witness.passes_bytes)
+                };
+                let by_envoys = (0..hops).filter(answers);
+                let by_envoys = by_envoys.flat_map(|hop| [Origin::Denied(hop), Origin::Envoy(hop)]);
                 let first = window.witnesses.get(&cell.endpoint).is_some_and(|one| one.marks.time);
                 if first && !has_service_time(&seen.outcome) {
                     // What was forwarded and answered has the first Envoy's time on it.
@@ -319,7 +325,7 @@ impl<'a> Attribution<'a> {
                         let mut found = differ(&tallied, cut_off, &happened, times);
                         let connected = window.dials.iter().filter(|dial| here(dial) && is_connected(dial));
                         let came = self.came(endpoint, window, cell_of, origins);
-                        let came = if witness.speaks_http { came } else { 0 };
+                        let came = if witness.passes_bytes { 0 } else { came };
                         found.extend(missed(connected.count() as u64, came, &happened));
                         if !found.is_empty() {
                             let others = others(witness, &happened, window.dials.len());

@@ -68,8 +68,10 @@ pub struct Witness {
     pub marks: Marks,
     /// What makes counting harder, in words.
     pub remarks: Vec<String>,
-    /// Whether every request that comes there is counted as one.
+    /// Whether requests are counted there at all, at any pod: where not, no Envoy there answers one.
     pub speaks_http: bool,
+    /// Whether some may go by without being counted.
+    pub passes_bytes: bool,
     /// By pod: what it counted, or why that could not be read.
     pub pods: BTreeMap<String, Result<Happened, String>>,
 }
@@ -83,6 +85,7 @@ impl Witness {
     /// relied on.
     pub fn heed(&mut self, meter: &Meter) {
         self.speaks_http |= meter.speaks_http();
+        self.passes_bytes |= meter.passes_bytes();
         self.marks.time &= meter.marks.time;
         self.marks.denial &= meter.marks.denial;
         self.marks.serves |= meter.marks.serves;

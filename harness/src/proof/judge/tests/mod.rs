@@ -382,7 +382,7 @@ fn witness(marks: Marks, pods: &[(&str, Counted)]) -> Witness {
         let connections = requests + no_cert + san + chain + broken;
         ((*name).to_owned(), Ok(Happened { counted: *counted, requests, connections, ..Happened::default() }))
     });
-    Witness { marks, remarks: vec![], speaks_http: true, pods: pods.collect() }
+    Witness { marks, remarks: vec![], speaks_http: true, passes_bytes: false, pods: pods.collect() }
 }
 
 #[track_caller]

@@ -111,6 +111,18 @@ fn an_answer_of_another_application_is_not_the_upstreams(#[case] expect: Expect,
     assert_last(&scene, Verdict::Errored, "evidence disagrees at backend");
 }
 
+/// A port that passes bytes on answers no request itself: nor does it here, where another was asked.
+#[test]
+fn a_tcp_proxy_behind_gives_no_answer_of_its_own() {
+    let case = (cell("it", "friend", "proxy", by(By::Envoy, 404)), answered(404, "no").by(Origin::Envoy(1)));
+    let mut scene = Scene::of(world_without_log(), Marks::default(), vec![case]);
+    for window in &mut scene.windows {
+        let Some(behind) = window.witnesses.get_mut("backend") else { continue };
+        (behind.speaks_http, behind.passes_bytes) = (false, true);
+    }
+    assert_last(&scene, Verdict::Errored, "evidence disagrees at backend");
+}
+
 /// Two Envoys of one pod may listen at one port, or the one that is read at none: each connection is counted.
 #[test]
 fn a_dial_that_the_envoy_did_not_see_met_another() {
