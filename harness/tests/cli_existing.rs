@@ -114,6 +114,8 @@ fn a_stale_lease_keeps_nobody_from_anything_and_touches_no_other_cluster() {
     assert!(said.contains("2 left-over run(s) taken down"), "{said}");
     assert!(said.contains("run aaaaaaaa is not all gone") && said.contains("uid-of-before"), "{said}");
     assert!(said.contains("uid-of-the-stub") && said.contains("run bbbbbbbb is not all gone"), "{said}");
+    let stays = "Helm release web in namespace web stays: it does not carry the label of run dddddddd";
+    assert!(said.contains(stays), "{said}");
     let calls = world.calls_of("helm");
     assert_eq!(calls.matches("uninstall web").count(), 1, "{calls}");
     assert_eq!(world.runs().len(), 2);

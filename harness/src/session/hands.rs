@@ -98,7 +98,7 @@ pub(super) fn prefix(run: &str) -> String {
 }
 
 /// In words, what is there already and is another's. A namespace may be: it is used, and stays.
-async fn look(kube: &Kube, thing: &Thing, run: &str) -> Result<Option<String>, KubeError> {
+pub(super) async fn look(kube: &Kube, thing: &Thing, run: &str) -> Result<Option<String>, KubeError> {
     let (holder, what) = match thing {
         Thing::Release { name, namespace } => (
             kube.release_of(namespace, name, run).await?,

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use futures::future::try_join_all;
+
 use crate::cluster::helm::{Helm, HelmError};
-use crate::cluster::kube::{Holder, Kube, KubeError};
+use crate::cluster::kube::{Kube, KubeError};
 use crate::cluster::spire::{Server, SpireError};
 use crate::engine::{self, EngineError};
 use crate::lease::{Lease, LeaseError, Place, Thing};
@@ -85,7 +87,9 @@ pub async fn teardown(lease: &Lease, progress: &Progress) -> Result<(), Teardown
     for thing in standing.into_iter().rev() {
         let gone = match (&thing, &reached) {
             (thing, _) if is_in_cluster(thing) && disposable => Ok(()),
-            (thing, Ok(reached)) if is_in_cluster(thing) => remove_from(thing, reached, &lease.id).await,
+            (thing, Ok(reached)) if is_in_cluster(thing) => {
+                remove_from(thing, reached, &lease.id, progress).await
+            }
             (thing, Err(why)) if is_in_cluster(thing) => {
                 if !std::mem::replace(&mut told, true) {
                     inside.push(format!("  {}", chain(why)));
@@ -244,8 +248,17 @@ impl Reached {
     }
 }
 
-async fn remove_from(thing: &Thing, reached: &Reached, run: &str) -> Result<(), Problem> {
+async fn remove_from(
+    thing: &Thing,
+    reached: &Reached,
+    run: &str,
+    progress: &Progress,
+) -> Result<(), Problem> {
     let Reached { kube, helm } = reached;
+    if let Some(what) = hands::look(kube, thing, run).await? {
+        progress.note(&format!("{what} stays: it does not carry the label of run {run}"));
+        return Ok(());
+    }
     match thing {
         Thing::Entries { namespace, server, container, prefix } => {
             // A server that the run installed may never have come, or have gone.
@@ -254,9 +267,12 @@ async fn remove_from(thing: &Thing, reached: &Reached, run: &str) -> Result<(), 
             }
         }
         Thing::Release { name, namespace } => {
-            if kube.release_of(namespace, name, run).await? == Holder::Ours {
-                helm.as_ref().ok_or(Problem::NoHelm)?.uninstall(name, namespace).await?;
-            }
+            let helm = helm.as_ref().ok_or(Problem::NoHelm)?;
+            let stands = helm.stored(name, namespace).await?;
+            helm.uninstall(name, namespace).await?;
+            // Helm takes an object that it has not heard of yet for one that is gone, and so may not wait.
+            let workloads = stands.map(|stands| stands.workloads()).unwrap_or_default();
+            try_join_all(workloads.iter().map(|workload| kube.workload_gone(workload))).await?;
         }
         Thing::Secret { name, namespace } => kube.delete_secret(namespace, name, run).await?,
         Thing::Namespace { name } => kube.delete_namespace(name, run).await?,

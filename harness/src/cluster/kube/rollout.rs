@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::stream::select_all;
 use futures::{Stream, StreamExt};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::api::LogParams;
 use kube::core::NamespaceResourceScope;
@@ -111,20 +112,25 @@ impl Kube {
 
     pub(super) async fn namespace_gone(&self, name: &str) -> Result<(), KubeError> {
         let namespaces: Api<Namespace> = Api::all(self.client());
-        let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let events = watch(namespaces, config).default_backoff().boxed();
-        let mut seen = false;
-        let look = |event: Event<Namespace>| match event {
-            Event::Delete(_) => Look::<_, WatchEnd>::Ready(()),
-            Event::InitDone if !seen => Look::Ready(()),
-            Event::InitApply(_) | Event::Apply(_) => {
-                seen = true;
-                Look::NotYet("it is still there".into())
+        Ok(gone(namespaces, name, &format!("namespace {name} to be gone")).await?)
+    }
+
+    /// Waits until the workload is gone: what deletes it in the foreground says so before its pods are.
+    pub async fn workload_gone(&self, workload: &Workload) -> Result<(), KubeError> {
+        let Workload { kind, namespace, name } = workload;
+        let what = format!("{kind:?} {namespace}/{name} to be gone").to_lowercase();
+        let client = self.client();
+        Ok(match kind {
+            WorkloadKind::Deployment => {
+                gone(Api::<Deployment>::namespaced(client, namespace), name, &what).await
             }
-            Event::Init | Event::InitDone => Look::NotYet("it is still there".into()),
-        };
-        let limit = Duration::from_mins(2);
-        Ok(unbroken(events, &format!("namespace {name} to be gone"), limit, look).await?)
+            WorkloadKind::StatefulSet => {
+                gone(Api::<StatefulSet>::namespaced(client, namespace), name, &what).await
+            }
+            WorkloadKind::DaemonSet => {
+                gone(Api::<DaemonSet>::namespaced(client, namespace), name, &what).await
+            }
+        }?)
     }
 
     async fn watched<K: Watched, T>(
@@ -173,6 +179,26 @@ impl<K> Watched for K where
         + DeserializeOwned
         + 'static
 {
+}
+
+/// Waits until there is no such object.
+async fn gone<K>(api: Api<K>, name: &str, what: &str) -> Result<(), WaitError<WatchEnd>>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + DeserializeOwned + 'static,
+{
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let events = watch(api, config).default_backoff().boxed();
+    let mut seen = false;
+    let look = |event: Event<K>| match event {
+        Event::Delete(_) => Look::Ready(()),
+        Event::InitDone if !seen => Look::Ready(()),
+        Event::InitApply(_) | Event::Apply(_) => {
+            seen = true;
+            Look::NotYet("it is still there".into())
+        }
+        Event::Init | Event::InitDone => Look::NotYet("it is still there".into()),
+    };
+    unbroken(events, what, Duration::from_mins(2), look).await
 }
 
 /// Every state of one object.
