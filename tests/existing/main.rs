@@ -6,15 +6,23 @@
 //! other with `--provider existing` all of that is somebody else's.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::convert::Infallible;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use svidproof::sys::wait::{self, Look};
 
 /// What is compared. Pods and their like change by themselves.
 const KINDS: &str = "namespaces,secrets,configmaps,serviceaccounts,services,deployments,daemonsets,\
                      statefulsets,roles,rolebindings,clusterroles,clusterrolebindings";
-/// When a run is killed: while it looks, while Helm installs, while it waits for pods, while it dials.
-const KILLS: [u64; 4] = [400, 1500, 4000, 9000];
+/// After which of its own lines a run is killed: while it looks, while Helm installs, while it waits for pods,
+/// while it dials.
+const KILLS: [&str; 4] =
+    ["cluster (existing)", "release spire-com-server", "front-proxy: SPIRE agent", "workloads and probe"];
+/// A Helm that the killed run had started ends in less.
+const LONGEST: Duration = Duration::from_mins(1);
 
 struct World {
     dir: tempfile::TempDir,
@@ -54,8 +62,13 @@ impl World {
         let mut listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
         for item in listed["items"].as_array_mut().unwrap() {
             let item = item.as_object_mut().unwrap();
-            item.remove("status");
-            item["metadata"].as_object_mut().unwrap().remove("managedFields");
+            let has_status = item.remove("status").is_some();
+            let metadata = item["metadata"].as_object_mut().unwrap();
+            metadata.remove("managedFields");
+            if has_status {
+                // It moves with the status too; what is wanted has a `generation`.
+                metadata.remove("resourceVersion");
+            }
         }
         let mut lines: Vec<_> = listed["items"].as_array().unwrap().iter().map(ToString::to_string).collect();
         lines.sort();
@@ -77,18 +90,36 @@ impl World {
     }
 
     fn collect(&self) {
-        let begun = Instant::now();
-        loop {
-            // Programs that the killed run had started may be at work for a moment.
-            let output = self.svidproof("mine", &["gc"]).output().unwrap();
-            assert!(output.status.success(), "{}", said(&output));
-            if self.runs("mine").is_empty() {
-                return;
-            }
-            assert!(begun.elapsed() < Duration::from_mins(1), "{}", said(&output));
-            #[allow(clippy::disallowed_methods, reason = "nothing says when another's program ends")]
-            std::thread::sleep(Duration::from_millis(300));
-        }
+        let collected = wait::poll(
+            "programs that the killed run had started to end",
+            LONGEST,
+            // They tell nobody when they do.
+            Duration::from_millis(300),
+            async || {
+                let output = self.svidproof("mine", &["gc"]).output().unwrap();
+                assert!(output.status.success(), "{}", said(&output));
+                let gone = self.runs("mine").is_empty();
+                if gone { Look::<(), Infallible>::Ready(()) } else { Look::NotYet(said(&output)) }
+            },
+        );
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap()
+            .block_on(collected)
+            .unwrap();
+    }
+
+    /// Kills a run once it has said this.
+    fn kill_after(&self, words: &str) {
+        let mut run = self.svidproof("mine", &strs(&self.existing("front-proxy")));
+        let mut run = run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let mut told = vec![];
+        let said = lines.inspect(|line| told.push(line.clone())).any(|line| line.contains(words));
+        run.kill().unwrap();
+        run.wait().unwrap();
+        assert!(said, "it never said `{words}`:\n{}", told.join("\n"));
     }
 
     fn runs(&self, state: &str) -> Vec<PathBuf> {
@@ -144,15 +175,10 @@ fn what_is_anothers_is_the_same_afterwards() {
     same(&with_secret, &world.looks(), "a Secret that a scenario names");
     world.kubectl(&["delete", "secret", "spire-com-ca", "--namespace", "spire"]);
 
-    for after in KILLS {
-        let mut run = world.svidproof("mine", &strs(&world.existing("front-proxy")));
-        let mut run = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        #[allow(clippy::disallowed_methods, reason = "whenever it is killed")]
-        std::thread::sleep(Duration::from_millis(after));
-        run.kill().unwrap();
-        run.wait().unwrap();
+    for words in KILLS {
+        world.kill_after(words);
         world.collect();
-        same(&before, &world.looks(), &format!("a run that was killed after {after} ms"));
+        same(&before, &world.looks(), &format!("a run that was killed after `{words}`"));
     }
 }
 
