@@ -39,7 +39,7 @@ const EMPTY: [&str; 7] = [
 const LEFT: [&str; 3] = ["target", ".terraform", ".svidproof"];
 
 fn main() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("..");
     let mut archive = tar::Builder::new(vec![]);
     for path in CARRIED {
         println!("cargo:rerun-if-changed={}", root.join(path).display());

@@ -111,28 +111,15 @@ mod tests {
     use std::collections::BTreeMap;
     use std::path::Path;
 
-    use svidproof_probe::protocol::{DialFailure, Http, Observation, Outcome, Timing};
+    use svidproof_probe::protocol::{DialFailure, Observation, Outcome, Timing};
 
     use super::super::exit::Exit;
     use super::*;
-    use crate::proof::{judge, plan};
+    use crate::proof::{judge, plan, response};
 
     /// What one check comes to in a folder for its surfaces.
     fn seen(outcome: Outcome, folder: &Path) -> (Vec<Judged>, Vec<Baseline>) {
-        let scenario = crate::scenario::read_text(
-            "scenario: web
-trust-domain: example.org
-spire: {namespace: spire, server: server, socket-dir: /run}
-install: []
-registration: []
-endpoints: {web: {service: a/web, port: 443, identity: /web}}
-clients: {friend: /friend}
-stages:
-  - stage: open
-    checks:
-      - {check: friend gets in, as: friend, to: web, send: GET /, expect: {status: 200}}
-",
-        );
+        let scenario = crate::scenario::one_check();
         let cells = plan::plan(&scenario, &scenario.stages[0], "run");
         let observation = Observation { outcome, tls: None, timing: Timing::default() };
         let dial = judge::Dialled {
@@ -149,14 +136,7 @@ stages:
     }
 
     fn status(status: u16) -> Outcome {
-        Outcome::Response {
-            status,
-            http: Http::Http1,
-            headers: vec![],
-            body: String::new(),
-            body_cut: false,
-            trailers: vec![],
-        }
+        response(status, &[], "")
     }
 
     /// Compared with what is kept by now.

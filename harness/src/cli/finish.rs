@@ -117,28 +117,16 @@ mod tests {
 
     use rstest::rstest;
     use serde_json::Value;
+    use svidproof_probe::protocol::{Observation, Timing};
 
     use super::super::report::Begun;
     use super::*;
-    use crate::proof::plan;
     use crate::proof::verdict::Verdict::{self, Errored, Failed, Passed, Recorded, Skipped};
+    use crate::proof::{plan, response};
 
     /// One cell for each verdict; those that came to something were answered.
     fn cells(verdicts: &[Verdict]) -> Vec<Judged> {
-        let scenario = crate::scenario::read_text(
-            "scenario: web
-trust-domain: example.org
-spire: {namespace: spire, server: server, socket-dir: /run}
-install: []
-registration: []
-endpoints: {web: {service: a/web, port: 443, identity: /web}}
-clients: {friend: /friend}
-stages:
-  - stage: open
-    checks:
-      - {check: friend gets in, as: friend, to: web, send: GET /, expect: {status: 200}}
-",
-        );
+        let scenario = crate::scenario::one_check();
         let cell = plan::plan(&scenario, &scenario.stages[0], "run").remove(0);
         let one = |verdict: &Verdict| {
             let reason = if *verdict == Passed { "" } else { "because" };
@@ -149,17 +137,8 @@ stages:
         verdicts.iter().map(one).collect()
     }
 
-    fn answered() -> svidproof_probe::protocol::Observation {
-        use svidproof_probe::protocol::{Http, Observation, Outcome, Timing};
-        let outcome = Outcome::Response {
-            status: 200,
-            http: Http::Http1,
-            headers: vec![],
-            body: String::new(),
-            body_cut: false,
-            trailers: vec![],
-        };
-        Observation { outcome, tls: None, timing: Timing::default() }
+    fn answered() -> Observation {
+        Observation { outcome: response(200, &[], ""), tls: None, timing: Timing::default() }
     }
 
     fn finished(out: &Path, judged: Vec<Judged>, ended: Result<(), Ended>, strict: bool) -> (Exit, String) {

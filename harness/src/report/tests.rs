@@ -7,6 +7,7 @@ use svidproof_probe::protocol::{Timing, Tls, TlsVersions};
 use super::*;
 use crate::alert::AlertName;
 use crate::proof::plan::Cell;
+use crate::proof::response;
 use crate::scenario::Counted;
 
 fn judged(
@@ -60,16 +61,7 @@ fn judged(
 fn report() -> Report {
     let status = |status| Expect { status: Some(status), ..Expect::default() };
     let alert = Expect { alert: Some(AlertName::Name("certificate_required".into())), ..Expect::default() };
-    let response = |status, body: &str| {
-        Some(Outcome::Response {
-            status,
-            http: Http::Http1,
-            headers: vec![],
-            body: body.into(),
-            body_cut: false,
-            trailers: vec![],
-        })
-    };
+    let response = |status, body: &str| Some(response(status, &[], body));
     let served = judged(
         "both-frontends",
         "frontend reads its balance",

@@ -318,3 +318,22 @@ pub(crate) fn read_text(text: &str) -> Scenario {
     parse::read(text, std::path::Path::new("test.yaml"), std::path::Path::new("."))
         .unwrap_or_else(|error| panic!("{error}"))
 }
+
+/// One client, one endpoint, one check.
+#[cfg(test)]
+pub(crate) fn one_check() -> Scenario {
+    read_text(
+        "scenario: web
+trust-domain: example.org
+spire: {namespace: spire, server: server, socket-dir: /run}
+install: []
+registration: []
+endpoints: {web: {service: a/web, port: 443, identity: /web}}
+clients: {friend: /friend}
+stages:
+  - stage: open
+    checks:
+      - {check: friend gets in, as: friend, to: web, send: GET /, expect: {status: 200}}
+",
+    )
+}

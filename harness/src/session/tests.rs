@@ -49,13 +49,7 @@ impl World {
              contexts: [{name: c, context: {cluster: c, user: u}}]\n",
         )
         .unwrap();
-        let scenario = crate::scenario::read_text(
-            "scenario: web\ntrust-domain: example.org\nspire: {namespace: spire, server: s, socket-dir: /run}\n\
-             install: []\nregistration: []\nendpoints: {web: {service: a/web, port: 443, identity: /web}}\n\
-             clients: {friend: /friend}\n\
-             stages:\n  - stage: open\n    checks: [{check: a, as: friend, to: web, send: GET /, expect: \
-             {status: 200}}]\n",
-        );
+        let scenario = crate::scenario::one_check();
         let lease = Lease::open(run).unwrap();
         let record = Record {
             cluster: serde_json::from_value(json!({

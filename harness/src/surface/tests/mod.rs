@@ -14,6 +14,7 @@ use svidproof_probe::protocol::{DialFailure, Observation, Timing};
 
 use super::*;
 use crate::proof::plan::plan;
+use crate::proof::response;
 use crate::proof::verdict::Verdict;
 use crate::scenario;
 
@@ -70,26 +71,14 @@ fn surface(dials: &[(&str, &str, protocol::Outcome)]) -> Surface {
     surfaces.remove(0)
 }
 
-fn respond(status: u16, headers: &[(&str, &str)], body: &str) -> protocol::Outcome {
-    let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-    protocol::Outcome::Response {
-        status,
-        http: Http::Http1,
-        headers,
-        body: body.into(),
-        body_cut: false,
-        trailers: vec![],
-    }
-}
-
 /// By the application, through Envoy.
 fn answer(status: u16, body: &str) -> protocol::Outcome {
-    respond(status, &[("server", "envoy"), ("x-envoy-upstream-service-time", "1")], body)
+    response(status, &[("server", "envoy"), ("x-envoy-upstream-service-time", "1")], body)
 }
 
 /// By Envoy itself.
 fn local(status: u16, body: &str) -> protocol::Outcome {
-    respond(status, &[("server", "envoy")], body)
+    response(status, &[("server", "envoy")], body)
 }
 
 fn alert(number: u8) -> protocol::Outcome {
@@ -159,7 +148,7 @@ fn an_answer_is_its_giver_s(#[case] by: Option<By>, #[case] status: u16, #[case]
 
 #[test]
 fn a_denied_grpc_call_is_denied() {
-    let call = respond(200, &[("grpc-status", "7"), ("grpc-message", "RBAC: access denied")], "");
+    let call = response(200, &[("grpc-status", "7"), ("grpc-message", "RBAC: access denied")], "");
     let mut judged = judged(&[("frontend", "send: POST /a.B/C", call)]);
     judged[0].by = Some(By::Envoy);
     let got = Got::of(&judged[0]);

@@ -17,6 +17,7 @@ use super::words::RBAC_DENIED;
 use super::*;
 use crate::alert::{self, AlertName};
 use crate::proof::envoy::{Happened, Marks};
+use crate::proof::response;
 use crate::scenario::{self, Expect, Kind};
 
 /// A page whose application asks `backend`; a proxy that forwards to `backend`; `backend` with its
@@ -129,15 +130,7 @@ fn seen(outcome: Outcome) -> Observation {
 }
 
 fn respond(status: u16, headers: &[(&str, &str)], body: &str) -> Observation {
-    let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-    seen(Outcome::Response {
-        status,
-        http: Http::Http1,
-        headers,
-        body: body.into(),
-        body_cut: false,
-        trailers: vec![],
-    })
+    seen(response(status, headers, body))
 }
 
 /// By the application, through Envoy.
