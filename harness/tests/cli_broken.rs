@@ -215,6 +215,9 @@ fn helm_fails() {
     helm template web [world]/project/helm/web --namespace web --values -
     helm install web [world]/project/helm/web --namespace web --labels svidproof.run=[run] --values -
     helm status web --namespace web
+    helm get manifest web --namespace web
+    helm version --template {{.Version}}
+    helm uninstall web --namespace web --ignore-not-found --cascade=foreground --wait
     ");
     world.assert_nothing_is_left();
 }

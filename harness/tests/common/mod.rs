@@ -94,7 +94,7 @@ version) echo v4.0.0 ;;
 template) manifest "$2" ;;
 install) manifest "$2" > "$here/$namespace.$2" ;;
 upgrade) manifest "$3" > "$here/$namespace.$3" ;;
-get) cat "$here/$namespace.$3" ;;
+get) cat "$here/$namespace.$3" 2> /dev/null || { echo 'Error: release: not found' >&2; exit 1; } ;;
 esac"#;
 
 /// A terraform that makes nothing but a state.
