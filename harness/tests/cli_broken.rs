@@ -216,8 +216,7 @@ fn helm_fails() {
     helm install web [world]/project/helm/web --namespace web --labels svidproof.run=[run] --values -
     helm status web --namespace web
     helm get manifest web --namespace web
-    helm version --template {{.Version}}
-    helm uninstall web --namespace web --ignore-not-found --cascade=foreground --wait
+    helm uninstall web --namespace web --ignore-not-found --cascade=foreground
     ");
     world.assert_nothing_is_left();
 }
