@@ -223,7 +223,7 @@ pub struct Endpoint {
     #[serde(default)]
     pub published: Option<Published>,
     /// The port of Envoy's admin interface on the pod's loopback. Absent: no evidence can be had there. At a
-    /// page, it is only asked whether Envoy has found the upstream's pods.
+    /// plain endpoint, its counters are read only where the port that is dialled is that Envoy's own.
     #[serde(default)]
     pub admin: Option<u16>,
     /// The name of Envoy's cluster that leads to the application: what it forwarded is counted there.
