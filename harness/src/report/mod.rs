@@ -81,7 +81,7 @@ pub struct Row {
     pub verdict: Verdict,
     /// Empty where it passed.
     pub reason: String,
-    /// Where what the system under test does surprises: in a few words, whatever the verdict.
+    /// Where it passed and yet surprises: in a few words. What was not seen is no finding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finding: Option<String>,
     /// From the dial to its end.
@@ -200,7 +200,7 @@ impl Row {
             evidence: judged.evidence.clone(),
             verdict: judged.verdict,
             reason: judged.reason.clone(),
-            finding: cell.finding.clone(),
+            finding: cell.finding.clone().filter(|_| judged.verdict == Verdict::Passed),
             milliseconds: judged.observed.as_ref().map(|observed| milliseconds(observed.timing.done_us)),
             forged: cell.forged.as_deref().and_then(ForgedCredential::new),
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rstest::rstest;
 use svidproof_probe::protocol::{Timing, Tls, TlsVersions};
 
 use super::*;
@@ -148,6 +149,17 @@ fn the_table_reads_without_colour() {
 
     2 passed · 0 recorded · 1 failed · 1 errored · 1 skipped   12.3 s
     "##);
+}
+
+/// Its words say that it is as expected.
+#[rstest]
+#[case(Verdict::Passed, Some("it surprises"))]
+#[case(Verdict::Failed, None)]
+#[case(Verdict::Errored, None)]
+fn what_was_not_seen_is_no_finding(#[case] verdict: Verdict, #[case] expected: Option<&str>) {
+    let mut one = judged("open", "a check", "friend", Expect::default(), None, verdict, "");
+    one.cell.finding = Some("it surprises".into());
+    assert_eq!(Row::new(&one).finding.as_deref(), expected);
 }
 
 #[test]

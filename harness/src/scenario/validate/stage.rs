@@ -209,10 +209,34 @@ fn check(scenario: &Scenario, stage: &Stage, check: &Check, place: &Node, found:
         });
     }
     expect(&check.expect, place.at("expect"), found);
+    bodiless(check, place, found);
     if let Some(endpoint) = endpoint {
         reach(scenario, check, endpoint, place, found);
     }
     control(stage, check, place, found);
+}
+
+/// What is said of the body of an answer that has none (RFC 9110, sections 6.4.1 and 15.3.5): no answer could
+/// be otherwise, or none could be so.
+fn bodiless(check: &Check, place: &Node, found: &mut Found) {
+    let head = check.send.iter().find(|send| send.starts_with("HEAD "));
+    let why = match (head, check.expect.status) {
+        (Some(send), _) => format!("the answer to `{send}`"),
+        (None, Some(status @ (204 | 205 | 304))) => format!("an answer with status {status}"),
+        _ => return,
+    };
+    let Expect { json, body, contains, lacks, count, .. } = &check.expect;
+    let said = [
+        ("json", json.is_some()),
+        // `""` says just that.
+        ("body", body.as_ref().is_some_and(|body| !body.is_empty())),
+        ("contains", !contains.is_empty()),
+        ("lacks", !lacks.is_empty()),
+        ("count", !count.is_empty()),
+    ];
+    for (key, _) in said.into_iter().filter(|(_, said)| *said) {
+        found.add(place.at("expect").key(key), format!("{why} has no body, so `{key}` looks at nothing"));
+    }
 }
 
 /// What a check asks of its endpoint.

@@ -22,6 +22,33 @@ fn an_expectation_that_looks_at_nothing_is_a_mistake(
 }
 
 #[rstest]
+#[case("GET /,", "{status: 200, lacks: [a]}", "")]
+#[case("HEAD /,", "{status: 200, body: ''}", "")]
+#[case(
+    "HEAD /,",
+    "{status: 200, lacks: [a]}",
+    "the answer to `HEAD /` has no body, so `lacks` looks at nothing"
+)]
+#[case(
+    "[GET /, HEAD /a],",
+    "{status: 200, count: {a: 0}}",
+    "the answer to `HEAD /a` has no body, so `count`"
+)]
+#[case("GET /,", "{status: 204, body: a}", "an answer with status 204 has no body, so `body`")]
+#[case("GET /,", "{status: 304, json: {}}", "an answer with status 304 has no body, so `json`")]
+fn a_body_that_there_cannot_be_is_not_looked_at(
+    #[case] send: &str,
+    #[case] expect: &str,
+    #[case] said: &str,
+) {
+    let right = "send: GET /, expect: {status: 200}}\n      - {check: refused";
+    assert!(RIGHT.contains(right));
+    let other = right.replacen("GET /,", send, 1).replacen("{status: 200}", expect, 1);
+    let found = mistakes(&RIGHT.replacen(right, &other, 1));
+    assert!(found.contains(said) && found.is_empty() == said.is_empty(), "{found}");
+}
+
+#[rstest]
 #[case::close("close_notify", "no server refuses with `close_notify`")]
 #[case::by_number("90", "no server refuses with `user_canceled`")]
 fn an_alert_that_ends_nothing_is_no_refusal(#[case] alert: &str, #[case] said: &str) {
