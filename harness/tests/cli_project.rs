@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use assert_cmd::assert::Assert;
 use assert_cmd::cargo::cargo_bin;
-use common::{Exit, Exits, World, snapshot};
+use common::{DOCKER, Exit, Exits, World, snapshot};
 use rstest::rstest;
 
 /// What `helm template` makes of the chart `echo`.
@@ -217,9 +217,29 @@ fn with_the_image_it_goes_on(#[case] args: &[&str]) {
     assert!(told.contains("container engine") && !told.contains("container app"), "{told}");
 }
 
+/// By the engine, before there is a cluster.
+#[test]
+fn what_has_a_dockerfile_is_built_first() {
+    let repository = Repository::with_image("shop:dev");
+    repository.write("charts/shop/Dockerfile", "FROM nowhere\n");
+    let fails = "[ \"$1\" != build ] || { echo 'pull access denied for nowhere' >&2; exit 1; }";
+    repository.world.fake("docker", &format!("{DOCKER}\n{fails}"));
+    let args = ["up", "--images", "upstream", "--load", "Dockerfile:charts/shop"];
+    let told = said(&repository.svidproof(&args).exits(Exit::NotJudged));
+    assert!(told.contains("no image could be built of ./charts/shop/Dockerfile"), "{told}");
+    assert!(told.contains("pull access denied for nowhere") && told.contains("hint: "), "{told}");
+    let built = "docker build --tag shop:dev --file ./charts/shop/Dockerfile ./charts/shop";
+    assert!(repository.world.called(built), "{:?}", repository.world.calls());
+    assert!(!repository.world.called("terraform"));
+    repository.world.assert_nothing_is_left();
+}
+
 #[rstest]
 #[case::an_archive_that_is_not_there("./shop.tar", "the image archive `./shop.tar` is not there")]
-#[case::what_is_not_built("Dockerfile:./app", "no image is built of ./app: build it with your own engine")]
+#[case::a_dockerfile_that_is_not_there(
+    "Dockerfile:./app",
+    "the Dockerfile of `Dockerfile:./app` is not there"
+)]
 #[case::nothing("''", "`` is no image")]
 fn a_mistake_in_images_has_its_place(#[case] image: &str, #[case] expected: &str) {
     let repository = Repository::with_image("shop:dev");

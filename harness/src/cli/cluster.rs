@@ -6,10 +6,10 @@ use clap::Args;
 
 use super::exit::Ended;
 use crate::data;
-use crate::images::{Own, Source};
+use crate::images::Source;
 use crate::project::Project;
 use crate::provider::{ClusterOptions, Provider, terraform};
-use crate::scenario::Scenario;
+use crate::scenario::{OwnImage, Scenario};
 use crate::session::Setup;
 use crate::sys::progress::Progress;
 
@@ -31,9 +31,10 @@ pub(super) struct ClusterArgs {
     /// Where images come from [default: `images` of svidproof.yaml, or auto]
     #[arg(long, value_enum)]
     images: Option<Source>,
-    /// An image that the nodes are given, from the container engine or from FILE.tar; may be repeated
-    #[arg(long, value_name = "IMAGE")]
-    load: Vec<String>,
+    /// An image that the nodes are given: NAME of the container engine, FILE.tar, or
+    /// Dockerfile:FOLDER[=NAME]; may be repeated
+    #[arg(long, value_name = "IMAGE", value_parser = own_image)]
+    load: Vec<OwnImage>,
 }
 
 impl ClusterArgs {
@@ -94,10 +95,15 @@ impl ClusterArgs {
             provider: self.provider(),
             options,
             source: self.images.unwrap_or_default(),
-            load: self.load.iter().map(|image| Own::read(image, Path::new("."))).collect(),
+            load: self.load.clone(),
             progress,
         }
     }
+}
+
+/// From where svidproof runs.
+fn own_image(text: &str) -> Result<OwnImage, String> {
+    OwnImage::read(text, Path::new("."))
 }
 
 /// `name=value`; a value that is JSON is taken as it is, anything else as text.

@@ -192,9 +192,9 @@ impl Helm {
         written.map_err(|source| HelmError::Values { release: wanted.release.into(), source })
     }
 
-    /// Deletes what the release holds; one that is not there is as good as gone. Whether all of it is gone is
-    /// not Helm's to say: Helm 4's wait takes an object that it has not heard of yet for one that is gone, and
-    /// calls one that goes on time a failure.
+    /// Deletes what the release holds; one that is not there is as good as gone. Whether all of it has gone
+    /// is not Helm's to say: Helm 4's wait takes an object that it has not heard of yet for one that is gone,
+    /// and calls one that takes its time a failure.
     pub async fn uninstall(&self, release: &str, namespace: &str) -> Result<(), HelmError> {
         let tool = self.tool().args(["uninstall", release, "--namespace", namespace]);
         let tool = tool.args(["--ignore-not-found", "--cascade=foreground"]);

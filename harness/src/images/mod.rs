@@ -38,7 +38,7 @@ use crate::sys::progress::Progress;
 use crate::sys::tool::ToolError;
 use crate::sys::wait::WaitError;
 
-pub use own::{Own, archives, full_name};
+pub use own::{archives, full_name, names};
 pub use store::link_store;
 
 /// What could not be built or put where a cluster finds it.
@@ -70,6 +70,13 @@ pub enum ImagesError {
          FILE.tar"
     )]
     NotInEngine { name: String, source: ToolError },
+    #[error(
+        "no image could be built of {}\n\
+         hint: svidproof's own engine reaches no registry: `FROM` must name an image that it has (`svidproof \
+         images load`), or `scratch`",
+        .dockerfile.display()
+    )]
+    NotBuilt { dockerfile: PathBuf, source: ToolError },
     #[error(
         "{} names no image\n\
          hint: `docker save NAME --output FILE.tar` writes one with its name",

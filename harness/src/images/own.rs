@@ -1,5 +1,5 @@
-//! Images of a user's own: named in the user's container engine, or in an archive. They are put into nodes
-//! beside those that are declared; nothing is built of them here.
+//! Images of a user's own: named in the container engine, built there of a Dockerfile, or in an archive. They
+//! are put into nodes beside those that are declared.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -8,41 +8,21 @@ use serde_json::Value;
 
 use super::ImagesError;
 use crate::engine::Engine;
+use crate::scenario::OwnImage;
 use crate::sys::files::{could_not, make_folder};
 
-/// An image that a scenario or `--load` names.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Own {
-    /// In the container engine that svidproof uses.
-    Named(String),
-    /// What `docker save` writes, or an OCI layout in a tar.
-    Archive(PathBuf),
-}
-
-impl Own {
-    /// As it is written: what ends in `.tar` is an archive, relative to `root`.
-    pub fn read(text: &str, root: &Path) -> Self {
-        if is_archive(text) { Self::Archive(root.join(text)) } else { Self::Named(text.into()) }
-    }
-
-    /// The full names that a node has it under.
-    pub fn names(&self) -> Result<Vec<String>, ImagesError> {
-        match self {
-            Self::Named(name) => Ok(vec![full_name(name)]),
-            Self::Archive(path) => {
-                let names = names_in(path).map_err(could_not("read the image archive", path))?;
-                if names.is_empty() {
-                    return Err(ImagesError::NoName { path: path.clone() });
-                }
-                Ok(names.iter().map(|name| full_name(name)).collect())
+/// The full names that a node has it under.
+pub fn names(own: &OwnImage) -> Result<Vec<String>, ImagesError> {
+    match own {
+        OwnImage::Named(name) | OwnImage::Built { name, .. } => Ok(vec![full_name(name)]),
+        OwnImage::Archive(path) => {
+            let names = names_in(path).map_err(could_not("read the image archive", path))?;
+            if names.is_empty() {
+                return Err(ImagesError::NoName { path: path.clone() });
             }
+            Ok(names.iter().map(|name| full_name(name)).collect())
         }
     }
-}
-
-/// Whether an image as it is written is an archive.
-fn is_archive(text: &str) -> bool {
-    Path::new(text).extension().is_some_and(|ending| ending == "tar")
 }
 
 /// As containerd knows it: with registry and tag (the rules of Docker's references).
@@ -98,23 +78,36 @@ fn annotated(index: &Value) -> Vec<String> {
     manifests.filter_map(name).collect()
 }
 
-/// Archives of them all, those in the engine saved to `folder`.
-pub async fn archives(own: &[Own], engine: &Engine, folder: &Path) -> Result<Vec<PathBuf>, ImagesError> {
+/// Archives of them all, those in the engine saved to `folder`; what has a Dockerfile is built first.
+pub async fn archives(own: &[OwnImage], engine: &Engine, folder: &Path) -> Result<Vec<PathBuf>, ImagesError> {
     let mut archives = vec![];
     for (number, image) in own.iter().enumerate() {
-        archives.push(match image {
-            Own::Archive(path) => path.clone(),
-            Own::Named(name) => {
-                make_folder(folder)?;
-                let path = folder.join(format!("{number}.tar"));
-                let saved =
-                    engine.docker().args(["image", "save", "--output"]).arg(&path).arg(name).run().await;
-                saved.map_err(|source| ImagesError::NotInEngine { name: name.clone(), source })?;
-                path
+        let name = match image {
+            OwnImage::Archive(path) => {
+                archives.push(path.clone());
+                continue;
             }
-        });
+            OwnImage::Named(name) => name,
+            OwnImage::Built { dockerfile, name } => {
+                build(dockerfile, name, engine).await?;
+                name
+            }
+        };
+        make_folder(folder)?;
+        let path = folder.join(format!("{number}.tar"));
+        let saved = engine.docker().args(["image", "save", "--output"]).arg(&path).arg(name).run().await;
+        saved.map_err(|source| ImagesError::NotInEngine { name: name.clone(), source })?;
+        archives.push(path);
     }
     Ok(archives)
+}
+
+/// The engine's own builder: what a step downloads, it must reach.
+async fn build(dockerfile: &Path, name: &str, engine: &Engine) -> Result<(), ImagesError> {
+    let context = dockerfile.parent().unwrap_or(Path::new("."));
+    let docker = engine.docker().args(["build", "--tag", name, "--file"]).arg(dockerfile).arg(context);
+    let failed = |source| ImagesError::NotBuilt { dockerfile: dockerfile.into(), source };
+    docker.run().await.map(drop).map_err(failed)
 }
 
 #[cfg(test)]
@@ -136,14 +129,14 @@ mod tests {
         assert_eq!(full_name(full), full);
     }
 
-    fn archive(file: &str, text: &str) -> (tempfile::TempDir, Own) {
+    fn archive(file: &str, text: &str) -> (tempfile::TempDir, OwnImage) {
         let dir = tempfile::tempdir().unwrap();
         let mut made = tar::Builder::new(std::fs::File::create(dir.path().join("shop.tar")).unwrap());
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         made.append_data(&mut header, file, text.as_bytes()).unwrap();
         made.finish().unwrap();
-        let own = Own::read("./shop.tar", dir.path());
+        let own = OwnImage::read("./shop.tar", dir.path()).unwrap();
         (dir, own)
     }
 
@@ -159,18 +152,18 @@ mod tests {
     )]
     fn an_archive_says_whose_it_is(#[case] file: &str, #[case] text: &str) {
         let (_dir, own) = archive(file, text);
-        assert_eq!(own.names().unwrap(), ["docker.io/library/shop:dev"]);
+        assert_eq!(names(&own).unwrap(), ["docker.io/library/shop:dev"]);
     }
 
     #[test]
     fn an_archive_without_a_name_is_told() {
         for (file, text) in [("manifest.json", r#"[{"RepoTags": null}]"#), ("other", "")] {
             let (_dir, own) = archive(file, text);
-            let told = own.names().unwrap_err();
+            let told = names(&own).unwrap_err();
             assert!(told.to_string().contains("names no image") && told.is_input(), "{told}");
         }
         let (dir, own) = archive("manifest.json", "{");
-        let told = own.names().unwrap_err().to_string();
+        let told = names(&own).unwrap_err().to_string();
         assert_eq!(
             told,
             format!("could not read the image archive {}", dir.path().join("./shop.tar").display())

@@ -16,9 +16,10 @@ use super::{Cluster, Created, Provider, ProviderError, Site, host_ports};
 use crate::cluster::kube::{Kube, KubeError, WatchEnd};
 use crate::cluster::manifest::{Workload, WorkloadKind};
 use crate::engine::{self, Engine};
-use crate::images::{self, Images, Own, Source};
+use crate::images::{self, Images, Source};
 use crate::lease::Thing;
 use crate::provider::terraform::Terraform;
+use crate::scenario::OwnImage;
 use crate::sys::progress::Progress;
 use crate::sys::tool::Tool;
 use crate::sys::wait::{self, Look};
@@ -45,7 +46,12 @@ pub(super) async fn create(site: &Site<'_>) -> Result<Created, ProviderError> {
 }
 
 /// Gives the nodes of a cluster that is there images of the user's own.
-pub async fn load(own: &[Own], cluster: &str, run: &Path, progress: &Progress) -> Result<(), ProviderError> {
+pub async fn load(
+    own: &[OwnImage],
+    cluster: &str,
+    run: &Path,
+    progress: &Progress,
+) -> Result<(), ProviderError> {
     let engine = engine::ensure(progress).await?;
     let archives = images::archives(own, &engine, &run.join("images")).await?;
     let kind = images::tool("kind").unwrap_or_else(|| "kind".into());

@@ -17,10 +17,10 @@ use serde_json::Value;
 
 use crate::cluster::kube::{Kube, KubeError};
 use crate::engine::EngineError;
-use crate::images::{Images, ImagesError, Own, Source};
+use crate::images::{Images, ImagesError, Source};
 use crate::lease::{Lease, LeaseError};
 use crate::provider::terraform::TerraformError;
-use crate::scenario::Published;
+use crate::scenario::{OwnImage, Published};
 use crate::sys::files::FileError;
 use crate::sys::progress::Progress;
 use crate::sys::tool::ToolError;
@@ -165,7 +165,7 @@ pub struct Site<'a> {
     /// Where images come from, for the provider that brings them: `kind`.
     pub source: Source,
     /// Images that its nodes are given besides.
-    pub own: Vec<Own>,
+    pub own: Vec<OwnImage>,
     /// Who watches.
     pub progress: &'a Progress,
 }

@@ -10,6 +10,7 @@ mod counted;
 mod expand;
 mod fixed;
 mod forged;
+mod image;
 mod mistake;
 mod parse;
 mod place;
@@ -23,6 +24,7 @@ pub use client::{Client, FullClient};
 pub use counted::{Counted, Kind};
 pub use fixed::Fixed;
 pub use forged::{Forged, Forging, Stated, Table, tables};
+pub use image::OwnImage;
 pub use mistake::Mistake;
 pub use parse::{ScenarioError, load, project_root, read_yaml};
 pub(crate) use schema::of as schema_of;
@@ -61,8 +63,9 @@ pub struct Scenario {
     pub trust_domain: String,
     /// The SPIRE that issues its SVIDs.
     pub spire: Spire,
-    /// Images that the nodes are given before the first wave: `shop:dev` from the container engine, or an
-    /// archive, `./shop.tar`.
+    /// Images that the nodes are given before the first wave: `shop:dev` from the container engine, an
+    /// archive, `./shop.tar`, or what the engine builds, `Dockerfile:./shop` (its name is `shop:dev`) and
+    /// `Dockerfile:./shop=NAME:TAG`.
     #[serde(default)]
     pub images: Vec<String>,
     /// Waves in order; the releases of one wave go side by side.
@@ -98,6 +101,11 @@ pub struct Scenario {
 impl Scenario {
     fn place_of(&self, find: impl Fn(&Node) -> Place) -> Place {
         self.places.as_deref().map_or(Place { line: 1, column: 1 }, find)
+    }
+
+    /// Those of `images`. What is none was told when the scenario was read.
+    pub fn own_images(&self) -> impl Iterator<Item = OwnImage> {
+        self.images.iter().filter_map(|image| OwnImage::read(image, &self.root).ok())
     }
 
     /// Where a release's chart lies.

@@ -30,10 +30,10 @@ use crate::cluster::probe::{Probe, ProbeError};
 use crate::cluster::spire::SpireError;
 use crate::data;
 use crate::forge::ForgeError;
-use crate::images::{self, Images, ImagesError, Own, Source};
+use crate::images::{self, Images, ImagesError, Source};
 use crate::lease::{Lease, LeaseError};
 use crate::provider::{self, Cluster, ClusterOptions, Created, Provider, ProviderError, Site, host_ports};
-use crate::scenario::{PROBES, Release, Scenario};
+use crate::scenario::{OwnImage, PROBES, Release, Scenario};
 use crate::session::bringup::{bring_up, open_probe};
 use crate::session::hands::Renewal;
 use crate::sys::files::{self, FileError};
@@ -137,7 +137,7 @@ pub struct Setup<'a> {
     /// Where images come from.
     pub source: Source,
     /// Images to be loaded into the nodes beside those that the scenarios name.
-    pub load: Vec<Own>,
+    pub load: Vec<OwnImage>,
     /// Who watches.
     pub progress: &'a Progress,
 }
@@ -326,7 +326,7 @@ pub fn is_unfinished(lease: &Lease, scenarios: &[Scenario], provider: Provider) 
 async fn supplied(
     scenarios: &[Scenario],
     provider: Provider,
-    own: &[Own],
+    own: &[OwnImage],
     source: Source,
     progress: &Progress,
 ) -> Result<(PathBuf, Source), SessionError> {
@@ -344,10 +344,8 @@ async fn supplied(
 }
 
 /// Those that the scenarios name, and those that are to be loaded besides; each once.
-fn own_images(scenarios: &[Scenario], load: Vec<Own>) -> Vec<Own> {
-    let named = scenarios
-        .iter()
-        .flat_map(|scenario| scenario.images.iter().map(|image| Own::read(image, &scenario.root)));
+fn own_images(scenarios: &[Scenario], load: Vec<OwnImage>) -> Vec<OwnImage> {
+    let named = scenarios.iter().flat_map(Scenario::own_images);
     named.chain(load).collect::<BTreeSet<_>>().into_iter().collect()
 }
 

@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::{SessionError, stage_values};
 use crate::cluster::containers::{Container, containers};
 use crate::cluster::helm;
-use crate::images::{self, Own, Source, full_name};
-use crate::scenario::{Release, Scenario};
+use crate::images::{self, Source, full_name};
+use crate::scenario::{OwnImage, Release, Scenario};
 use crate::sys::progress::Progress;
 use crate::sys::tool;
 
@@ -68,7 +68,7 @@ impl Display for Lacking {
 pub(super) async fn check(
     scenarios: &[Scenario],
     declared: &[String],
-    own: &[Own],
+    own: &[OwnImage],
     source: Source,
     progress: &Progress,
 ) -> Result<(), SessionError> {
@@ -76,7 +76,7 @@ pub(super) async fn check(
     let Some(helm) = tool::find("helm").or_else(|| images::tool("helm")) else { return Ok(()) };
     let mut there: BTreeSet<String> = declared.iter().map(|name| full_name(name)).collect();
     for image in own {
-        there.extend(image.names().map_err(|source| SessionError::Own { source })?);
+        there.extend(images::names(image).map_err(|source| SessionError::Own { source })?);
     }
     let jobs = scenarios.iter().flat_map(|scenario| {
         let of = move |release| (scenario, release);

@@ -11,7 +11,6 @@ mod stage;
 mod values;
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 pub use identity::is_label;
 use identity::{is_pair, label_wanted, spiffe_path, trust_domain};
@@ -19,7 +18,7 @@ use stage::{broken, forged, stages};
 
 use super::mistake::{Mistake, instead};
 use super::place::{Node, Place};
-use super::{Client, Endpoint, Entry, FullClient, Release, Scenario};
+use super::{Client, Endpoint, Entry, FullClient, OwnImage, Release, Scenario};
 use crate::data;
 
 /// In the order of the file; empty for a scenario that can be run.
@@ -91,24 +90,8 @@ fn names(scenario: &Scenario, places: &Node, found: &mut Found) {
 
 fn images(scenario: &Scenario, places: &Node, found: &mut Found) {
     for (number, image) in scenario.images.iter().enumerate() {
-        let place = places.nth(number).place();
-        let is_archive = Path::new(image).extension().is_some_and(|ending| ending == "tar");
-        if let Some(folder) = image.strip_prefix("Dockerfile:") {
-            found.add(
-                place,
-                format!(
-                    "no image is built of {folder}: build it with your own engine, and name it here, or its \
-                     archive, FILE.tar"
-                ),
-            );
-        } else if is_archive && !scenario.root.join(image).is_file() {
-            let root = scenario.root.display();
-            found.add(place, format!("the image archive `{image}` is not there, seen from {root}"));
-        } else if image.is_empty() || image.contains(char::is_whitespace) {
-            found.add(
-                place,
-                format!("`{image}` is no image: name one, `shop:dev`, or its archive, `./shop.tar`"),
-            );
+        if let Err(why) = OwnImage::read(image, &scenario.root) {
+            found.add(places.nth(number).place(), why);
         }
     }
 }
