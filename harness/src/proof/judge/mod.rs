@@ -363,7 +363,7 @@ impl<'a> Judge<'a> {
                  `app-log` would"
             ));
         }
-        if wanted == By::Application || by != Some(By::Envoy) {
+        if by != Some(By::Envoy) {
             return doubts;
         }
         // Where nobody counts, another application may have been asked.

@@ -74,6 +74,25 @@ fn failed_is_worse_than_errored() {
     }
 }
 
+/// One pod alone has no need to be named.
+#[test]
+fn where_there_is_one_pod_it_is_not_named() {
+    let mut scene = at_two_pods();
+    scene.windows[0].dials.retain(|dial| dial.pod.as_deref() == Some("p"));
+    scene.pods().remove("q");
+    scene.at("it", "p").observation = answered(200, "ok").seen;
+    let reason = "expected alert 116 certificate_required, saw 200: the endpoint let nobody in";
+    assert_eq!(scene.last(), (Verdict::Failed, reason.into()));
+}
+
+#[test]
+fn failed_is_worse_than_left_out_at_another_pod() {
+    let mut scene = at_two_pods();
+    scene.at("it", "p").observation = answered(200, "ok").seen;
+    scene.windows[0].dials.retain(|dial| dial.id != "it.q");
+    assert_last(&scene, Verdict::Failed, "the endpoint let nobody in");
+}
+
 /// Counters are held against the dials pod by pod: what one has too many does not make up for another.
 #[test]
 fn what_one_pod_counted_says_nothing_of_another() {
@@ -82,6 +101,13 @@ fn what_one_pod_counted_says_nothing_of_another() {
     scene.pod("q").no_cert = 0;
     assert_last(&scene, Verdict::Errored, "evidence disagrees at backend (pod p)");
     assert_last(&scene, Verdict::Errored, "evidence disagrees at backend (pod q)");
+    let judged = scene.judge().pop().unwrap();
+    assert_eq!(
+        judged.evidence[0].counted,
+        Some(*scene.pod("q")),
+        "the account is that of the verdict's own pod"
+    );
+    assert_eq!(judged.evidence[0].tallied, counted(|all| (all.forwarded, all.no_cert) = (1, 1)));
 }
 
 #[test]

@@ -136,14 +136,22 @@ fn a_dial_that_the_envoy_did_not_see_met_another() {
 /// A request that was refused, and whose copy an application has.
 #[test]
 fn a_copy_of_a_refused_request_reached_somebody() {
-    let mut scene = Scene::of(
-        world_without_log(),
-        Marks::default(),
-        vec![(cell("it", "friend", "backend", status(503)), local(503, "no"))],
+    let case = (cell("it", "friend", "backend", status(503)), local(503, "no"));
+    let mut crowded = Scene::of(world_without_log(), Marks::default(), vec![case.clone()]);
+    crowded.says("backend").mirrored = 1;
+    assert_last(
+        &crowded,
+        Verdict::Errored,
+        "nothing says whether the request reached the application at backend",
     );
+    let control = (cell("control backend", "friend", "backend", status(200)), answered(200, "ok"));
+    let mut scene = Scene::exactly(world_without_log(), Marks::default(), &[control]);
+    let alone = scene.window(Marks::default(), &[&case], "b");
+    scene.cells.push(case.0);
+    scene.windows.push(alone);
     assert_eq!(scene.last(), (Verdict::Passed, String::new()));
     scene.says("backend").mirrored = 1;
-    assert_eq!(scene.last().0, Verdict::Errored);
+    assert_last(&scene, Verdict::Errored, "meanwhile backend sent 1 copy(ies) of requests to a mirror");
 }
 
 /// What was forwarded and not answered is answered by Envoy: it has no time of an upstream on it.

@@ -30,6 +30,26 @@ fn what_is_expected_and_agreed_passes(
     }
 }
 
+/// Of a check that names one, also where it is no refusal.
+#[test]
+fn a_control_that_somebody_names_must_hold() {
+    let named = Cell { control: Some("control proxy".into()), ..cell("it", "friend", "proxy", status(200)) };
+    let mut scene = Scene::one(named, answered(200, "ok"));
+    assert_eq!(scene.last(), (Verdict::Passed, String::new()));
+    scene.cells.iter_mut().find(|cell| cell.id == "control proxy").unwrap().expect = status(201);
+    assert_last(&scene, Verdict::Errored, "the control `control proxy` did not hold");
+}
+
+/// The application's log bears on the endpoint that it stands at, and on no other on the way.
+#[test]
+fn evidence_says_of_each_endpoint_what_is_its_own() {
+    let scene = Scene::one(cell("it", "friend", "proxy", status(200)), answered(200, "ok"));
+    let judged = scene.judge().pop().unwrap();
+    let reached: BTreeMap<_, _> =
+        judged.evidence.iter().map(|account| (account.endpoint.as_str(), account.reached)).collect();
+    assert_eq!(reached, BTreeMap::from([("backend", Some(true)), ("proxy", None)]));
+}
+
 #[rstest]
 #[case::let_in(
     "nobody",
