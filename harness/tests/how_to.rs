@@ -2,6 +2,8 @@
 //! these docs name is there. A block of another kind is an error: it would rot unseen.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod source;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,28 @@ use svidproof::scenario::{self, Scenario, ScenarioError};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Each symptom that docs/troubleshooting.md quotes is what svidproof says: `…` stands for what differs.
+#[test]
+fn a_symptom_is_what_svidproof_says() {
+    let rooms = ["harness/src", "harness/probe/src"].into_iter().flat_map(source::rooms);
+    let sources: String = rooms
+        .flat_map(|room| {
+            room.code.lines().map(|line| line.trim_start().to_owned() + "\n").collect::<Vec<_>>()
+        })
+        .collect();
+    // A text that goes on in the next line.
+    let sources = sources.replace("\\\n", "");
+    let page = fs::read_to_string(root().join("docs/troubleshooting.md")).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let quoted: Vec<_> = rows.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(quoted.len() > 25, "{quoted:?}");
+    for symptom in quoted {
+        for part in symptom.split('…').map(str::trim).filter(|part| part.len() > 2) {
+            assert!(sources.contains(part), "`{symptom}`: nobody says `{part}`");
+        }
+    }
 }
 
 /// What stands behind the opening fence, and the block without its indentation.
