@@ -217,6 +217,34 @@ fn with_the_image_it_goes_on(#[case] args: &[&str]) {
     assert!(told.contains("container engine") && !told.contains("container app"), "{told}");
 }
 
+/// By the engine, of the registries that it may ask, and before there is a cluster.
+#[test]
+fn an_image_of_a_registry_that_is_named_is_pulled() {
+    let repository = Repository::with_image("registry.test:5000/shop:1");
+    let told = said(&repository.svidproof(&["up", "--images", "packages"]).exits(Exit::Input));
+    assert!(told.contains("`registries: [HOST]` in svidproof.yaml lets the engine pull it"), "{told}");
+    repository.write("svidproof.yaml", "registries: ['registry.test:5000']\n");
+    let fails = "[ \"$1\" != pull ] || { echo 'manifest unknown' >&2; exit 1; }";
+    repository.world.fake("docker", &format!("{DOCKER}\n{fails}"));
+    let told = said(&repository.svidproof(&["up", "--images", "packages"]).exits(Exit::NotJudged));
+    assert!(told.contains("the container engine could not pull registry.test:5000/shop:1"), "{told}");
+    assert!(told.contains("manifest unknown") && told.contains("hint: "), "{told}");
+    assert!(repository.world.called("docker pull registry.test:5000/shop:1"));
+    assert!(!repository.world.called("terraform"));
+    repository.world.assert_nothing_is_left();
+}
+
+/// No archive has a digest for a name; and what is always asked for, the node would ask for.
+#[rstest]
+#[case("'registry.test/shop@sha256:0123'")]
+#[case("'registry.test/shop:1', imagePullPolicy: Always")]
+fn what_no_node_would_have_by_its_name_is_not_pulled(#[case] image: &str) {
+    let repository = Repository::with_image(image);
+    repository.write("svidproof.yaml", "registries: [registry.test]\n");
+    let told = said(&repository.svidproof(&["up", "--images", "packages"]).exits(Exit::Input));
+    assert!(told.contains("container app: image registry.test/shop"), "{told}");
+}
+
 /// By the engine, before there is a cluster.
 #[test]
 fn what_has_a_dockerfile_is_built_first() {

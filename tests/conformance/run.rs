@@ -71,6 +71,7 @@ async fn work(
         options: ClusterOptions::default(),
         source: Source::Auto,
         load: vec![],
+        registries: vec![],
         progress,
     };
     let session = session::up(lease, setup).await.map_err(|e| svidproof::sys::chain(&e))?;

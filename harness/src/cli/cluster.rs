@@ -35,6 +35,9 @@ pub(super) struct ClusterArgs {
     /// Dockerfile:FOLDER[=NAME]; may be repeated
     #[arg(long, value_name = "IMAGE", value_parser = own_image)]
     load: Vec<OwnImage>,
+    /// Those of svidproof.yaml.
+    #[arg(skip)]
+    registries: Vec<String>,
 }
 
 impl ClusterArgs {
@@ -75,6 +78,7 @@ impl ClusterArgs {
             let project = Project::at(&first.root)?;
             self.provider = self.provider.or(project.provider);
             self.images = self.images.or(project.images);
+            self.registries = project.registries.into_iter().map(|registry| registry.0).collect();
         }
         Ok(self)
     }
@@ -96,6 +100,7 @@ impl ClusterArgs {
             options,
             source: self.images.unwrap_or_default(),
             load: self.load.clone(),
+            registries: self.registries.clone(),
             progress,
         }
     }

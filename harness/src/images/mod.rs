@@ -38,7 +38,7 @@ use crate::sys::progress::Progress;
 use crate::sys::tool::ToolError;
 use crate::sys::wait::WaitError;
 
-pub use own::{archives, full_name, names};
+pub use own::{archives, full_name, names, registry};
 pub use store::link_store;
 
 /// What could not be built or put where a cluster finds it.
@@ -70,6 +70,11 @@ pub enum ImagesError {
          FILE.tar"
     )]
     NotInEngine { name: String, source: ToolError },
+    #[error(
+        "the container engine could not pull {name}, whose registry svidproof.yaml names in `registries`\n\
+         hint: does it have that tag, and is the engine let in (`docker login`)?"
+    )]
+    NotPulled { name: String, source: ToolError },
     #[error(
         "no image could be built of {}\n\
          hint: svidproof's own engine reaches no registry: `FROM` must name an image that it has (`svidproof \

@@ -14,7 +14,9 @@ use crate::sys::files::{could_not, make_folder};
 /// The full names that a node has it under.
 pub fn names(own: &OwnImage) -> Result<Vec<String>, ImagesError> {
     match own {
-        OwnImage::Named(name) | OwnImage::Built { name, .. } => Ok(vec![full_name(name)]),
+        OwnImage::Named(name) | OwnImage::Pulled(name) | OwnImage::Built { name, .. } => {
+            Ok(vec![full_name(name)])
+        }
         OwnImage::Archive(path) => {
             let names = names_in(path).map_err(could_not("read the image archive", path))?;
             if names.is_empty() {
@@ -23,6 +25,11 @@ pub fn names(own: &OwnImage) -> Result<Vec<String>, ImagesError> {
             Ok(names.iter().map(|name| full_name(name)).collect())
         }
     }
+}
+
+/// The host of the registry that an image is of, with its port.
+pub fn registry(image: &str) -> String {
+    full_name(image).split('/').next().unwrap_or_default().into()
 }
 
 /// As containerd knows it: with registry and tag (the rules of Docker's references).
@@ -88,6 +95,11 @@ pub async fn archives(own: &[OwnImage], engine: &Engine, folder: &Path) -> Resul
                 continue;
             }
             OwnImage::Named(name) => name,
+            OwnImage::Pulled(name) => {
+                let pulled = engine.docker().args(["pull", name]).run().await;
+                pulled.map_err(|source| ImagesError::NotPulled { name: name.clone(), source })?;
+                name
+            }
             OwnImage::Built { dockerfile, name } => {
                 build(dockerfile, name, engine).await?;
                 name
@@ -127,6 +139,14 @@ mod tests {
     fn an_image_has_one_full_name(#[case] name: &str, #[case] full: &str) {
         assert_eq!(full_name(name), full);
         assert_eq!(full_name(full), full);
+    }
+
+    #[rstest]
+    #[case("nginx", "docker.io")]
+    #[case("ghcr.io/a/b:1", "ghcr.io")]
+    #[case("localhost:5000/a", "localhost:5000")]
+    fn an_image_is_of_a_registry(#[case] image: &str, #[case] expected: &str) {
+        assert_eq!(registry(image), expected);
     }
 
     fn archive(file: &str, text: &str) -> (tempfile::TempDir, OwnImage) {

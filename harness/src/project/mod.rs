@@ -40,12 +40,33 @@ pub struct Project {
     /// Where images come from; `auto` where it is not said.
     #[serde(default)]
     pub images: Option<Source>,
+    /// Registries by host, `ghcr.io` or `localhost:5000`, whose images the cluster's engine pulls and gives
+    /// to the nodes, where those reach none themselves. None where it is not said.
+    #[serde(default)]
+    pub registries: Vec<Registry>,
     /// The repository's root.
     #[serde(skip)]
     pub root: PathBuf,
     /// Whether there is a file.
     #[serde(skip)]
     written: bool,
+}
+
+/// A registry's host, with its port where that is not 443.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+pub struct Registry(pub String);
+
+impl TryFrom<String> for Registry {
+    type Error = String;
+
+    fn try_from(host: String) -> Result<Self, String> {
+        let is_host = |c: char| c.is_ascii_alphanumeric() || ".-:".contains(c);
+        if !host.is_empty() && host.chars().all(is_host) {
+            return Ok(Self(host));
+        }
+        Err(format!("`{host}` is no registry: name its host alone, such as `ghcr.io` or `localhost:5000`"))
+    }
 }
 
 /// A folder of the repository.
@@ -122,6 +143,8 @@ out: .svidproof
 provider: kind
 # Where images come from: packages builds them here, upstream pulls them, auto takes what can be had.
 images: auto
+# Registries whose images the cluster's engine may pull, where nodes reach none themselves.
+# registries: [ghcr.io]
 ";
 
 #[cfg(test)]
@@ -149,9 +172,15 @@ mod tests {
         let project = read("scenarios: ./e2e\nprovider: existing\nimages: upstream\n").unwrap();
         assert_eq!(project.scenarios(), Path::new("/r/e2e"));
         assert_eq!((project.provider, project.images), (Some(Provider::Existing), Some(Source::Upstream)));
+        let registries = read("registries: [ghcr.io, 'localhost:5000']\n").unwrap().registries;
+        assert_eq!(registries, ["ghcr.io", "localhost:5000"].map(|host| Registry(host.into())));
     }
 
     #[rstest]
+    #[case::a_registry_with_a_path(
+        "registries: [ghcr.io/shop]\n",
+        "svidproof.yaml:1:14: `ghcr.io/shop` is no registry: name its host alone, such as `ghcr.io` or `localhost:5000`"
+    )]
     #[case::an_unknown_key(
         "\nscenarioss: a\n",
         "svidproof.yaml:2:1: unknown key `scenarioss`: did you mean `scenarios`?"

@@ -9,6 +9,8 @@ pub enum OwnImage {
     Named(String),
     /// `./shop.tar`: what `docker save` writes, or an OCI layout in a tar.
     Archive(PathBuf),
+    /// The engine pulls it, of a registry that svidproof.yaml names.
+    Pulled(String),
     /// `Dockerfile:./shop`, or `Dockerfile:./shop=NAME`: that engine builds it, under this name.
     Built {
         /// The Dockerfile itself; its folder is the build's context.
@@ -123,7 +125,7 @@ mod tests {
         let expected = match expected {
             OwnImage::Archive(path) => OwnImage::Archive(below(path)),
             OwnImage::Built { dockerfile, name } => OwnImage::Built { dockerfile: below(dockerfile), name },
-            named @ OwnImage::Named(_) => named,
+            other => other,
         };
         assert_eq!(OwnImage::read(text, root.path()), Ok(expected));
     }

@@ -138,6 +138,8 @@ pub struct Setup<'a> {
     pub source: Source,
     /// Images to be loaded into the nodes beside those that the scenarios name.
     pub load: Vec<OwnImage>,
+    /// Hosts of the registries whose images the engine may pull for nodes that reach none.
+    pub registries: Vec<String>,
     /// Who watches.
     pub progress: &'a Progress,
 }
@@ -250,12 +252,12 @@ pub struct System {
 
 /// Makes the cluster and brings every scenario up in it, side by side.
 pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError> {
-    let Setup { scenarios, provider, options, source, load, progress } = setup;
+    let Setup { scenarios, provider, options, source, load, registries, progress } = setup;
     if provider == Provider::Kind {
         ports_are_free(&scenarios)?;
     }
-    let own = own_images(&scenarios, load);
-    let (home, source) = supplied(&scenarios, provider, &own, source, progress).await?;
+    let mut own = own_images(&scenarios, load);
+    let (home, source) = supplied(&scenarios, provider, &mut own, &registries, source, progress).await?;
     let published = scenarios
         .iter()
         .flat_map(|scenario| scenario.endpoints.values().filter_map(|endpoint| endpoint.published))
@@ -287,11 +289,11 @@ async fn all_up(
 
 /// Goes on with a bring-up that failed and whose cluster was left: what stands as it should stays.
 pub async fn go_on(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError> {
-    let Setup { scenarios, provider, source, load, progress, .. } = setup;
+    let Setup { scenarios, provider, source, load, registries, progress, .. } = setup;
     let record = Record::read(&lease.dir)?;
     record.fits(&scenarios)?;
-    let own = own_images(&scenarios, load);
-    supplied(&scenarios, provider, &own, source, progress).await?;
+    let mut own = own_images(&scenarios, load);
+    supplied(&scenarios, provider, &mut own, &registries, source, progress).await?;
     if provider == Provider::Kind && !own.is_empty() {
         provider::load(&own, &record.cluster.name, &lease.dir, progress).await?;
     }
@@ -322,11 +324,13 @@ pub fn is_unfinished(lease: &Lease, scenarios: &[Scenario], provider: Provider) 
     lease.dir.join(UNFINISHED).is_file() && Record::read(&lease.dir).is_ok_and(same)
 }
 
-/// Where svidproof's own things are, and where images come from: every image that is asked for will be there.
+/// Where svidproof's own things are, and where images come from: every image that is asked for will be there,
+/// with those that the engine pulls among `own`.
 async fn supplied(
     scenarios: &[Scenario],
     provider: Provider,
-    own: &[OwnImage],
+    own: &mut Vec<OwnImage>,
+    registries: &[String],
     source: Source,
     progress: &Progress,
 ) -> Result<(PathBuf, Source), SessionError> {
@@ -339,7 +343,8 @@ async fn supplied(
         return Ok((home, source));
     }
     let source = images::settled(source, progress).await;
-    supply::check(scenarios, &images::declared(&home)?, own, source, progress).await?;
+    let declared = images::declared(&home)?;
+    own.extend(supply::check(scenarios, &declared, own, registries, source, progress).await?);
     Ok((home, source))
 }
 

@@ -54,7 +54,7 @@ impl Display for Lacking {
         }
         f.write_str(
             "hint: `images: [NAME]` in the scenario, or `--load NAME`, takes one from your container engine \
-             or from FILE.tar;",
+             or from FILE.tar; `registries: [HOST]` in svidproof.yaml lets the engine pull it;",
         )?;
         if self.missing.iter().any(|one| one.container.always) {
             f.write_str(" `imagePullPolicy: IfNotPresent` lets the node take what it has;")?;
@@ -64,16 +64,18 @@ impl Display for Lacking {
     }
 }
 
-/// With a source whose nodes reach registries there is only a note.
+/// Those that the engine has to pull, of the registries that it may. With a source whose nodes reach
+/// registries themselves there is only a note.
 pub(super) async fn check(
     scenarios: &[Scenario],
     declared: &[String],
     own: &[OwnImage],
+    registries: &[String],
     source: Source,
     progress: &Progress,
-) -> Result<(), SessionError> {
+) -> Result<Vec<OwnImage>, SessionError> {
     // On a machine that never built any, nothing can be rendered yet.
-    let Some(helm) = tool::find("helm").or_else(|| images::tool("helm")) else { return Ok(()) };
+    let Some(helm) = tool::find("helm").or_else(|| images::tool("helm")) else { return Ok(vec![]) };
     let mut there: BTreeSet<String> = declared.iter().map(|name| full_name(name)).collect();
     for image in own {
         there.extend(images::names(image).map_err(|source| SessionError::Own { source })?);
@@ -101,16 +103,27 @@ pub(super) async fn check(
             container,
         }));
     }
-    if missing.is_empty() {
-        return Ok(());
-    }
     if source == Source::Upstream {
         let images: BTreeSet<_> = missing.iter().map(|one| one.container.image.as_str()).collect();
         let images: Vec<_> = images.into_iter().collect();
-        progress.note(&format!("the nodes pull from registries: {}", images.join(", ")));
-        return Ok(());
+        if !images.is_empty() {
+            progress.note(&format!("the nodes pull from registries: {}", images.join(", ")));
+        }
+        return Ok(vec![]);
     }
-    Err(SessionError::Lacking(Box::new(Lacking { missing, there })))
+    let (pulled, missing): (BTreeSet<_>, _) =
+        missing.into_iter().partition(|one| is_pulled(&one.container, registries));
+    if !missing.is_empty() {
+        return Err(SessionError::Lacking(Box::new(Lacking { missing, there })));
+    }
+    let images: BTreeSet<_> = pulled.into_iter().map(|one| OwnImage::Pulled(one.container.image)).collect();
+    Ok(images.into_iter().collect())
+}
+
+/// Whether the engine may get it, and a node then has it by its name: an archive knows tags, no digests.
+fn is_pulled(container: &Container, registries: &[String]) -> bool {
+    let Container { image, always, .. } = container;
+    !always && !image.contains('@') && registries.contains(&images::registry(image))
 }
 
 /// The values with which the release may run another image: its own, and those of stages that name one.

@@ -1,8 +1,11 @@
 //! Two readings: what is missing, and what went back.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::*;
+use crate::scenario::Counted;
 
 fn policed() -> Dump {
     let filter = http("rbac", json!({"rules": {}}));
@@ -33,6 +36,30 @@ fn each_counter_is_what_it_counts() {
     let counted = seen.counted;
     assert_eq!((counted.no_cert, counted.san, counted.chain, counted.broken), (3, 4, 5, 6));
     assert_eq!((counted.forwarded, counted.denied, counted.allowed), (8, 12, 13));
+}
+
+/// Of two pods: each count with its like.
+#[test]
+fn both_together_is_the_sum_of_each() {
+    let of = |from: u64| Happened {
+        counted: Counted { san: from, ..Counted::default() },
+        retries: from + 1,
+        elsewhere: BTreeMap::from([("both".to_owned(), from + 2), (format!("alone-{from}"), 1)]),
+        mirrored: from + 3,
+        cut_off: from + 4,
+        requests: from + 5,
+        connections: from + 6,
+    };
+    let both = Happened {
+        counted: Counted { san: 110, ..Counted::default() },
+        retries: 112,
+        elsewhere: BTreeMap::from([("both".into(), 114), ("alone-10".into(), 1), ("alone-100".into(), 1)]),
+        mirrored: 116,
+        cut_off: 118,
+        requests: 120,
+        connections: 122,
+    };
+    assert_eq!(of(10).plus(&of(100)), both);
 }
 
 #[test]

@@ -51,6 +51,16 @@ fn a_listener_counts_by_its_first_address_or_its_prefix() {
     }
 }
 
+/// By whichever field it is said.
+#[test]
+fn a_listener_that_is_not_bound_takes_nothing() {
+    for patch in [json!({"bind_to_port": false}), json!({"deprecated_v1": {"bind_to_port": false}})] {
+        let mut dump = Dump::default();
+        merge(&mut dump.listeners[0], patch.clone());
+        assert!(dump.read().at(9001, None).is_err(), "{patch}");
+    }
+}
+
 #[test]
 fn of_two_listeners_at_a_port_both_count() {
     let mut dump = Dump::default();
