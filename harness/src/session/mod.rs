@@ -338,7 +338,7 @@ async fn supplied(
         }
         return Ok((home, source));
     }
-    let source = images::settled(source, progress).await;
+    let source = images::settled(source, progress).await?;
     supply::check(scenarios, &images::declared(&home)?, own, source, progress).await?;
     Ok((home, source))
 }
