@@ -139,10 +139,12 @@ async fn serving_certificate(client: Client) -> Result<(), ProviderError> {
             && approved.insert(name.clone())
         {
             match approve(&requests, &name, &request).await {
+                Ok(()) => {}
                 // It has changed meanwhile, and is seen again.
                 Err(kube::Error::Api(status)) if status.code == 409 => drop(approved.remove(&name)),
-                done => {
-                    done.map_err(KubeError::api("approve the node's request for a serving certificate"))?
+                Err(error) => {
+                    let what = "approve the node's request for a serving certificate";
+                    return Err(KubeError::api(what)(error));
                 }
             }
         }

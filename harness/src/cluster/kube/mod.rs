@@ -167,10 +167,7 @@ impl Kube {
 /// No request waits longer than `answer` for its answer to begin, be it an object, a watch or a stream, and
 /// none for an answer that stops on the way.
 fn bounded(config: Config, answer: Duration) -> Result<Client, kube::Error> {
-    let named = move |error: BoxError| match error.is::<Elapsed>() {
-        true => BoxError::from(NoAnswer(answer)),
-        false => error,
-    };
+    let named = move |error: BoxError| if error.is::<Elapsed>() { NoAnswer(answer).into() } else { error };
     let builder = ClientBuilder::try_from(config)?
         .with_layer(&ResponseBodyTimeoutLayer::new(SILENCE))
         .with_layer(&TimeoutLayer::new(answer))
