@@ -164,7 +164,7 @@ fn a_build_that_fails_leaves_no_container() {
 #[test]
 fn gc_takes_the_container_of_a_killed_build_down() {
     let names = [(); 2].map(|()| {
-        let Some(world) = filling("") else { return None };
+        let world = filling("")?;
         let fills = Block::new(&world, "fills");
         let first = format!(
             "[ \"$1 $2\" != 'image inspect' ] || exit 1\n[ \"$1\" = run ] || exit 0\n{}",

@@ -102,7 +102,7 @@ impl Run {
     }
 
     #[track_caller]
-    fn is_killed(mut self) {
+    fn dies(mut self) {
         assert!(self.child.try_wait().unwrap().is_none(), "it had ended before:\n{}", self.told);
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -165,7 +165,7 @@ fn one_is_killed_and_the_other_does_not_notice() {
     let engine = Engine::of(&other);
     let ports = [&theirs, &mine].map(|run| engine.ports(run));
     assert!(ports[0].len() == 2 && ports[1].len() == 2 && ports[0].is_disjoint(&ports[1]), "{ports:?}");
-    killed.is_killed();
+    killed.dies();
     assert_ne!(theirs, mine);
 
     // Neither knows of the other's: not the leases, and not what is to be collected.
