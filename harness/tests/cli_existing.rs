@@ -27,6 +27,22 @@ fn the_cluster_must_be_named() {
     world.assert_nothing_is_left();
 }
 
+/// As kubectl reads it: files that are not there are passed over, and the context may be in any of the rest.
+#[test]
+fn all_files_of_kubeconfig_are_read() {
+    let world = World::new();
+    world.fake("helm", "[ \"$1\" = version ] && exec echo v4.0.0\nexit 0");
+    let other = world.root.join("other");
+    fs::write(&other, "apiVersion: v1\nkind: Config\nclusters: []\nusers: []\ncontexts: []\n").unwrap();
+    let kubeconfig = world.kubeconfig(stub_api());
+    let listed = format!("{}:/nowhere/config:{kubeconfig}", other.display());
+    let mut run = world.command(assert_cmd::cargo::cargo_bin!("svidproof"));
+    run.args(["run", "--provider", "existing", "--context", "stub"]).env("KUBECONFIG", listed);
+    let told = said(assert_cmd::Command::from_std(run).assert().get_output());
+    assert!(told.contains("✓ cluster (existing)"), "{told}");
+    world.assert_nothing_is_left();
+}
+
 fn helm_records(labels: &Value) -> Value {
     json!({
         "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {},
@@ -177,7 +193,7 @@ fn what_a_provider_would_not_listen_to_is_a_mistake(#[case] args: &[&str], #[cas
 
 /// Terraform would only warn of it, in output that nobody sees.
 #[test]
-fn a_variable_that_the_root_does_not_have() {
+fn a_variable_that_the_root_does_not_have_or_must_be_given() {
     let world = World::new();
     let root = world.project().join("terraform/gke");
     fs::create_dir_all(&root).unwrap();
@@ -185,10 +201,16 @@ fn a_variable_that_the_root_does_not_have() {
         .unwrap();
     let args = ["up", "--provider", "gke", "--set", "zone=a", "--set", "authorised_networks=[]"];
     let output = world.svidproof(&args).exits(Exit::Input).get_output().clone();
-    let said = said(&output);
+    let told = said(&output);
     assert!(
-        said.contains("--set authorised_networks: ") && said.ends_with("it has authorized_networks, zone\n"),
-        "{said}"
+        told.contains("--set authorised_networks: ") && told.ends_with("it has authorized_networks, zone\n"),
+        "{told}"
     );
+
+    // And one that must be given, before anything is made.
+    let told = said(world.svidproof(&["run", "--provider", "gke"]).exits(Exit::Input).get_output());
+    let lacks = "svidproof: the provider gke must be told its `authorized_networks`\nhint: --set ";
+    assert!(told.starts_with(lacks), "{told}");
+    assert!(world.runs().is_empty());
     assert!(world.calls().is_empty());
 }

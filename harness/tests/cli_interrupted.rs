@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Block, Exit, TERRAFORM, World, said};
+use std::fs;
+
+use common::{Block, Exit, Exits, TERRAFORM, World, said};
 use rstest::rstest;
 use rustix::process::Signal;
 
@@ -11,6 +13,7 @@ const RUN: [&str; 3] = ["run", "--images", "upstream"];
 #[rstest]
 #[case(Signal::INT)]
 #[case(Signal::TERM)]
+#[case::the_terminal_was_closed(Signal::HUP)]
 fn an_interrupt_ends_what_runs_and_takes_down_what_there_is(
     #[case] signal: Signal,
     #[values("run", "up")] command: &str,
@@ -80,6 +83,53 @@ fn gc_and_down_leave_a_run_under_way_alone() {
     apply.gone();
     running.ends(Some(Exit::Interrupted));
     world.assert_nothing_is_left();
+}
+
+/// Such as by `svidproof watch` in another window: "nothing is kept" would be wrong.
+#[test]
+fn down_says_that_somebody_works_on_what_is_kept() {
+    let (world, block) = World::stopped_at_apply();
+    let running = world.start(&RUN, &[&block]);
+    let apply = block.reached();
+    let journal = world.runs()[0].join("lease.jsonl");
+    fs::write(&journal, fs::read_to_string(&journal).unwrap() + "\"kept\"\n").unwrap();
+    let told = said(world.svidproof(&["down"]).exits(Exit::Input).get_output());
+    assert!(told.contains("is under way in another svidproof\nhint: end that one first"), "{told}");
+    assert!(!told.contains("nothing is kept"), "{told}");
+    running.signal(Signal::INT);
+    apply.gone();
+    running.ends(Some(Exit::Interrupted));
+}
+
+/// Nothing says yet that it makes something.
+#[test]
+fn gc_waits_for_a_terraform_that_has_not_written_its_state() {
+    let world = World::with_images();
+    let block = Block::new(&world, "apply");
+    let script = format!("[ \"$1\" = apply ] || exit 0\n{}\necho '{{}}' > terraform.tfstate", block.script());
+    world.fake("terraform", &script);
+    let running = world.start(&RUN, &[&block]);
+    let apply = block.reached();
+    running.signal(Signal::KILL);
+    running.ends(None);
+    let gc = world.start(&["gc"], &[]);
+    apply.release();
+    apply.gone();
+    let told = gc.ends(Some(Exit::Passed));
+    assert!(told.ends_with("1 left-over run(s) taken down\n"), "{told}");
+    assert!(world.called("terraform destroy "), "{:#?}", world.calls());
+    world.assert_nothing_is_left();
+}
+
+/// A journal that cannot be opened is told, and is not taken for one that somebody holds.
+#[test]
+fn gc_tells_of_a_journal_that_it_cannot_open() {
+    let world = World::new();
+    let dir = world.root.join("state/svidproof/runs/0a1b2c3d");
+    fs::create_dir_all(dir.join("lease.jsonl")).unwrap();
+    let told = said(world.svidproof(&["gc"]).exits(Exit::NotJudged).get_output());
+    assert!(told.contains("could not open") && told.contains("Is a directory"), "{told}");
+    assert!(!told.contains("under way"), "{told}");
 }
 
 #[test]

@@ -9,15 +9,17 @@ pub(crate) async fn of(lease: &Lease, kubeconfig: Option<&[u8]>) -> Result<(), S
     let mut found = vec![];
     let engine = engine::ensure(&Progress::new()).await.map_err(|e| svidproof::sys::chain(&e))?;
     let cluster = format!("svidproof-{}", lease.id);
-    let filter = format!("label=io.x-k8s.kind.cluster={cluster}");
-    let listed = engine
-        .docker()
-        .args(["ps", "--all", "--quiet", "--filter", &filter])
-        .run()
-        .await
-        .map_err(|e| svidproof::sys::chain(&e))?;
-    if !listed.stdout.trim().is_empty() {
-        found.push(format!("containers: {}", listed.stdout.trim()));
+    let looks = [
+        ("a node", "ps --all", format!("label=io.x-k8s.kind.cluster={cluster}")),
+        ("a container", "ps --all", format!("label=svidproof.run={}", lease.id)),
+        ("a network", "network ls", format!("name=^{cluster}$")),
+    ];
+    for (what, list, filter) in looks {
+        let list = engine.docker().args(list.split(' ')).args(["--quiet", "--filter", &filter]);
+        let listed = list.run().await.map_err(|e| svidproof::sys::chain(&e))?.stdout;
+        if !listed.trim().is_empty() {
+            found.push(format!("{what}: {}", listed.trim()));
+        }
     }
     let node = svidproof::sys::dirs::cache().join("nodes").join(&lease.id);
     found.extend(

@@ -2,6 +2,9 @@
 //! entries in it: whatever a run there does, and whenever it is killed, they are the same afterwards, byte for
 //! byte.
 //!
+//! As long as a run has the cluster, dead or alive, no other user's begins there. The last run goes to its end, by
+//! Helm 3.
+//!
 //! The foreign ones are another svidproof's: `up` makes the cluster with one scenario in it; to a run of the
 //! other with `--provider existing` all of that is somebody else's.
 #![allow(clippy::unwrap_used, reason = "tests")]
@@ -82,11 +85,25 @@ impl World {
 
     fn existing(&self, scenario: &str) -> Vec<String> {
         let context = self.kubectl(&["config", "current-context"]);
-        let (kubeconfig, scenario) = (self.kubeconfig(), format!("tests/scenarios/{scenario}.yaml"));
+        let (kubeconfig, scenario) = (self.kubeconfig(), format!("tests/{scenario}.yaml"));
         let args = ["run", "--provider", "existing", "--context", context.trim(), "--scenario", &scenario];
         let mut args: Vec<_> = args.map(str::to_owned).into();
         args.extend(["--kubeconfig".into(), kubeconfig.display().to_string()]);
         args
+    }
+
+    /// Another user is refused as long as a run has the cluster, and has nothing to collect in it.
+    fn another_user_is_refused(&self) {
+        let refused =
+            self.svidproof("third", &strs(&self.existing("scenarios/front-proxy"))).output().unwrap();
+        let runs = self.runs("mine");
+        let run = runs[0].file_name().unwrap().to_string_lossy().into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+        let told = said(&refused);
+        assert!(told.contains(&format!("run {run} works on ")) && told.contains("one at a time"), "{told}");
+        let collected = self.svidproof("third", &["gc"]).output().unwrap();
+        assert!(said(&collected).contains("0 left-over run(s) taken down"), "{}", said(&collected));
+        assert_eq!(self.runs("third"), Vec::<PathBuf>::new());
     }
 
     fn collect(&self) {
@@ -110,13 +127,14 @@ impl World {
             .unwrap();
     }
 
-    /// Kills a run once it has said this.
-    fn kill_after(&self, words: &str) {
-        let mut run = self.svidproof("mine", &strs(&self.existing("front-proxy")));
+    /// Kills a run once it has said this, and `meanwhile` was done.
+    fn kill_after(&self, words: &str, meanwhile: impl FnOnce()) {
+        let mut run = self.svidproof("mine", &strs(&self.existing("scenarios/front-proxy")));
         let mut run = run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
         let mut told = vec![];
         let said = lines.inspect(|line| told.push(line.clone())).any(|line| line.contains(words));
+        meanwhile();
         run.kill().unwrap();
         run.wait().unwrap();
         assert!(said, "it never said `{words}`:\n{}", told.join("\n"));
@@ -130,7 +148,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        for state in ["mine", "theirs"] {
+        for state in ["third", "mine", "theirs"] {
             for command in ["gc", "down"] {
                 let _ = self.svidproof(state, &[command]).output();
             }
@@ -159,7 +177,7 @@ fn what_is_anothers_is_the_same_afterwards() {
     world.kubectl(&["create", "secret", "generic", "their-ca", "--namespace", "spire", "--from-literal=a=b"]);
     let before = world.looks();
 
-    let refused = world.svidproof("mine", &strs(&world.existing("symbank"))).output().unwrap();
+    let refused = world.svidproof("mine", &strs(&world.existing("scenarios/symbank"))).output().unwrap();
     assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
     for what in ["Secret spire-org-ca", "Helm release backend in namespace default"] {
         assert!(said(&refused).contains(what), "{}", said(&refused));
@@ -169,17 +187,37 @@ fn what_is_anothers_is_the_same_afterwards() {
     let secret = "create secret generic spire-com-ca --namespace spire --from-literal=tls.key=theirs";
     world.kubectl(&secret.split(' ').collect::<Vec<_>>());
     let with_secret = world.looks();
-    let refused = world.svidproof("mine", &strs(&world.existing("front-proxy"))).output().unwrap();
+    let refused = world.svidproof("mine", &strs(&world.existing("scenarios/front-proxy"))).output().unwrap();
     assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
     assert!(said(&refused).contains("Secret spire-com-ca in namespace spire"), "{}", said(&refused));
     same(&with_secret, &world.looks(), "a Secret that a scenario names");
     world.kubectl(&["delete", "secret", "spire-com-ca", "--namespace", "spire"]);
 
     for words in KILLS {
-        world.kill_after(words);
+        world.kill_after(words, || {
+            if words == KILLS[1] {
+                world.another_user_is_refused();
+            }
+        });
+        if words == KILLS[1] {
+            // The dead hold it until they are collected.
+            world.another_user_is_refused();
+        }
         world.collect();
         same(&before, &world.looks(), &format!("a run that was killed after `{words}`"));
     }
+
+    // To its end, by the Helm of before: installed, upgraded by each stage, uninstalled.
+    let helm = repository().join("target/helm3/helm");
+    assert!(helm.exists(), "no {}: `./scripts/helm3/build` makes it", helm.display());
+    let path = std::env::var("PATH").unwrap();
+    let mut run = world.svidproof("mine", &strs(&world.existing("neighbours/small")));
+    let out = world.dir.path().join("out");
+    run.arg("--out").arg(&out).env("PATH", format!("{}:{path}", helm.parent().unwrap().display()));
+    let ended = run.output().unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{}{}", String::from_utf8_lossy(&ended.stdout), said(&ended));
+    assert_eq!(world.runs("mine"), Vec::<PathBuf>::new());
+    same(&before, &world.looks(), "a run by Helm 3 that went to its end");
 }
 
 #[track_caller]

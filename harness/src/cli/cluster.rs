@@ -57,16 +57,28 @@ impl ClusterArgs {
             )));
         }
         let Some(first) = scenarios.first() else { return Ok(()) };
-        if self.set.is_empty() {
+        if self.provider() != Provider::Gke {
             return Ok(());
         }
         let root = data::home(&first.root).map_err(Ended::not_judged)?.join("terraform/gke");
         let known = terraform::variables(&root).map_err(Ended::input)?;
-        match self.set.iter().find(|(name, _)| !known.contains(name)) {
-            Some((name, _)) => Err(Ended::input(format!(
+        let is_set = |wanted: &str| self.set.iter().any(|(name, _)| name == wanted);
+        if let Some((name, _)) = self.set.iter().find(|(name, _)| known.iter().all(|(one, _)| one != name)) {
+            let names: Vec<_> = known.iter().map(|(name, _)| name.as_str()).collect();
+            return Err(Ended::input(format!(
                 "--set {name}: {} has no such variable; it has {}",
                 root.join("variables.tf").display(),
-                known.join(", ")
+                names.join(", ")
+            )));
+        }
+        // As Terraform itself takes it.
+        let from_env = |name: &str| std::env::var_os(format!("TF_VAR_{name}")).is_some();
+        // svidproof names the cluster after its run.
+        let lacks =
+            |(name, must): &&(String, bool)| *must && name != "name" && !is_set(name) && !from_env(name);
+        match known.iter().find(lacks) {
+            Some((name, _)) => Err(Ended::input(format!(
+                "the provider gke must be told its `{name}`\nhint: --set {name}=VALUE; docs/gke.md lists all"
             ))),
             None => Ok(()),
         }

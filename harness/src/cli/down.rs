@@ -29,7 +29,10 @@ pub(super) async fn down(args: DownArgs, progress: &Progress) -> Result<Exit, En
         return forget(run, progress);
     }
     let mut found = 0;
+    // A kept run that somebody works on is wanted down, and is not.
+    let mut in_use = None;
     for dir in Lease::all()? {
+        let is_kept = Lease::is_kept(&dir).unwrap_or_default();
         let id = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if args.run.as_ref().is_some_and(|wanted| *wanted != id) {
             continue;
@@ -38,6 +41,7 @@ pub(super) async fn down(args: DownArgs, progress: &Progress) -> Result<Exit, En
             Ok(lease) => lease,
             Err(error) if error.is_held() && args.run.is_none() => {
                 progress.note(&format!("run {id} is under way in another svidproof: left alone"));
+                in_use = in_use.or(is_kept.then_some(id));
                 continue;
             }
             Err(error) if error.is_held() => return Err(under_way(&id)),
@@ -45,6 +49,9 @@ pub(super) async fn down(args: DownArgs, progress: &Progress) -> Result<Exit, En
         };
         found += 1;
         take_down(&lease, progress).await?;
+    }
+    if let Some(id) = in_use {
+        return Err(under_way(&id));
     }
     match (&args.run, found) {
         (Some(run), 0) => Err(Ended::input(format!("there is no run {run} to take down"))),

@@ -1,11 +1,16 @@
 //! `svidproof images`: what a cluster is made of.
 
+use std::path::Path;
+
 use clap::{Args, Subcommand};
 
+use super::down::{and_down, clear};
 use super::exit::{Ended, Exit, or_interrupted, print};
 use super::scenarios::home;
 use crate::engine;
 use crate::images::{self, Cached, ImagesError, Source};
+use crate::lease::Lease;
+use crate::sys::files;
 use crate::sys::progress::Progress;
 
 /// What an interrupt leaves.
@@ -42,32 +47,54 @@ enum ImagesCommand {
 
 pub(super) async fn images(args: ImagesArgs, progress: &Progress) -> Result<Exit, Ended> {
     let home = home()?;
-    or_interrupted(KEPT, carry_out(args, &home, progress)).await
+    match args.command {
+        ImagesCommand::Build { images } => build(&home, images, progress).await,
+        ImagesCommand::Load { names, images } => {
+            or_interrupted(KEPT, load(&home, &names, images, progress)).await
+        }
+        ImagesCommand::List => or_interrupted(KEPT, async { listed(&images::list(&home).await?) }).await,
+        ImagesCommand::Prune => or_interrupted(KEPT, prune(&home, progress)).await,
+    }
 }
 
-async fn carry_out(args: ImagesArgs, home: &std::path::Path, progress: &Progress) -> Result<Exit, Ended> {
-    match args.command {
-        ImagesCommand::Build { images } => {
-            let step = progress.phase("images");
-            let engine = engine::ensure(progress).await?;
-            images::build(home, &engine, images, progress).await?;
-            step.done();
-        }
-        ImagesCommand::Load { names, images } => {
-            let step = progress.phase("images for the engine");
-            let engine = engine::ensure(progress).await?;
-            images::load(home, &engine, &names, images, progress).await.map_err(|error| match error {
-                ImagesError::NotDeclared { .. } => Ended::input(error),
-                _ => error.into(),
-            })?;
-            step.done();
-        }
-        ImagesCommand::List => print(&lines(&images::list(home).await?))?,
-        ImagesCommand::Prune => {
-            let engine = engine::ensure(progress).await?;
-            print(&lines(&images::prune(home, &engine, progress).await?))?;
-        }
+/// A run of its own: what it makes in the engine on the way does not stay.
+async fn build(home: &Path, source: Source, progress: &Progress) -> Result<Exit, Ended> {
+    clear(progress).await?;
+    let lease = Lease::new()?;
+    let work = async {
+        let step = progress.phase("images");
+        let engine = engine::ensure(progress).await?;
+        images::build(home, &engine, source, &lease, progress).await?;
+        step.done();
+        Ok(Exit::Passed)
+    };
+    let built = or_interrupted(KEPT, work).await;
+    if built.is_ok() && lease.standing()?.is_empty() {
+        files::remove(&lease.dir).map_err(Ended::not_judged)?;
+        return built;
     }
+    and_down(built, &lease, progress).await
+}
+
+/// In no lease: the images are there to stay, and nothing else is made.
+async fn load(home: &Path, names: &[String], source: Source, progress: &Progress) -> Result<Exit, Ended> {
+    let step = progress.phase("images for the engine");
+    let engine = engine::ensure(progress).await?;
+    images::load(home, &engine, names, source, progress).await.map_err(|error| match error {
+        ImagesError::NotDeclared { .. } => Ended::input(error),
+        _ => error.into(),
+    })?;
+    step.done();
+    Ok(Exit::Passed)
+}
+
+async fn prune(home: &Path, progress: &Progress) -> Result<Exit, Ended> {
+    let engine = engine::ensure(progress).await?;
+    listed(&images::prune(home, &engine, progress).await?)
+}
+
+fn listed(cached: &[Cached]) -> Result<Exit, Ended> {
+    print(&lines(cached))?;
     Ok(Exit::Passed)
 }
 

@@ -121,7 +121,7 @@ async fn carry_out(command: Command, progress: &Progress) -> Result<Exit, Ended>
         Command::Svid(args) => svid::svid(args, progress).await,
         Command::Images(args) => images::images(args, progress).await,
         Command::Engine(args) => engine::engine(args, progress).await,
-        Command::Doctor(args) => doctor::doctor(args).await,
+        Command::Doctor(args) => doctor::doctor(args, progress).await,
         Command::Dials(args) => dials::dials(args, progress).await,
         // It is not for people, and was called before there was a runtime.
         Command::OciRuntime { args } => Err(Ended::not_judged(crate::engine::oci_runtime(args))),

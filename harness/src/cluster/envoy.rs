@@ -20,7 +20,7 @@ const READ: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum EnvoyError {
-    #[error("the admin interface of Envoy in pod {pod}")]
+    #[error("the admin interface of Envoy in pod {pod} is not reached")]
     Forward { pod: String, source: KubeError },
     #[error("could not read {path} from the admin interface of Envoy in pod {pod}")]
     Read { pod: String, path: &'static str, source: reqwest::Error },
@@ -95,11 +95,21 @@ impl Admin {
     }
 
     async fn get(&self, path: &'static str) -> Result<String, EnvoyError> {
-        let failed = |source| EnvoyError::Read { pod: self.pod.clone(), path, source };
+        // Of a connection of before.
+        let _ = self.forward.take_failure();
         let url = format!("http://{}{path}", self.forward.address);
-        let response = self.http.get(url).timeout(READ).send().await;
-        let response = response.and_then(reqwest::Response::error_for_status).map_err(failed)?;
-        response.text().await.map_err(failed)
+        let answered = async {
+            let response = self.http.get(url).timeout(READ).send().await?;
+            response.error_for_status()?.text().await
+        };
+        answered.await.map_err(|source| {
+            let pod = self.pod.clone();
+            // The client itself only sees its connection closed: what closed it says more.
+            match self.forward.take_failure() {
+                Some(source) => EnvoyError::Forward { pod, source },
+                None => EnvoyError::Read { pod, path, source },
+            }
+        })
     }
 }
 
@@ -160,6 +170,51 @@ fn in_words(found: &BTreeMap<String, Vec<String>>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An API server that answers everything like that.
+    fn refusing(status: &str, message: &str) -> u16 {
+        use std::io::{BufRead, BufReader, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (code, reason) = status.split_once(' ').unwrap();
+        let body = serde_json::json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": message, "reason": reason, "code": code.parse::<u16>().unwrap(),
+        })
+        .to_string();
+        let answer =
+            format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map(Result::unwrap) {
+                let lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+                lines.take_while(|line| !line.is_empty()).for_each(drop);
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn why_the_way_to_an_envoy_is_barred_is_told() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let message = "pods \"web-0\" is forbidden: cannot create resource \"pods/portforward\"";
+        let dir = tempfile::tempdir().unwrap();
+        let kubeconfig = dir.path().join("kubeconfig");
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\nusers: [{{name: u, user: {{}}}}]\n\
+             clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{}'}}}}]\n\
+             contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n",
+            refusing("403 Forbidden", message)
+        );
+        std::fs::write(&kubeconfig, text).unwrap();
+        let kube = Kube::connect(&kubeconfig, None).await.unwrap();
+        let backend = Backend { namespace: "shop".into(), pod: "web-0".into(), ..Backend::default() };
+        let admin = Admin::open(&kube, &backend, 9901).await.unwrap();
+        let told = chain(&admin.stats().await.unwrap_err());
+        let tried = "the admin interface of Envoy in pod web-0 is not reached: could not forward a local port to \
+                     port 9901 of pod shop/web-0: ";
+        assert!(told.starts_with(tried) && told.contains("403"), "{told}");
+    }
 
     #[test]
     fn upstreams_are_the_addresses_off_the_pod_of_the_clusters_that_are_asked_for() {

@@ -163,9 +163,11 @@ impl Helm {
         stands: Manifest,
         what: String,
     ) -> Result<Manifest, HelmError> {
+        // To Helm 3 the first lets a chart look objects up, and only this one tells it the cluster's version.
+        let asked = if matches!(self.major().await, Ok(3)) { &["--validate"][..] } else { &[] };
         for asking in [&["--dry-run=server", "--is-upgrade"][..], &["--dry-run=server"]] {
             // One that cannot be rendered like that explains nothing.
-            let there = render(self.tool(), wanted, asking).await;
+            let there = render(self.tool(), wanted, &[asking, asked].concat()).await;
             if there.is_ok_and(|there| there.without_hooks().difference(&stands).is_none()) {
                 return Ok(stands);
             }

@@ -17,18 +17,27 @@ use crate::sys::tool::{Tool, ToolError};
 use crate::sys::wait::{self, Look, TimedOut, WaitError};
 
 mod firewall;
+mod made;
 mod oci;
 mod private;
 
+pub use made::{again, remove_container, remove_network};
 pub use oci::{OciError, oci_runtime};
 use private::Private;
 
-/// The docker network that clusters live on.
+/// The docker network that clusters live on in the private engine. In a user's engine each run has its own.
 pub const NETWORK: &str = "svidproof";
+/// What makes kind put a cluster on another network than its own (kind's source, its docker provider).
+const KIND_NETWORK: &str = "KIND_EXPERIMENTAL_DOCKER_NETWORK";
+/// What the docker CLI goes by (Docker documentation, "Use the Docker CLI": environment variables).
+pub const WAY: [&str; 5] =
+    ["DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"];
 
 /// How long an engine that runs may take to answer. A docker that is not there says so at once; one behind
 /// ssh takes its time.
 const ANSWER: Duration = Duration::from_secs(15);
+/// How long it may take for what is small: a network, a list. A container that is ended has its ten seconds.
+const SMALL: Duration = Duration::from_mins(2);
 
 /// Why there is no engine to use, or why it could not be ended.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +108,7 @@ impl EngineError {
     }
 }
 
-/// An engine that answers, with the cluster's network in it.
+/// An engine that answers.
 #[derive(Debug, Clone)]
 pub struct Engine {
     /// Ours, under the cache directory; otherwise the user's.
@@ -108,8 +117,6 @@ pub struct Engine {
     pub version: String,
     /// Where the engine keeps images and containers, on its own machine.
     pub data_root: PathBuf,
-    /// The docker network that clusters live on.
-    pub network: String,
     /// What it calls itself, by which it is known again; empty where it does not say.
     pub id: String,
     /// `DOCKER_HOST`, where it is not what this process was started with.
@@ -124,23 +131,18 @@ impl Engine {
         docker(self.host.as_deref())
     }
 
-    /// What kind and Terraform must be started with to work on this engine and its network.
+    /// What other programs must be started with to work on this engine: in the private one also on its
+    /// network, since there is no other.
     pub fn env(&self) -> Vec<(String, String)> {
         let host = self.host.iter().map(|host| ("DOCKER_HOST".into(), host.clone()));
-        let host = host.chain(self.told.iter().cloned());
-        host.chain([("KIND_EXPERIMENTAL_DOCKER_NETWORK".into(), self.network.clone())]).collect()
+        let network = self.private.then(|| (KIND_NETWORK.into(), NETWORK.into()));
+        host.chain(self.told.iter().cloned()).chain(network).collect()
     }
-}
 
-/// Takes the clusters' network out of the user's engine, where nothing of ours may stay; the last run that
-/// uses it does.
-pub async fn remove_network() -> Result<(), EngineError> {
-    if !has_network(&docker(None)).await? {
-        return Ok(());
-    }
-    match docker(None).args(["network", "rm", NETWORK]).run().await {
-        Err(ToolError::Failed { tail, .. }) if tail.contains("has active endpoints") => Ok(()),
-        removed => Ok(removed.map(drop)?),
+    /// The same for the run that has a network of its own.
+    pub fn env_on(&self, network: &str) -> Vec<(String, String)> {
+        let other = self.env().into_iter().filter(|(name, _)| name != KIND_NETWORK);
+        other.chain([(KIND_NETWORK.into(), network.into())]).collect()
     }
 }
 
@@ -205,7 +207,8 @@ impl fmt::Display for Stopped {
     }
 }
 
-/// An engine with the cluster's network: the user's if one answers, else the private one, started if need be.
+/// The user's engine if one answers, where nothing is made yet; else the private one with its network,
+/// started if need be.
 pub async fn ensure(progress: &Progress) -> Result<Engine, EngineError> {
     let private = Private::new();
     let _lock = private.lock().await?;
@@ -214,7 +217,6 @@ pub async fn ensure(progress: &Progress) -> Result<Engine, EngineError> {
             private: false,
             version: info.server_version,
             data_root: info.docker_root_dir,
-            network: NETWORK.into(),
             id: info.id,
             host: None,
             told: told().await,
@@ -225,29 +227,25 @@ pub async fn ensure(progress: &Progress) -> Result<Engine, EngineError> {
                 private: true,
                 version: info.server_version,
                 data_root: info.docker_root_dir,
-                network: NETWORK.into(),
                 id: info.id,
                 host: Some(private.host()),
                 told: vec![],
             }
         }
     };
-    if !has_network(&engine.docker()).await? {
-        let create = engine.docker().args(["network", "create", "--driver", "bridge", "--ipv6=false"]);
-        let create = if engine.private { create.args(private.bridge_options()) } else { create };
-        create.arg(NETWORK).run().await?;
-    }
     if engine.private {
+        if !has_network(&engine.docker(), NETWORK).await? {
+            let create = engine.docker().limit(SMALL).args(["network", "create", "--driver", "bridge"]);
+            create.arg("--ipv6=false").args(private.bridge_options()).arg(NETWORK).run().await?;
+        }
         private.forward_to_firewall()?;
     }
     Ok(engine)
 }
 
-/// What the docker CLI goes by, so that another shell finds the same engine (Docker documentation, "Use the
-/// Docker CLI": environment variables).
+/// What the docker CLI goes by, so that another shell finds the same engine.
 async fn told() -> Vec<(String, String)> {
-    let names = ["DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"];
-    let mut told: Vec<_> = names
+    let mut told: Vec<_> = WAY
         .into_iter()
         .filter_map(|name| {
             Some((name.to_owned(), std::env::var(name).ok().filter(|value| !value.is_empty())?))
@@ -255,33 +253,13 @@ async fn told() -> Vec<(String, String)> {
         .collect();
     if !told.iter().any(|(name, _)| name == "DOCKER_HOST" || name == "DOCKER_CONTEXT") {
         // A docker that knows no contexts has only one place to look at.
-        let shown = docker(None).args(["context", "show"]).run().await;
+        let shown = docker(None).limit(ANSWER).args(["context", "show"]).run().await;
         let context = shown.map(|output| output.stdout.trim().to_owned()).unwrap_or_default();
         if !context.is_empty() {
             told.push(("DOCKER_CONTEXT".into(), context));
         }
     }
     told
-}
-
-/// Before something is taken out of the engine that a run was made in: it is the same one, and runs. A
-/// private one is started for it.
-///
-/// # Errors
-/// None answers there, or another one than `id`: then nothing may be said of what was in the first.
-pub async fn again(progress: &Progress, env: &[(String, String)], id: &str) -> Result<(), EngineError> {
-    let private = Private::new();
-    let host = env.iter().find(|(name, _)| name == "DOCKER_HOST").map(|(_, host)| host.as_str());
-    if host == Some(private.host().as_str()) {
-        let _lock = private.lock().await?;
-        let why = EngineError::OwnSocket { host: private.host() };
-        return private.ensure(progress, why).await.map(drop);
-    }
-    if id.is_empty() {
-        return Ok(());
-    }
-    let there = answer(docker(None).envs(env.iter().map(|(key, value)| (key, value))), ANSWER).await?.id;
-    if there == id { Ok(()) } else { Err(EngineError::Another { then: id.into(), there }) }
 }
 
 /// What there is, without starting anything.
@@ -350,8 +328,9 @@ fn docker(host: Option<&str>) -> Tool {
     }
 }
 
-async fn has_network(docker: &Tool) -> Result<bool, EngineError> {
-    let list = docker.clone().args(["network", "ls", "--quiet", "--filter", &format!("name=^{NETWORK}$")]);
+async fn has_network(docker: &Tool, name: &str) -> Result<bool, EngineError> {
+    let list = docker.clone().limit(SMALL).args(["network", "ls", "--quiet", "--filter"]);
+    let list = list.arg(format!("name=^{name}$"));
     Ok(!list.run().await?.stdout.trim().is_empty())
 }
 
@@ -451,16 +430,15 @@ mod tests {
             private: false,
             version: "28".into(),
             data_root: "/d".into(),
-            network: NETWORK.into(),
             id: String::new(),
             host: None,
             told: vec![],
         };
         let network = ("KIND_EXPERIMENTAL_DOCKER_NETWORK".to_owned(), "svidproof".to_owned());
-        assert_eq!(users.env(), std::slice::from_ref(&network));
+        assert_eq!(users.env(), []);
         let told = vec![("DOCKER_CONTEXT".to_owned(), "build-host".to_owned())];
         let elsewhere = Engine { told: told.clone(), ..users.clone() };
-        assert_eq!(elsewhere.env(), [told[0].clone(), network.clone()]);
+        assert_eq!(elsewhere.env_on("svidproof"), [told[0].clone(), network.clone()]);
         let private = Engine { private: true, host: Some("unix:///s".into()), ..users };
         assert_eq!(private.env(), [("DOCKER_HOST".to_owned(), "unix:///s".to_owned()), network]);
     }

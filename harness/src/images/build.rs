@@ -8,8 +8,10 @@ use super::assemble::Made;
 use super::cache::Cache;
 use super::choose::{Keys, NODE, bin_of};
 use super::declaration::{Declaration, Image};
+use super::store::Filler;
 use super::{ImagesError, link_store, parts, store};
 use crate::engine::Engine;
+use crate::lease::Lease;
 use crate::sys::files::{could_not, remove};
 use crate::sys::progress::Progress;
 
@@ -18,6 +20,7 @@ pub(super) struct Build<'a> {
     pub(super) declaration: &'a Declaration,
     pub(super) cache: &'a Cache,
     pub(super) engine: &'a Engine,
+    pub(super) lease: &'a Lease,
     pub(super) progress: &'a Progress,
     pub(super) made: Made<'a>,
 }
@@ -111,7 +114,7 @@ impl Build<'_> {
         let archives = self.archives(chosen).await?;
         let log = self.cache.log("image-store");
         remove(&log)?;
-        let filled = store::fill(self.engine, node, &made, &archives, &log).await;
+        let filled = Filler::new(self.engine, self.lease, &log).fill(node, &made, &archives).await;
         filled.map_err(|source| in_part(what, source))?;
         remove(&archives)?;
         Cache::keep(&made, place)?;
@@ -129,7 +132,7 @@ impl Build<'_> {
         let archives = self.archives(|_| true).await?;
         let log = self.cache.log("image-store");
         remove(&log)?;
-        let filled = store::commit_filled(self.engine, node, &name, &archives, &log).await;
+        let filled = Filler::new(self.engine, self.lease, &log).commit(node, &name, &archives).await;
         filled.map_err(|source| in_part("the node image with all images", source))?;
         remove(&archives)?;
         step.done();

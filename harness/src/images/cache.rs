@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
@@ -16,9 +17,13 @@ use sha2::{Digest, Sha256};
 use super::ImagesError;
 use crate::sys::files::{self, could_not, remove};
 use crate::sys::progress::Progress;
+use crate::sys::wait::{self, WaitError};
 
 /// Raised when the same inputs are to give something else than before, because this module changed.
 const GENERATION: &str = "1";
+
+/// No build of images takes longer: a quarter of an hour on two cores.
+const BUILD: Duration = Duration::from_hours(2);
 
 /// The digest of a part's inputs.
 pub(super) struct Key(Sha256);
@@ -126,8 +131,9 @@ impl Cache {
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             progress.note("images: waiting for another svidproof that builds them");
             let waiting = file.try_clone().map_err(&failed)?;
-            let locked =
-                tokio::task::spawn_blocking(move || flock(waiting, FlockOperation::LockExclusive)).await;
+            let locked = tokio::task::spawn_blocking(move || flock(waiting, FlockOperation::LockExclusive));
+            let what = format!("another svidproof to be done with {}", path.display());
+            let locked = wait::within(&what, BUILD, locked).await.map_err(WaitError::from)?;
             locked.map_err(|e| failed(io::Error::other(e)))?.map_err(|e| failed(e.into()))?;
         }
         remove(&self.root.join("tmp"))?;

@@ -33,6 +33,7 @@ use declaration::Declaration;
 use parts::Compilers;
 
 use crate::engine::Engine;
+use crate::lease::{Lease, LeaseError};
 use crate::sys::files::{FileError, could_not, remove};
 use crate::sys::progress::Progress;
 use crate::sys::tool::ToolError;
@@ -55,6 +56,8 @@ pub enum ImagesError {
     Wait(#[from] WaitError<std::convert::Infallible>),
     #[error(transparent)]
     File(#[from] FileError),
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     #[error(
         "could not link the store {} to {}\n\
          hint: both must lie on one file system, and only root may link them",
@@ -88,6 +91,11 @@ pub enum ImagesError {
         .path.display()
     )]
     NoName { path: PathBuf },
+    #[error(
+        "images are built out of package registries on x86_64 alone, and this machine is {arch}\n\
+         hint: where an image registry answers, `--images upstream` takes its images"
+    )]
+    Arch { arch: &'static str },
     #[error("this build does not make the part `{part}`")]
     NoPart { part: String },
     #[error(
@@ -157,19 +165,32 @@ pub struct Cached {
 }
 
 /// The source itself, where `auto` leaves it open.
-pub async fn settled(source: Source, progress: &Progress) -> Source {
-    if source == Source::Auto { choose(progress).await } else { source }
+///
+/// # Errors
+/// This machine cannot build any.
+pub async fn settled(source: Source, progress: &Progress) -> Result<Source, ImagesError> {
+    let source = if source == Source::Auto { choose(progress).await } else { source };
+    fits(source, std::env::consts::ARCH)
 }
 
-/// Makes everything that a cluster needs, or finds it made.
+/// Envoy's wheel and the libraries beside it are named for one architecture in the declaration.
+fn fits(source: Source, arch: &'static str) -> Result<Source, ImagesError> {
+    if source == Source::Packages && arch != "x86_64" {
+        return Err(ImagesError::Arch { arch });
+    }
+    Ok(source)
+}
+
+/// Makes everything that a cluster needs, or finds it made. What must not stay is noted in the lease.
 pub async fn build(
     root: &Path,
     engine: &Engine,
     source: Source,
+    lease: &Lease,
     progress: &Progress,
 ) -> Result<Images, ImagesError> {
     let declaration = Declaration::load(root)?;
-    let source = settled(source, progress).await;
+    let source = settled(source, progress).await?;
     let cache = Cache::at(crate::sys::dirs::cache());
     let _lock = cache.lock(progress).await?;
     let compilers = Compilers::find(&cache).await?;
@@ -181,6 +202,7 @@ pub async fn build(
         declaration: &declaration,
         cache: &cache,
         engine,
+        lease,
         progress,
         made: Made::new(&declaration, &parts),
     };
@@ -218,7 +240,7 @@ pub async fn load(
 ) -> Result<(), ImagesError> {
     let declaration = Declaration::load(root)?;
     let images: Vec<_> = names.iter().map(|name| declaration.image(name)).collect::<Result<_, _>>()?;
-    let source = settled(source, progress).await;
+    let source = settled(source, progress).await?;
     let cache = Cache::at(crate::sys::dirs::cache());
     let _lock = cache.lock(progress).await?;
     let log = cache.log("images-load");
@@ -301,4 +323,17 @@ pub async fn prune(root: &Path, engine: &Engine, progress: &Progress) -> Result<
         store::remove_image(engine, &image).await?;
     }
     Ok(old)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_cannot_build_images_is_told_so_before_it_tries() {
+        assert_eq!(fits(Source::Packages, "x86_64").unwrap(), Source::Packages);
+        assert_eq!(fits(Source::Upstream, "aarch64").unwrap(), Source::Upstream);
+        let told = fits(Source::Packages, "aarch64").unwrap_err().to_string();
+        assert!(told.contains("this machine is aarch64") && told.contains("--images upstream"), "{told}");
+    }
 }

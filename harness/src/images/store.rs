@@ -14,13 +14,11 @@ use std::time::Duration;
 use super::ImagesError;
 use super::assemble::{KEY_LABEL, LABEL};
 use crate::engine::Engine;
+use crate::lease::{Lease, Thing};
 use crate::sys::chain;
 use crate::sys::files::{could_not, remove};
 use crate::sys::tool::Tool;
 use crate::sys::wait::{Look, poll};
-
-/// The container that fills a store; one at a time, under the cache's lock.
-const FILLER: &str = "svidproof-images";
 
 /// Gives a node its own store: hard links to `store`, real copies of what containerd writes. `node_dir` is
 /// made; both lie on one file system.
@@ -73,111 +71,120 @@ pub(super) async fn load(engine: &Engine, archive: &Path, log: &Path) -> Result<
     Ok(())
 }
 
-/// Fills `dir` with these images, by the containerd of the node image. What `dir` holds already stays.
-pub(super) async fn fill(
-    engine: &Engine,
-    node: &str,
-    dir: &Path,
-    archives: &Path,
-    log: &Path,
-) -> Result<(), ImagesError> {
-    let run = engine
-        .docker()
-        .args(["run", "--rm", "--volume"])
-        .arg(format!("{}:/var/lib/containerd", dir.display()))
-        .arg("--volume")
-        .arg(format!("{}:/archives:ro", archives.display()));
-    serve(engine, run, node, log, async || import(engine, log).await).await?;
-    // Made anew by each containerd, and different for each node.
-    remove(&dir.join("io.containerd.grpc.v1.introspection"))?;
-    Ok(remove(&dir.join("io.containerd.runtime.v2.task"))?)
+/// The container in which images are put together, by the containerd of the node image. It has the run's own
+/// name and stands in its lease: two users' builds in one engine know nothing of each other, and what a build
+/// that failed or was killed leaves is taken down with the run.
+pub(super) struct Filler<'a> {
+    engine: &'a Engine,
+    lease: &'a Lease,
+    name: String,
+    log: &'a Path,
 }
 
-/// The same inside an image, for an engine whose nodes cannot be given a store of this machine.
-pub(super) async fn commit_filled(
-    engine: &Engine,
-    node: &str,
-    as_image: &str,
-    archives: &Path,
-    log: &Path,
-) -> Result<(), ImagesError> {
-    serve(engine, engine.docker().arg("run"), node, log, async || {
-        // A copy, not a mount: the engine may be on another machine.
-        engine.docker().arg("cp").arg(archives).arg(format!("{FILLER}:/archives")).log(log).run().await?;
-        import(engine, log).await?;
-        in_filler(engine, ["rm", "-r", "/archives"]).log(log).run().await?;
-        Ok(())
-    })
-    .await?;
-    engine
-        .docker()
-        .args([
-            "commit",
-            "--change",
-            r#"ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]"#,
-            "--change",
-            "CMD []",
-            FILLER,
-            as_image,
-        ])
-        .log(log)
-        .run()
-        .await?;
-    engine.docker().args(["rm", FILLER]).run().await?;
-    Ok(())
-}
-
-/// Runs `work` beside a containerd in a container of the node image, then ends that containerd in good order.
-async fn serve(
-    engine: &Engine,
-    run: Tool,
-    node: &str,
-    log: &Path,
-    work: impl AsyncFnOnce() -> Result<(), ImagesError>,
-) -> Result<(), ImagesError> {
-    // An interrupted build may have left it.
-    engine.docker().args(["rm", "--force", FILLER]).log(log).run().await?;
-    // In the foreground, so that dropping this future ends the container.
-    let served = run
-        .args(["--name", FILLER, "--privileged", "--network", "none"])
-        .args(["--stop-signal", "SIGTERM", "--entrypoint", "/usr/local/bin/containerd", node])
-        .log(log)
-        .run();
-    let worked = async {
-        poll(
-            "containerd in the node image",
-            Duration::from_mins(1),
-            Duration::from_millis(100),
-            async || match in_filler(engine, ["ctr", "version"]).run().await {
-                Ok(_) => Look::Ready(()),
-                Err(e) => Look::<_, Infallible>::NotYet(chain(&e)),
-            },
-        )
-        .await?;
-        work().await?;
-        engine.docker().args(["stop", "-t", "60", FILLER]).log(log).run().await?;
-        Ok::<_, ImagesError>(())
-    };
-    tokio::try_join!(async { Ok(served.await?) }, worked)?;
-    Ok(())
-}
-
-async fn import(engine: &Engine, log: &Path) -> Result<(), ImagesError> {
-    let archives = in_filler(engine, ["ls", "/archives"]).run().await?.stdout;
-    for archive in archives.lines() {
-        let path = format!("/archives/{archive}");
-        in_filler(engine, ["ctr", "--namespace", "k8s.io", "images", "import", &path]).log(log).run().await?;
+impl<'a> Filler<'a> {
+    pub(super) fn new(engine: &'a Engine, lease: &'a Lease, log: &'a Path) -> Self {
+        Self { engine, lease, name: format!("svidproof-images-{}", lease.id), log }
     }
-    // The layers are unpacked: their archives are not needed again.
-    in_filler(engine, ["ctr", "--namespace", "k8s.io", "content", "prune", "references"])
-        .log(log)
-        .run()
-        .await?;
-    Ok(())
-}
 
-fn in_filler<'a>(engine: &Engine, command: impl IntoIterator<Item = &'a str>) -> Tool {
-    engine.docker().args(["exec", FILLER]).args(command)
+    /// Fills `dir` with these images. What `dir` holds already stays.
+    pub(super) async fn fill(&self, node: &str, dir: &Path, archives: &Path) -> Result<(), ImagesError> {
+        let volumes = ["--volume".into(), format!("{}:/var/lib/containerd", dir.display())];
+        let archives = ["--volume".into(), format!("{}:/archives:ro", archives.display())];
+        let thing = self.note()?;
+        let options = volumes.into_iter().chain(archives);
+        self.serve(options, node, async || self.import().await).await?;
+        self.end(thing).await?;
+        // Made anew by each containerd, and different for each node.
+        remove(&dir.join("io.containerd.grpc.v1.introspection"))?;
+        Ok(remove(&dir.join("io.containerd.runtime.v2.task"))?)
+    }
+
+    /// The same inside an image, for an engine whose nodes cannot be given a store of this machine.
+    pub(super) async fn commit(
+        &self,
+        node: &str,
+        as_image: &str,
+        archives: &Path,
+    ) -> Result<(), ImagesError> {
+        let thing = self.note()?;
+        self.serve([], node, async || {
+            // A copy, not a mount: the engine may be on another machine.
+            let to = format!("{}:/archives", self.name);
+            self.engine.docker().arg("cp").arg(archives).arg(to).log(self.log).run().await?;
+            self.import().await?;
+            self.inside(["rm", "-r", "/archives"]).log(self.log).run().await?;
+            Ok(())
+        })
+        .await?;
+        let entrypoint = r#"ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]"#;
+        let commit = self.engine.docker().args(["commit", "--change", entrypoint, "--change", "CMD []"]);
+        commit.args([&self.name, as_image]).log(self.log).run().await?;
+        self.end(thing).await
+    }
+
+    fn note(&self) -> Result<Thing, ImagesError> {
+        let (name, env, engine) = (self.name.clone(), self.engine.env(), self.engine.id.clone());
+        let thing = Thing::Container { name, env, engine };
+        self.lease.making(thing.clone())?;
+        Ok(thing)
+    }
+
+    async fn end(&self, thing: Thing) -> Result<(), ImagesError> {
+        self.engine.docker().args(["rm", "--volumes", &self.name]).log(self.log).run().await?;
+        Ok(self.lease.gone(thing)?)
+    }
+
+    /// Does `work` beside a containerd in the container, then ends that containerd in good order.
+    async fn serve(
+        &self,
+        options: impl IntoIterator<Item = String>,
+        node: &str,
+        work: impl AsyncFnOnce() -> Result<(), ImagesError>,
+    ) -> Result<(), ImagesError> {
+        // In the foreground, so that dropping this future ends the container.
+        let served = self
+            .engine
+            .run(&self.name, &self.lease.id)
+            .args(options)
+            .args(["--privileged", "--network", "none"])
+            .args(["--stop-signal", "SIGTERM", "--entrypoint", "/usr/local/bin/containerd", node])
+            .log(self.log)
+            .run();
+        let worked = async {
+            poll(
+                "containerd in the node image",
+                Duration::from_mins(1),
+                Duration::from_millis(100),
+                async || match self.inside(["ctr", "version"]).run().await {
+                    Ok(_) => Look::Ready(()),
+                    Err(e) => Look::<_, Infallible>::NotYet(chain(&e)),
+                },
+            )
+            .await?;
+            work().await?;
+            self.engine.docker().args(["stop", "-t", "60", &self.name]).log(self.log).run().await?;
+            Ok::<_, ImagesError>(())
+        };
+        tokio::try_join!(async { Ok(served.await?) }, worked)?;
+        Ok(())
+    }
+
+    async fn import(&self) -> Result<(), ImagesError> {
+        let archives = self.inside(["ls", "/archives"]).run().await?.stdout;
+        for archive in archives.lines() {
+            let path = format!("/archives/{archive}");
+            let import = self.inside(["ctr", "--namespace", "k8s.io", "images", "import", &path]);
+            import.log(self.log).run().await?;
+        }
+        // The layers are unpacked: their archives are not needed again.
+        let prune = self.inside(["ctr", "--namespace", "k8s.io", "content", "prune", "references"]);
+        prune.log(self.log).run().await?;
+        Ok(())
+    }
+
+    fn inside<'b>(&self, command: impl IntoIterator<Item = &'b str>) -> Tool {
+        self.engine.docker().args(["exec", &self.name]).args(command)
+    }
 }
 
 /// The images of this module that the engine has.

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
@@ -39,10 +39,30 @@ pub enum Thing {
     Secret { name: String, namespace: String },
     /// A namespace that was not there before.
     Namespace { name: String },
-    /// The clusters' network in a user's engine. The private engine keeps its own.
-    Network,
+    /// The network of the run's cluster, in a user's engine. The private engine keeps its own.
+    Network {
+        #[serde(default = "network_of_before")]
+        name: String,
+        /// How the engine is reached, and its ID.
+        #[serde(default)]
+        env: Vec<(String, String)>,
+        #[serde(default)]
+        engine: String,
+    },
+    /// A container in which images are put together.
+    Container {
+        name: String,
+        /// How the engine is reached, and its ID.
+        env: Vec<(String, String)>,
+        engine: String,
+    },
     /// The Lease object by which the run holds a cluster that is not its own.
     Claim,
+}
+
+/// All runs of before had one, and said no more of it.
+fn network_of_before() -> String {
+    "svidproof".into()
 }
 
 /// A cluster that is there without the run: how it is reached, and by what it is known again.
@@ -88,6 +108,9 @@ enum Line {
     Kept,
 }
 
+/// What a run's folder begins with until its owner holds it.
+const HIDDEN: &str = ".";
+
 /// A run's journal, held by its owner.
 #[derive(Debug)]
 pub struct Lease {
@@ -104,26 +127,32 @@ impl Lease {
         let started = jiff::Timestamp::now();
         let pid = std::process::id();
         let id = hex::encode(&Sha256::digest(format!("{pid} {started}"))[..4]);
-        let dir = runs().join(&id);
-        files::make_folder(&runs())?;
-        files::make_own_folder(&dir)?;
-        let begun = Self::open(dir.clone()).and_then(|lease| {
-            lease.write(&Line::Run { id, pid, started })?;
-            Ok(lease)
-        });
-        if begun.is_err() {
-            // It holds nothing yet; that it could not be begun is what counts.
-            let _ = std::fs::remove_dir_all(&dir);
-        }
-        begun
+        Self::begin(&id, |lease| lease.write(&Line::Run { id: id.clone(), pid, started }))
     }
 
     /// Takes up a run that began on another machine, under its own ID.
     pub fn adopt(id: &str) -> Result<Self, LeaseError> {
-        let dir = runs().join(id);
-        files::make_folder(&runs())?;
-        files::make_own_folder(&dir)?;
-        Self::open(dir)
+        Self::begin(id, |_| Ok(()))
+    }
+
+    /// It is held before `gc` can see it, and on disk before anything is made.
+    fn begin(id: &str, first: impl FnOnce(&Self) -> Result<(), LeaseError>) -> Result<Self, LeaseError> {
+        let (runs, dir) = (runs(), runs().join(id));
+        let hidden = runs.join(format!("{HIDDEN}{id}"));
+        files::make_folder(&runs)?;
+        files::make_own_folder(&hidden)?;
+        let begun = Self::open(hidden.clone()).and_then(|lease| {
+            first(&lease)?;
+            files::sync_folder(&hidden)?;
+            std::fs::rename(&hidden, &dir).map_err(could_not("put in place", &dir))?;
+            files::sync_folder(&runs)?;
+            Ok(Self { id: id.into(), dir, ..lease })
+        });
+        if begun.is_err() {
+            // It holds nothing yet; that it could not be begun is what counts.
+            let _ = std::fs::remove_dir_all(&hidden);
+        }
+        begun
     }
 
     /// Takes over the run in this folder; waits for nobody.
@@ -188,7 +217,12 @@ impl Lease {
 
     /// Whether it was left standing on purpose.
     pub fn kept(&self) -> Result<bool, LeaseError> {
-        Ok(self.lines()?.iter().any(|line| matches!(line, Line::Kept)))
+        Self::is_kept(&self.dir)
+    }
+
+    /// The same of a run that somebody else may hold.
+    pub fn is_kept(dir: &Path) -> Result<bool, LeaseError> {
+        Ok(lines(dir)?.iter().any(|line| matches!(line, Line::Kept)))
     }
 
     /// What was made and is not known to be gone, in the order in which it was made.
@@ -215,7 +249,11 @@ impl Lease {
             .map(|entry| entry.map(|entry| entry.path()))
             .collect::<Result<Vec<_>, _>>()
             .map_err(could_not("list", &runs))?;
-        let mut dirs: Vec<_> = dirs.into_iter().filter(|dir| dir.join("lease.jsonl").exists()).collect();
+        let is_hidden = |dir: &PathBuf| {
+            dir.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(HIDDEN.as_bytes()))
+        };
+        let mut dirs: Vec<_> =
+            dirs.into_iter().filter(|dir| !is_hidden(dir) && dir.join("lease.jsonl").exists()).collect();
         dirs.sort_by_key(|dir| std::cmp::Reverse(dir.metadata().and_then(|meta| meta.created()).ok()));
         Ok(dirs)
     }
@@ -231,22 +269,26 @@ impl Lease {
     }
 
     fn lines(&self) -> Result<Vec<Line>, LeaseError> {
-        let path = self.dir.join("lease.jsonl");
-        let text = files::read_text(&path)?;
-        let mut lines = vec![];
-        for line in text.lines() {
-            match serde_json::from_str(line) {
-                Ok(line) => lines.push(line),
-                // Whole and not understood: a newer svidproof's. What it names must not be lost.
-                Err(problem) if serde_json::from_str::<serde_json::Value>(line).is_ok() => {
-                    return Err(could_not("understand a line of", &path)(problem.into()).into());
-                }
-                // One that a crash cut short names a thing that was not made yet.
-                Err(_) => {}
-            }
-        }
-        Ok(lines)
+        lines(&self.dir)
     }
+}
+
+fn lines(dir: &Path) -> Result<Vec<Line>, LeaseError> {
+    let path = dir.join("lease.jsonl");
+    let text = files::read_text(&path)?;
+    let mut lines = vec![];
+    for line in text.lines() {
+        match serde_json::from_str(line) {
+            Ok(line) => lines.push(line),
+            // Whole and not understood: a newer svidproof's. What it names must not be lost.
+            Err(problem) if serde_json::from_str::<serde_json::Value>(line).is_ok() => {
+                return Err(could_not("understand a line of", &path)(problem.into()).into());
+            }
+            // One that a crash cut short names a thing that was not made yet.
+            Err(_) => {}
+        }
+    }
+    Ok(lines)
 }
 
 fn runs() -> PathBuf {
@@ -259,6 +301,12 @@ mod tests {
 
     fn release(name: &str) -> Thing {
         Thing::Release { name: name.into(), namespace: "default".into() }
+    }
+
+    impl Lease {
+        fn write_torn(&self) {
+            self.journal.lock().unwrap().write_all(b"{\"making\":{\"thi").unwrap();
+        }
     }
 
     fn lease() -> (tempfile::TempDir, Lease) {
@@ -279,15 +327,32 @@ mod tests {
 
     #[test]
     fn a_line_cut_short_by_a_crash_is_passed_over() {
+        let (_dir, lease) = lease();
+        lease.making(release("a")).unwrap();
+        lease.write_torn();
+        assert_eq!(lease.standing().unwrap(), [release("a")]);
+    }
+
+    /// The machine went down in the middle of a line; `gc` goes on in the same file.
+    #[test]
+    fn a_line_cut_short_does_not_swallow_the_next() {
         let (dir, lease) = lease();
         lease.making(release("a")).unwrap();
-        File::options()
-            .append(true)
-            .open(dir.path().join("lease.jsonl"))
-            .unwrap()
-            .write_all(b"{\"making\":{\"thi")
-            .unwrap();
-        assert_eq!(lease.standing().unwrap(), [release("a")]);
+        lease.write_torn();
+        drop(lease);
+        let lease = Lease::open(dir.path().to_owned()).unwrap();
+        lease.making(release("b")).unwrap();
+        lease.gone(release("a")).unwrap();
+        assert_eq!(lease.standing().unwrap(), [release("b")]);
+    }
+
+    #[test]
+    fn what_a_newer_svidproof_made_is_not_lost() {
+        let (dir, lease) = lease();
+        let newer = b"{\"making\":{\"thing\":\"satellite\",\"orbit\":3}}\n";
+        std::fs::write(dir.path().join("lease.jsonl"), newer).unwrap();
+        let told = crate::sys::chain(&lease.standing().unwrap_err());
+        assert!(told.contains("could not understand a line of") && told.contains("satellite"), "{told}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::json;
@@ -28,19 +29,17 @@ use crate::sys::{chain, dirs};
 pub(super) async fn create(site: &Site<'_>) -> Result<Created, ProviderError> {
     let step = site.progress.phase("container engine");
     let engine = engine::ensure(site.progress).await?;
-    if !engine.private {
-        site.lease.making(Thing::Network)?;
-    }
+    let env = network(site, &engine).await?;
     step.done();
     let own = images::archives(&site.own, &engine, &site.lease.dir.join("images")).await?;
     let step = site.progress.phase("images");
-    let images = images::build(&site.home, &engine, site.source, site.progress).await?;
+    let images = images::build(&site.home, &engine, site.source, site.lease, site.progress).await?;
     step.done();
     let step = site.progress.phase(format!("cluster ({})", Provider::Kind));
-    let cluster = apply(site, &engine, &images).await?;
+    let cluster = apply(site, &engine, env, &images).await?;
     let kube = Kube::connect(&cluster.kubeconfig, None).await?;
     load_archives(&engine, &images.bin.join("kind"), &cluster.name, images.load.iter().chain(&own)).await?;
-    tokio::try_join!(serving_certificate(&kube), quick_dns(&kube), services(&kube, &cluster.name))?;
+    tokio::try_join!(serving_certificate(kube.client()), quick_dns(&kube), services(&kube, &cluster.name))?;
     step.done();
     Ok(Created { cluster, kube, images: Some(images) })
 }
@@ -71,13 +70,30 @@ async fn load_archives(
     Ok(())
 }
 
+/// What kind must be started with. In a user's engine the run gets a network of its own: what is shared is
+/// another's too, and nobody could say when to take it away.
+async fn network(site: &Site<'_>, engine: &Engine) -> Result<Vec<(String, String)>, ProviderError> {
+    if engine.private {
+        return Ok(engine.env());
+    }
+    let name = format!("{}-{}", engine::NETWORK, site.lease.id);
+    let (env, id) = (engine.env(), engine.id.clone());
+    site.lease.making(Thing::Network { name: name.clone(), env, engine: id })?;
+    engine.make_network(&name, &site.lease.id).await?;
+    Ok(engine.env_on(&name))
+}
+
 /// Applies the Terraform root; the cluster answers then.
-async fn apply(site: &Site<'_>, engine: &Engine, images: &Images) -> Result<Cluster, ProviderError> {
+async fn apply(
+    site: &Site<'_>,
+    engine: &Engine,
+    mut env: Vec<(String, String)>,
+    images: &Images,
+) -> Result<Cluster, ProviderError> {
     let published = host_ports(&site.published)?;
     let name = format!("svidproof-{}", site.lease.id);
     let store = node_store(site, images)?;
     let dir = site.lease.dir.join("terraform");
-    let mut env = engine.env();
     let path = std::env::var("PATH").unwrap_or_default();
     env.push(("PATH".into(), format!("{}:{path}", images.bin.display())));
     let kubeconfig = site.lease.dir.join("kubeconfig");
@@ -117,8 +133,8 @@ fn node_store(site: &Site<'_>, images: &Images) -> Result<Option<PathBuf>, Provi
 ///
 /// No controller approves these by itself (Kubernetes documentation, "kubelet-serving signer"): here the node
 /// is ours, and its name is the requester's.
-async fn serving_certificate(kube: &Kube) -> Result<(), ProviderError> {
-    let requests: Api<CertificateSigningRequest> = Api::all(kube.client());
+async fn serving_certificate(client: Client) -> Result<(), ProviderError> {
+    let requests: Api<CertificateSigningRequest> = Api::all(client);
     let config = watcher::Config::default().fields("spec.signerName=kubernetes.io/kubelet-serving");
     let mut events = pin!(watcher(requests.clone(), config).default_backoff().applied_objects());
     let mut approved = std::collections::BTreeSet::new();
@@ -128,8 +144,15 @@ async fn serving_certificate(kube: &Kube) -> Result<(), ProviderError> {
         if request.spec.username.as_deref().is_some_and(|user| user.starts_with("system:node:"))
             && approved.insert(name.clone())
         {
-            let approved = approve(&requests, &name, &request).await;
-            approved.map_err(KubeError::api("approve the node's request for a serving certificate"))?;
+            match approve(&requests, &name, &request).await {
+                Ok(()) => {}
+                // It has changed meanwhile, and is seen again.
+                Err(kube::Error::Api(status)) if status.code == 409 => drop(approved.remove(&name)),
+                Err(error) => {
+                    let what = "approve the node's request for a serving certificate";
+                    return Err(KubeError::api(what)(error));
+                }
+            }
         }
         Ok::<_, KubeError>(request)
     };
@@ -190,4 +213,60 @@ async fn services(kube: &Kube, cluster: &str) -> Result<(), ProviderError> {
         },
     );
     Ok(waited.await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http::{Method, Request, Response};
+    use kube::client::Body;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// An API server with one request, which somebody else changes before it is approved.
+    #[tokio::test]
+    async fn an_approval_that_comes_too_late_is_made_again() {
+        let request = |version: &str, status: Value| {
+            json!({
+                "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+                "metadata": { "name": "csr-1", "resourceVersion": version },
+                "spec": { "request": "", "signerName": "kubernetes.io/kubelet-serving", "usages": [],
+                    "username": "system:node:n" },
+                "status": status,
+            })
+        };
+        let approvals = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&approvals);
+        let api = tower::service_fn(move |asked: Request<Body>| {
+            let query = asked.uri().query().unwrap_or_default().to_owned();
+            let (code, body) = if asked.method() == Method::PUT {
+                match counted.fetch_add(1, Ordering::SeqCst) {
+                    0 => (
+                        409,
+                        json!({ "kind": "Status", "apiVersion": "v1", "metadata": {},
+                        "status": "Failure", "message": "changed", "reason": "Conflict", "code": 409 })
+                        .to_string(),
+                    ),
+                    _ => (200, request("3", json!({})).to_string()),
+                }
+            } else if query.contains("watch=true") {
+                let seen = [request("2", json!({})), request("4", json!({ "certificate": "AAAA" }))];
+                let event =
+                    |object: &Value| json!({ "type": "MODIFIED", "object": object }).to_string() + "\n";
+                (200, seen.iter().map(event).collect())
+            } else {
+                let list = json!({ "apiVersion": "certificates.k8s.io/v1",
+                    "kind": "CertificateSigningRequestList", "metadata": { "resourceVersion": "1" },
+                    "items": [request("1", json!({}))] });
+                (200, list.to_string())
+            };
+            let answer = Response::builder().status(code).body(Body::from(body.into_bytes()));
+            async move { answer }
+        });
+        serving_certificate(Client::new(api, "default")).await.unwrap();
+        assert_eq!(approvals.load(Ordering::SeqCst), 2);
+    }
 }

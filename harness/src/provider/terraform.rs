@@ -1,12 +1,21 @@
 //! Terraform (or `OpenTofu`, whichever is on PATH), driven as its user would: init, apply, output, destroy,
 //! in a copy of the root inside the run's folder.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde_json::Value;
 
-use crate::sys::files::{self, FileError};
+use crate::engine;
+use crate::sys::files::{self, FileError, could_not};
 use crate::sys::tool::{self, Tool, ToolError};
+use crate::sys::wait::{self, Look, WaitError};
+
+/// How long the Terraform of a run that was killed may still take: a kind cluster is there by then, or never.
+const LAST: Duration = Duration::from_mins(3);
 
 /// What Terraform did not do with a root.
 #[derive(Debug, thiserror::Error)]
@@ -20,15 +29,25 @@ pub enum TerraformError {
     Variables(#[source] FileError),
     #[error("{program} {step}")]
     Step { program: String, step: &'static str, source: ToolError },
+    #[error("another Terraform is at work in the run's folder: of a svidproof that was killed?")]
+    Busy(#[from] WaitError<FileError>),
     #[error("the outputs that {program} printed are not understood")]
     Output { program: String, source: serde_json::Error },
 }
 
-/// The names of a root's variables.
-pub fn variables(root: &Path) -> Result<Vec<String>, FileError> {
+/// A root's variables, in their order: each name, and whether it must be given. They are written as
+/// `terraform fmt` writes them.
+pub fn variables(root: &Path) -> Result<Vec<(String, bool)>, FileError> {
     let text = files::read_text(&root.join("variables.tf"))?;
-    let name = |line: &str| Some(line.strip_prefix("variable \"")?.split_once('"')?.0.to_owned());
-    Ok(text.lines().filter_map(name).collect())
+    let mut all: Vec<(String, bool)> = vec![];
+    for line in text.lines() {
+        if let Some((name, _)) = line.strip_prefix("variable \"").and_then(|rest| rest.split_once('"')) {
+            all.push((name.to_owned(), true));
+        } else if let Some((_, must)) = all.last_mut().filter(|_| line.starts_with("  default ")) {
+            *must = false;
+        }
+    }
+    Ok(all)
 }
 
 /// One root with its state.
@@ -69,6 +88,7 @@ impl Terraform {
     pub async fn apply(&self, variables: &Value) -> Result<(), TerraformError> {
         let path = self.dir.join("terraform.tfvars.json");
         files::write(&path, variables.to_string()).map_err(TerraformError::Variables)?;
+        let _at_work = self.at_work().await?;
         self.step("init", &["init", "-input=false", "-no-color"]).await?;
         self.step("apply", &["apply", "-auto-approve", "-input=false", "-no-color"]).await.map(drop)
     }
@@ -83,14 +103,41 @@ impl Terraform {
 
     /// Destroys what the state holds. A root that was never initialised holds nothing.
     pub async fn destroy(&self) -> Result<(), TerraformError> {
+        if !self.dir.exists() {
+            return Ok(());
+        }
+        // The apply of a run that was interrupted or killed may still be on its way to its end, and not have
+        // written its state yet.
+        let _at_work = self.at_work().await?;
         if !self.dir.join("terraform.tfstate").exists() {
             return Ok(());
         }
-        // The apply of a run that was interrupted or killed may still be on its way to its end; it holds the
-        // state's lock until then.
         let args =
             ["destroy", "-auto-approve", "-input=false", "-no-color", "-refresh=false", "-lock-timeout=3m"];
         self.step("destroy", &args).await.map(drop)
+    }
+
+    /// Waits until no Terraform is at work in the folder. What is started while this is there holds it too,
+    /// until it ends, also where svidproof itself is killed.
+    async fn at_work(&self) -> Result<File, TerraformError> {
+        let path = self.dir.join("at-work");
+        let look = async || {
+            let opened = File::create(&path).map_err(could_not("open", &path));
+            let held = opened.and_then(|file| {
+                let shared = rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty());
+                shared.map_err(|e| could_not("share", &path)(e.into()))?;
+                Ok((flock(&file, FlockOperation::NonBlockingLockExclusive), file))
+            });
+            match held {
+                Ok((Ok(()), file)) => Look::Ready(file),
+                Ok((Err(Errno::WOULDBLOCK), _)) => Look::NotYet(format!("{} is held", path.display())),
+                Ok((Err(error), _)) => Look::Fatal(could_not("lock", &path)(error.into())),
+                Err(error) => Look::Fatal(error),
+            }
+        };
+        // A lock that is given back tells nobody.
+        let every = Duration::from_millis(50);
+        Ok(wait::poll("the Terraform that works on the run to end", LAST, every, look).await?)
     }
 
     async fn step(&self, step: &'static str, args: &[&str]) -> Result<String, TerraformError> {
@@ -98,6 +145,8 @@ impl Terraform {
             .args(args.iter().copied())
             .dir(&self.dir)
             .envs(self.env.iter().map(|(k, v)| (k, v)));
+        // The engine is the one that `env` leads to, whatever shell this is.
+        let tool = engine::WAY.into_iter().fold(tool, Tool::env_remove);
         // A user's own defaults (-var and the like) must not reach a run's root.
         let tool = tool
             .env_remove("TF_CLI_ARGS")

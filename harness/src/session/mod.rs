@@ -342,7 +342,7 @@ async fn supplied(
         }
         return Ok((home, source));
     }
-    let source = images::settled(source, progress).await;
+    let source = images::settled(source, progress).await?;
     let declared = images::declared(&home)?;
     own.extend(supply::check(scenarios, &declared, own, registries, source, progress).await?);
     Ok((home, source))

@@ -110,6 +110,8 @@ pub async fn teardown(lease: &Lease, progress: &Progress) -> Result<(), Teardown
             Err(problem) => problems.push(format!("  {}", chain(&problem))),
         }
     }
+    // One engine that is not there is told once, not for each thing that was made in it.
+    problems.dedup();
     if !cluster_is_gone {
         problems.extend(inside);
     }
@@ -276,7 +278,7 @@ async fn remove_from(
         Thing::Secret { name, namespace } => kube.delete_secret(namespace, name, run).await?,
         Thing::Namespace { name } => kube.delete_namespace(name, run).await?,
         Thing::Claim => kube.release_claim(run).await?,
-        Thing::Cluster { .. } | Thing::Folder { .. } | Thing::Network => {}
+        Thing::Cluster { .. } | Thing::Folder { .. } | Thing::Network { .. } | Thing::Container { .. } => {}
     }
     Ok(())
 }
@@ -290,7 +292,12 @@ async fn remove(thing: &Thing, progress: &Progress) -> Result<(), Problem> {
             Terraform::at(terraform.clone(), env.clone())?.destroy().await?;
         }
         Thing::Folder { path } => files::remove(path)?,
-        Thing::Network => engine::remove_network().await?,
+        Thing::Network { name, env, engine } => {
+            engine::remove_network(progress, name, env, engine).await?;
+        }
+        Thing::Container { name, env, engine } => {
+            engine::remove_container(progress, name, env, engine).await?;
+        }
         Thing::Entries { .. }
         | Thing::Release { .. }
         | Thing::Secret { .. }

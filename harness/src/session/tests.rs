@@ -231,6 +231,15 @@ async fn what_the_cluster_makes_different_is_no_mistake() {
     assert!(!world.apply(&world.session().await, "a/web", Value::Null).await.unwrap(), "it stays as it is");
 }
 
+/// Helm 3 takes the cluster's version for what it is only where it validates.
+#[tokio::test]
+async fn what_the_cluster_makes_different_is_no_mistake_to_helm_3_either() {
+    let extra = r#"[ "$1" = version ] && exec echo v3.17.3
+case "$*" in upgrade*|*--validate*) manifest() { echo "kind: Service"; } ;; esac"#;
+    let world = World::new(extra);
+    assert!(world.apply(&world.session().await, "a/web", Value::Null).await.unwrap());
+}
+
 /// A chart of definitions alone, or of nothing: Helm says nothing of a manifest.
 #[rstest]
 #[case("manifest() { :; }")]

@@ -63,6 +63,11 @@ pub fn make_own_folder(path: &Path) -> Result<(), FileError> {
     made.map_err(could_not("make the folder", path))
 }
 
+/// What was made or renamed in the folder is on disk from then on.
+pub fn sync_folder(path: &Path) -> Result<(), FileError> {
+    fs::File::open(path).and_then(|folder| folder.sync_all()).map_err(could_not("sync", path))
+}
+
 /// Removes a file or a whole folder; one that is not there is as good as removed. A link goes, not what it
 /// leads to.
 pub fn remove(path: &Path) -> Result<(), FileError> {

@@ -122,7 +122,7 @@ impl Tool {
         self
     }
 
-    /// Takes an environment variable of this process away.
+    /// Takes an environment variable of this process away; one that is given besides counts.
     #[must_use]
     pub fn env_remove(mut self, key: impl Into<OsString>) -> Self {
         self.unset.push(key.into());
@@ -183,11 +183,12 @@ impl Tool {
         } else {
             expression = expression.stdout_capture().stderr_capture();
         }
-        for key in &self.unset {
-            expression = expression.env_remove(key);
-        }
+        // duct applies what was said last first.
         for (key, value) in &self.env {
             expression = expression.env(key, value);
+        }
+        for key in &self.unset {
+            expression = expression.env_remove(key);
         }
         if let Some(dir) = &self.dir {
             expression = expression.dir(dir);
@@ -379,6 +380,13 @@ mod tests {
     async fn output_comes_apart() {
         let output = sh("cat; echo no >&2").stdin("yes").run().await.unwrap();
         assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("yes", "no\n"));
+    }
+
+    #[tokio::test]
+    async fn what_is_given_counts_though_what_was_there_is_taken_away() {
+        let tool = sh("echo ${HOME-gone} ${CARGO_PKG_NAME-gone}").env_remove("HOME").env("HOME", "/mine");
+        let output = tool.env_remove("CARGO_PKG_NAME").run().await.unwrap();
+        assert_eq!(output.stdout, "/mine gone\n");
     }
 
     #[tokio::test]

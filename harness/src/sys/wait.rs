@@ -41,7 +41,8 @@ pub enum WaitError<E> {
     Fatal { what: String, source: E },
 }
 
-/// Looks again and again, for what offers no event to wait on. `every` is the pause between two looks.
+/// Looks again and again, for what offers no event to wait on. `every` is the pause between two looks. One
+/// look may take as long as the whole wait, and is given up then.
 pub async fn poll<T, E>(
     what: &str,
     limit: Duration,
@@ -49,11 +50,13 @@ pub async fn poll<T, E>(
     mut look: impl AsyncFnMut() -> Look<T, E>,
 ) -> Result<T, WaitError<E>> {
     let begun = Instant::now();
+    let mut status = String::from("nothing was seen");
     loop {
-        let status = match look().await {
-            Look::Ready(value) => return Ok(value),
-            Look::Fatal(source) => return Err(WaitError::Fatal { what: what.into(), source }),
-            Look::NotYet(status) => status,
+        status = match tokio::time::timeout(limit, look()).await {
+            Ok(Look::Ready(value)) => return Ok(value),
+            Ok(Look::Fatal(source)) => return Err(WaitError::Fatal { what: what.into(), source }),
+            Ok(Look::NotYet(status)) => status,
+            Err(_) => format!("{status}; the last look got no answer"),
         };
         if begun.elapsed() >= limit {
             return Err(TimedOut { what: what.into(), waited: begun.elapsed(), status }.into());
@@ -134,6 +137,16 @@ mod tests {
         assert!(
             error.starts_with("gave up waiting for the moon after") && error.contains("last status: look "),
             "{error}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_never_comes_back_is_given_up() {
+        let look = async || std::future::pending::<Look<(), String>>().await;
+        let error = poll("the moon", Duration::from_secs(3), Duration::from_secs(1), look).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "gave up waiting for the moon after 3 s; last status: nothing was seen; the last look got no answer"
         );
     }
 

@@ -413,6 +413,17 @@ pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Says aloud that a test did not take place. As root, as in `scripts/test` on a fresh machine, all do.
+#[allow(clippy::print_stderr, reason = "it is said to the person who runs the tests")]
+pub(crate) fn not_tested(why: &str) {
+    assert!(!is_root(), "{why}: but this is root");
+    eprintln!("NOT TESTED: {why}");
+}
+
 /// Compares with an inline snapshot, in the world's names.
 macro_rules! snapshot {
     ($world:expr, $text:expr, @$expected:literal) => {

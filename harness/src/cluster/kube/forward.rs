@@ -5,13 +5,23 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, split};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::{Backend, Kube, KubeError};
+use crate::sys::wait;
+
+/// How long the API server and the kubelet may take to open the way into a pod. Shorter than whoever reads
+/// through it waits: the reason is there before that one gives up.
+const OPEN: Duration = Duration::from_secs(8);
+/// How long a pod may go on after its client has said all: then nobody waits for it any more. Until then it
+/// is the client's to give up.
+const AFTER: Duration = Duration::from_secs(10);
 
 /// Ends with its owner.
 #[derive(Debug)]
@@ -82,16 +92,18 @@ async fn serve(listener: TcpListener, tunnel: Tunnel) {
 impl Tunnel {
     /// One connection, to its end.
     async fn carry(&self, local: &mut TcpStream) -> Result<(), KubeError> {
-        let opened = self.pods.portforward(&self.pod, &[self.port]).await;
+        let ports = [self.port];
+        let opening = self.pods.portforward(&self.pod, &ports);
+        let opened = wait::within("the way into the pod to be opened", OPEN, opening).await;
+        let opened = opened.map_err(|gave_up| KubeError::other(&self.what)(gave_up.to_string()))?;
         let mut forwarder = opened.map_err(KubeError::api(&self.what))?;
         // Such as that nothing listens on the port.
         let complaint = forwarder.take_error(self.port);
         let complaint = async { complaint?.await };
         let remote = forwarder.take_stream(self.port);
         let carried = async {
-            if let Some(mut remote) = remote {
-                // Either end may close: that is the client's to judge.
-                let _ = tokio::io::copy_bidirectional(local, &mut remote).await;
+            if let Some(remote) = remote {
+                between(local, remote).await;
             }
         };
         let ended = tokio::select! {
@@ -104,18 +116,33 @@ impl Tunnel {
     }
 }
 
+/// Carries both ways until the pod has said all, or for a while after the client has. Either end may close or
+/// break off: that is the client's to judge.
+async fn between(local: &mut TcpStream, remote: impl AsyncRead + AsyncWrite) {
+    let (mut client_says, mut client_hears) = local.split();
+    let (mut pod_says, mut pod_hears) = split(remote);
+    let mut back = std::pin::pin!(copy(&mut pod_says, &mut client_hears));
+    let there = async {
+        let _ = copy(&mut client_says, &mut pod_hears).await;
+        let _ = pod_hears.shutdown().await;
+    };
+    tokio::select! {
+        _ = &mut back => return,
+        () = there => {}
+    }
+    let _ = wait::within("the pod to come to its end", AFTER, back).await;
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncReadExt;
 
     use super::*;
 
-    #[tokio::test]
-    async fn why_a_connection_was_not_carried_is_kept() {
+    /// What is told of a connection through a forward over an API server at this address.
+    async fn told_over(address: SocketAddr) -> String {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // Bound, then given back: nobody listens there.
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let config = kube::Config::new(format!("http://{free}").parse().unwrap());
+        let config = kube::Config::new(format!("http://{address}").parse().unwrap());
         let kube = Kube { client: kube::Client::try_from(config).unwrap() };
         let backend = Backend {
             namespace: "shop".into(),
@@ -127,11 +154,62 @@ mod tests {
         assert!(forward.take_failure().is_none());
         let mut client = TcpStream::connect(forward.address).await.unwrap();
         assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
-        let told = crate::sys::chain(&forward.take_failure().unwrap());
-        assert!(
-            told.starts_with("could not forward a local port to port 9901 of pod shop/web-0: "),
-            "{told}"
-        );
-        assert!(told.contains("Connection refused"), "{told}");
+        crate::sys::chain(&forward.take_failure().unwrap())
+    }
+
+    const TRIED: &str = "could not forward a local port to port 9901 of pod shop/web-0: ";
+
+    #[tokio::test]
+    async fn why_a_connection_was_not_carried_is_kept() {
+        // Bound and never listened at: nobody else can be there meanwhile.
+        let bound = tokio::net::TcpSocket::new_v4().unwrap();
+        bound.bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let told = told_over(bound.local_addr().unwrap()).await;
+        assert!(told.starts_with(TRIED) && told.contains("Connection refused"), "{told}");
+    }
+
+    /// It takes the connection, and that is all.
+    #[tokio::test(start_paused = true)]
+    async fn a_way_that_is_never_opened_is_given_up() {
+        let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let told = told_over(mute.local_addr().unwrap()).await;
+        let gave_up = "gave up waiting for the way into the pod to be opened after 8 s";
+        assert!(told.starts_with(&format!("{TRIED}{gave_up}")), "{told}");
+    }
+
+    /// A pod whose node is gone closes nothing.
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_never_ends_is_left_once_its_client_has_gone() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut local, _) = listener.accept().await.unwrap();
+        let (pod, _silent) = tokio::io::duplex(64);
+        drop(client);
+        let begun = tokio::time::Instant::now();
+        between(&mut local, pod).await;
+        assert!(begun.elapsed() >= AFTER && begun.elapsed() < 2 * AFTER, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_has_said_all_still_gets_its_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut local, _) = listener.accept().await.unwrap();
+        let (pod, mut inside) = tokio::io::duplex(64);
+        let answers = async {
+            let mut asked = String::new();
+            inside.read_to_string(&mut asked).await.unwrap();
+            inside.write_all(asked.to_uppercase().as_bytes()).await.unwrap();
+            drop(inside);
+        };
+        let asks = async {
+            client.write_all(b"hello").await.unwrap();
+            client.shutdown().await.unwrap();
+        };
+        tokio::join!(between(&mut local, pod), answers, asks);
+        drop(local);
+        let mut heard = String::new();
+        client.read_to_string(&mut heard).await.unwrap();
+        assert_eq!(heard, "HELLO");
     }
 }

@@ -20,15 +20,28 @@ pub use service::{Backend, Resolved, Unresolved};
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures::{AsyncBufReadExt, Stream, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
+use tower::BoxError;
+use tower::timeout::TimeoutLayer;
+use tower::timeout::error::Elapsed;
+use tower::util::MapErrLayer;
+use tower_http::timeout::ResponseBodyTimeoutLayer;
 
 use crate::sys::wait::WaitError;
 use fate::Stuck;
+
+/// An API server gives a request up by itself after a minute (kube-apiserver, `--request-timeout`).
+const ANSWER: Duration = Duration::from_secs(70);
+/// An API server ends a watch that saw nothing in half of this. A log that is followed for as long and says
+/// nothing is none that anybody waits for.
+const SILENCE: Duration = Duration::from_mins(10);
 
 /// A client of one cluster.
 #[derive(Clone)]
@@ -113,7 +126,7 @@ impl Kube {
             return Err(KubeError::NoContext { path: kubeconfig.into(), context: context.into(), known });
         }
         let config = Config::from_custom_kubeconfig(read, &options).await.map_err(failed)?;
-        let client = Client::try_from(config).map_err(KubeError::api("make a client from the kubeconfig"))?;
+        let client = bounded(config, ANSWER).map_err(KubeError::api("make a client from the kubeconfig"))?;
         Ok(Self { client })
     }
 
@@ -151,6 +164,21 @@ impl Kube {
     }
 }
 
+/// No request waits longer than `answer` for its answer to begin, be it an object, a watch or a stream, and
+/// none for an answer that stops on the way.
+fn bounded(config: Config, answer: Duration) -> Result<Client, kube::Error> {
+    let named = move |error: BoxError| if error.is::<Elapsed>() { NoAnswer(answer).into() } else { error };
+    let builder = ClientBuilder::try_from(config)?
+        .with_layer(&ResponseBodyTimeoutLayer::new(SILENCE))
+        .with_layer(&TimeoutLayer::new(answer))
+        .with_layer(&MapErrLayer::new(named));
+    Ok(builder.build())
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the API server did not answer within {} s", .0.as_secs())]
+struct NoAnswer(Duration);
+
 /// Ready by its condition, and not being deleted.
 fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
@@ -181,6 +209,20 @@ mod tests {
             "status": { "conditions": [{ "type": kind, "status": status }] },
         });
         assert_eq!(is_ready(&serde_json::from_value(pod).unwrap()), expected);
+    }
+
+    /// It takes the connection, and that is all.
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_does_not_answer_is_not_waited_for_for_ever() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", mute.local_addr().unwrap());
+        let config = Config::new(url.parse().unwrap());
+        let kube = Kube { client: bounded(config, Duration::from_secs(5)).unwrap() };
+        let told = crate::sys::chain(&kube.version().await.unwrap_err());
+        let expected =
+            "could not reach the API server: ServiceError: the API server did not answer within 5 s";
+        assert_eq!(told, expected);
     }
 
     #[test]

@@ -9,14 +9,14 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, Signal, geteuid, kill_process, pidfd_open};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use sha2::{Digest, Sha256};
 use tokio::io::unix::AsyncFd;
 
-use self::process::{mounts_under, process};
+use self::process::{end_event, mounts_under, process};
 use self::start::raise_limits;
 use super::firewall::Firewall;
-use super::{ANSWER, EngineError, Info, NETWORK, Stopped, answer, docker, has_network, oci};
+use super::{ANSWER, EngineError, Info, NETWORK, SMALL, Stopped, answer, docker, has_network, oci};
 use crate::sys::files::{self, could_not, remove};
 use crate::sys::progress::Progress;
 use crate::sys::tool::{self, Tool};
@@ -145,7 +145,7 @@ impl Private {
         let number = pid.as_raw_nonzero().get();
         let signal = |source| EngineError::Signal { pid: number, source };
         // Before the signal: a process that ends at once would be gone.
-        let end = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(signal)?;
+        let end = end_event(pid).map_err(signal)?;
         // A daemon that no longer answers is ended all the same, and takes its containers along.
         let containers = self.empty().await.unwrap_or_default();
         kill_process(pid, Signal::TERM).map_err(signal)?;
@@ -162,13 +162,13 @@ impl Private {
         let host = self.host();
         let docker = || docker(Some(&host));
         answer(docker(), ANSWER).await?;
-        let all = docker().args(["ps", "--all", "--quiet"]).run().await?.stdout;
+        let all = docker().limit(SMALL).args(["ps", "--all", "--quiet"]).run().await?.stdout;
         let all: Vec<_> = all.split_whitespace().collect();
         if !all.is_empty() {
             docker().args(["rm", "--force", "--volumes"]).args(all.iter().copied()).run().await?;
         }
-        if has_network(&docker()).await? {
-            docker().args(["network", "rm", NETWORK]).run().await?;
+        if has_network(&docker(), NETWORK).await? {
+            docker().limit(SMALL).args(["network", "rm", NETWORK]).run().await?;
         }
         Ok(all.len())
     }

@@ -2,6 +2,7 @@
 //! what is mounted under a folder.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, WaitOptions, waitpid};
@@ -28,6 +29,18 @@ pub(super) fn mounts_under(mountinfo: &str, dir: &Path) -> Vec<PathBuf> {
         .map(|point| PathBuf::from(point.replace(r"\040", " ")))
         .filter(|point| point.starts_with(dir))
         .collect()
+}
+
+/// What becomes readable when the process ends.
+#[cfg(target_os = "linux")]
+pub(super) fn end_event(process: Pid) -> rustix::io::Result<OwnedFd> {
+    rustix::process::pidfd_open(process, rustix::process::PidfdFlags::NONBLOCK)
+}
+
+/// Elsewhere there is no private engine that could end.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn end_event(_process: Pid) -> rustix::io::Result<OwnedFd> {
+    Err(rustix::io::Errno::NOSYS)
 }
 
 /// How a child of this process ended, if it did.
