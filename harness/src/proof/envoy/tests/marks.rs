@@ -21,6 +21,17 @@ fn at_route(patch: Value) -> Dump {
     Dump::routes(json!([route]))
 }
 
+/// Whether a port's answers are to requests, and whether bytes go by without being looked at.
+#[test]
+fn a_port_speaks_http_or_passes_bytes() {
+    let of = |filters| {
+        let meter = Dump::network(filters).meter();
+        (meter.speaks_http(), meter.passes_bytes())
+    };
+    assert_eq!(of(vec![hcm(json!({}))]), (true, false));
+    assert_eq!(of(vec![tcp(json!({"cluster": "app"}))]), (false, true));
+}
+
 #[test]
 fn filters_take_marks_away() {
     for (filter, marks) in [

@@ -131,8 +131,8 @@ fn mirrored(cluster: &str) -> Dump {
 
 #[test]
 fn mirrors_are_not_forwarded_to() {
-    let seen = happened(&mirrored("other").meter(), &[(APP, 2), (OTHER, 2)]);
-    assert_eq!((seen.counted.forwarded, seen.elsewhere.len()), (2, 0));
+    let seen = happened(&mirrored("other").meter(), &[(APP, 2), (OTHER, 3)]);
+    assert_eq!((seen.counted.forwarded, seen.mirrored, seen.elsewhere.len()), (2, 3, 0));
     let host = json!({"route_config": {"virtual_hosts": [{
         "routes": to(json!({"cluster": "app"})), "request_mirror_policies": [{"cluster": "other"}]}]}});
     assert_eq!(forwarded(&Dump::http(host).meter()), (2, 0));
