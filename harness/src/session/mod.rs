@@ -24,7 +24,7 @@ use std::time::Duration;
 use futures::future::{try_join, try_join_all};
 use serde_json::Value;
 
-use crate::cluster::helm::{Helm, HelmError, How, Wanted, merged};
+use crate::cluster::helm::{Helm, HelmError, How, Wanted};
 use crate::cluster::kube::{Holder, KEPT, Kube, KubeError};
 use crate::cluster::probe::{Probe, ProbeError};
 use crate::cluster::spire::SpireError;
@@ -33,7 +33,7 @@ use crate::forge::ForgeError;
 use crate::images::{self, Images, ImagesError, Own, Source};
 use crate::lease::{Lease, LeaseError};
 use crate::provider::{self, Cluster, ClusterOptions, Created, Provider, ProviderError, Site, host_ports};
-use crate::scenario::{PROBES, Release, Scenario};
+use crate::scenario::{PROBES, Release, Scenario, merged};
 use crate::session::bringup::{bring_up, open_probe};
 use crate::session::hands::Renewal;
 use crate::sys::files::{self, FileError};
