@@ -4,6 +4,7 @@
 //! The order (SPIRE's own needs): server -> bundle published and entries created -> agent -> workloads, with
 //! the probe beside them.
 
+mod apply;
 mod autopsy;
 mod bringup;
 mod hands;
@@ -11,6 +12,7 @@ mod record;
 mod supply;
 pub mod teardown;
 
+pub use apply::{apply, makes_a_difference, stage_values};
 pub use autopsy::autopsy;
 pub use hands::{Strange, keep};
 pub use record::{Installed, Record};
@@ -19,12 +21,10 @@ pub use supply::{Lacking, Missing};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use futures::future::{try_join, try_join_all};
-use serde_json::Value;
+use futures::future::try_join_all;
 
-use crate::cluster::helm::{Helm, HelmError, How, Wanted};
+use crate::cluster::helm::{Helm, HelmError, How};
 use crate::cluster::kube::{Holder, KEPT, Kube, KubeError};
 use crate::cluster::probe::{Probe, ProbeError};
 use crate::cluster::spire::SpireError;
@@ -33,15 +33,12 @@ use crate::forge::ForgeError;
 use crate::images::{self, Images, ImagesError, Own, Source};
 use crate::lease::{Lease, LeaseError};
 use crate::provider::{self, Cluster, ClusterOptions, Created, Provider, ProviderError, Site, host_ports};
-use crate::scenario::{PROBES, Release, Scenario, merged};
+use crate::scenario::{PROBES, Release, Scenario};
 use crate::session::bringup::{bring_up, open_probe};
 use crate::session::hands::Renewal;
 use crate::sys::files::{self, FileError};
 use crate::sys::progress::Progress;
 use crate::sys::tool;
-
-/// A roll-out that takes longer will not come any more: images are there, and the machine is not that slow.
-const ROLL_OUT: Duration = Duration::from_mins(2);
 
 /// Why the scenarios' systems do not stand.
 #[derive(Debug, thiserror::Error)]
@@ -420,71 +417,6 @@ pub async fn reopen(
     };
     let systems = try_join_all(scenarios.into_iter().map(open)).await?;
     Ok(Session { context, systems })
-}
-
-/// Installs or upgrades the release unless it stands like that already, and waits for its workloads. Returns
-/// whether anything was done.
-pub async fn apply(
-    context: &RunContext,
-    scenario: &Scenario,
-    release: &Release,
-    values: &Value,
-) -> Result<bool, SessionError> {
-    let chart = scenario.chart(release);
-    let wanted = Wanted { release: &release.name, chart: &chart, namespace: &release.namespace, values };
-    let key = format!("{}/{}", scenario.name, release.full_name());
-    let helm = |source| SessionError::Helm { scenario: scenario.name.clone(), source };
-    // What a chart makes, not what it is made of: a file that changes nothing, or a value that nothing reads,
-    // upgrades nothing.
-    let rendered = try_join(context.helm.rendered(wanted), context.look(&key, release));
-    let (rendered, ()) = rendered.await.map_err(helm)?;
-    let fingerprint = rendered.fingerprint();
-    if context.installed(&key).is_some_and(|installed| installed.rendered == fingerprint) {
-        return Ok(false);
-    }
-    let kube = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
-    let step = context.progress.part(format!("{}: release {}", scenario.name, release.name));
-    // An upgrade that fails half-way leaves neither the old nor the new: going back to the old has to be an
-    // upgrade too.
-    context.note_installed(&key, None)?;
-    let how = context.how(release).await.map_err(kube)?;
-    let stands = context.helm.upgrade(how, wanted, &rendered).await.map_err(helm)?;
-    let workloads = stands.workloads();
-    try_join_all(workloads.iter().map(|workload| context.kube.rolled_out(workload, ROLL_OUT)))
-        .await
-        .map_err(kube)?;
-    let installed = Installed { rendered: fingerprint, stands: stands.fingerprint() };
-    context.note_installed(&key, Some(installed))?;
-    step.done();
-    Ok(true)
-}
-
-/// Whether the release would be another with the one values than with the other.
-pub async fn makes_a_difference(
-    context: &RunContext,
-    scenario: &Scenario,
-    release: &Release,
-    [one, other]: [&Value; 2],
-) -> Result<bool, SessionError> {
-    if one == other {
-        return Ok(false);
-    }
-    let chart = scenario.chart(release);
-    let rendered = async |values| {
-        let (release, namespace) = (release.name.as_str(), release.namespace.as_str());
-        context.helm.rendered(Wanted { release, chart: &chart, namespace, values }).await
-    };
-    let both = try_join(rendered(one), rendered(other)).await;
-    let (one, other) =
-        both.map_err(|source| SessionError::Helm { scenario: scenario.name.clone(), source })?;
-    Ok(one != other)
-}
-
-/// The values of a release in a stage: its own, with the stage's and then a planted fault's over them.
-pub fn stage_values(release: &Release, over: &[&BTreeMap<String, Value>]) -> Value {
-    over.iter()
-        .flat_map(|values| values.iter().filter(|(key, _)| release.is_called(key)))
-        .fold(release.values.clone(), |values, (_, over)| merged(&values, over))
 }
 
 #[cfg(test)]
