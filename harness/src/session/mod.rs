@@ -7,24 +7,26 @@
 mod apply;
 mod autopsy;
 mod bringup;
+mod charts;
 mod hands;
 mod record;
 mod supply;
 pub mod teardown;
 
-pub use apply::{apply, makes_a_difference, stage_values};
+pub use apply::{apply, has_tests, makes_a_difference, restart, stage_values};
 pub use autopsy::autopsy;
 pub use hands::{Strange, keep};
 pub use record::{Installed, Record};
 pub use supply::{Lacking, Missing};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::try_join_all;
 
-use crate::cluster::helm::{Helm, HelmError, How};
+use crate::cluster::chart::ChartError;
+use crate::cluster::helm::{Helm, HelmError, How, version};
 use crate::cluster::kube::{Holder, KEPT, Kube, KubeError};
 use crate::cluster::probe::{Probe, ProbeError};
 use crate::cluster::spire::SpireError;
@@ -79,6 +81,10 @@ pub enum SessionError {
     Kept(#[source] KubeError),
     #[error("{}:{line}", file.display())]
     Port { file: PathBuf, line: u64, source: ProviderError },
+    #[error("scenario {scenario}: {}", hooks.join("\n"))]
+    Hook { scenario: String, hooks: Vec<String>, source: HelmError },
+    #[error("{place}: release {release}")]
+    Chart { place: String, release: String, source: ChartError },
     #[error("scenario {scenario}")]
     Helm { scenario: String, source: HelmError },
     #[error("scenario {scenario}")]
@@ -110,6 +116,7 @@ impl SessionError {
     pub fn is_input(&self) -> bool {
         match self {
             Self::Provider(error) | Self::Port { source: error, .. } => error.is_input(),
+            Self::Chart { source, .. } => source.is_input(),
             Self::NotOurs { .. }
             | Self::Taken { .. }
             | Self::WhichHelm(_)
@@ -251,6 +258,7 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     if provider == Provider::Kind {
         ports_are_free(&scenarios)?;
     }
+    let scenarios = charts::ready(scenarios, &lease.dir, helm_program(None).as_deref(), progress).await?;
     let own = own_images(&scenarios, load);
     let (home, source) = supplied(&scenarios, provider, &own, source, progress).await?;
     let published = scenarios
@@ -259,7 +267,8 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
         .collect();
     let site = Site { home, lease, options: &options, published, source, own, progress };
     let Created { cluster, kube, images } = provider.create(&site).await?;
-    let record = first_record(cluster, images.as_ref(), &scenarios)?;
+    let mut record = first_record(cluster, images.as_ref(), &scenarios)?;
+    record.versions.extend(which_helm(&record.helm).await);
     record.write(&lease.dir)?;
     let context = Arc::new(RunContext::new(lease, record, kube, progress));
     all_up(context, lease, scenarios).await
@@ -287,6 +296,7 @@ pub async fn go_on(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionEr
     let Setup { scenarios, provider, source, load, progress, .. } = setup;
     let record = Record::read(&lease.dir)?;
     record.fits(&scenarios)?;
+    let scenarios = charts::ready(scenarios, &lease.dir, Some(&record.helm), progress).await?;
     let own = own_images(&scenarios, load);
     supplied(&scenarios, provider, &own, source, progress).await?;
     if provider == Provider::Kind && !own.is_empty() {
@@ -372,6 +382,13 @@ fn helm_program(built: Option<PathBuf>) -> Option<PathBuf> {
     tool::find("helm").or(built).or_else(|| images::tool("helm"))
 }
 
+/// Which Helm installs, and whose it is, for the report; nothing where it does not say.
+async fn which_helm(program: &Path) -> Option<(String, String)> {
+    let version = version(program).await.ok()?;
+    let whose = if tool::find("helm").is_some_and(|users| users == program) { "of PATH" } else { "built" };
+    Some(("helm".into(), format!("{}, {whose}", version.trim_start_matches('v'))))
+}
+
 /// Absolute.
 fn files_of(scenarios: &[Scenario]) -> Vec<PathBuf> {
     let absolute =
@@ -399,6 +416,7 @@ pub async fn reopen(
 ) -> Result<Session, SessionError> {
     let record = Record::read(&lease.dir)?;
     record.fits(&scenarios)?;
+    let scenarios = charts::ready(scenarios, &lease.dir, Some(&record.helm), progress).await?;
     let cluster = &record.cluster;
     let connected = Kube::connect(&cluster.kubeconfig, cluster.context.as_deref()).await;
     let kube = connected.map_err(SessionError::Kept)?;
