@@ -8,8 +8,9 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
-use svidproof::cluster::helm;
+use svidproof::cluster::helm::{self, Wanted};
 use svidproof::images;
+use svidproof::scenario::Release;
 use svidproof::sys::tool;
 
 /// Rendered with no values of its own, for the namespace that the drafts are for: chart, copy.
@@ -33,7 +34,9 @@ fn compare(program: &Path, chart: &str, copy: &str) -> Result<(), Failed> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let runtime = tokio::runtime::Runtime::new()?;
     let chart = root.join(chart);
-    let rendered = runtime.block_on(helm::template(program, "mine", &chart, "shop", &Value::Null))?;
+    let release = Release { name: "mine".into(), namespace: "shop".into(), ..Release::default() };
+    let wanted = Wanted { release: &release, chart: &chart, files: &[], values: &Value::Null };
+    let rendered = runtime.block_on(helm::template(program, wanted))?;
     let path = root.join(copy);
     if std::env::var_os("UPDATE_RENDERED").is_some() {
         std::fs::write(&path, &rendered)?;

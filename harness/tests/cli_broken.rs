@@ -221,10 +221,12 @@ fn helm_fails() {
     ");
     snapshot!(world, world.calls_of("helm"), @r"
     helm version --template {{.Version}}
+    helm version --template {{.Version}}
     helm template web [world]/project/helm/web --namespace web --values -
     helm install web [world]/project/helm/web --namespace web --labels svidproof.run=[run] --values -
     helm status web --namespace web
     helm get manifest web --namespace web
+    helm get hooks web --namespace web
     helm uninstall web --namespace web --ignore-not-found --cascade=foreground
     ");
     world.assert_nothing_is_left();

@@ -50,6 +50,12 @@ fn helm_records(labels: &Value) -> Value {
     })
 }
 
+#[track_caller]
+fn asked_its_version_alone(world: &World) {
+    let calls = world.calls_of("helm");
+    assert!(calls.lines().all(|call| call == "helm version --template {{.Version}}"), "{calls}");
+}
+
 #[test]
 fn all_that_is_anothers_is_named_before_anything_is_written() {
     let world = World::new();
@@ -69,7 +75,44 @@ fn all_that_is_anothers_is_named_before_anything_is_written() {
       Helm release web in namespace web
     hint: nothing was touched; other names in the scenarios, or another cluster, keep both apart
     ");
-    assert_eq!(world.calls_of("helm"), "helm version --template {{.Version}}");
+    asked_its_version_alone(&world);
+    world.assert_nothing_is_left();
+}
+
+/// Helm would delete it before it makes its own.
+#[test]
+fn what_has_the_name_of_a_hook_is_left_alone() {
+    let world = World::new();
+    let hook = "kind: Job\napiVersion: batch/v1\n\
+                metadata: {name: migrate, annotations: {helm.sh/hook: pre-install}}\n";
+    world.fake(
+        "helm",
+        &format!(
+            "[ \"$1\" = version ] && exec echo v4.0.0\n[ \"$1\" != template ] || printf '---\\n{}'",
+            hook.replace('\n', "\\n")
+        ),
+    );
+    let job =
+        json!({"name": "jobs", "singularName": "job", "namespaced": true, "kind": "Job", "verbs": ["get"]});
+    let port = stub_api_with(vec![
+        (
+            "/apis/batch/v1/namespaces/web/jobs/migrate",
+            json!({"apiVersion": "meta.k8s.io/v1",
+            "kind": "PartialObjectMetadata", "metadata": {"name": "migrate", "namespace": "web", "uid": "u1"}}),
+        ),
+        (
+            "/apis/batch/v1 ",
+            json!({"kind": "APIResourceList", "apiVersion": "v1",
+            "groupVersion": "batch/v1", "resources": [job]}),
+        ),
+    ]);
+    let kubeconfig = world.kubeconfig(port);
+    let told = said(world.svidproof(&existing(&kubeconfig)).exits(Exit::Input).get_output());
+    assert!(
+        told.contains("job web/migrate is there already, and is not this run's: it stays as it is"),
+        "{told}"
+    );
+    assert!(!world.called("helm install"), "{}", world.calls_of("helm"));
     world.assert_nothing_is_left();
 }
 
@@ -93,7 +136,7 @@ fn another_run_has_the_cluster() {
     svidproof: run [run] works on stub, from build-7 since 2026-01-02T03:04:05Z: one at a time
     hint: wait until it is over, or `svidproof down --run [run]` on build-7
     ");
-    assert_eq!(world.calls_of("helm"), "helm version --template {{.Version}}");
+    asked_its_version_alone(&world);
     world.assert_nothing_is_left();
 }
 

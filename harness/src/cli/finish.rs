@@ -7,8 +7,8 @@ use clap::Args;
 use super::baseline::{Baseline, Compared, accept, compare};
 use super::exit::{Ended, Exit, print};
 use super::report::{About, table, write};
-use crate::proof::judge::Judged;
 use crate::report::Report;
+use crate::suite::Outcome;
 use crate::sys::progress::Progress;
 
 /// How the checks are told.
@@ -48,10 +48,11 @@ pub(super) struct Asked<'a> {
 pub(super) fn finish(
     about: &About,
     asked: &Asked,
-    mut judged: Vec<Judged>,
+    outcome: Outcome,
     ended: Result<(), Ended>,
     progress: &Progress,
 ) -> Result<Exit, Ended> {
+    let Outcome { mut judged, tests } = outcome;
     // What is accepted is not held against what it replaces; what is missing for want of time is not gone.
     let whole = asked.whole && ended.is_ok();
     let compared = if asked.accept {
@@ -59,9 +60,9 @@ pub(super) fn finish(
     } else {
         compare(&mut judged, asked.baselines, asked.only, whole)
     };
-    let report = about.report(&judged, ended.as_ref().err(), progress);
+    let report = about.report(&judged, ended.as_ref().err(), progress).with_tests(tests);
     let written = write(&report, &asked.telling.folder(asked.baselines));
-    let printed = if judged.is_empty() {
+    let printed = if judged.is_empty() && report.helm_tests.is_empty() {
         Ok(())
     } else {
         print(&format!("{}{}", compared.text, table(&report, about.begun)))
@@ -121,6 +122,7 @@ mod tests {
 
     use super::super::report::Begun;
     use super::*;
+    use crate::proof::judge::Judged;
     use crate::proof::verdict::Verdict::{self, Errored, Failed, Passed, Recorded, Skipped};
     use crate::proof::{plan, response};
 
@@ -147,7 +149,8 @@ mod tests {
         let baselines = [Baseline::none("web")];
         let asked =
             Asked { baselines: &baselines, only: None, whole: true, accept: false, telling: &telling };
-        match finish(&about, &asked, judged, ended, &Progress::new()) {
+        let outcome = Outcome { judged, tests: vec![] };
+        match finish(&about, &asked, outcome, ended, &Progress::new()) {
             Ok(exit) => (exit, String::new()),
             Err(ended) => (ended.exit, ended.to_string()),
         }

@@ -8,8 +8,10 @@ use serde_json::Value;
 
 use super::exit::{Context, Ended, Exit, INTERRUPTED, or_interrupted};
 use super::scenarios::project;
+use crate::cluster::chart::completed;
 use crate::cluster::helm;
 use crate::draft::{Wanted, draft};
+use crate::scenario::Release;
 use crate::session::SessionError;
 use crate::sys::chain;
 use crate::sys::files;
@@ -51,12 +53,17 @@ pub(super) async fn new(args: NewArgs, progress: &Progress) -> Result<Exit, Ende
     let helm = tool::find("helm")
         .or_else(|| images::tool("helm"))
         .ok_or_else(|| Ended::from(SessionError::NoHelm))?;
-    let release = name;
+    let release = Release { name: name.clone(), namespace: namespace.clone(), ..Release::default() };
     let rendered = async {
-        helm::template(&helm, release, &root.join(&chart), namespace, &values).await.map_err(Ended::input)
+        // For this one look: a run completes a copy of its own.
+        let place = tempfile::tempdir()?;
+        let chart = completed(&helm, &root.join(&chart), &place.path().join("chart")).await;
+        let chart = chart.map_err(Ended::input)?;
+        let wanted = helm::Wanted { release: &release, chart: &chart, files: &[], values: &values };
+        helm::template(&helm, wanted).await.map_err(Ended::input)
     };
     let manifests = or_interrupted(INTERRUPTED, rendered).await?;
-    let wanted = Wanted { name, chart: &chart, release, namespace, values: &values };
+    let wanted = Wanted { name, chart: &chart, release: name, namespace, values: &values };
     let text = draft(&wanted, &manifests)
         .map_err(|e| Ended::input(Context::new(args.chart.display().to_string(), e)))?;
     files::make_folder(&project.scenarios()).map_err(Ended::not_judged)?;

@@ -7,6 +7,7 @@ use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted};
 use super::finish::{Asked, Telling, finish};
 use super::report::{About, Begun};
 use super::scenarios::{Scenarios, kept, scenarios, stage_is_there};
+use crate::proof::chart_test::ChartTest;
 use crate::session;
 use crate::suite::{Results, matches, test_all};
 use crate::sys::progress::Progress;
@@ -35,8 +36,10 @@ pub(super) async fn test(args: TestArgs, progress: &Progress) -> Result<Exit, En
     stage_is_there(args.stage.as_deref(), &scenarios)?;
     let baselines = Baseline::all(&scenarios)?;
     let chosen = |name: &str| args.check.as_deref().is_none_or(|glob| matches(glob, name));
-    if !scenarios.iter().flat_map(|one| &one.stages).flat_map(|one| &one.checks).any(|one| chosen(&one.name))
-    {
+    let mut checks = scenarios.iter().flat_map(|one| &one.stages).flat_map(|one| &one.checks);
+    let releases = scenarios.iter().flat_map(|one| one.install.iter().flatten());
+    let mut tests = releases.filter(|one| one.helm_tests).map(|one| ChartTest::name(&one.full_name()));
+    if !checks.any(|one| chosen(&one.name)) && !tests.any(|one| chosen(&one)) {
         return Err(Ended::input("no check has such a name\nhint: --check takes `*` for any text"));
     }
     let results = Results::default();

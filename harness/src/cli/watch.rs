@@ -13,7 +13,7 @@ use crate::proof::verdict::Verdict;
 use crate::scenario::{self, Scenario};
 use crate::session;
 use crate::suite::watch::{Followed, Watcher};
-use crate::suite::{Results, test_all};
+use crate::suite::{Outcome, Results, test_all};
 use crate::surface::{self, Surface};
 use crate::sys::progress::Progress;
 
@@ -100,8 +100,9 @@ async fn round(
     let session = session::reopen(lease, vec![scenario], progress).await?;
     let results = Results::default();
     let ended = test_all(&session, only, &|_| true, &results).await.map_err(Ended::from);
-    let judged = results.take();
-    let mut report = About::of(lease, None, begun).report(&judged, ended.as_ref().err(), progress);
+    let Outcome { judged, tests } = results.take();
+    let report = About::of(lease, None, begun).report(&judged, ended.as_ref().err(), progress);
+    let mut report = report.with_tests(tests);
     // The totals say how many there were.
     report.checks.retain(|row| !matches!(row.verdict, Verdict::Passed | Verdict::Recorded));
     let surfaces = surface::surfaces(&judged);

@@ -7,10 +7,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::kube::RUN_LABEL;
-use super::manifest::Manifest;
 pub use super::manifest::documents;
+use super::manifest::{Manifest, Named};
+use crate::proof::chart_test::Said;
+use crate::scenario::Release;
 use crate::sys::files::{self, FileError};
-use crate::sys::tool::{Tool, ToolError};
+use crate::sys::tool::{Tool, ToolError, last_lines};
 
 /// What Helm could not do with which release.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +24,8 @@ pub enum HelmError {
     Render { release: String, chart: PathBuf, namespace: String, source: ToolError },
     #[error("release {release} (namespace {namespace}) could not be uninstalled")]
     Uninstall { release: String, namespace: String, source: ToolError },
+    #[error("the tests of release {release} (namespace {namespace}) could not be run")]
+    Test { release: String, namespace: String, source: ToolError },
     #[error("which Helm it is could not be found out")]
     Version(#[source] ToolError),
     #[error(
@@ -77,14 +81,30 @@ pub enum How {
 /// One release as it shall be.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
-    /// Its name.
-    pub release: &'a str,
-    /// The chart's folder.
+    /// Its name, its namespace, and how it is to be installed. Neither its chart nor its values.
+    pub release: &'a Release,
+    /// The chart's folder or packed file.
     pub chart: &'a Path,
-    /// Where it goes.
-    pub namespace: &'a str,
-    /// All that is given beside the chart's own values; null for none.
+    /// Values files, each over those before it.
+    pub files: &'a [PathBuf],
+    /// What is given over these; null for nothing.
     pub values: &'a Value,
+}
+
+impl Wanted<'_> {
+    fn name(&self) -> &str {
+        &self.release.name
+    }
+
+    fn namespace(&self) -> &str {
+        &self.release.namespace
+    }
+
+    /// What is rendered with is installed with.
+    fn given(&self, tool: Tool) -> Tool {
+        let files = self.files.iter().flat_map(|file| ["--values".into(), file.clone().into_os_string()]);
+        tool.args(&self.release.args).args(files).args(["--values", "-"]).stdin(given(self.values))
+    }
 }
 
 impl Helm {
@@ -108,14 +128,14 @@ impl Helm {
         wanted: Wanted<'_>,
         rendered: &Manifest,
     ) -> Result<Manifest, HelmError> {
-        let Wanted { release, chart, namespace, values } = wanted;
+        let (release, namespace) = (wanted.name(), wanted.namespace());
         self.keep(wanted)?;
         let tool = match how {
             How::Either => self.tool().args(["upgrade", "--install", release]),
             How::Install => self.tool().args(["install", release]),
             How::Upgrade => self.tool().args(["upgrade", release]),
         };
-        let tool = tool.arg(chart).args(["--namespace", namespace]);
+        let tool = tool.arg(wanted.chart).args(["--namespace", namespace]);
         let tool = match how {
             How::Either => tool.args(["--create-namespace", "--reset-values"]),
             How::Install => tool,
@@ -126,14 +146,23 @@ impl Helm {
             Some(run) => tool.args(["--labels".into(), format!("{RUN_LABEL}={run}")]),
             None => tool,
         };
-        let tool = tool.args(["--values", "-"]);
+        let tool = match wanted.release.limit() {
+            // Helm bounds each hook by it, and this all of them together.
+            Some(limit) => tool.arg(format!("--timeout={}s", limit.as_secs())).limit(limit),
+            None => tool,
+        };
+        let tool = match wanted.release.server_side {
+            // Helm 3 has no other way than the client's.
+            Some(on) if self.major().await? > 3 => tool.arg(format!("--server-side={on}")),
+            _ => tool,
+        };
         let failed = |source| HelmError::Upgrade {
             release: release.into(),
-            chart: chart.into(),
+            chart: wanted.chart.into(),
             namespace: namespace.into(),
             source,
         };
-        tool.stdin(given(values)).run().await.map_err(failed)?;
+        wanted.given(tool).run().await.map_err(failed)?;
         let stands = self.stored(release, namespace).await?;
         let stands = stands.unwrap_or_else(|| Manifest::read("", namespace));
         match rendered.without_hooks().difference(&stands) {
@@ -148,6 +177,19 @@ impl Helm {
         match tool.run().await {
             Ok(output) => Ok(Some(Manifest::read(&output.stdout, namespace))),
             Err(ToolError::Failed { tail, .. }) if tail.contains("release: not found") => Ok(None),
+            Err(source) => {
+                Err(HelmError::Stored { release: release.into(), namespace: namespace.into(), source })
+            }
+        }
+    }
+
+    /// The objects that Helm made before or after all others of a release, its tests among them: it does not
+    /// take them down with it. None where there is no such release.
+    pub async fn hooks(&self, release: &str, namespace: &str) -> Result<Vec<Named>, HelmError> {
+        let tool = self.tool().args(["get", "hooks", release, "--namespace", namespace]);
+        match tool.run().await {
+            Ok(output) => Ok(Manifest::read(&output.stdout, namespace).all_hooks()),
+            Err(ToolError::Failed { tail, .. }) if tail.contains("release: not found") => Ok(vec![]),
             Err(source) => {
                 Err(HelmError::Stored { release: release.into(), namespace: namespace.into(), source })
             }
@@ -172,7 +214,7 @@ impl Helm {
                 return Ok(stands);
             }
         }
-        let (release, namespace) = (wanted.release.to_owned(), wanted.namespace.to_owned());
+        let (release, namespace) = (wanted.name().to_owned(), wanted.namespace().to_owned());
         let again = self.rendered(wanted).await?;
         Err(match rendered.difference(&again) {
             Some(what) => HelmError::NotTheSame { release, namespace, what },
@@ -188,10 +230,27 @@ impl Helm {
 
     /// Keeps the values for a person to see.
     fn keep(&self, wanted: Wanted<'_>) -> Result<(), HelmError> {
-        let folder = self.values.join(wanted.namespace);
-        let path = folder.join(format!("{}.json", wanted.release));
+        let folder = self.values.join(wanted.namespace());
+        let path = folder.join(format!("{}.json", wanted.name()));
         let written = files::make_folder(&folder).and_then(|()| files::replace(&path, given(wanted.values)));
-        written.map_err(|source| HelmError::Values { release: wanted.release.into(), source })
+        written.map_err(|source| HelmError::Values { release: wanted.name().into(), source })
+    }
+
+    /// Runs the tests of the release's chart. `Err` where Helm could not even be started, or did not end.
+    pub async fn test(&self, release: &Release) -> Result<Said, HelmError> {
+        let Release { name, namespace, .. } = release;
+        let tool = self.tool().args(["test", name, "--namespace", namespace, "--logs"]);
+        let tool = match release.limit() {
+            Some(limit) => tool.arg(format!("--timeout={}s", limit.as_secs())),
+            None => tool,
+        };
+        match tool.run().await {
+            Ok(output) => Ok(Said::Succeeded(last_lines(&output.stdout))),
+            Err(ToolError::Failed { tail, .. }) => Ok(Said::Ended(tail)),
+            Err(source) => {
+                Err(HelmError::Test { release: name.clone(), namespace: namespace.clone(), source })
+            }
+        }
     }
 
     /// Deletes what the release holds; one that is not there is as good as gone. Whether all of it has gone
@@ -210,12 +269,11 @@ impl Helm {
     /// # Errors
     /// It cannot label a release (`--labels` came with 3.13), or is of a kind that nobody has seen yet.
     pub async fn major(&self) -> Result<u32, HelmError> {
-        let asked = Tool::new(&self.program).args(["version", "--template", "{{.Version}}"]).run().await;
-        let version = asked.map_err(HelmError::Version)?.stdout;
+        let version = version(&self.program).await?;
         match parts(&version) {
             Some((3, minor)) if minor >= 13 => Ok(3),
             Some((4, _)) => Ok(4),
-            _ => Err(HelmError::Unfit { program: self.program.clone(), version: version.trim().into() }),
+            _ => Err(HelmError::Unfit { program: self.program.clone(), version }),
         }
     }
 
@@ -232,6 +290,12 @@ impl Helm {
     }
 }
 
+/// What the program says of itself: `v4.0.0+g1234`.
+pub async fn version(program: &Path) -> Result<String, HelmError> {
+    let asked = Tool::new(program).args(["version", "--template", "{{.Version}}"]).run().await;
+    Ok(asked.map_err(HelmError::Version)?.stdout.trim().into())
+}
+
 /// `v3.17.1` or `v4.0.0+g1234` in numbers.
 fn parts(version: &str) -> Option<(u32, u32)> {
     let mut parts = version.trim().strip_prefix('v')?.split('.').map(str::parse);
@@ -239,33 +303,26 @@ fn parts(version: &str) -> Option<(u32, u32)> {
 }
 
 /// The manifests of a chart and its `crds/`, with `program` as Helm, for no cluster in particular.
-pub async fn template(
-    program: &Path,
-    release: &str,
-    chart: &Path,
-    namespace: &str,
-    values: &Value,
-) -> Result<String, HelmError> {
-    let wanted = Wanted { release, chart, namespace, values };
+pub async fn template(program: &Path, wanted: Wanted<'_>) -> Result<String, HelmError> {
     templated(Tool::new(program), wanted, &["--include-crds"]).await
 }
 
 async fn render(tool: Tool, wanted: Wanted<'_>, how: &[&str]) -> Result<Manifest, HelmError> {
     let text = templated(tool, wanted, how).await?;
-    Ok(Manifest::read(&text, wanted.namespace))
+    Ok(Manifest::read(&text, wanted.namespace()))
 }
 
 async fn templated(tool: Tool, wanted: Wanted<'_>, how: &[&str]) -> Result<String, HelmError> {
-    let Wanted { release, chart, namespace, values } = wanted;
-    let tool = tool.args(["template", release]).arg(chart).args(["--namespace", namespace]);
-    let tool = tool.args(how.iter().copied()).args(["--values", "-"]);
+    let (release, namespace) = (wanted.name(), wanted.namespace());
+    let tool = tool.args(["template", release]).arg(wanted.chart).args(["--namespace", namespace]);
     let failed = |source| HelmError::Render {
         release: release.into(),
-        chart: chart.into(),
+        chart: wanted.chart.into(),
         namespace: namespace.into(),
         source,
     };
-    tool.stdin(given(values)).run().await.map(|output| output.stdout).map_err(failed)
+    let rendered = wanted.given(tool.args(how.iter().copied())).run().await;
+    rendered.map(|output| output.stdout).map_err(failed)
 }
 
 /// Values as Helm is given them: none are a map too.
@@ -273,32 +330,8 @@ fn given(values: &Value) -> String {
     if values.is_null() { "{}".into() } else { values.to_string() }
 }
 
-/// `over` laid over `base`, as Helm merges values files: maps key by key, everything else replaced. No values
-/// at all change nothing.
-pub fn merged(base: &Value, over: &Value) -> Value {
-    match (base, over) {
-        (_, Value::Null) => base.clone(),
-        (Value::Object(base), Value::Object(over)) => {
-            let mut result = base.clone();
-            for (key, value) in over {
-                // A null goes on to Helm, which takes the chart's own key away.
-                let value = if value.is_null() {
-                    Value::Null
-                } else {
-                    merged(base.get(key).unwrap_or(&Value::Null), value)
-                };
-                result.insert(key.clone(), value);
-            }
-            Value::Object(result)
-        }
-        _ => over.clone(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -306,14 +339,5 @@ mod tests {
         assert_eq!(parts("v3.17.1\n"), Some((3, 17)));
         assert_eq!(parts("v4.0.0+g99cd196"), Some((4, 0)));
         assert_eq!(parts("3.2"), None);
-    }
-
-    #[test]
-    fn values_merge_key_by_key_and_lists_are_replaced() {
-        let base = json!({"envoy": {"allow": [1, 2], "rbac": []}, "account": 1});
-        let over = json!({"envoy": {"allow": [1]}});
-        assert_eq!(merged(&base, &over), json!({"envoy": {"allow": [1], "rbac": []}, "account": 1}));
-        assert_eq!(merged(&Value::Null, &over), over);
-        assert_eq!(merged(&base, &Value::Null), base);
     }
 }

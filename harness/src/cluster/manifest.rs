@@ -33,6 +33,62 @@ pub enum WorkloadKind {
     DaemonSet,
 }
 
+/// An object of a release by which it is known in the API.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Named {
+    /// `group/version`, or the version of the core group.
+    pub api_version: String,
+    /// As the manifest has it.
+    pub kind: String,
+    /// Where it is, if it is in a namespace at all.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// The groups of Kubernetes' own API (Kubernetes documentation, "API Groups"); the objects of all others are
+/// custom.
+const OWN: [&str; 25] = [
+    "",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "apps",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "events.k8s.io",
+    "extensions",
+    "flowcontrol.apiserver.k8s.io",
+    "internal.apiserver.k8s.io",
+    "networking.k8s.io",
+    "node.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "resource.k8s.io",
+    "scheduling.k8s.io",
+    "settings.k8s.io",
+    "storage.k8s.io",
+    "storagemigration.k8s.io",
+];
+
+impl Named {
+    fn group(&self) -> &str {
+        self.api_version.split_once('/').map_or("", |(group, _)| group)
+    }
+
+    /// Whether its status says when it is done or ready, and it is none of the workloads.
+    fn settles(&self) -> bool {
+        matches!((self.group(), self.kind.as_str()), ("batch", "Job"))
+            || self.kind == "CustomResourceDefinition"
+            || !OWN.contains(&self.group())
+    }
+}
+
 /// What a chart makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
@@ -46,8 +102,13 @@ struct Object {
     name: String,
     /// With its keys in order.
     text: String,
+    /// Helm runs it, and stores nothing of it.
     is_hook: bool,
+    /// A hook that only `helm test` runs.
+    is_test: bool,
     workload: Option<Workload>,
+    /// Absent for what is no object.
+    named: Option<Named>,
 }
 
 impl Manifest {
@@ -78,6 +139,29 @@ impl Manifest {
     /// The workloads whose pods are there as long as the release is.
     pub fn workloads(&self) -> Vec<Workload> {
         self.objects.iter().filter(|object| !object.is_hook).filter_map(|one| one.workload.clone()).collect()
+    }
+
+    /// The objects, beside the workloads, that say of themselves when they are done or ready: Jobs,
+    /// definitions of custom resources, and custom resources.
+    pub fn settling(&self) -> Vec<Named> {
+        let kept = self.objects.iter().filter(|object| !object.is_hook);
+        kept.filter_map(|one| one.named.clone()).filter(Named::settles).collect()
+    }
+
+    /// The objects that Helm makes before or after all others, and waits for by itself.
+    pub fn hooks(&self) -> Vec<Named> {
+        let hooks = self.objects.iter().filter(|object| object.is_hook && !object.is_test);
+        hooks.filter_map(|one| one.named.clone()).collect()
+    }
+
+    /// These, and the tests.
+    pub fn all_hooks(&self) -> Vec<Named> {
+        self.objects.iter().filter(|object| object.is_hook).filter_map(|one| one.named.clone()).collect()
+    }
+
+    /// Whether `helm test` has something to run.
+    pub fn has_tests(&self) -> bool {
+        self.objects.iter().any(|object| object.is_test)
     }
 
     /// The first objects in which `other` is otherwise, in words; `None` where it makes the same.
@@ -117,12 +201,15 @@ impl Object {
         // What is not understood here is compared as it is written.
         let value: Value =
             serde_saphyr::from_str(document).unwrap_or_else(|_| Value::String(without_comments(document)));
-        let is_hook = value.pointer("/metadata/annotations/helm.sh~1hook").is_some();
+        let hook = value.pointer("/metadata/annotations/helm.sh~1hook");
+        let events = hook.and_then(Value::as_str).map(|events| events.split(',').map(str::trim));
+        let is_hook = hook.is_some();
+        let is_test = events.is_some_and(|mut all| all.all(|event| event.starts_with("test")));
         let all = listed(value).into_iter();
-        all.map(|value| Self::of(&value, is_hook, release_namespace)).collect()
+        all.map(|value| Self { is_hook, is_test, ..Self::of(&value, release_namespace) }).collect()
     }
 
-    fn of(value: &Value, is_hook: bool, release_namespace: &str) -> Self {
+    fn of(value: &Value, release_namespace: &str) -> Self {
         let text = |at: &str| value.pointer(at).and_then(Value::as_str);
         let (kind, name) = (text("/kind").unwrap_or("document"), text("/metadata/name").unwrap_or("?"));
         let namespace = text("/metadata/namespace");
@@ -133,13 +220,23 @@ impl Object {
                 name: text("/metadata/name")?.into(),
             })
         };
+        let named = || {
+            Some(Named {
+                api_version: text("/apiVersion")?.into(),
+                kind: text("/kind")?.into(),
+                namespace: namespace.unwrap_or(release_namespace).into(),
+                name: text("/metadata/name")?.into(),
+            })
+        };
         let within = namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
         Self {
             name: format!("{kind} {within}{name}"),
             // A map's keys are in order.
             text: value.to_string(),
-            is_hook,
+            is_hook: false,
+            is_test: false,
             workload: workload(),
+            named: named(),
         }
     }
 }
@@ -201,6 +298,30 @@ mod tests {
             workload(WorkloadKind::Deployment, "default", "d"),
         ];
         assert_eq!(manifest.workloads(), expected);
+    }
+
+    #[rstest]
+    #[case::a_job("batch/v1", "Job", true)]
+    #[case::another_job("other.test/v1", "Job", true)]
+    #[case::a_definition("apiextensions.k8s.io/v1", "CustomResourceDefinition", true)]
+    #[case::a_custom_resource("gateway.networking.k8s.io/v1", "Gateway", true)]
+    #[case::a_cron_job("batch/v1", "CronJob", false)]
+    #[case::of_the_core("v1", "Service", false)]
+    #[case::a_workload("apps/v1", "Deployment", false)]
+    #[case::our_own("networking.k8s.io/v1", "Ingress", false)]
+    fn what_says_of_itself_when_it_is_done_is_found(
+        #[case] api_version: &str,
+        #[case] kind: &str,
+        #[case] expected: bool,
+    ) {
+        let text = format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: one");
+        let found = |more: &str| {
+            let manifest = read(&format!("{text}{more}}}\n"));
+            (manifest.settling().len(), manifest.hooks().len())
+        };
+        assert_eq!(found(", namespace: b"), (usize::from(expected), 0));
+        assert_eq!(found(", annotations: {helm.sh/hook: pre-install}"), (0, 1));
+        assert_eq!(found(", annotations: {helm.sh/hook: 'test, test-success'}"), (0, 0));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Pure: from a scenario to the dials it takes, and from what both sides saw to verdicts.
 
+pub mod chart_test;
 pub mod envoy;
 pub mod judge;
 pub mod plan;

@@ -56,6 +56,19 @@ pub fn table(report: &Report, colour: bool, elapsed: Duration) -> String {
         }
         told = &row.reason;
     }
+    for test in &report.helm_tests {
+        let (mark, style) = mark(test.verdict);
+        let (on, off) = paint(style);
+        let where_ = format!("{} · {}", test.scenario, test.stage);
+        let seconds = test.milliseconds / 1e3;
+        put(&mut text, format_args!("\n  {on}{mark}{off} {}  ({where_})  {seconds:.1} s\n", test.check));
+        if !test.reason.is_empty() {
+            let word = verdict_word(test.verdict);
+            put(&mut text, format_args!("      {on}{word}{off}: {}\n", test.reason));
+            let log: String = test.log.lines().map(|line| format!("      | {}\n", line.trim())).collect();
+            put(&mut text, format_args!("{log}"));
+        }
+    }
     if !report.checks.is_empty() {
         text.push('\n');
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestSuite};
 
 use super::{Report, Row};
+use crate::proof::chart_test::ChartTest;
 use crate::proof::verdict::Verdict;
 use crate::scenario::Counted;
 
@@ -48,7 +49,28 @@ fn suite(report: &Report, scenario: &str) -> TestSuite {
             .map(|(part, version)| Property::new(format!("version.{part}"), version.as_str())),
     );
     suite.add_test_cases(rows.iter().map(|row| case(row, &rows)));
+    let tests = report.helm_tests.iter().filter(|test| test.scenario == scenario);
+    suite.add_test_cases(tests.map(chart_test));
     suite
+}
+
+/// The tests of a chart are one case: Helm tells of all of them together.
+fn chart_test(test: &ChartTest) -> TestCase {
+    let kind = match test.verdict {
+        Verdict::Failed => Some(NonSuccessKind::Failure),
+        Verdict::Errored => Some(NonSuccessKind::Error),
+        Verdict::Passed | Verdict::Recorded | Verdict::Skipped => None,
+    };
+    let status = kind.map_or_else(TestCaseStatus::success, |kind| {
+        let mut status = TestCaseStatus::non_success(kind);
+        status.set_message(first_line(&test.reason)).set_type("helm test");
+        status.set_description(format!("{}\n{}", test.reason, test.log));
+        status
+    });
+    let mut case = TestCase::new(format!("{}.{}", test.stage, test.check), status);
+    case.set_classname(test.scenario.as_str());
+    case.time = Duration::try_from_secs_f64(test.milliseconds / 1e3).ok();
+    case
 }
 
 /// A CI system shows cases alone: what kept the rest of them from being made is one too.

@@ -17,6 +17,7 @@ use svidproof_probe::protocol::{DialFailure, Http, Observation, Outcome};
 
 use crate::alert;
 use crate::forge::{self, Clause, Recipe};
+use crate::proof::chart_test::ChartTest;
 use crate::proof::judge::{self, Account, Control, Judged};
 use crate::proof::verdict::{Totals, Verdict};
 use crate::scenario::Expect;
@@ -34,7 +35,8 @@ pub struct Report {
     pub provider: String,
     /// Where the images came from.
     pub images: String,
-    /// What is in the images: part -> version. Empty where the cluster brought its own.
+    /// What is in the images: part -> version; none where the cluster brought its own. And `helm`: which one
+    /// installed, and whether it is that of PATH or was built.
     pub versions: BTreeMap<String, String>,
     /// When the run began.
     pub started: Timestamp,
@@ -42,7 +44,10 @@ pub struct Report {
     pub phases: Vec<Phase>,
     /// A row a cell, in the order of the scenarios.
     pub checks: Vec<Row>,
-    /// How many cells came to which verdict.
+    /// What `helm test` came to, where a release asks for it. Absent where none does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub helm_tests: Vec<ChartTest>,
+    /// How many cells and Helm tests came to which verdict.
     pub totals: Totals,
     /// What kept the rest of the cells from being judged. Absent where nothing did.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -177,8 +182,17 @@ impl Report {
             phases,
             checks: judged.iter().map(Row::new).collect(),
             totals: judged.iter().map(|judged| judged.verdict).collect(),
+            helm_tests: vec![],
             errors: vec![],
         }
+    }
+
+    /// With what `helm test` came to.
+    #[must_use]
+    pub fn with_tests(self, tests: Vec<ChartTest>) -> Self {
+        let verdicts = self.checks.iter().map(|row| row.verdict).chain(tests.iter().map(|test| test.verdict));
+        let totals = verdicts.collect();
+        Self { totals, helm_tests: tests, ..self }
     }
 }
 

@@ -11,9 +11,11 @@ mod expand;
 mod fixed;
 mod forged;
 mod image;
+mod merge;
 mod mistake;
 mod parse;
 mod place;
+mod release;
 mod schema;
 mod together;
 mod validate;
@@ -25,8 +27,10 @@ pub use counted::{Counted, Kind};
 pub use fixed::Fixed;
 pub use forged::{Forged, Forging, Stated, Table, tables};
 pub use image::OwnImage;
+pub use merge::merged;
 pub use mistake::Mistake;
 pub use parse::{ScenarioError, load, project_root, read_yaml};
+pub use release::{Fetched, Origin, Plain, Release};
 pub(crate) use schema::of as schema_of;
 pub use schema::text as schema_text;
 pub use together::{PROBES, probe_name, together};
@@ -34,14 +38,13 @@ pub use validate::is_label;
 pub use written::written_out;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::data::BUILTIN;
 use crate::spiffe_id::spiffe_id;
 use place::{Node, Place};
 
@@ -93,6 +96,8 @@ pub struct Scenario {
     /// The folder that holds our own charts, in `helm/`; empty where the scenario names none of them.
     #[serde(skip)]
     home: PathBuf,
+    #[serde(skip)]
+    made: BTreeMap<String, PathBuf>,
     /// Where things stand in the file. Set by `load`.
     #[serde(skip)]
     places: Option<Arc<Node>>,
@@ -108,12 +113,70 @@ impl Scenario {
         self.images.iter().filter_map(|image| OwnImage::read(image, &self.root).ok())
     }
 
-    /// Where a release's chart lies.
+    /// Where a release's chart lies: where it was fetched to, or made, as soon as [`made`](Self::made) says
+    /// so.
     pub fn chart(&self, release: &Release) -> PathBuf {
-        match release.builtin() {
-            Some(name) => self.home.join("helm").join(name),
-            None => self.root.join(&release.chart),
+        match (self.made.get(&release.full_name()), release.origin()) {
+            (Some(made), _) => made.clone(),
+            (None, Origin::Builtin(name)) => self.home.join("helm").join(name),
+            (None, _) => self.root.join(&release.chart),
         }
+    }
+
+    /// The charts that had to be fetched or made, by their releases' full names.
+    #[must_use]
+    pub fn made(self, charts: BTreeMap<String, PathBuf>) -> Self {
+        Self { made: charts, ..self }
+    }
+
+    /// The files and folders of the project that a release is made of.
+    pub fn sources(&self, release: &Release) -> Vec<PathBuf> {
+        let chart = match release.origin() {
+            Origin::Builtin(name) => Some(self.home.join("helm").join(name)),
+            Origin::Local(path) => Some(self.root.join(path)),
+            Origin::Fetched(_) | Origin::Plain => None,
+        };
+        let plain = self.plain(release);
+        let paths = plain.iter().flat_map(Plain::paths).map(|path| self.root.join(path));
+        chart.into_iter().chain(paths).chain(self.values_files(release)).collect()
+    }
+
+    /// All manifests that a release without a chart makes, in any stage and under any fault: its own first.
+    pub fn plain(&self, release: &Release) -> Vec<Plain> {
+        let Some(own) = release.plain() else { return vec![] };
+        let all =
+            self.stages.iter().map(|stage| &stage.values).chain(self.broken.iter().map(|one| &one.values));
+        let meant = all.flatten().filter(|(key, _)| release.is_called(key));
+        let others = meant.filter_map(|(_, values)| release.plain_in(values).ok());
+        std::iter::once(own).chain(others).collect()
+    }
+
+    /// A release's values files, in their order.
+    pub fn values_files(&self, release: &Release) -> Vec<PathBuf> {
+        let folder = self.file.parent().unwrap_or(Path::new(""));
+        release.values_files.iter().map(|path| folder.join(path)).collect()
+    }
+
+    /// `FILE:LINE:COLUMN` of what a release says under `key`, or of the release itself.
+    pub fn place_in(&self, release: &Release, key: &str) -> String {
+        let mut all = self.install.iter().enumerate().flat_map(|(wave, releases)| {
+            releases.iter().enumerate().map(move |(number, one)| (wave, number, one))
+        });
+        let found = all.find(|(_, _, one)| one.full_name() == release.full_name());
+        let (wave, number) = found.map_or((0, 0), |(wave, number, _)| (wave, number));
+        let place = self.place_of(|places| places.at("install").nth(wave).nth(number).at(key).place());
+        format!("{}:{}:{}", self.file.display(), place.line, place.column)
+    }
+
+    /// The releases whose pods go and come again when the stage begins.
+    pub fn restarted_in(&self, stage: &Stage) -> impl Iterator<Item = &Release> {
+        let named = |release: &Release| match &stage.restart {
+            Restart::All(all) => *all && release.namespace != self.spire.namespace,
+            Restart::Of(names) => names.iter().any(|name| release.is_called(name)),
+        };
+        let named: Vec<_> =
+            self.install.iter().flatten().filter(|release| release.restart || named(release)).collect();
+        named.into_iter()
     }
 
     /// The SPIFFE ID of a path in the scenario's trust domain.
@@ -159,42 +222,6 @@ pub struct Spire {
 
 fn default_server_container() -> String {
     "spire-server".into()
-}
-
-/// One Helm release.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Release {
-    /// Unique in its namespace.
-    #[serde(rename = "release")]
-    pub name: String,
-    /// A folder, relative to the root; or `builtin:NAME` for one of svidproof's own.
-    pub chart: PathBuf,
-    /// Where it goes.
-    pub namespace: String,
-    /// The release's values; null for the chart's own.
-    #[serde(default)]
-    pub values: Value,
-}
-
-impl Release {
-    /// `namespace/name`: what tells it from all others of a cluster.
-    pub fn full_name(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
-    }
-
-    /// The name of the chart, where it is one of svidproof's own.
-    pub fn builtin(&self) -> Option<&str> {
-        self.chart.to_str()?.strip_prefix(BUILTIN)
-    }
-
-    /// Whether values under this key are meant for it.
-    pub fn is_called(&self, key: &str) -> bool {
-        match key.split_once('/') {
-            Some((namespace, name)) => self.namespace == namespace && self.name == name,
-            None => self.name == key,
-        }
-    }
 }
 
 /// A registration entry, as `spire-server entry create` takes it.
@@ -284,6 +311,9 @@ pub struct Stage {
     /// stage starts from the install values, not from the stage before.
     #[serde(default)]
     pub values: BTreeMap<String, Value>,
+    /// Whose pods go and come again when the stage begins, whether or not their release is another in it.
+    #[serde(default)]
+    pub restart: Restart,
     /// What holds in it.
     pub checks: Vec<Check>,
     /// Where the forged credentials are tried. `load` makes checks of it.
@@ -292,6 +322,22 @@ pub struct Stage {
     /// What is dialled without a word about what must come of it. `load` makes checks of it.
     #[serde(default)]
     pub surface: Vec<Matrix>,
+}
+
+/// Which releases' pods go and come again.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected `true` or a list of releases")]
+pub enum Restart {
+    /// Those of every release outside of the SPIRE's namespace, or only of those that say so themselves.
+    All(bool),
+    /// Those of these releases (`namespace/release` where two have that name).
+    Of(Vec<String>),
+}
+
+impl Default for Restart {
+    fn default() -> Self {
+        Self::All(false)
+    }
 }
 
 impl Stage {

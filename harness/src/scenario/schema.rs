@@ -32,3 +32,7 @@ pub(super) fn https(_: &mut SchemaGenerator) -> Schema {
 pub(super) fn tls(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "enum": ["any", "1.2", "1.3", 1.2, 1.3] })
 }
+
+pub(super) fn duration(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "examples": ["5m", "90s"] })
+}

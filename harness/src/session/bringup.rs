@@ -84,7 +84,7 @@ async fn wave(
 ) -> Result<(), SessionError> {
     let install = async |release: &Release| {
         note_release(context, lease, scenario, &release.name, &release.namespace).await?;
-        apply(context, scenario, release, &release.values).await.map(drop)
+        apply(context, scenario, release, &release.own_values()).await.map(drop)
     };
     try_join_all(releases.iter().map(install)).await.map(drop)
 }
@@ -191,6 +191,7 @@ async fn install_probe(
         chart: data::home(&scenario.root)?.join("helm/probe"),
         namespace: PROBES.into(),
         values,
+        ..Release::default()
     };
     apply(context, scenario, &release, &release.values).await?;
     open_probe(context, scenario).await

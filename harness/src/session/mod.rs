@@ -4,27 +4,29 @@
 //! The order (SPIRE's own needs): server -> bundle published and entries created -> agent -> workloads, with
 //! the probe beside them.
 
+mod apply;
 mod autopsy;
 mod bringup;
+mod charts;
 mod hands;
 mod record;
 mod supply;
 pub mod teardown;
 
+pub use apply::{apply, has_tests, makes_a_difference, restart, stage_values};
 pub use autopsy::autopsy;
 pub use hands::{Strange, keep};
 pub use record::{Installed, Record};
 pub use supply::{Lacking, Missing};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use futures::future::{try_join, try_join_all};
-use serde_json::Value;
+use futures::future::try_join_all;
 
-use crate::cluster::helm::{Helm, HelmError, How, Wanted, merged};
+use crate::cluster::chart::ChartError;
+use crate::cluster::helm::{Helm, HelmError, How, version};
 use crate::cluster::kube::{Holder, KEPT, Kube, KubeError};
 use crate::cluster::probe::{Probe, ProbeError};
 use crate::cluster::spire::SpireError;
@@ -39,9 +41,6 @@ use crate::session::hands::Renewal;
 use crate::sys::files::{self, FileError};
 use crate::sys::progress::Progress;
 use crate::sys::tool;
-
-/// A roll-out that takes longer will not come any more: images are there, and the machine is not that slow.
-const ROLL_OUT: Duration = Duration::from_mins(2);
 
 /// Why the scenarios' systems do not stand.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +81,10 @@ pub enum SessionError {
     Kept(#[source] KubeError),
     #[error("{}:{line}", file.display())]
     Port { file: PathBuf, line: u64, source: ProviderError },
+    #[error("scenario {scenario}: {}", hooks.join("\n"))]
+    Hook { scenario: String, hooks: Vec<String>, source: HelmError },
+    #[error("{place}: release {release}")]
+    Chart { place: String, release: String, source: ChartError },
     #[error("scenario {scenario}")]
     Helm { scenario: String, source: HelmError },
     #[error("scenario {scenario}")]
@@ -113,6 +116,7 @@ impl SessionError {
     pub fn is_input(&self) -> bool {
         match self {
             Self::Provider(error) | Self::Port { source: error, .. } => error.is_input(),
+            Self::Chart { source, .. } => source.is_input(),
             Self::NotOurs { .. }
             | Self::Taken { .. }
             | Self::WhichHelm(_)
@@ -256,6 +260,7 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     if provider == Provider::Kind {
         ports_are_free(&scenarios)?;
     }
+    let scenarios = charts::ready(scenarios, &lease.dir, helm_program(None).as_deref(), progress).await?;
     let mut own = own_images(&scenarios, load);
     let (home, source) = supplied(&scenarios, provider, &mut own, &registries, source, progress).await?;
     let published = scenarios
@@ -264,7 +269,8 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
         .collect();
     let site = Site { home, lease, options: &options, published, source, own, progress };
     let Created { cluster, kube, images } = provider.create(&site).await?;
-    let record = first_record(cluster, images.as_ref(), &scenarios)?;
+    let mut record = first_record(cluster, images.as_ref(), &scenarios)?;
+    record.versions.extend(which_helm(&record.helm).await);
     record.write(&lease.dir)?;
     let context = Arc::new(RunContext::new(lease, record, kube, progress));
     all_up(context, lease, scenarios).await
@@ -292,6 +298,7 @@ pub async fn go_on(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionEr
     let Setup { scenarios, provider, source, load, registries, progress, .. } = setup;
     let record = Record::read(&lease.dir)?;
     record.fits(&scenarios)?;
+    let scenarios = charts::ready(scenarios, &lease.dir, Some(&record.helm), progress).await?;
     let mut own = own_images(&scenarios, load);
     supplied(&scenarios, provider, &mut own, &registries, source, progress).await?;
     if provider == Provider::Kind && !own.is_empty() {
@@ -378,6 +385,13 @@ fn helm_program(built: Option<PathBuf>) -> Option<PathBuf> {
     tool::find("helm").or(built).or_else(|| images::tool("helm"))
 }
 
+/// Which Helm installs, and whose it is, for the report; nothing where it does not say.
+async fn which_helm(program: &Path) -> Option<(String, String)> {
+    let version = version(program).await.ok()?;
+    let whose = if tool::find("helm").is_some_and(|users| users == program) { "of PATH" } else { "built" };
+    Some(("helm".into(), format!("{}, {whose}", version.trim_start_matches('v'))))
+}
+
 /// Absolute.
 fn files_of(scenarios: &[Scenario]) -> Vec<PathBuf> {
     let absolute =
@@ -405,6 +419,7 @@ pub async fn reopen(
 ) -> Result<Session, SessionError> {
     let record = Record::read(&lease.dir)?;
     record.fits(&scenarios)?;
+    let scenarios = charts::ready(scenarios, &lease.dir, Some(&record.helm), progress).await?;
     let cluster = &record.cluster;
     let connected = Kube::connect(&cluster.kubeconfig, cluster.context.as_deref()).await;
     let kube = connected.map_err(SessionError::Kept)?;
@@ -423,71 +438,6 @@ pub async fn reopen(
     };
     let systems = try_join_all(scenarios.into_iter().map(open)).await?;
     Ok(Session { context, systems })
-}
-
-/// Installs or upgrades the release unless it stands like that already, and waits for its workloads. Returns
-/// whether anything was done.
-pub async fn apply(
-    context: &RunContext,
-    scenario: &Scenario,
-    release: &Release,
-    values: &Value,
-) -> Result<bool, SessionError> {
-    let chart = scenario.chart(release);
-    let wanted = Wanted { release: &release.name, chart: &chart, namespace: &release.namespace, values };
-    let key = format!("{}/{}", scenario.name, release.full_name());
-    let helm = |source| SessionError::Helm { scenario: scenario.name.clone(), source };
-    // What a chart makes, not what it is made of: a file that changes nothing, or a value that nothing reads,
-    // upgrades nothing.
-    let rendered = try_join(context.helm.rendered(wanted), context.look(&key, release));
-    let (rendered, ()) = rendered.await.map_err(helm)?;
-    let fingerprint = rendered.fingerprint();
-    if context.installed(&key).is_some_and(|installed| installed.rendered == fingerprint) {
-        return Ok(false);
-    }
-    let kube = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
-    let step = context.progress.part(format!("{}: release {}", scenario.name, release.name));
-    // An upgrade that fails half-way leaves neither the old nor the new: going back to the old has to be an
-    // upgrade too.
-    context.note_installed(&key, None)?;
-    let how = context.how(release).await.map_err(kube)?;
-    let stands = context.helm.upgrade(how, wanted, &rendered).await.map_err(helm)?;
-    let workloads = stands.workloads();
-    try_join_all(workloads.iter().map(|workload| context.kube.rolled_out(workload, ROLL_OUT)))
-        .await
-        .map_err(kube)?;
-    let installed = Installed { rendered: fingerprint, stands: stands.fingerprint() };
-    context.note_installed(&key, Some(installed))?;
-    step.done();
-    Ok(true)
-}
-
-/// Whether the release would be another with the one values than with the other.
-pub async fn makes_a_difference(
-    context: &RunContext,
-    scenario: &Scenario,
-    release: &Release,
-    [one, other]: [&Value; 2],
-) -> Result<bool, SessionError> {
-    if one == other {
-        return Ok(false);
-    }
-    let chart = scenario.chart(release);
-    let rendered = async |values| {
-        let (release, namespace) = (release.name.as_str(), release.namespace.as_str());
-        context.helm.rendered(Wanted { release, chart: &chart, namespace, values }).await
-    };
-    let both = try_join(rendered(one), rendered(other)).await;
-    let (one, other) =
-        both.map_err(|source| SessionError::Helm { scenario: scenario.name.clone(), source })?;
-    Ok(one != other)
-}
-
-/// The values of a release in a stage: its own, with the stage's and then a planted fault's over them.
-pub fn stage_values(release: &Release, over: &[&BTreeMap<String, Value>]) -> Value {
-    over.iter()
-        .flat_map(|values| values.iter().filter(|(key, _)| release.is_called(key)))
-        .fold(release.values.clone(), |values, (_, over)| merged(&values, over))
 }
 
 #[cfg(test)]

@@ -8,13 +8,12 @@ use std::path::PathBuf;
 use futures::stream::{StreamExt, iter};
 use serde_json::Value;
 
-use super::{SessionError, stage_values};
+use super::{SessionError, helm_program, stage_values};
 use crate::cluster::containers::{Container, containers};
-use crate::cluster::helm;
+use crate::cluster::helm::{self, Wanted};
 use crate::images::{self, Source, full_name};
 use crate::scenario::{OwnImage, Release, Scenario};
 use crate::sys::progress::Progress;
-use crate::sys::tool;
 
 /// How many charts are rendered side by side.
 const RENDERED: usize = 4;
@@ -75,7 +74,7 @@ pub(super) async fn check(
     progress: &Progress,
 ) -> Result<Vec<OwnImage>, SessionError> {
     // On a machine that never built any, nothing can be rendered yet.
-    let Some(helm) = tool::find("helm").or_else(|| images::tool("helm")) else { return Ok(vec![]) };
+    let Some(helm) = helm_program(None) else { return Ok(vec![]) };
     let mut there: BTreeSet<String> = declared.iter().map(|name| full_name(name)).collect();
     for image in own {
         there.extend(images::names(image).map_err(|source| SessionError::Own { source })?);
@@ -88,9 +87,10 @@ pub(super) async fn check(
         variants(scenario, release).into_iter().map(move |values| (scenario, release, values))
     });
     let rendered = jobs.map(async |(scenario, release, values)| {
-        let chart = scenario.chart(release);
+        let (chart, files) = (scenario.chart(release), scenario.values_files(release));
+        let wanted = Wanted { release, chart: &chart, files: &files, values: &values };
         // What cannot be rendered without a cluster is told by who installs it.
-        let text = helm::template(&helm, &release.name, &chart, &release.namespace, &values).await.ok()?;
+        let text = helm::template(&helm, wanted).await.ok()?;
         Some((scenario, release, containers(&text)))
     });
     let rendered: Vec<_> = iter(rendered).buffer_unordered(RENDERED).collect().await;
@@ -133,7 +133,7 @@ fn variants(scenario: &Scenario, release: &Release) -> Vec<Value> {
         values.iter().any(|(key, value)| release.is_called(key) && value.to_string().contains("mage"))
     };
     let over = stages.filter(names_one).map(|values| stage_values(release, &[values]));
-    let mut all = vec![release.values.clone()];
+    let mut all = vec![release.own_values()];
     for values in over {
         if !all.contains(&values) {
             all.push(values);

@@ -271,7 +271,9 @@ async fn remove_from(
         Thing::Release { name, namespace } => {
             let helm = helm.as_ref().ok_or(Problem::NoHelm)?;
             let stands = helm.stored(name, namespace).await?;
+            let hooks = helm.hooks(name, namespace).await?;
             helm.uninstall(name, namespace).await?;
+            try_join_all(hooks.iter().map(|hook| kube.delete(hook))).await?;
             let workloads = stands.map(|stands| stands.workloads()).unwrap_or_default();
             try_join_all(workloads.iter().map(|workload| kube.workload_gone(workload))).await?;
         }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rstest::rstest;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::sys::chain;
@@ -72,7 +72,7 @@ impl World {
     pub(crate) fn with_release(extra: &str) -> Self {
         let mut world = Self::new(extra);
         let (name, chart, namespace) = ("web".into(), PathBuf::from("helm/web"), "a".into());
-        world.scenario.install = vec![vec![Release { name, chart, namespace, values: Value::Null }]];
+        world.scenario.install = vec![vec![Release { name, chart, namespace, ..Release::default() }]];
         world
     }
 
@@ -94,7 +94,7 @@ impl World {
             name: name.into(),
             chart: PathBuf::from("helm/web"),
             namespace: namespace.into(),
-            values: Value::Null,
+            ..Release::default()
         };
         apply(session, &self.scenario, &release, &values).await.map_err(|error| chain(&error))
     }
@@ -138,6 +138,30 @@ async fn values_go_by_standard_input_and_are_kept_for_a_person() {
     assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
     let other = world.lease.dir.join("values/shop-web/api.json");
     assert_eq!(fs::read_to_string(other).unwrap(), r#"{"mine":"shop-web"}"#);
+}
+
+/// Helm 3 always applies as the client does, and has no flag for it.
+#[rstest]
+#[case::helm_4("v4.3.1", " --server-side=false")]
+#[case::helm_3("v3.17.3", "")]
+#[tokio::test]
+async fn what_a_release_says_goes_to_helm(#[case] version: &str, #[case] server_side: &str) {
+    let mut world = World::with_release(&format!("[ \"$1\" = version ] && exec echo {version}"));
+    world.scenario.file = PathBuf::from("/project/web.yaml");
+    let text = "{release: web, namespace: a, chart: helm/web, values-files: [one.yaml, /two.yaml], timeout: 90s, \
+                args: [--skip-crds], server-side: false}";
+    let release: Release = serde_saphyr::from_str(text).unwrap();
+    let applied = apply(&world.session().await, &world.scenario, &release, &json!({"a": 1})).await;
+    assert!(applied.map_err(|error| chain(&error)).unwrap());
+    let calls = world.calls();
+    let given = "--skip-crds --values /project/one.yaml --values /two.yaml --values -";
+    let chart = world.scenario.root.join("helm/web").display().to_string();
+    assert!(calls.contains(&format!("template web {chart} --namespace a {given}")), "{calls:?}");
+    let upgrade = format!(
+        "upgrade --install web {chart} --namespace a --create-namespace --reset-values \
+         --labels svidproof.run=run --timeout=90s{server_side} {given}"
+    );
+    assert!(calls.contains(&upgrade), "{calls:?}");
 }
 
 /// `helm upgrade` without values would keep those of before.
@@ -267,9 +291,9 @@ fn a_record_of_before_is_read() {
 fn values_go_to_the_release_that_they_name() {
     let release = |namespace: &str| Release {
         name: "web".into(),
-        chart: PathBuf::new(),
         namespace: namespace.into(),
         values: json!({"own": 1}),
+        ..Release::default()
     };
     let stage: BTreeMap<_, _> = [("blue/web".to_owned(), json!({"of": "blue"}))].into();
     let fault: BTreeMap<_, _> = [("web".to_owned(), json!({"own": 2}))].into();

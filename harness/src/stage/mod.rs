@@ -1,12 +1,14 @@
 //! One stage of a scenario, run: the releases brought to the stage's values, every cell dialled, both sides'
 //! accounts judged. What came of it is `proof::judge`'s to say.
 
+mod chart_tests;
 mod credentials;
 mod dials;
 pub mod fault;
 mod log;
 mod target;
 
+pub use chart_tests::chart_tests;
 pub use credentials::carry_from;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +23,7 @@ use crate::proof::judge::Judged;
 use crate::proof::plan::{Cell, plan};
 use crate::proof::verdict::Verdict;
 use crate::scenario::{Scenario, Stage};
-use crate::session::{RunContext, SessionError, System, apply, stage_values};
+use crate::session::{RunContext, SessionError, System, apply, restart, stage_values};
 use crate::sys::chain;
 
 use credentials::{Credentials, Unmade};
@@ -76,7 +78,8 @@ pub async fn run(
     Ok(judged)
 }
 
-/// Brings every release to the stage's values, with `fault` over them. Returns whether any had to be changed.
+/// Brings every release to the stage's values, with `fault` over them, and restarts those that the stage
+/// restarts. Returns whether any had to be changed.
 pub async fn bring(
     run: &RunContext,
     scenario: &Scenario,
@@ -87,7 +90,10 @@ pub async fn bring(
     let brought = releases.map(async |release| {
         apply(run, scenario, release, &stage_values(release, &[&stage.values, fault])).await
     });
-    Ok(try_join_all(brought).await?.into_iter().any(|changed| changed))
+    let changed = try_join_all(brought).await?.into_iter().any(|changed| changed);
+    let restarted = scenario.restarted_in(stage).map(|release| restart(run, scenario, release));
+    let restarted = try_join_all(restarted).await?;
+    Ok(changed || !restarted.is_empty())
 }
 
 /// Makes the in-cluster dials of a stage over and over, as many at once as the probe takes; returns the

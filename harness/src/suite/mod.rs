@@ -7,23 +7,40 @@ use std::sync::{Mutex, PoisonError};
 
 use futures::future::join_all;
 
+use crate::proof::chart_test::ChartTest;
 use crate::proof::judge::Judged;
 use crate::session::Session;
 use crate::stage::{self, StageError};
 
+/// What came of a suite.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Every cell.
+    pub judged: Vec<Judged>,
+    /// What `helm test` came to, where releases ask for it.
+    pub tests: Vec<ChartTest>,
+}
+
 /// What was judged so far. It is there also where the rest of the work ends early.
 #[derive(Default)]
-pub struct Results(Mutex<BTreeMap<usize, Vec<Judged>>>);
+pub struct Results(Mutex<BTreeMap<usize, Outcome>>);
 
 impl Results {
-    /// Every cell, in the order of the scenarios and of their stages.
-    pub fn take(&self) -> Vec<Judged> {
+    /// All of it, in the order of the scenarios and of their stages.
+    pub fn take(&self) -> Outcome {
         let all = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        all.into_values().flatten().collect()
+        all.into_values().fold(Outcome::default(), |mut whole, Outcome { judged, tests }| {
+            whole.judged.extend(judged);
+            whole.tests.extend(tests);
+            whole
+        })
     }
 
-    fn add(&self, scenario: usize, judged: Vec<Judged>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(scenario).or_default().extend(judged);
+    fn add(&self, scenario: usize, judged: Vec<Judged>, tests: Vec<ChartTest>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = all.entry(scenario).or_default();
+        outcome.judged.extend(judged);
+        outcome.tests.extend(tests);
     }
 }
 
@@ -42,7 +59,8 @@ pub async fn test_all(
         let stages = system.scenario.stages.iter();
         for stage in stages.filter(|stage| only.is_none_or(|only| stage.name == only)) {
             let judged = stage::run(&session.context, system, stage, &BTreeMap::new(), chosen).await?;
-            results.add(number, judged);
+            let tests = stage::chart_tests(&session.context, &system.scenario, stage, chosen).await;
+            results.add(number, judged, tests);
         }
         Ok::<_, StageError>(())
     });

@@ -7,8 +7,10 @@ mod fate;
 mod forward;
 mod ours;
 mod owner;
+mod restart;
 mod rollout;
 mod service;
+mod settle;
 mod stale;
 mod standing;
 
@@ -74,6 +76,8 @@ pub enum KubeError {
     Io { what: String, source: std::io::Error },
     #[error("could not {what}: {problem}")]
     Other { what: String, problem: String },
+    #[error("{what} failed: {why}\nhint: {hint}")]
+    Failed { what: String, why: String, hint: &'static str },
     #[error("{what} will never be rolled out: {why}\nhint: {hint}")]
     Stuck { what: String, why: String, hint: &'static str },
     #[error(transparent)]
@@ -88,6 +92,8 @@ pub enum KubeError {
 pub enum WatchEnd {
     #[error("the watch ended")]
     Closed,
+    #[error("it failed: {0}")]
+    Failed(String),
     #[error("pod {pod} will never be ready")]
     Stuck { pod: String, stuck: Box<Stuck> },
     #[error(transparent)]

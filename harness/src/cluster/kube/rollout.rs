@@ -70,7 +70,7 @@ impl Kube {
     }
 
     /// The last line that a container logged before it crashed, for an error.
-    async fn last_words(&self, namespace: &str, pod: &str, container: Option<&str>) -> String {
+    pub(super) async fn last_words(&self, namespace: &str, pod: &str, container: Option<&str>) -> String {
         let Some(container) = container else { return String::new() };
         let pods: Api<Pod> = Api::namespaced(self.client(), namespace);
         let params = |previous| LogParams {
@@ -145,7 +145,7 @@ impl Kube {
     }
 
     /// What the pods of a namespace that are not ready say of themselves, for an error.
-    async fn unready_pods(&self, namespace: &str) -> String {
+    pub(super) async fn unready_pods(&self, namespace: &str) -> String {
         let pods: Api<Pod> = Api::namespaced(self.client(), namespace);
         match pods.list(&kube::api::ListParams::default()).await {
             Ok(list) => list
@@ -209,7 +209,7 @@ fn named<K: Watched>(api: Api<K>, name: &str) -> impl Stream<Item = watcher::Res
 
 /// Takes what a watch tells until `look` is ready. A watch that breaks takes itself up again, with its own
 /// pauses; the wait's own limit bounds it.
-async fn unbroken<V, T>(
+pub(super) async fn unbroken<V, T>(
     seen: impl Stream<Item = watcher::Result<V>>,
     what: &str,
     limit: Duration,

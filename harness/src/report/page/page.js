@@ -72,6 +72,15 @@
     ]);
   }
 
+  function helmTests() {
+    const tests = report.helm_tests ?? [];
+    at("helm-tests").hidden = tests.length === 0;
+    at("helm-tests").querySelector("ul").replaceChildren(...tests.map((test) => h("li", {},
+      h("div", {}, badge(test.verdict)),
+      h("div", {}, test.check, h("div", { class: "where" }, `${test.scenario} · ${test.stage}`)),
+      h("div", {}, h("div", { class: "why" }, test.reason), test.log ? h("pre", {}, test.log) : null))));
+  }
+
   function cellButton(cell) {
     const button = h("button", {
       type: "button", class: `cell ${cell.verdict}${cell.finding ? " marked" : ""}`, "data-cell": cell.index,
@@ -304,6 +313,7 @@
   }
 
   header();
+  helmTests();
   totals();
   choices();
   timeline();

@@ -1,15 +1,17 @@
 //! From the file to a [`Scenario`], and from what is wrong in it to messages with line and column. What parts
 //! mean to each other is `validate`'s.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
 
 use super::mistake::{Mistake, instead};
 use super::place::Node;
-use super::{PROJECT, Scenario, expand, forged, validate};
+use super::{Origin, PROJECT, Scenario, expand, forged, validate};
 use crate::data;
 use crate::forge::{self, CatalogueError};
 use crate::sys::files::{self, FileError};
@@ -65,7 +67,7 @@ pub(super) fn read(text: &str, file: &Path, root: &Path) -> Result<Scenario, Sce
     let places: Node = read_yaml(text, file).map_err(wrong)?;
     scenario.file = file.into();
     scenario.root = root.into();
-    if scenario.install.iter().flatten().any(|release| release.builtin().is_some()) {
+    if scenario.install.iter().flatten().any(|release| matches!(release.origin(), Origin::Builtin(_))) {
         scenario.home = data::home(root)?;
     }
     for (name, endpoint) in &mut scenario.endpoints {
@@ -76,6 +78,11 @@ pub(super) fn read(text: &str, file: &Path, root: &Path) -> Result<Scenario, Sce
     let mistakes = validate::mistakes(&scenario, &places);
     if !mistakes.is_empty() {
         return Err(ScenarioError::Invalid { mistakes });
+    }
+    for path in scenario.install.iter().flatten().flat_map(|release| scenario.values_files(release)) {
+        // Helm reads it; a cluster must not be made for one that it will not understand.
+        let keys = read_yaml::<Option<BTreeMap<String, Value>>>(&files::read_text(&path)?, &path);
+        keys.map(drop).map_err(wrong)?;
     }
     expand::expand(&mut scenario);
     scenario.places = Some(Arc::new(places));

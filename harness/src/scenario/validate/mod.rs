@@ -5,6 +5,7 @@
 
 mod expect;
 mod identity;
+mod install;
 mod kubernetes;
 mod request;
 mod stage;
@@ -18,8 +19,7 @@ use stage::{broken, forged, stages};
 
 use super::mistake::{Mistake, instead};
 use super::place::{Node, Place};
-use super::{Client, Endpoint, Entry, FullClient, OwnImage, Release, Scenario};
-use crate::data;
+use super::{Client, Endpoint, Entry, FullClient, OwnImage, Scenario};
 
 /// In the order of the file; empty for a scenario that can be run.
 pub(super) fn mistakes(scenario: &Scenario, places: &Node) -> Vec<Mistake> {
@@ -27,7 +27,7 @@ pub(super) fn mistakes(scenario: &Scenario, places: &Node) -> Vec<Mistake> {
     names(scenario, places, &mut found);
     kubernetes::names(scenario, places, &mut found);
     images(scenario, places.at("images"), &mut found);
-    install(scenario, places.at("install"), &mut found);
+    install::releases(scenario, places.at("install"), &mut found);
     registration(&scenario.registration, places.at("registration"), &mut found);
     for (name, endpoint) in &scenario.endpoints {
         self::endpoint(scenario, name, endpoint, places.at("endpoints"), &mut found);
@@ -94,54 +94,6 @@ fn images(scenario: &Scenario, places: &Node, found: &mut Found) {
             found.add(places.nth(number).place(), why);
         }
     }
-}
-
-fn install(scenario: &Scenario, places: &Node, found: &mut Found) {
-    let mut seen = BTreeSet::new();
-    for (wave, releases) in scenario.install.iter().enumerate() {
-        for (number, release) in releases.iter().enumerate() {
-            let place = places.nth(wave).nth(number);
-            found.check(
-                seen.insert((&release.namespace, &release.name)),
-                place.at("release").place(),
-                || {
-                    format!(
-                        "release `{}` is already in namespace `{}`: give this one another name",
-                        release.name, release.namespace
-                    )
-                },
-            );
-            chart(scenario, release, place.at("chart").place(), found);
-        }
-    }
-}
-
-fn chart(scenario: &Scenario, release: &Release, place: Place, found: &mut Found) {
-    let folder = scenario.chart(release);
-    let known = release.builtin().is_none_or(|name| data::charts().contains_key(name));
-    if known && folder.join("Chart.yaml").is_file() {
-        return;
-    }
-    if let (Some(name), false) = (release.builtin(), known) {
-        let instead = instead(name, data::charts().keys().map(String::as_str));
-        found.add(place, format!("`{name}` is none of svidproof's own charts{instead}"));
-        return;
-    }
-    let siblings = folder.parent().and_then(|parent| parent.read_dir().ok()).into_iter().flatten().flatten();
-    let charts = siblings.map(|entry| entry.path()).filter(|path| path.join("Chart.yaml").is_file());
-    let mut charts: Vec<String> =
-        charts.map(|path| path.strip_prefix(&scenario.root).unwrap_or(&path).display().to_string()).collect();
-    charts.sort();
-    let wrong = release.chart.display().to_string();
-    let what = if folder.is_dir() { "has no Chart.yaml" } else { "is not there" };
-    let root = scenario.root.display();
-    found.add(
-        place,
-        format!(
-            "chart `{wrong}` {what}, seen from {root}{}",
-            instead(&wrong, charts.iter().map(String::as_str))
-        ),
-    );
 }
 
 fn registration(entries: &[Entry], places: &Node, found: &mut Found) {

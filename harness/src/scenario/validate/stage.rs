@@ -8,12 +8,12 @@ use super::Found;
 use super::expect::expect;
 use super::identity::{is_label, label_wanted};
 use super::request::{headers, sent};
-use super::values::values;
+use super::values::{release, values};
 use crate::forge::{self, SOUND};
 use crate::scenario::mistake::instead;
 use crate::scenario::place::{Node, Place};
 use crate::scenario::{
-    self, Check, Client, Endpoint, Expect, Forged, Matrix, Scenario, Stage, Stated, Table,
+    self, Check, Client, Endpoint, Expect, Forged, Matrix, Restart, Scenario, Stage, Stated, Table,
 };
 
 pub(super) fn stages(scenario: &Scenario, places: &Node, found: &mut Found) {
@@ -31,6 +31,11 @@ pub(super) fn stages(scenario: &Scenario, places: &Node, found: &mut Found) {
             format!("stage `{}` has no checks", stage.name)
         });
         values(scenario, &stage.values, place.at("values"), found);
+        if let Restart::Of(releases) = &stage.restart {
+            for (number, name) in releases.iter().enumerate() {
+                release(scenario, name, place.at("restart").nth(number).place(), found);
+            }
+        }
         let mut names = BTreeSet::new();
         for (number, check) in stage.checks.iter().enumerate() {
             let place = place.at("checks").nth(number);

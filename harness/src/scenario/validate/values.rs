@@ -5,31 +5,47 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Found;
+use super::install::plain_in;
 use crate::scenario::mistake::instead;
-use crate::scenario::place::Node;
-use crate::scenario::{Release, Scenario};
+use crate::scenario::place::{Node, Place};
+use crate::scenario::{Origin, Release, Scenario};
 
 /// Each key must lead to one release, by its name, or by `namespace/name` where two have that name.
 pub(super) fn values(scenario: &Scenario, values: &BTreeMap<String, Value>, place: &Node, found: &mut Found) {
+    for (key, value) in values {
+        let Some(one) = release(scenario, key, place.key(key), found) else { continue };
+        let name = one.full_name();
+        found.check(*key == name || !values.contains_key(&name), place.key(key), || {
+            format!("the release `{key}` stands here twice, also as `{name}`: write one of them")
+        });
+        if one.origin() == Origin::Plain {
+            plain_in(scenario, one, value, place.at(key).place(), found);
+        }
+    }
+}
+
+/// The one release that is called so.
+pub(super) fn release<'a>(
+    scenario: &'a Scenario,
+    key: &str,
+    place: Place,
+    found: &mut Found,
+) -> Option<&'a Release> {
     let all = || scenario.install.iter().flatten();
-    for key in values.keys() {
-        let meant: Vec<_> = all().filter(|release| release.is_called(key)).map(Release::full_name).collect();
-        match meant.as_slice() {
-            [] => {
-                let known: Vec<_> = all().map(|release| called(scenario, release, key)).collect();
-                let right = instead(key, known.iter().map(String::as_str));
-                found.add(place.key(key), format!("release `{key}` is not defined{right}"));
-            }
-            [one] => found.check(key == one || !values.contains_key(one), place.key(key), || {
-                format!("the release `{key}` stands here twice, also as `{one}`: write one of them")
-            }),
-            several => found.add(
-                place.key(key),
-                format!(
-                    "more than one release is called `{key}`: expected one of `{}`",
-                    several.join("`, `")
-                ),
-            ),
+    let meant: Vec<_> = all().filter(|release| release.is_called(key)).collect();
+    match meant.as_slice() {
+        [] => {
+            let known: Vec<_> = all().map(|release| called(scenario, release, key)).collect();
+            let right = instead(key, known.iter().map(String::as_str));
+            found.add(place, format!("release `{key}` is not defined{right}"));
+            None
+        }
+        [one] => Some(one),
+        several => {
+            let several: Vec<_> = several.iter().map(|release| release.full_name()).collect();
+            let several = several.join("`, `");
+            found.add(place, format!("more than one release is called `{key}`: expected one of `{several}`"));
+            None
         }
     }
 }

@@ -52,11 +52,13 @@ impl Followed {
         Ok(Self { files: [folder.canonicalize().map_err(read)?.join(name)].into(), folders: BTreeSet::new() })
     }
 
-    /// The scenario's file and its charts, with what links in them lead to.
+    /// The scenario's file, its charts and its values files, with what links in them lead to.
     pub fn scenario(scenario: &Scenario) -> Result<Self, WatchError> {
         let mut followed = Self::file(&scenario.file)?;
         for release in scenario.install.iter().flatten() {
-            followed.add(&scenario.chart(release))?;
+            for path in scenario.sources(release) {
+                followed.add(&path)?;
+            }
         }
         Ok(followed)
     }

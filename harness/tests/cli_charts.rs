@@ -1,0 +1,125 @@
+//! Charts that do not lie ready: what is fetched, completed or wrapped before anything is made, and what is said
+//! where that cannot be. By fakes of Helm and kubectl; what real ones do is the tier `charts`.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::fs;
+
+use common::{Exit, Exits, FILE, HELM, World, said, snapshot};
+
+const CHART: &str = "chart: helm/web, ";
+
+/// A Helm that packs what it is asked for.
+const PULLS: &str = r#"for last in "$@"; do :; done
+[ "$1" = pull ] && { : > "$last/web-1.2.3.tgz"; exit; }"#;
+
+/// In a folder of their own: what stands beside scenarios is one.
+fn values(world: &World, text: &str) {
+    let folder = world.project().join("tests/scenarios/values");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("ci.yaml"), text).unwrap();
+}
+
+#[test]
+fn a_chart_that_is_not_to_be_had_ends_the_run_before_anything_is_made() {
+    let world = World::new();
+    world.fake("helm", "echo 'Error: chart \"web\" version \"1.2.3\" not found' >&2; exit 1");
+    world.edit(CHART, "chart: web, repo: 'http://charts.test', version: 1.2.3, ");
+    let output = world.svidproof(&["run"]).exits(Exit::Input).get_output().clone();
+    let said = said(&output);
+    for words in [
+        "tests/scenarios/web.yaml:5:29: release web",
+        "chart web, version 1.2.3, of http://charts.test, could not be fetched",
+        "version \"1.2.3\" not found",
+        "hint: is the version right",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+    assert!(world.calls().iter().all(|call| call.starts_with("helm pull ")), "{:?}", world.calls());
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_chart_is_fetched_once_and_rendered_from_where_it_lies() {
+    let world = World::with_images();
+    world.fake("helm", &format!("{PULLS}\n{HELM}"));
+    world.edit(
+        CHART,
+        "chart: 'oci://registry.test/web', version: 1.2.3, args: [--plain-http, --skip-crds], \
+         values-files: [values/ci.yaml], ",
+    );
+    values(&world, "a: yes\n");
+    world.svidproof(&["run"]);
+    let calls = world.calls_of("helm");
+    let pulls: Vec<_> = calls.lines().filter(|call| call.starts_with("helm pull ")).collect();
+    assert_eq!(pulls.len(), 1, "{calls}");
+    assert!(
+        pulls[0].starts_with("helm pull oci://registry.test/web --version 1.2.3 --plain-http --destination "),
+        "{calls}"
+    );
+    let rendered = calls.lines().find(|call| call.starts_with("helm template web ")).unwrap();
+    assert!(rendered.contains("/web-1.2.3.tgz --namespace web --include-crds --plain-http"), "{rendered}");
+    assert!(rendered.ends_with("/tests/scenarios/values/ci.yaml --values -"), "{rendered}");
+}
+
+#[test]
+fn a_dependency_that_is_not_built_is_built_in_a_copy() {
+    let world = World::new();
+    world.fake("helm", "echo 'Error: no repository definition for https://charts.test' >&2; exit 1");
+    let chart = "name: web\ndependencies: [{name: redis, version: ^2, repository: 'https://charts.test'}]\n";
+    fs::write(world.project().join("helm/web/Chart.yaml"), chart).unwrap();
+    let output = world.svidproof(&["run"]).exits(Exit::Input).get_output().clone();
+    let said = said(&output);
+    let words = "depends on redis ^2 (https://charts.test), which is not in its charts/";
+    assert!(said.contains(words) && said.contains("no repository definition"), "{said}");
+    let call = world.calls_of("helm");
+    assert!(call.starts_with("helm dependency update /") && !call.contains("/project/helm/web"), "{call}");
+    assert_eq!(fs::read_dir(world.project().join("helm/web")).unwrap().count(), 1);
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_kustomization_that_does_not_render_ends_the_run_before_anything_is_made() {
+    let world = World::new();
+    world.fake("kubectl", "echo 'error: no resource matches strategic merge patch' >&2; exit 1");
+    world.edit(CHART, "kustomize: over, ");
+    fs::create_dir(world.project().join("over")).unwrap();
+    fs::write(world.project().join("over/kustomization.yaml"), "").unwrap();
+    let output = world.svidproof(&["run"]).exits(Exit::Input).get_output().clone();
+    let said = said(&output);
+    let words = ["release web: the kustomization", "could not be rendered", "no resource matches"];
+    assert!(words.iter().all(|words| said.contains(words)), "{said}");
+    assert!(world.called("kubectl kustomize /"), "{:?}", world.calls());
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn mistakes_have_their_place() {
+    let world = World::new();
+    world.edit(
+        CHART,
+        "chart: helm/web, version: 1.0.0, set: {'a[0]': 1}, args: [--namespace=b], values-files: [none.yaml], ",
+    );
+    let output = world.svidproof(&["run"]).exits(Exit::Input).get_output().clone();
+    snapshot!(world, said(&output), @r"
+    svidproof: [world]/project/tests/scenarios/web.yaml:5:48: `version` is for a chart that is fetched: one in the project has its version in its Chart.yaml
+    [world]/project/tests/scenarios/web.yaml:5:61: `a[0]` names an item of a list: a list is given whole, here or under `values`
+    [world]/project/tests/scenarios/web.yaml:5:80: `--namespace` is svidproof's to give: which chart is installed where, under what name, with what values, and what is waited for, is said by the keys of the release
+    [world]/project/tests/scenarios/web.yaml:5:111: the values file `none.yaml` is not there, seen from the scenario's own folder
+    ");
+    assert!(world.calls().is_empty() && fs::exists(world.project().join(FILE)).unwrap());
+}
+
+#[test]
+fn a_values_file_that_is_no_map_of_values_is_a_mistake() {
+    let world = World::new();
+    world.edit(CHART, "chart: helm/web, values-files: [values/ci.yaml], ");
+    values(&world, "a: 1\nb: [\n");
+    let output = world.svidproof(&["run"]).exits(Exit::Input).get_output().clone();
+    assert!(
+        said(&output).contains("tests/scenarios/values/ci.yaml:2:4: unclosed bracket"),
+        "{}",
+        said(&output)
+    );
+}
