@@ -1,5 +1,9 @@
 //! Drafts of two charts as they stand, and of charts that lack something.
 
+mod chart;
+mod kinds;
+mod places;
+
 use rstest::rstest;
 use serde_json::json;
 
@@ -7,15 +11,15 @@ use super::text::quoted;
 use super::*;
 
 /// What `helm template` makes of the two charts.
-const NGINX: &str = include_str!("nginx.yaml");
-const ECHO: &str = include_str!("echo.yaml");
+const NGINX: &str = include_str!("../nginx.yaml");
+const ECHO: &str = include_str!("../echo.yaml");
 
 fn wanted<'a>(values: &'a Value, chart: &'a str) -> Wanted<'a> {
-    Wanted { name: "mine", chart, release: "mine", namespace: "shop", values }
+    Wanted { name: "mine", chart, release: "mine", namespace: "shop", values, identity: None }
 }
 
 fn drafted(manifests: &str) -> Result<String, DraftError> {
-    draft(&wanted(&Value::Null, "helm/mine"), manifests)
+    draft(&wanted(&Value::Null, "helm/mine"), manifests).map(|draft| draft.text)
 }
 
 #[rstest]
@@ -23,7 +27,7 @@ fn drafted(manifests: &str) -> Result<String, DraftError> {
 #[case("echo", ECHO)]
 fn a_drafted_scenario_is_one(#[case] chart: &str, #[case] manifests: &str) {
     let values = json!({"envoy": {"alpn": ["h2"]}});
-    let text = draft(&wanted(&values, &format!("helm/{chart}")), manifests).unwrap();
+    let text = draft(&wanted(&values, &format!("helm/{chart}")), manifests).unwrap().text;
     insta::assert_snapshot!(chart, text);
     let dir = tempfile::tempdir().unwrap();
     for chart in ["spire", chart] {
@@ -48,9 +52,9 @@ fn with(from: &str, to: &str) -> String {
 #[test]
 fn a_chart_without_config_maps() {
     insta::assert_snapshot!(drafted("kind: Service\nmetadata: {name: s}\n").unwrap_err(), @r"
-    the chart has no Envoy listener with mTLS: it makes no ConfigMap
-    looked for: a ConfigMap with a YAML text that has `static_resources.listeners`, and in one of them a filter chain whose
-    `transport_socket` is a DownstreamTlsContext
+    the chart has no Envoy listener with mTLS: nothing in it holds an Envoy configuration
+    looked for: an Envoy configuration in a ConfigMap or a Secret that its pods mount, or after a container's `--config-yaml`, and in one
+    of its listeners a filter chain whose `transport_socket` is a DownstreamTlsContext
     hint: does a value switch it on? --values FILE gives the chart its values
     ");
 }
@@ -61,7 +65,7 @@ fn a_chart_whose_listeners_are_plain() {
     assert_eq!(
         error,
         DraftError::NoListener {
-            looked: "backend-envoy/envoy.yaml has 2 listener(s), all without TLS".into()
+            looked: "ConfigMap backend-envoy, envoy.yaml has 2 listener(s), all without TLS".into()
         }
     );
 }
@@ -69,10 +73,7 @@ fn a_chart_whose_listeners_are_plain() {
 #[test]
 fn a_config_map_without_an_envoy() {
     let error = drafted("kind: ConfigMap\nmetadata: {name: c}\ndata: {a: 'x: 1', b: '{'}\n").unwrap_err();
-    assert_eq!(
-        error,
-        DraftError::NoListener { looked: "none of its 1 ConfigMap(s) holds an Envoy configuration".into() }
-    );
+    assert_eq!(error, DraftError::NoListener { looked: "nothing in it holds an Envoy configuration".into() });
 }
 
 #[test]
@@ -86,9 +87,14 @@ fn a_listener_with_a_certificate_that_is_no_svid() {
 #[rstest]
 #[case::another_port("targetPort: 8443", "targetPort: 8444")]
 #[case::other_pods("selector: {app: backend}", "selector: {app: other}")]
-#[case::a_config_that_nobody_mounts("configMap: {name: backend-envoy}", "configMap: {name: other}")]
 fn a_listener_that_no_service_leads_to(#[case] from: &str, #[case] to: &str) {
     assert!(matches!(drafted(&with(from, to)).unwrap_err(), DraftError::NoService { .. }));
+}
+
+#[test]
+fn a_config_that_nobody_mounts() {
+    let error = drafted(&with("configMap: {name: backend-envoy}", "configMap: {name: other}")).unwrap_err();
+    assert_eq!(error, DraftError::Unused { place: "ConfigMap backend-envoy, envoy.yaml".into() });
 }
 
 #[test]
