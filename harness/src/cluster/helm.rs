@@ -55,6 +55,9 @@ pub enum HelmError {
 /// No chart's hooks or deletions take longer, and be they slow; Helm's own limit for each is five minutes.
 const LONGEST: Duration = Duration::from_mins(15);
 
+/// By then Helm has given up by itself, has said of what, and has noted that the release failed.
+const PARTING: Duration = Duration::from_secs(10);
+
 /// Helm against one cluster.
 #[derive(Debug, Clone)]
 pub struct Helm {
@@ -148,7 +151,7 @@ impl Helm {
         };
         let tool = match wanted.release.limit() {
             // Helm bounds each hook by it, and this all of them together.
-            Some(limit) => tool.arg(format!("--timeout={}s", limit.as_secs())).limit(limit),
+            Some(limit) => tool.arg(format!("--timeout={}s", limit.as_secs())).limit(limit + PARTING),
             None => tool,
         };
         let tool = match wanted.release.server_side {

@@ -1,0 +1,3 @@
+{{- define "labels.app" -}}
+app: {{ .Release.Name }}
+{{- end }}
