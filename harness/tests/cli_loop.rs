@@ -67,9 +67,9 @@ fn new_for_a_chart_without_envoy() {
     world.fake("helm", "cat > /dev/null\nprintf 'kind: Service\\nmetadata: {name: web}\\n'");
     let assert = world.svidproof(&["new", "shop", "--chart", "helm/web"]).exits(Exit::Input);
     snapshot!(world, stderr(&assert), @r"
-    svidproof: helm/web: the chart has no Envoy listener with mTLS: it makes no ConfigMap
-    looked for: a ConfigMap with a YAML text that has `static_resources.listeners`, and in one of them a filter chain whose
-    `transport_socket` is a DownstreamTlsContext
+    svidproof: helm/web: the chart has no Envoy listener with mTLS: nothing in it holds an Envoy configuration
+    looked for: an Envoy configuration in a ConfigMap or a Secret that its pods mount, or after a container's `--config-yaml`, and in one
+    of its listeners a filter chain whose `transport_socket` is a DownstreamTlsContext
     hint: does a value switch it on? --values FILE gives the chart its values
     ");
     assert!(!world.project().join("tests/scenarios/shop.yaml").exists());
@@ -84,6 +84,33 @@ fn new_for_a_chart_that_helm_does_not_render() {
     svidproof: release shop (chart [world]/project/helm/web, namespace default) could not be rendered: `[world]/fakes/helm template shop [world]/project/helm/web --namespace default --include-crds --values -` ended with exit status 1 after [time]; its last lines:
       Error: values do not meet the schema
     ");
+}
+
+/// The chart's Envoy asks for its workload's own SVID: what that says stands nowhere in the chart.
+#[test]
+fn new_for_an_identity_that_no_configuration_names() {
+    let world = world();
+    let chart = fs::read_to_string(RENDERED).unwrap();
+    let own = chart.replace("name: \"spiffe://example.org/ns/default/sa/default/backend\"", "name: default");
+    let own = own.replace("name: \"spiffe://example.org\"", "name: ROOTCA");
+    assert_ne!(own, chart);
+    let rendered = world.root.join("rendered.yaml");
+    fs::write(&rendered, own).unwrap();
+    world.fake("helm", &format!("cat > /dev/null\ncat '{}'", rendered.display()));
+    let args = ["new", "shop", "--chart", "helm/web"];
+    let told = stderr(&world.svidproof(&args).success());
+    assert!(told.contains("it is refused until each FILL-IN is filled in (line 31, 39)"), "{told}");
+    let path = world.project().join("tests/scenarios/shop.yaml");
+    let told = stderr(&world.svidproof(&["up", "--scenario", path.to_str().unwrap()]).exits(Exit::Input));
+    assert!(told.contains("shop.yaml:31:9: `FILL-IN` is not the path of a SPIFFE ID"), "{told}");
+
+    fs::remove_file(&path).unwrap();
+    world.svidproof(&[&args[..], &["--identity", "/ns/shop/sa/till"]].concat()).success();
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains("identity: /ns/shop/sa/till") && !text.contains("FILL-IN"), "{text}");
+    let told =
+        stderr(&world.svidproof(&["new", "a", "--chart", "helm/web", "--identity", "x"]).exits(Exit::Input));
+    assert!(told.contains("`x` is no identity"), "{told}");
 }
 
 #[test]

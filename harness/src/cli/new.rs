@@ -9,8 +9,10 @@ use serde_json::Value;
 use super::exit::{Context, Ended, Exit, INTERRUPTED, or_interrupted};
 use super::scenarios::project;
 use crate::cluster::helm;
-use crate::draft::{Wanted, draft};
+use crate::draft::{BLANK, Draft, Wanted, draft};
+use crate::scenario::ScenarioError;
 use crate::session::SessionError;
+use crate::spiffe_id::split;
 use crate::sys::chain;
 use crate::sys::files;
 use crate::sys::progress::Progress;
@@ -29,6 +31,10 @@ pub(super) struct NewArgs {
     /// Values for the chart
     #[arg(long, value_name = "FILE")]
     values: Option<PathBuf>,
+    /// What the SVID `default` says (SPIRE agent's name for a workload's own), which no Envoy configuration
+    /// tells: the path of the SPIFFE ID, or the whole ID. Without it, FILL-IN stands in its place
+    #[arg(long, value_name = "PATH")]
+    identity: Option<String>,
 }
 
 pub(super) async fn new(args: NewArgs, progress: &Progress) -> Result<Exit, Ended> {
@@ -41,6 +47,12 @@ pub(super) async fn new(args: NewArgs, progress: &Progress) -> Result<Exit, Ende
                 "`{text}` cannot name a {what}: lower-case letters, digits and `-` can"
             )));
         }
+    }
+    let identity = args.identity.as_deref();
+    if let Some(said) = identity.filter(|said| !said.starts_with('/') && split(said).is_none()) {
+        return Err(Ended::input(format!(
+            "`{said}` is no identity: write the path of a SPIFFE ID, such as /ns/shop/sa/shop, or all of it"
+        )));
     }
     let path = project.scenarios().join(format!("{name}.yaml"));
     if path.exists() {
@@ -56,24 +68,45 @@ pub(super) async fn new(args: NewArgs, progress: &Progress) -> Result<Exit, Ende
         helm::template(&helm, release, &root.join(&chart), namespace, &values).await.map_err(Ended::input)
     };
     let manifests = or_interrupted(INTERRUPTED, rendered).await?;
-    let wanted = Wanted { name, chart: &chart, release, namespace, values: &values };
-    let text = draft(&wanted, &manifests)
+    let wanted = Wanted { name, chart: &chart, release, namespace, values: &values, identity };
+    let Draft { text, notes } = draft(&wanted, &manifests)
         .map_err(|e| Ended::input(Context::new(args.chart.display().to_string(), e)))?;
     files::make_folder(&project.scenarios()).map_err(Ended::not_judged)?;
     write(&path, &text)?;
-    if let Err(mistakes) = scenario::load(&path) {
-        // What is not a scenario must not stand where scenarios are looked for.
-        std::fs::remove_file(&path)?;
-        return Err(Ended::input(format!(
-            "what was drafted is not a scenario, and nothing was written:\n{}",
-            chain(&mistakes)
-        )));
+    let open = open(&text, &path)?;
+    for note in &notes {
+        progress.note(&format!("note: left out: {note}"));
     }
-    progress.note(&format!(
-        "wrote {}\nhint: fill in what its comments name, then `svidproof up --scenario {0}`",
-        path.display()
-    ));
+    let left = match &open[..] {
+        [] => "fill in what its comments name, then".to_owned(),
+        lines => format!("it is refused until each {BLANK} is filled in (line {}); then", lines.join(", ")),
+    };
+    progress.note(&format!("wrote {}\nhint: {left} `svidproof up --scenario {0}`", path.display()));
     Ok(Exit::Passed)
+}
+
+/// The lines of a draft that are to be filled in before it is a scenario. Anything else that is wrong with it
+/// is not the user's to mend.
+fn open(text: &str, path: &Path) -> Result<Vec<String>, Ended> {
+    let blank = |line: u64| {
+        let index = usize::try_from(line).unwrap_or_default().saturating_sub(1);
+        text.lines().nth(index).is_some_and(|line| line.contains(BLANK))
+    };
+    let error = match scenario::load(path) {
+        Ok(_) => return Ok(vec![]),
+        Err(ScenarioError::Invalid { mistakes }) if mistakes.iter().all(|mistake| blank(mistake.line)) => {
+            let mut lines: Vec<_> = mistakes.iter().map(|mistake| mistake.line).collect();
+            lines.dedup();
+            return Ok(lines.iter().map(ToString::to_string).collect());
+        }
+        Err(error) => error,
+    };
+    // What is not a scenario must not stand where scenarios are looked for.
+    std::fs::remove_file(path)?;
+    Err(Ended::input(format!(
+        "what was drafted is not a scenario, and nothing was written:\n{}",
+        chain(&error)
+    )))
 }
 
 /// The chart's folder as a scenario names it.

@@ -1,47 +1,92 @@
 //! A scenario for a chart that has none yet, drafted from its rendered manifests: which listeners ask for
 //! certificates, which Services lead to them, whom they admit. Text in, text out; not for what must come of a
 //! request beyond what the chart itself says.
+//!
+//! A draft says of a client that it gets an answer only where every filter lets that request through, and
+//! that it is refused only where one surely does. What it could not read it names, in a comment.
 
+mod chain;
+mod checks;
+mod listener;
+mod policy;
+mod services;
+mod sources;
+mod spire;
 mod text;
+mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use listener::{Bundle, Identity};
+use services::Endpoint;
+use sources::{Config, Workload};
 use text::text;
 
 use crate::cluster::helm::documents;
 use crate::spiffe_id::split;
 
-/// Why no scenario can be drafted of a chart. Each message says what was looked for, and where.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+/// Why no scenario can be drafted of a chart, or why one of its listeners has no part in it. Each message
+/// says what was looked for, and where.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each variant's message says what it is about")]
 pub enum DraftError {
     #[error("a document of the rendered manifests is not YAML: {problem}")]
     NotYaml { problem: String },
     #[error(
         "the chart has no Envoy listener with mTLS: {looked}\n\
-         looked for: a ConfigMap with a YAML text that has `static_resources.listeners`, and in one of them \
-         a filter chain whose\n\
-         `transport_socket` is a DownstreamTlsContext\n\
+         looked for: an Envoy configuration in a ConfigMap or a Secret that its pods mount, or after a \
+         container's `--config-yaml`, and in one\n\
+         of its listeners a filter chain whose `transport_socket` is a DownstreamTlsContext\n\
          hint: does a value switch it on? --values FILE gives the chart its values"
     )]
     NoListener { looked: String },
     #[error(
         "{listener} proves no SPIFFE ID\n\
          looked for: `common_tls_context.tls_certificate_sds_secret_configs` with a name that starts with \
-         `spiffe://`"
+         `spiffe://`, or is `default`, from the SPIRE agent's SDS"
     )]
     NoIdentity { listener: String },
     #[error(
         "no Service leads to {listener}\n\
-         looked for: a Service whose selector matches the labels of the pods that mount the ConfigMap, and \
-         whose target port is that of the listener"
+         looked for: a Service of the same namespace whose selector matches the labels of the pods that run \
+         it, and whose target port is that of the listener"
     )]
     NoService { listener: String },
+    #[error(
+        "{place} is an Envoy configuration, and no pod of the chart mounts it, so no Service leads to it\n\
+         looked for: a pod template with a volume of that ConfigMap or Secret, and a container that mounts it"
+    )]
+    Unused { place: String },
+    #[error("an Envoy configuration cannot be read to the end: {problem}")]
+    Unread { problem: String },
     #[error("{first} and {second} prove identities of two trust domains, and a scenario has one")]
     TwoTrustDomains { first: String, second: String },
+    #[error(
+        "{listener} proves the SVID `default`, and nothing in the chart says of which trust domain it is\n\
+         hint: --identity spiffe://TRUST-DOMAIN/PATH says it"
+    )]
+    NoTrustDomain { listener: String },
+    #[error(
+        "--identity is for the workload whose Envoy asks for the SVID `default`, and the chart has {}\n\
+         hint: leave it out, and fill in what the draft leaves open",
+        if workloads.is_empty() { "none".to_owned() } else { format!("several: {}", workloads.join(", ")) }
+    )]
+    NotOne { workloads: Vec<String> },
 }
+
+/// A scenario's file, and what a user must know of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// Where [`BLANK`] stands in it, it is not a scenario until that is filled in.
+    pub text: String,
+    /// What of the chart is left out, and why; a line each.
+    pub notes: Vec<String>,
+}
+
+/// Stands where the chart does not say what must.
+pub const BLANK: &str = "FILL-IN";
 
 /// What the user says about the scenario.
 #[derive(Debug, Clone, Copy)]
@@ -56,203 +101,226 @@ pub struct Wanted<'a> {
     pub namespace: &'a str,
     /// The release's values; null for the chart's own.
     pub values: &'a Value,
+    /// What the SVID `default` says, as a SPIFFE ID or the path of one; `None` where that is not known.
+    pub identity: Option<&'a str>,
 }
 
-/// A listener that asks for certificates, and all that its Envoy's configuration says about it.
-#[derive(Debug)]
-struct Listener {
-    /// For messages.
-    place: String,
-    config_map: String,
-    port: u64,
-    /// As SPIFFE IDs.
-    identity: String,
-    required: bool,
-    http2: bool,
-    /// The SAN list; empty for any SVID that verifies.
-    sans: Vec<String>,
-    /// Matchers of the SAN list that name no single SPIFFE ID.
-    other_sans: usize,
-    rbac: Option<Policy>,
-    /// The first domain, where the virtual hosts do not take every host name.
-    domain: Option<String>,
-    /// Where requests go.
-    cluster: Option<String>,
-    admin: Option<u64>,
-    /// The directory of the SPIRE agent's socket.
-    socket_dir: Option<String>,
-}
-
-#[derive(Debug, Default)]
-struct Policy {
-    principals: Vec<String>,
-    methods: Vec<String>,
-    paths: Vec<String>,
-}
-
-#[derive(Debug)]
-struct Endpoint {
-    name: String,
-    service: String,
-    port: u64,
-    /// Selectors of the registration entry.
+/// An identity of a workload, for its registration entry.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    /// The path of the SPIFFE ID, or [`BLANK`].
+    path: String,
+    /// Selectors.
     select: Vec<String>,
-    listener: Listener,
+    /// DNS SANs.
+    dns: Vec<String>,
+}
+
+/// All that goes into the scenario.
+#[derive(Debug)]
+struct System<'a> {
+    wanted: &'a Wanted<'a>,
+    trust_domain: String,
+    endpoints: Vec<Endpoint>,
+    entries: Vec<Entry>,
+    /// IDs of Envoys that call others, and are of another trust domain.
+    foreign: BTreeSet<String>,
+    /// Where the agent's socket stands on the host.
+    socket: spire::Socket,
+    /// The chart's own SPIRE.
+    spire: Option<spire::Own>,
+    notes: Vec<String>,
 }
 
 /// The scenario's file.
-pub fn draft(wanted: &Wanted, manifests: &str) -> Result<String, DraftError> {
-    let objects = documents(manifests)
+pub fn draft(wanted: &Wanted, manifests: &str) -> Result<Draft, DraftError> {
+    let documents = documents(manifests)
         .map(|document| {
             serde_saphyr::from_str(document).map_err(|e| DraftError::NotYaml { problem: e.to_string() })
         })
         .collect::<Result<Vec<Value>, _>>()?;
-    let listeners = listeners(&objects)?;
-    let mut taken = BTreeSet::new();
-    let endpoints = listeners
+    // A `List` stands for what is in it.
+    let objects: Vec<Value> = documents
         .into_iter()
-        .map(|listener| endpoint(wanted, &objects, listener, &mut taken))
-        .collect::<Result<Vec<_>, _>>()?;
-    let trust_domain = trust_domain(&endpoints)?;
-    Ok(text(wanted, &trust_domain, &endpoints))
+        .flat_map(|mut object| match object["items"].take() {
+            Value::Array(items) => items,
+            _ => vec![object],
+        })
+        .collect();
+    let found = sources::find(&objects, wanted.namespace);
+    let (endpoints, passed_over) = endpoints(wanted, &objects, &found)?;
+    let owners = owners(&found.configs);
+    let trust_domain = trust_domain(wanted, &endpoints, &owners)?;
+    let (entries, foreign) = entries(wanted, &trust_domain, &endpoints, &owners);
+    let notes = passed_over.iter().map(|error| first_line(&error.to_string())).collect();
+    let system = System {
+        wanted,
+        socket: spire::socket(&found.configs),
+        spire: spire::own(&found.workloads),
+        trust_domain,
+        endpoints,
+        entries,
+        foreign,
+        notes,
+    };
+    Ok(Draft { text: text(&system), notes: system.notes })
 }
 
-fn listeners(objects: &[Value]) -> Result<Vec<Listener>, DraftError> {
-    let (mut found, mut configs, mut plain) = (vec![], vec![], 0);
-    let maps = objects.iter().filter(|object| object["kind"] == "ConfigMap");
-    for map in maps.clone() {
-        let name = string(&map["metadata"]["name"]);
-        for (key, text) in map["data"].as_object().into_iter().flatten() {
-            let Some(Ok(config)) = text.as_str().map(serde_saphyr::from_str::<Value>) else { continue };
-            let Some(all) = config["static_resources"]["listeners"].as_array() else { continue };
-            configs.push(format!("{name}/{key}"));
-            for listener in all {
-                let chains = listener["filter_chains"].as_array().into_iter().flatten();
-                match chains
-                    .into_iter()
-                    .find(|chain| is_type(&chain["transport_socket"]["typed_config"], "DownstreamTlsContext"))
-                {
-                    Some(chain) => found.push(self::listener(&name, key, &config, listener, chain)?),
-                    None => plain += 1,
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().into()
+}
+
+/// What can be dialled, and why the rest cannot.
+fn endpoints(
+    wanted: &Wanted,
+    objects: &[Value],
+    found: &sources::Found,
+) -> Result<(Vec<Endpoint>, Vec<DraftError>), DraftError> {
+    let (mut endpoints, mut passed_over) = (vec![], vec![]);
+    let (mut plain, mut looked) = (0, BTreeSet::new());
+    let mut taken = BTreeSet::new();
+    for config in &found.configs {
+        looked.insert(config.place.as_str());
+        for listener in list(&config.bootstrap["static_resources"]["listeners"]) {
+            match listener::read(config, listener) {
+                Ok(None) => plain += 1,
+                Ok(Some(listener)) => {
+                    match services::endpoint(wanted, objects, &config.workload, listener, &mut taken) {
+                        Ok(endpoint) => endpoints.push(endpoint),
+                        Err(error) => passed_over.push(error),
+                    }
                 }
+                Err(error) => passed_over.push(error),
             }
         }
     }
-    if found.is_empty() {
-        let looked = match (maps.count(), configs.is_empty()) {
-            (0, _) => "it makes no ConfigMap".into(),
-            (maps, true) => format!("none of its {maps} ConfigMap(s) holds an Envoy configuration"),
-            _ => format!("{} has {plain} listener(s), all without TLS", configs.join(", ")),
-        };
-        return Err(DraftError::NoListener { looked });
+    passed_over.extend(found.unused.iter().map(|place| DraftError::Unused { place: place.clone() }));
+    passed_over.extend(found.unread.iter().map(|problem| DraftError::Unread { problem: problem.clone() }));
+    if !endpoints.is_empty() {
+        return Ok((endpoints, passed_over));
     }
-    Ok(found)
-}
-
-fn listener(
-    map: &str,
-    key: &str,
-    config: &Value,
-    listener: &Value,
-    chain: &Value,
-) -> Result<Listener, DraftError> {
-    let port = listener["address"]["socket_address"]["port_value"].as_u64().unwrap_or_default();
-    let named = listener["name"].as_str().map(|name| format!(" `{name}`")).unwrap_or_default();
-    let place = format!("listener{named} on port {port} (ConfigMap {map}, {key})");
-    let tls = &chain["transport_socket"]["typed_config"];
-    let common = &tls["common_tls_context"];
-    let secrets = list(&common["tls_certificate_sds_secret_configs"]);
-    let mut ids = secrets.filter_map(|secret| secret["name"].as_str());
-    let identity = ids
-        .find(|id| split(id).is_some())
-        .ok_or_else(|| DraftError::NoIdentity { listener: place.clone() })?
-        .to_owned();
-    let matchers = matchers(common);
-    let sans: Vec<_> = matchers
-        .iter()
-        .filter_map(|matcher| matcher["exact"].as_str())
-        .filter(|san| split(san).is_some())
-        .collect();
-    let filters: Vec<_> =
-        list(&chain["filters"]).flat_map(|filter| list(&filter["typed_config"]["http_filters"])).collect();
-    let policy =
-        filters.iter().map(|filter| &filter["typed_config"]).find(|config| is_type(config, "rbac.v3.RBAC"));
-    let hosts: Vec<_> = list(&chain["filters"])
-        .flat_map(|filter| list(&filter["typed_config"]["route_config"]["virtual_hosts"]))
-        .collect();
-    let domains: Vec<_> =
-        hosts.iter().flat_map(|host| list(&host["domains"])).filter_map(Value::as_str).collect();
-    let domain =
-        if domains.contains(&"*") { None } else { domains.first().map(|domain| (*domain).to_owned()) };
-    let mut clusters = hosts
-        .iter()
-        .flat_map(|host| list(&host["routes"]))
-        .filter_map(|route| route["route"]["cluster"].as_str());
-    Ok(Listener {
-        config_map: map.into(),
-        port,
-        identity,
-        required: tls["require_client_certificate"] == true,
-        http2: list(&common["alpn_protocols"]).any(|protocol| protocol == "h2"),
-        other_sans: matchers.len() - sans.len(),
-        sans: sans.into_iter().map(ToOwned::to_owned).collect(),
-        rbac: policy.map(self::policy),
-        domain,
-        cluster: clusters.next().map(ToOwned::to_owned),
-        admin: config["admin"]["address"]["socket_address"]["port_value"].as_u64(),
-        socket_dir: socket_dir(&config["static_resources"]["clusters"]),
-        place,
+    if let Some(first) = passed_over.into_iter().next() {
+        return Err(first);
+    }
+    let looked = looked.into_iter().collect::<Vec<_>>().join("; ");
+    let callers = owners(&found.configs).into_iter().map(|owner| match owner.identity {
+        Identity::Id(id) => id,
+        Identity::Own => format!("the identity of {}", owner.workload.place()),
+    });
+    let callers: Vec<_> = callers.collect();
+    Err(DraftError::NoListener {
+        looked: match (looked.is_empty(), callers.is_empty()) {
+            (true, _) => "nothing in it holds an Envoy configuration".into(),
+            (false, true) => format!("{looked} has {plain} listener(s), all without TLS"),
+            (false, false) => format!(
+                "{looked} only calls others, as {}: draft from the chart that it calls, and add this one to \
+                 `install` and its identity to `registration`",
+                callers.join(", ")
+            ),
+        },
     })
 }
 
-/// The SAN list, however it is written.
-fn matchers(common_tls_context: &Value) -> Vec<&Value> {
-    let contexts = [
-        &common_tls_context["validation_context"],
-        &common_tls_context["combined_validation_context"]["default_validation_context"],
-    ];
-    let matchers = contexts.into_iter().flat_map(|context| {
-        let typed = list(&context["match_typed_subject_alt_names"]).map(|san| &san["matcher"]);
-        typed.chain(list(&context["match_subject_alt_names"]))
-    });
-    matchers.collect()
+/// An identity that an Envoy asks for, whichever way it dials, and whose it is.
+#[derive(Debug)]
+struct Owner<'a> {
+    identity: Identity,
+    workload: Workload<'a>,
 }
 
-/// The folder of the first socket that a cluster leads to: the SPIRE agent's.
-fn socket_dir(clusters: &Value) -> Option<String> {
-    let mut folder = None;
-    walk(clusters, &mut |key, value| {
-        if key == "pipe" && folder.is_none() {
-            let path = value["path"].as_str().and_then(|path| path.rsplit_once('/'));
-            folder = path.map(|(folder, _)| folder.to_owned());
-        }
-    });
-    folder
+fn owners<'a>(configs: &[Config<'a>]) -> Vec<Owner<'a>> {
+    let mut owners: Vec<Owner> = vec![];
+    for Config { workload, bootstrap, .. } in configs {
+        walk(bootstrap, &mut |key, value| {
+            if key != "typed_config" || !is_type(value, "streamTlsContext") {
+                return;
+            }
+            for identity in listener::identities(&value["common_tls_context"]) {
+                let same = |owner: &Owner| {
+                    owner.identity == identity && std::ptr::eq(owner.workload.object, workload.object)
+                };
+                if !owners.iter().any(same) {
+                    owners.push(Owner { identity, workload: *workload });
+                }
+            }
+        });
+    }
+    owners
 }
 
-/// All that the policies name, whatever stands around it.
-fn policy(rbac: &Value) -> Policy {
-    let mut found = Policy::default();
-    walk(&rbac["rules"]["policies"], &mut |key, value| {
-        let (into, text) = match key {
-            "principal_name" => (&mut found.principals, &value["exact"]),
-            "header" if value["name"] == ":method" => (&mut found.methods, &value["string_match"]["exact"]),
-            "url_path" if value["path"]["exact"].is_string() => (&mut found.paths, &value["path"]["exact"]),
-            "url_path" => (&mut found.paths, &value["path"]["prefix"]),
-            _ => return,
+/// The trust domain that is proved. Of the SVID `default` it is that of those who are let in, where they are
+/// held against the workload's own bundle.
+fn trust_domain(wanted: &Wanted, endpoints: &[Endpoint], owners: &[Owner]) -> Result<String, DraftError> {
+    let own: Vec<_> = owners.iter().filter(|owner| owner.identity == Identity::Own).collect();
+    if wanted.identity.is_some() && own.len() != 1 {
+        let workloads = own.iter().map(|owner| owner.workload.place()).collect();
+        return Err(DraftError::NotOne { workloads });
+    }
+    let said = wanted.identity.and_then(split);
+    let domain = |endpoint: &Endpoint| {
+        let id = match &endpoint.listener.identity {
+            Identity::Id(id) => split(id),
+            Identity::Own => said,
         };
-        if let Some(text) = text.as_str().map(ToOwned::to_owned)
-            && !into.contains(&text)
+        id.map(|(domain, _)| (domain.to_owned(), endpoint.listener.place.clone()))
+    };
+    let mut proved = endpoints.iter().filter_map(domain);
+    if let Some((domain, first)) = proved.next() {
+        return match proved.find(|(other, _)| *other != domain) {
+            Some((_, second)) => Err(DraftError::TwoTrustDomains { first, second }),
+            None => Ok(domain),
+        };
+    }
+    let callers = endpoints.iter().filter(|endpoint| endpoint.listener.tls.bundle == Some(Bundle::Own));
+    let callers =
+        callers.flat_map(|endpoint| endpoint.listener.tls.sans.iter().filter_map(listener::San::id));
+    let domains: BTreeSet<_> =
+        callers.filter_map(|id| split(&id).map(|(domain, _)| domain.to_owned())).collect();
+    let mut domains = domains.into_iter();
+    match (domains.next(), domains.next()) {
+        (Some(only), None) => Ok(only),
+        _ => Err(DraftError::NoTrustDomain {
+            listener: endpoints.first().map(|endpoint| endpoint.listener.place.clone()).unwrap_or_default(),
+        }),
+    }
+}
+
+/// The entries of all workloads whose Envoys ask for an SVID, and the IDs that no entry here can be for.
+fn entries(
+    wanted: &Wanted,
+    trust_domain: &str,
+    endpoints: &[Endpoint],
+    owners: &[Owner],
+) -> (Vec<Entry>, BTreeSet<String>) {
+    let (mut entries, mut foreign): (Vec<Entry>, _) = (vec![], BTreeSet::new());
+    for Owner { identity, workload } in owners {
+        if let Identity::Id(id) = identity
+            && within(trust_domain, id).is_none()
         {
-            into.push(text);
+            foreign.insert(id.clone());
+            continue;
         }
-    });
-    // A prefix that ends in a slash says no more than the path without.
-    let exact = found.paths.clone();
-    found.paths.retain(|path| {
-        !path.strip_suffix('/').is_some_and(|shorter| exact.iter().any(|other| other == shorter))
-    });
-    found
+        let (path, select) = (path_of(wanted, identity), services::selectors(workload));
+        let names = endpoints
+            .iter()
+            .filter(|endpoint| endpoint.listener.identity == *identity && endpoint.select == select);
+        let dns: BTreeSet<_> = names.filter_map(|endpoint| endpoint.dns.clone()).collect();
+        let entry = Entry { path, select, dns: dns.into_iter().collect() };
+        if !entries.contains(&entry) {
+            entries.push(entry);
+        }
+    }
+    (entries, foreign)
+}
+
+/// The path of an identity, as far as it is known.
+fn path_of(wanted: &Wanted, identity: &Identity) -> String {
+    let id = match (identity, wanted.identity) {
+        (Identity::Id(id), _) => id,
+        (Identity::Own, Some(said)) => said,
+        (Identity::Own, None) => BLANK,
+    };
+    split(id).map_or(id, |(_, path)| path).to_owned()
 }
 
 /// Every key with its value, at any depth, in the order of the file's keys.
@@ -266,70 +334,6 @@ fn walk<'a>(value: &'a Value, see: &mut impl FnMut(&'a str, &'a Value)) {
         }
         Value::Array(all) => all.iter().for_each(|value| walk(value, see)),
         _ => {}
-    }
-}
-
-/// The Service that leads to the listener, through the pods that mount its configuration.
-fn endpoint(
-    wanted: &Wanted,
-    objects: &[Value],
-    listener: Listener,
-    taken: &mut BTreeSet<String>,
-) -> Result<Endpoint, DraftError> {
-    let mounts = |pod: &&Value| {
-        list(&pod["spec"]["volumes"])
-            .any(|volume| volume["configMap"]["name"] == listener.config_map.as_str())
-    };
-    let pods: Vec<&Value> = objects.iter().map(|object| &object["spec"]["template"]).filter(mounts).collect();
-    for pod in pods {
-        for service in objects.iter().filter(|object| object["kind"] == "Service") {
-            let Some(selector) = service["spec"]["selector"].as_object() else { continue };
-            if !selector.iter().all(|(label, value)| pod["metadata"]["labels"][label] == *value) {
-                continue;
-            }
-            let Some(port) =
-                list(&service["spec"]["ports"]).find(|port| target(port, pod) == Some(listener.port))
-            else {
-                continue;
-            };
-            let namespace = service["metadata"]["namespace"].as_str().unwrap_or(wanted.namespace);
-            let service = string(&service["metadata"]["name"]);
-            let account = pod["spec"]["serviceAccountName"].as_str().unwrap_or("default");
-            let mut select = vec![format!("k8s:ns:{namespace}"), format!("k8s:sa:{account}")];
-            select.extend(
-                pod["metadata"]["labels"]["app"].as_str().map(|app| format!("k8s:pod-label:app:{app}")),
-            );
-            let name = unique(&service, taken);
-            let port = port["port"].as_u64().unwrap_or_default();
-            return Ok(Endpoint { name, service: format!("{namespace}/{service}"), port, select, listener });
-        }
-    }
-    Err(DraftError::NoService { listener: listener.place })
-}
-
-/// The port on the pod that a Service's port leads to.
-fn target(port: &Value, pod: &Value) -> Option<u64> {
-    match &port["targetPort"] {
-        Value::String(name) => {
-            let mut ports = list(&pod["spec"]["containers"]).flat_map(|container| list(&container["ports"]));
-            ports.find(|port| port["name"] == name.as_str())?["containerPort"].as_u64()
-        }
-        Value::Null => port["port"].as_u64(),
-        number => number.as_u64(),
-    }
-}
-
-fn trust_domain(endpoints: &[Endpoint]) -> Result<String, DraftError> {
-    let domain = |endpoint: &Endpoint| {
-        split(&endpoint.listener.identity).map(|(domain, _)| domain.to_owned()).unwrap_or_default()
-    };
-    let Some((first, rest)) = endpoints.split_first() else { return Ok(String::new()) };
-    match rest.iter().find(|endpoint| domain(endpoint) != domain(first)) {
-        Some(second) => Err(DraftError::TwoTrustDomains {
-            first: first.listener.place.clone(),
-            second: second.listener.place.clone(),
-        }),
-        None => Ok(domain(first)),
     }
 }
 
@@ -363,24 +367,34 @@ fn client_name(path: &str) -> &str {
 
 /// Everyone whom a listener names: path of the SPIFFE ID -> name. And the IDs of other trust domains, which
 /// no probe can have.
-fn clients(trust_domain: &str, endpoints: &[Endpoint]) -> (BTreeMap<String, String>, BTreeSet<String>) {
+fn clients(system: &System) -> (BTreeMap<String, String>, BTreeSet<String>) {
     let mut taken: BTreeSet<_> = [NOBODY, STRANGER].map(String::from).into();
     let (mut own, mut foreign) = (BTreeMap::new(), BTreeSet::new());
-    for id in endpoints.iter().flat_map(|endpoint| named(&endpoint.listener)) {
-        match split(id) {
-            Some((domain, path)) if domain == trust_domain => {
+    for id in system.endpoints.iter().flat_map(named) {
+        match within(&system.trust_domain, &id) {
+            Some(path) => {
                 if !own.contains_key(path) {
                     own.insert(path.to_owned(), unique(client_name(path), &mut taken));
                 }
             }
-            _ => drop(foreign.insert(id.to_owned())),
+            None => drop(foreign.insert(id)),
         }
     }
     (own, foreign)
 }
 
-fn named(listener: &Listener) -> impl Iterator<Item = &str> {
-    listener.sans.iter().chain(listener.rbac.iter().flat_map(|policy| &policy.principals)).map(String::as_str)
+/// The path of a SPIFFE ID of the trust domain that an SVID can have (SPIFFE ID standard, section 2.2).
+fn within<'a>(trust_domain: &str, id: &'a str) -> Option<&'a str> {
+    let (_, path) = split(id).filter(|(domain, _)| *domain == trust_domain)?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let segment = |one: &str| !one.is_empty() && one != "." && one != ".." && one.bytes().all(plain);
+    path[1..].split('/').all(segment).then_some(path)
+}
+
+/// Whom the SAN list and the policies name.
+fn named(endpoint: &Endpoint) -> impl Iterator<Item = String> {
+    let Endpoint { listener, words, .. } = endpoint;
+    listener.tls.sans.iter().filter_map(listener::San::id).chain(words.principals.iter().cloned())
 }
 
 const NOBODY: &str = "nobody";

@@ -1,11 +1,12 @@
 //! The drafted scenario as text. What stands in it was found by `draft`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use serde_json::Value;
-
-use super::{Endpoint, Listener, NOBODY, STRANGER, Wanted, clients};
-use crate::spiffe_id::split;
+use super::checks::checks_text;
+use super::services::Endpoint;
+use super::spire::Own;
+use super::yaml::{flow, quoted};
+use super::{BLANK, NOBODY, STRANGER, System, Wanted, clients};
 
 /// Of the charts that svidproof brings along.
 const SPIRE_CHART: &str = "builtin:spire";
@@ -15,56 +16,96 @@ const CLUSTER: &str = "demo-cluster";
 const METHODS: &str = "[GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS]";
 
 /// The file, part by part in its order.
-pub(super) fn text(wanted: &Wanted, trust_domain: &str, endpoints: &[Endpoint]) -> String {
-    let Wanted { release, namespace, .. } = wanted;
-    let (clients, foreign) = clients(trust_domain, endpoints);
-    let mut text = head(wanted, trust_domain, endpoints) + &registration_text(endpoints);
+pub(super) fn text(system: &System) -> String {
+    let Wanted { release, namespace, .. } = system.wanted;
+    let (clients, foreign) = clients(system);
+    let mut text = String::new();
     text += "\n# What is dialled.\nendpoints:\n";
-    text.extend(endpoints.iter().map(endpoint_text));
+    text.extend(system.endpoints.iter().map(endpoint_text));
+    text.extend(system.notes.iter().map(|note| format!("  # Left out: {note}.\n")));
     text +=
         "\n# Those whom the chart's SAN lists and policies name, each attested for the probe.\nclients:\n";
     text.extend(clients.iter().map(|(path, name)| format!("  {}: {}\n", quoted(name), quoted(path))));
-    text.extend(foreign.iter().map(|id| format!("  # {id} is named too, and is of another trust domain.\n")));
+    text.extend(
+        foreign
+            .iter()
+            .map(|id| format!("  # {id} is named too, and no SVID of this trust domain is called so.\n")),
+    );
     text += &format!(
         "  # Of the trust domain, and on nobody's list.\n  {STRANGER}: /ns/{namespace}/sa/{STRANGER}\n  \
          {NOBODY}: none\n"
     );
     text += "\n# Further stages: the same with other `values`, by release. Forged credentials: \
              docs/writing-scenarios.md, `forged`.\n";
-    text += "stages:\n  - stage: installed\n    checks:\n";
-    text.extend(endpoints.iter().map(|endpoint| checks_text(endpoint, &clients)));
-    text += &surface_text(endpoints, &clients);
+    text += &stage_text(system, &clients);
     text += "\n# Faults that the checks must notice, for `svidproof verify`: values that open what a check \
              says is closed, such as\n\
              # - broken: the SAN list is gone\n\
              #   stage: installed\n";
-    text + &format!(
-        "#   values: {{{release}: {{envoy: {{allow: []}}}}}}\n#   red: [the names of the checks]\n"
+    text +=
+        &format!("#   values: {{{release}: {{envoy: {{allow: []}}}}}}\n#   red: [the names of the checks]\n");
+    let text = format!("{}{}{}", spire_text(system), registration_text(system), text);
+    title(system, text.contains(BLANK)) + &text
+}
+
+fn title(system: &System, open: bool) -> String {
+    let Wanted { name, .. } = system.wanted;
+    let state = if open {
+        format!("It does not run before every {BLANK} is filled in")
+    } else if system.socket.remarks.is_empty() {
+        "It runs as it is".into()
+    } else {
+        "Its SPIRE and the chart's Envoys may not meet: see `socket-dir`".into()
+    };
+    format!(
+        "# Drafted by `svidproof new` from what the chart renders. {state}; read what stands behind each # \
+         first.\n\
+         # `svidproof up`, then `svidproof test --accept`: that keeps what every client gets now, to be \
+         compared with from then on.\n\
+         scenario: {name}\n"
     )
 }
 
-/// All that comes before the charts' own identities.
-fn head(wanted: &Wanted, trust_domain: &str, endpoints: &[Endpoint]) -> String {
-    let Wanted { name, chart, release, namespace, values } = wanted;
-    let socket_dir = endpoints.iter().find_map(|endpoint| endpoint.listener.socket_dir.clone());
-    let socket_dir = socket_dir.unwrap_or_else(|| format!("/run/spire/{trust_domain}"));
+/// The SPIRE that issues the SVIDs, and what is installed.
+fn spire_text(system: &System) -> String {
+    let Wanted { name, chart, release, namespace, values, .. } = system.wanted;
+    let trust_domain = &system.trust_domain;
+    let socket_dir = match (&system.socket.folder, &system.spire) {
+        (Some(folder), _) => folder.clone(),
+        (None, None) => format!("/run/spire/{trust_domain}"),
+        (None, Some(_)) => BLANK.into(),
+    };
     let socket_dir = quoted(&socket_dir);
+    let remarks = system.socket.remarks.iter();
+    let remarks = remarks.map(|remark| format!("  # The agent's socket: {remark}.\n")).collect::<String>();
     let values = if values.is_null() { String::new() } else { format!(", values: {values}") };
+    let own = format!("{{release: {release}, chart: {}, namespace: {namespace}{values}}}", quoted(chart));
+    let head = format!("trust-domain: {trust_domain}\n\nspire:\n");
+    if let Some(spire) = &system.spire {
+        return format!(
+            "{head}{}  socket-dir: {socket_dir}\n{remarks}\n\
+             install:\n  \
+               # Add the releases that this one needs: what its Envoys forward to, who calls it.\n  \
+               - - {own}\n\n\
+             # Make the selectors as narrow as those of your own entries: who matches them is given the \
+             identity.\n\
+             registration:\n  \
+               # What the chart's agents attest themselves with, such as k8s_psat:cluster:NAME, as its \
+               server's configuration has it.\n  \
+               - id: /ns/{}/sa/spire-agent\n    node: true\n    select: [{BLANK}]\n",
+            own_spire(spire),
+            spire.namespace,
+        );
+    }
     let spire = format!("spire-{name}");
     let shared = format!("fullnameOverride: {spire}, trustDomain: {trust_domain}, clusterName: {CLUSTER}");
     format!(
-        "# Drafted by `svidproof new` from what the chart renders. It runs as it is; read what stands behind \
-         each # first.\n\
-         # `svidproof up`, then `svidproof test --accept`: that keeps what every client gets now, to be \
-         compared with from then on.\n\
-         scenario: {name}\n\
-         trust-domain: {trust_domain}\n\n\
-         spire:\n  \
+        "{head}  \
            namespace: spire\n  \
            server: {spire}-server\n  \
            bundle: {spire}-bundle\n  \
            authority-secret: {spire}-ca\n  \
-           socket-dir: {socket_dir}\n\n\
+           socket-dir: {socket_dir}\n{remarks}\n\
          install:\n  \
            - - release: {spire}-server\n      \
                chart: {SPIRE_CHART}\n      \
@@ -77,7 +118,7 @@ fn head(wanted: &Wanted, trust_domain: &str, endpoints: &[Endpoint]) -> String {
                values: {{{shared}, server: {{enabled: false}}, agent: {{socketDir: {socket_dir}, \
                syncInterval: 500ms, pollRetryInterval: 100ms}}}}\n  \
            # Add the releases that this one needs: what its Envoys forward to, who calls it.\n  \
-           - - {{release: {release}, chart: {}, namespace: {namespace}{values}}}\n\n\
+           - - {own}\n\n\
          # Make the selectors as narrow as those of your own entries: who matches them is given the \
          identity.\n\
          registration:\n  \
@@ -85,20 +126,55 @@ fn head(wanted: &Wanted, trust_domain: &str, endpoints: &[Endpoint]) -> String {
              node: true\n    \
              select: [\"k8s_psat:cluster:{CLUSTER}\", \"k8s_psat:agent_ns:spire\", \
              \"k8s_psat:agent_sa:{spire}-agent\"]\n",
-        quoted(chart),
     )
 }
 
-fn registration_text(endpoints: &[Endpoint]) -> String {
+/// The SPIRE of the chart, as far as its manifests tell it.
+fn own_spire(spire: &Own) -> String {
+    let Own { namespace, server, container, agent } = spire;
+    let mut text = "  # The chart brings its own SPIRE.\n".to_owned();
+    if !agent {
+        text += "  # Its agent is not in the chart: add the release that has it.\n";
+    }
+    let server = server.as_deref().map_or(format!("{BLANK}  # its StatefulSet"), |name| quoted(name).into());
+    text + &format!(
+        "  namespace: {namespace}\n  server: {server}\n  container: {}\n  \
+           # bundle: the ConfigMap that the server publishes its bundle to, where workloads wait for it.\n",
+        quoted(container)
+    )
+}
+
+fn registration_text(system: &System) -> String {
     let mut text = String::new();
-    let mut registered = BTreeSet::new();
-    for Endpoint { select, listener, .. } in endpoints {
-        if registered.insert((&listener.identity, select)) {
-            text += &format!("  - id: {}\n    select: {}\n", quoted(path(&listener.identity)), flow(select));
-            text.extend(listener.domain.iter().map(|domain| format!("    dns: [{}]\n", quoted(domain))));
+    for entry in &system.entries {
+        if entry.path == BLANK {
+            text += "  # The workload's own identity, which its Envoy asks for by the SDS name `default`: \
+                     the path of its SPIFFE ID.\n";
+        }
+        text += &format!("  - id: {}\n    select: {}\n", quoted(&entry.path), flow(&entry.select));
+        if !entry.dns.is_empty() {
+            text += &format!("    dns: {}\n", flow(&entry.dns));
         }
     }
+    text.extend(
+        system
+            .foreign
+            .iter()
+            .map(|id| format!("  # {id} is asked for too, and is of another trust domain.\n")),
+    );
     text
+}
+
+fn stage_text(system: &System, clients: &BTreeMap<String, String>) -> String {
+    let checks = system.endpoints.iter().map(|endpoint| checks_text(system, endpoint, clients));
+    let checks = checks.collect::<String>();
+    let is_check = |line: &str| !line.trim_start().starts_with('#');
+    let head = if checks.lines().any(is_check) {
+        "    checks:\n".to_owned()
+    } else {
+        format!("    checks: []  # {BLANK}: no check could be drafted, and there must be one\n")
+    };
+    format!("stages:\n  - stage: installed\n{head}{checks}{}", surface_text(&system.endpoints, clients))
 }
 
 fn surface_text(endpoints: &[Endpoint], clients: &BTreeMap<String, String>) -> String {
@@ -110,119 +186,43 @@ fn surface_text(endpoints: &[Endpoint], clients: &BTreeMap<String, String>) -> S
                  comes of them is left to --accept.\n";
         text += "    surface:\n";
     }
-    for Endpoint { name, listener, .. } in provable {
+    for Endpoint { name, listener, words, .. } in provable {
         let who: Vec<_> = clients.values().map(String::as_str).chain([STRANGER, NOBODY]).collect();
-        let http = if listener.http2 { "[\"1.1\", \"2\"]" } else { "[\"1.1\"]" };
-        let (who, to, paths) = (flow(&who), quoted(name), flow(&paths(listener)));
+        let http =
+            listener.http.iter().map(|version| format!("\"{version}\"")).collect::<Vec<_>>().join(", ");
+        let (who, to, paths) = (flow(&who), quoted(name), flow(&words.paths));
         text += &format!("      - surface: requests at {name}\n        as: {who}\n        to: {to}\n");
-        text += &format!("        methods: {METHODS}\n        paths: {paths}\n        http: {http}\n");
+        text += &format!("        methods: {METHODS}\n        paths: {paths}\n        http: [{http}]\n");
     }
     text
 }
 
 fn endpoint_text(endpoint: &Endpoint) -> String {
-    let Endpoint { name, service, port, listener, .. } = endpoint;
+    let Endpoint { name, service, port, identity, listener, words, dns, .. } = endpoint;
     let mut text = format!(
         "  {}:\n    service: {}\n    port: {port}\n    identity: {}\n",
         quoted(name),
         quoted(service),
-        quoted(path(&listener.identity))
+        quoted(identity)
     );
-    text.extend(listener.domain.iter().map(|domain| format!("    dns: {}\n", quoted(domain))));
+    text.extend(dns.iter().map(|name| format!("    dns: {}\n", quoted(name))));
     text += &listener.admin.map_or_else(
         || "    # admin: Envoy's admin interface is not configured; without it no refusal can be proved from \
             the server's side.\n".into(),
         |admin| format!("    admin: {admin}\n"),
     );
-    if let Some(cluster) = listener.cluster.as_ref().filter(|cluster| *cluster != "local_service") {
+    if let Some(cluster) = words.cluster.as_ref().filter(|cluster| *cluster != "local_service") {
         text += &format!("    app-cluster: {}\n", quoted(cluster));
         text +=
             "    # upstream: the endpoint that it forwards to, if that is an Envoy with an identity too.\n";
     }
     text += "    # app-log: the container that logs the header x-svidproof-cell, if one does.\n";
-    if listener.other_sans > 0 {
+    let others = listener.tls.sans.iter().filter(|san| !san.names_one()).count();
+    if others > 0 {
         text += &format!(
-            "    # {} matcher(s) of its SAN list name no single SPIFFE ID: add clients that they let in, and \
-             keep out.\n",
-            listener.other_sans
+            "    # {others} matcher(s) of its SAN list name no single SPIFFE ID: add clients that they let \
+             in, and keep out.\n"
         );
     }
     text
-}
-
-fn checks_text(endpoint: &Endpoint, clients: &BTreeMap<String, String>) -> String {
-    let Endpoint { name, listener, .. } = endpoint;
-    let of = |id: &String| clients.get(path(id)).map(String::as_str);
-    let allowed = |id: &&String| {
-        listener
-            .rbac
-            .as_ref()
-            .is_none_or(|policy| policy.principals.is_empty() || policy.principals.contains(id))
-    };
-    let listed = listener.sans.iter().find(allowed).or(listener.sans.first());
-    let principal = listener.rbac.iter().flat_map(|policy| &policy.principals).next();
-    let open = listener.sans.is_empty() && listener.other_sans == 0;
-    let friend = listed.or(principal).and_then(of).unwrap_or(STRANGER);
-    let method =
-        listener.rbac.as_ref().and_then(|policy| policy.methods.first()).map_or("GET", String::as_str);
-    let send = quoted(&format!("{method} {}", paths(listener)[0])).into_owned();
-    let to = quoted(name);
-    let check = |check: &str, who: &str, more: &str| {
-        format!(
-            "      - check: {}\n        as: {}\n        to: {to}\n        send: {send}\n{more}",
-            quoted(check),
-            quoted(who)
-        )
-    };
-    let control = format!("{friend} gets an answer from {name}");
-    let refused =
-        |alert: &str| format!("        expect: {{alert: {alert}}}\n        control: {}\n", quoted(&control));
-    // Without the admin port a refusal cannot be proved, and the scenario would not be valid.
-    let provable = listener.admin.is_some();
-    let mut text = "      # Fill in a request that the application answers, and what it answers with: \
-                    `json`, `contains`.\n"
-        .to_owned();
-    text += &check(&control, friend, "        expect: {status: 200}\n");
-    if listener.required && provable {
-        text += &check(&format!("nobody is refused by {name}"), NOBODY, &refused("certificate_required"));
-    }
-    if !listener.required {
-        text += &format!("      # {name} does not require a certificate.\n");
-    }
-    if open {
-        text += &format!("      # {name} has no SAN list: every SVID that verifies is let in.\n");
-    } else if friend != STRANGER && provable {
-        text +=
-            &check(&format!("a stranger is refused by {name}"), STRANGER, &refused("certificate_unknown"));
-    }
-    text
-}
-
-/// The paths that the policies name, or the root.
-fn paths(listener: &Listener) -> Vec<String> {
-    let paths = listener.rbac.iter().flat_map(|policy| policy.paths.iter().cloned()).collect::<Vec<_>>();
-    if paths.is_empty() { vec!["/".into()] } else { paths }
-}
-
-fn path(id: &str) -> &str {
-    split(id).map_or(id, |(_, path)| path)
-}
-
-fn flow<T: AsRef<str>>(texts: &[T]) -> String {
-    format!("[{}]", texts.iter().map(|text| quoted(text.as_ref())).collect::<Vec<_>>().join(", "))
-}
-
-/// As YAML takes it, in flow and in block: in quotes where it could be anything but a plain text.
-pub(super) fn quoted(text: &str) -> std::borrow::Cow<'_, str> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b' ');
-    let starts = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'/');
-    let word = matches!(
-        text.to_ascii_lowercase().as_str(),
-        "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n"
-    );
-    if starts && !word && text.bytes().all(plain) && !text.ends_with(' ') {
-        text.into()
-    } else {
-        Value::from(text).to_string().into()
-    }
 }

@@ -1,21 +1,41 @@
 //! Drafts of two charts as they stand, and of charts that lack something.
 
+mod chart;
+mod kinds;
+mod places;
+
 use rstest::rstest;
 use serde_json::json;
 
-use super::text::quoted;
+use super::yaml::quoted;
 use super::*;
+use crate::scenario;
 
 /// What `helm template` makes of the two charts.
-const NGINX: &str = include_str!("nginx.yaml");
-const ECHO: &str = include_str!("echo.yaml");
+const NGINX: &str = include_str!("../nginx.yaml");
+const ECHO: &str = include_str!("../echo.yaml");
 
 fn wanted<'a>(values: &'a Value, chart: &'a str) -> Wanted<'a> {
-    Wanted { name: "mine", chart, release: "mine", namespace: "shop", values }
+    Wanted { name: "mine", chart, release: "mine", namespace: "shop", values, identity: None }
 }
 
 fn drafted(manifests: &str) -> Result<String, DraftError> {
-    draft(&wanted(&Value::Null, "helm/mine"), manifests)
+    draft(&wanted(&Value::Null, "helm/mine"), manifests).map(|draft| draft.text)
+}
+
+/// The draft as a file, in a project with this chart.
+fn loads(text: &str, chart: &str) -> Result<scenario::Scenario, scenario::ScenarioError> {
+    let dir = tempfile::tempdir().unwrap();
+    for chart in ["helm/spire", chart] {
+        std::fs::create_dir_all(dir.path().join(chart)).unwrap();
+        std::fs::write(dir.path().join(chart).join("Chart.yaml"), "").unwrap();
+    }
+    // A checkout: what it holds of svidproof's own goes before what the binary carries.
+    std::fs::create_dir_all(dir.path().join("fixtures/images")).unwrap();
+    std::fs::write(dir.path().join("fixtures/images/images.yaml"), "").unwrap();
+    let path = dir.path().join("mine.yaml");
+    std::fs::write(&path, text).unwrap();
+    scenario::load(&path)
 }
 
 #[rstest]
@@ -23,19 +43,9 @@ fn drafted(manifests: &str) -> Result<String, DraftError> {
 #[case("echo", ECHO)]
 fn a_drafted_scenario_is_one(#[case] chart: &str, #[case] manifests: &str) {
     let values = json!({"envoy": {"alpn": ["h2"]}});
-    let text = draft(&wanted(&values, &format!("helm/{chart}")), manifests).unwrap();
+    let text = draft(&wanted(&values, &format!("helm/{chart}")), manifests).unwrap().text;
     insta::assert_snapshot!(chart, text);
-    let dir = tempfile::tempdir().unwrap();
-    for chart in ["spire", chart] {
-        std::fs::create_dir_all(dir.path().join("helm").join(chart)).unwrap();
-        std::fs::write(dir.path().join("helm").join(chart).join("Chart.yaml"), "").unwrap();
-    }
-    // A checkout: what it holds of svidproof's own goes before what the binary carries.
-    std::fs::create_dir_all(dir.path().join("fixtures/images")).unwrap();
-    std::fs::write(dir.path().join("fixtures/images/images.yaml"), "").unwrap();
-    let path = dir.path().join("mine.yaml");
-    std::fs::write(&path, text).unwrap();
-    let scenario = crate::scenario::load(&path).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let scenario = loads(&text, &format!("helm/{chart}")).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     assert_eq!(scenario.install[2][0].values, values);
 }
 
@@ -48,9 +58,9 @@ fn with(from: &str, to: &str) -> String {
 #[test]
 fn a_chart_without_config_maps() {
     insta::assert_snapshot!(drafted("kind: Service\nmetadata: {name: s}\n").unwrap_err(), @r"
-    the chart has no Envoy listener with mTLS: it makes no ConfigMap
-    looked for: a ConfigMap with a YAML text that has `static_resources.listeners`, and in one of them a filter chain whose
-    `transport_socket` is a DownstreamTlsContext
+    the chart has no Envoy listener with mTLS: nothing in it holds an Envoy configuration
+    looked for: an Envoy configuration in a ConfigMap or a Secret that its pods mount, or after a container's `--config-yaml`, and in one
+    of its listeners a filter chain whose `transport_socket` is a DownstreamTlsContext
     hint: does a value switch it on? --values FILE gives the chart its values
     ");
 }
@@ -61,7 +71,7 @@ fn a_chart_whose_listeners_are_plain() {
     assert_eq!(
         error,
         DraftError::NoListener {
-            looked: "backend-envoy/envoy.yaml has 2 listener(s), all without TLS".into()
+            looked: "ConfigMap backend-envoy, envoy.yaml has 2 listener(s), all without TLS".into()
         }
     );
 }
@@ -69,10 +79,7 @@ fn a_chart_whose_listeners_are_plain() {
 #[test]
 fn a_config_map_without_an_envoy() {
     let error = drafted("kind: ConfigMap\nmetadata: {name: c}\ndata: {a: 'x: 1', b: '{'}\n").unwrap_err();
-    assert_eq!(
-        error,
-        DraftError::NoListener { looked: "none of its 1 ConfigMap(s) holds an Envoy configuration".into() }
-    );
+    assert_eq!(error, DraftError::NoListener { looked: "nothing in it holds an Envoy configuration".into() });
 }
 
 #[test]
@@ -86,9 +93,14 @@ fn a_listener_with_a_certificate_that_is_no_svid() {
 #[rstest]
 #[case::another_port("targetPort: 8443", "targetPort: 8444")]
 #[case::other_pods("selector: {app: backend}", "selector: {app: other}")]
-#[case::a_config_that_nobody_mounts("configMap: {name: backend-envoy}", "configMap: {name: other}")]
 fn a_listener_that_no_service_leads_to(#[case] from: &str, #[case] to: &str) {
     assert!(matches!(drafted(&with(from, to)).unwrap_err(), DraftError::NoService { .. }));
+}
+
+#[test]
+fn a_config_that_nobody_mounts() {
+    let error = drafted(&with("configMap: {name: backend-envoy}", "configMap: {name: other}")).unwrap_err();
+    assert_eq!(error, DraftError::Unused { place: "ConfigMap backend-envoy, envoy.yaml".into() });
 }
 
 #[test]

@@ -1,0 +1,144 @@
+//! Envoy configurations as others write them, one kind a case: what must stand in the draft, and what must not.
+
+use rstest::rstest;
+
+use super::chart::{Chart, assert_says, chart};
+
+/// An HTTP RBAC filter and a router.
+macro_rules! rbac {
+    ($rules:literal) => {
+        concat!(
+            "[{name: rbac, typed_config: {'@type': x/envoy.extensions.filters.http.rbac.v3.RBAC, ",
+            $rules,
+            "}}, {name: router, typed_config: {'@type': x/envoy.extensions.filters.http.router.v3.Router}}]"
+        )
+    };
+}
+
+#[rstest]
+#[case::plain(chart(), &["+- check: till gets an answer from web\n", "+send: GET /\n", "+certificate_unknown",
+    "+certificate_required", "+socket-dir: /run/agent\n", "+service: shop/web", "+port: 443", "-FILL-IN",
+    "+select: [\"k8s:ns:shop\", \"k8s:sa:web\", \"k8s:pod-label:app:web\"]", "-k8s:pod-label:version"])]
+#[case::denied_by_name(
+    Chart { sans: "[]", filters: rbac!("rules: {action: DENY, policies: {p: {permissions: [{any: true}],
+        principals: [{authenticated: {principal_name: {exact: 'spiffe://a.org/bad'}}}]}}}"), ..chart() },
+    &["+- check: bad is denied by web", "-bad gets an answer", "+403, body: \"RBAC: access denied\"",
+      "+control: a stranger gets an answer from web"])]
+#[case::a_name_that_no_svid_has(
+    Chart { filters: rbac!("rules: {action: DENY, policies: {p: {permissions: [{any: true}],
+        principals: [{authenticated: {principal_name: {exact: 'spiffe://a.org/ns/*/x'}}}]}}}"), ..chart() },
+    &["+till gets an answer", "+# spiffe://a.org/ns/*/x is named too", "-: /ns/*"])]
+#[case::a_method_that_is_none(
+    Chart { filters: rbac!("rules: {action: DENY, policies: {p: {permissions: [{header: {name: ':method',
+        string_match: {exact: get}}}], principals: [{any: true}]}}}"), ..chart() },
+    &["+till gets an answer", "+send: GET /\n", "-get /"])]
+#[case::denied_among_the_listed(
+    Chart { filters: rbac!("rules: {action: DENY, policies: {p: {permissions: [{any: true}],
+        principals: [{authenticated: {principal_name: {suffix: /till}}}]}}}"), ..chart() },
+    &["-gets an answer", "+FILL-IN", "+Of no client is it sure"])]
+#[case::only_the_allowed(
+    Chart { sans: "[]", filters: rbac!("rules: {policies: {p: {permissions: [{any: true}],
+        principals: [{authenticated: {principal_name: {exact: 'spiffe://a.org/ns/till'}}}]}}}"), ..chart() },
+    &["+till gets an answer", "+a stranger is denied by web", "+control: till gets an answer", "-stranger gets"])]
+#[case::allowed_by_regex(
+    Chart { sans: "[]", filters: rbac!("rules: {policies: {p: {permissions: [{any: true}],
+        principals: [{authenticated: {principal_name: {safe_regex: {regex: 'spiffe://a.org/ns/.*'}}}}]}}}"), ..chart() },
+    &["-gets an answer", "+by the regex spiffe://a.org/ns/.*", "-403", "+FILL-IN"])]
+#[case::allowed_by_prefix(
+    Chart { sans: "[]", filters: rbac!("rules: {policies: {p: {permissions: [{any: true}],
+        principals: [{authenticated: {principal_name: {prefix: 'spiffe://a.org/ns/till/'}}}]}}}"), ..chart() },
+    &["+  anyone: /ns/till/anyone\n", "+anyone gets an answer", "+a stranger is denied by web"])]
+#[case::a_path_by_header(
+    Chart { filters: rbac!("rules: {policies: {p: {permissions: [{and_rules: {rules: [
+        {header: {name: ':path', string_match: {prefix: /api}}}, {header: {name: ':method', string_match: {exact: POST}}}]}}],
+        principals: [{any: true}]}}}"), ..chart() },
+    &["+send: POST /api\n", "+till gets an answer", "+paths: [/api, /]", "+till is denied by web"])]
+#[case::a_path_by_regex(
+    Chart { filters: rbac!("rules: {policies: {p: {permissions: [{url_path: {path: {safe_regex: {regex: '/v[0-9]+'}}}}],
+        principals: [{any: true}]}}}"), ..chart() },
+    &["-gets an answer", "+`url_path` by the regex /v[0-9]+", "+FILL-IN"])]
+#[case::a_path_that_is_denied(
+    Chart { filters: rbac!("rules: {action: DENY, policies: {p: {permissions: [{url_path: {path: {prefix: /admin}}}],
+        principals: [{any: true}]}}}"), ..chart() },
+    &["+send: GET /admin\n        expect: {status: 403", "+send: GET /\n        expect: {status: 200}"])]
+#[case::shadow_rules(
+    Chart { filters: rbac!("shadow_rules: {action: ALLOW, policies: {}}"), ..chart() },
+    &["+till gets an answer", "-403"])]
+#[case::a_condition(
+    Chart { filters: rbac!("rules: {policies: {p: {permissions: [{any: true}], principals: [{any: true}], condition: {id: 1}}}}"),
+        ..chart() },
+    &["-gets an answer", "+`condition`"])]
+#[case::two_filters(
+    Chart { filters: "[{name: a, typed_config: {'@type': x/http.rbac.v3.RBAC, rules: {policies: {p: {permissions: [{any: true}], principals: [{any: true}]}}}}},
+        {name: b, typed_config: {'@type': x/http.rbac.v3.RBAC, rules: {action: DENY, policies: {p: {permissions: [{any: true}],
+        principals: [{authenticated: {principal_name: {exact: 'spiffe://a.org/ns/till/sa/till'}}}]}}}}}]", ..chart() },
+    &["-gets an answer"])]
+#[case::a_filter_that_is_not_known(
+    Chart { filters: "[{name: envoy.filters.http.ext_authz, typed_config: {'@type': x/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz}}]",
+        ..chart() },
+    &["-gets an answer", "+ext_authz"])]
+#[case::a_filter_that_is_off(
+    Chart { filters: "[{name: lua, disabled: true, typed_config: {'@type': x/http.lua.v3.Lua}}]", ..chart() },
+    &["+till gets an answer"])]
+#[case::a_policy_of_the_route(
+    Chart { filters: rbac!("rules: {}"),
+        routes: "{virtual_hosts: [{domains: ['*'], routes: [{match: {prefix: /open}, route: {cluster: c},
+            typed_per_filter_config: {rbac: {'@type': x/http.rbac.v3.RBACPerRoute}}}, {match: {prefix: /}, route: {cluster: c}}]}]}",
+        ..chart() },
+    &["+send: GET /open\n        expect: {status: 200}", "+send: GET /\n        expect: {status: 403"])]
+#[case::a_network_policy(
+    Chart { network: "{name: n, typed_config: {'@type': x/envoy.extensions.filters.network.rbac.v3.RBAC, rules: {policies: {}}}},",
+        ..chart() },
+    &["-gets an answer", "+a network RBAC filter"])]
+#[case::what_becomes_of_a_denial(
+    Chart { sans: "[]", manager: "local_reply_config: {mappers: []},", filters: rbac!("rules: {policies: {p: {permissions: [{any: true}],
+        principals: [{authenticated: {principal_name: {exact: 'spiffe://a.org/ns/till'}}}]}}}"), ..chart() },
+    &["+till gets an answer", "-403", "+local_reply_config"])]
+#[case::a_wildcard_domain(
+    Chart { routes: "{virtual_hosts: [{domains: ['*.shop.example'], routes: [{match: {prefix: /}, route: {cluster: local_service}}]}]}",
+        ..chart() },
+    &["-*.shop.example", "+    dns: x.shop.example\n", "+    dns: [x.shop.example]\n", "+till gets an answer"])]
+#[case::a_domain_that_is_the_services(
+    Chart { routes: "{virtual_hosts: [{domains: [other.example, web], routes: [{match: {prefix: /}, route: {cluster: local_service}}]}]}",
+        ..chart() },
+    &["-dns:", "+till gets an answer"])]
+#[case::no_route(
+    Chart { routes: "{virtual_hosts: [{domains: ['*'], routes: [{match: {headers: [{name: x-a}]}, route: {cluster: c}}]}]}", ..chart() },
+    &["-gets an answer", "+header `x-a`"])]
+#[case::a_redirect(
+    Chart { routes: "{virtual_hosts: [{domains: ['*'], routes: [{match: {prefix: /}, redirect: {path_redirect: /a}}]}]}", ..chart() },
+    &["-gets an answer", "+a route that does not forward"])]
+#[case::http2_alone(Chart { tls: "alpn_protocols: [h2],", ..chart() },
+    &["+        http: \"2\"\n", "+        http: [\"2\"]\n"])]
+#[case::http2_by_codec(Chart { manager: "codec_type: HTTP2,", ..chart() },
+    &["+        http: \"2\"\n", "+        http: [\"2\"]\n"])]
+#[case::the_workloads_own(Chart { svid: "default", bundle: "ROOTCA", ..chart() },
+    &["+  - id: FILL-IN\n", "+    identity: FILL-IN\n", "+trust-domain: a.org\n", "+till gets an answer"])]
+#[case::all_bundles(Chart { bundle: "ALL", ..chart() }, &["+till gets an answer", "-FILL-IN"])]
+#[case::another_bundle(Chart { bundle: "spiffe://b.org", ..chart() }, &["-gets an answer", "+the bundle of b.org"])]
+#[case::a_san_by_regex(Chart { sans: "[{san_type: URI, matcher: {safe_regex: {regex: x}}}]", ..chart() },
+    &["-gets an answer", "+`SAN` by the regex x", "-certificate_unknown"])]
+#[case::a_san_of_another_type(
+    Chart { sans: "[{san_type: DNS, matcher: {exact: 'spiffe://a.org/x'}}, {san_type: URI, matcher: {exact: 'spiffe://a.org/y'}}]", ..chart() },
+    &["+y gets an answer", "-x gets an answer"])]
+#[case::a_foreign_listener(
+    Chart { listeners: ", {name: public, address: {socket_address: {port_value: 443}}, filter_chains: [{transport_socket: {typed_config:
+        {'@type': x/tls.v3.DownstreamTlsContext, common_tls_context: {tls_certificates: [{}]}}}}]}", ..chart() },
+    &["+# Left out: listener `public` on port 443", "+till gets an answer"])]
+#[case::several_chains(Chart { chains: ", {filters: []}", ..chart() },
+    &["-gets an answer", "+which of its 2 filter chains", "+FILL-IN"])]
+#[case::a_default_chain(Chart { listener: "default_filter_chain: {filters: []},", ..chart() },
+    &["-gets an answer", "+which of its 2 filter chains"])]
+#[case::a_listener_filter(Chart { listener: "listener_filters: [{name: envoy.filters.listener.proxy_protocol}],", ..chart() },
+    &["-gets an answer", "+the listener filter `envoy.filters.listener.proxy_protocol`"])]
+#[case::a_listener_filter_that_only_looks(Chart { listener: "listener_filters: [{name: envoy.filters.listener.tls_inspector}],", ..chart() },
+    &["+till gets an answer"])]
+#[case::an_untrusted_chain(Chart { context: "trust_chain_verification: ACCEPT_UNTRUSTED,", ..chart() },
+    &["-gets an answer", "-certificate_unknown", "+ACCEPT_UNTRUSTED"])]
+#[case::a_hash(Chart { context: "verify_certificate_hash: [a],", ..chart() },
+    &["-gets an answer", "+`verify_certificate_hash`"])]
+#[case::a_bundle_of_a_file(Chart { bundle: "ca", ..chart() },
+    &["-gets an answer", "+the validation context `ca`"])]
+fn a_configuration(#[case] chart: Chart, #[case] expected: &[&str]) {
+    assert_says(&chart.draft(), expected);
+}
