@@ -47,7 +47,7 @@ pub(super) fn outcome(
                 Truth::Yes => {}
                 Truth::No => unread.extend(["a network RBAC filter that cuts it off".to_owned()]),
                 Truth::Unknown(what) => {
-                    unread.extend(what.iter().map(|what| format!("{what} in a network RBAC filter")))
+                    unread.extend(what.iter().map(|what| format!("{what} in a network RBAC filter")));
                 }
             }
         } else if is_type(filter, "HttpConnectionManager") {

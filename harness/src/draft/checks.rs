@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::chain::{Outcome, outcome};
 use super::policy::{Request, Truth};
 use super::services::Endpoint;
-use super::text::{http_text, quoted};
+use super::yaml::{http_text, quoted};
 use super::{NOBODY, STRANGER, System, named, within};
 use crate::spiffe_id::spiffe_id;
 

@@ -136,10 +136,10 @@ impl Tls {
         if chain != Truth::Yes || !self.unread.is_empty() {
             return Truth::all([chain].into_iter().chain(unread));
         }
-        let listed = self.sans.iter().map(|san| match san.foreign {
-            true => Truth::No,
-            false => matches("SAN", &san.pattern, caller),
-        });
+        let listed = self
+            .sans
+            .iter()
+            .map(|san| if san.foreign { Truth::No } else { matches("SAN", &san.pattern, caller) });
         if self.sans.is_empty() { Truth::Yes } else { Truth::any(listed) }
     }
 

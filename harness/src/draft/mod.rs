@@ -13,6 +13,7 @@ mod services;
 mod sources;
 mod spire;
 mod text;
+mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 

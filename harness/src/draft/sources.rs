@@ -1,6 +1,6 @@
-//! Where Envoy configurations stand in rendered manifests: in the ConfigMaps and Secrets that pods mount, and
-//! in the arguments of their containers; with the files of listeners, clusters and routes that they name. Not
-//! for what a configuration says.
+//! Where Envoy configurations stand in rendered manifests: in each `ConfigMap` and `Secret` that pods mount,
+//! and in the arguments of their containers; with the files of listeners, clusters and routes that they name.
+//! Not for what a configuration says.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -56,8 +56,8 @@ fn asked(bootstrap: &Value) -> Option<String> {
         }
     });
     let clusters = || list(&bootstrap["static_resources"]["clusters"]);
-    let named = |cluster: &&Value| names.iter().any(|name| cluster["name"] == *name);
-    path.or_else(|| clusters().filter(named).find_map(pipe)).or_else(|| clusters().find_map(pipe))
+    let of_sds = |cluster: &&Value| names.iter().any(|name| cluster["name"] == *name);
+    path.or_else(|| clusters().filter(of_sds).find_map(pipe)).or_else(|| clusters().find_map(pipe))
 }
 
 fn pipe(cluster: &Value) -> Option<String> {

@@ -26,7 +26,7 @@ impl Truth {
         match self {
             Self::Yes => Self::No,
             Self::No => Self::Yes,
-            unknown => unknown,
+            unknown @ Self::Unknown(_) => unknown,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::super::*;
+use super::loads;
 
 /// A small chart, part by part.
 pub(super) struct Chart {
@@ -134,35 +135,17 @@ fn said(text: &str) -> String {
     })
 }
 
-/// The draft as a file: it loads, or is refused where something is to be filled in.
-fn loads(text: &str) -> Result<crate::scenario::Scenario, Vec<String>> {
-    let dir = tempfile::tempdir().unwrap();
-    for chart in ["chart", "helm/spire"] {
-        std::fs::create_dir_all(dir.path().join(chart)).unwrap();
-        std::fs::write(dir.path().join(chart).join("Chart.yaml"), "").unwrap();
-    }
-    std::fs::create_dir_all(dir.path().join("fixtures/images")).unwrap();
-    std::fs::write(dir.path().join("fixtures/images/images.yaml"), "").unwrap();
-    let path = dir.path().join("mine.yaml");
-    std::fs::write(&path, text).unwrap();
-    crate::scenario::load(&path).map_err(|error| match error {
-        crate::scenario::ScenarioError::Invalid { mistakes } => {
-            let line = |mistake: &crate::scenario::Mistake| {
-                text.lines().nth(usize::try_from(mistake.line).unwrap() - 1).unwrap().to_owned()
-            };
-            mistakes.iter().map(line).collect()
-        }
-        error => panic!("{error}"),
-    })
-}
-
 /// Loads, or is refused at lines with the place to fill in and at no others.
 fn holds(text: &str) {
-    match loads(text) {
+    use crate::scenario::ScenarioError;
+    match loads(text, "chart") {
         Ok(_) => assert!(!said(text).contains(BLANK), "{text}"),
-        Err(lines) => {
-            assert!(!lines.is_empty() && lines.iter().all(|line| line.contains(BLANK)), "{lines:?}\n{text}");
+        Err(ScenarioError::Invalid { mistakes }) => {
+            let line = |line: u64| text.lines().nth(usize::try_from(line).unwrap() - 1).unwrap();
+            let open = mistakes.iter().all(|mistake| line(mistake.line).contains(BLANK));
+            assert!(open, "{mistakes:?}\n{text}");
         }
+        Err(error) => panic!("{error}"),
     }
 }
 

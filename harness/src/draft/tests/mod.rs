@@ -7,8 +7,9 @@ mod places;
 use rstest::rstest;
 use serde_json::json;
 
-use super::text::quoted;
+use super::yaml::quoted;
 use super::*;
+use crate::scenario;
 
 /// What `helm template` makes of the two charts.
 const NGINX: &str = include_str!("../nginx.yaml");
@@ -22,6 +23,21 @@ fn drafted(manifests: &str) -> Result<String, DraftError> {
     draft(&wanted(&Value::Null, "helm/mine"), manifests).map(|draft| draft.text)
 }
 
+/// The draft as a file, in a project with this chart.
+fn loads(text: &str, chart: &str) -> Result<scenario::Scenario, scenario::ScenarioError> {
+    let dir = tempfile::tempdir().unwrap();
+    for chart in ["helm/spire", chart] {
+        std::fs::create_dir_all(dir.path().join(chart)).unwrap();
+        std::fs::write(dir.path().join(chart).join("Chart.yaml"), "").unwrap();
+    }
+    // A checkout: what it holds of svidproof's own goes before what the binary carries.
+    std::fs::create_dir_all(dir.path().join("fixtures/images")).unwrap();
+    std::fs::write(dir.path().join("fixtures/images/images.yaml"), "").unwrap();
+    let path = dir.path().join("mine.yaml");
+    std::fs::write(&path, text).unwrap();
+    scenario::load(&path)
+}
+
 #[rstest]
 #[case("nginx", NGINX)]
 #[case("echo", ECHO)]
@@ -29,17 +45,7 @@ fn a_drafted_scenario_is_one(#[case] chart: &str, #[case] manifests: &str) {
     let values = json!({"envoy": {"alpn": ["h2"]}});
     let text = draft(&wanted(&values, &format!("helm/{chart}")), manifests).unwrap().text;
     insta::assert_snapshot!(chart, text);
-    let dir = tempfile::tempdir().unwrap();
-    for chart in ["spire", chart] {
-        std::fs::create_dir_all(dir.path().join("helm").join(chart)).unwrap();
-        std::fs::write(dir.path().join("helm").join(chart).join("Chart.yaml"), "").unwrap();
-    }
-    // A checkout: what it holds of svidproof's own goes before what the binary carries.
-    std::fs::create_dir_all(dir.path().join("fixtures/images")).unwrap();
-    std::fs::write(dir.path().join("fixtures/images/images.yaml"), "").unwrap();
-    let path = dir.path().join("mine.yaml");
-    std::fs::write(&path, text).unwrap();
-    let scenario = crate::scenario::load(&path).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let scenario = loads(&text, &format!("helm/{chart}")).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     assert_eq!(scenario.install[2][0].values, values);
 }
 
