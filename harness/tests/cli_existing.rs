@@ -85,33 +85,19 @@ fn what_has_the_name_of_a_hook_is_left_alone() {
     let world = World::new();
     let hook = "kind: Job\napiVersion: batch/v1\n\
                 metadata: {name: migrate, annotations: {helm.sh/hook: pre-install}}\n";
-    world.fake(
-        "helm",
-        &format!(
-            "[ \"$1\" = version ] && exec echo v4.0.0\n[ \"$1\" != template ] || printf '---\\n{}'",
-            hook.replace('\n', "\\n")
-        ),
-    );
-    let job =
-        json!({"name": "jobs", "singularName": "job", "namespaced": true, "kind": "Job", "verbs": ["get"]});
-    let port = stub_api_with(vec![
-        (
-            "/apis/batch/v1/namespaces/web/jobs/migrate",
-            json!({"apiVersion": "meta.k8s.io/v1",
-            "kind": "PartialObjectMetadata", "metadata": {"name": "migrate", "namespace": "web", "uid": "u1"}}),
-        ),
-        (
-            "/apis/batch/v1 ",
-            json!({"kind": "APIResourceList", "apiVersion": "v1",
-            "groupVersion": "batch/v1", "resources": [job]}),
-        ),
-    ]);
+    let renders = format!("if [ \"$1\" = template ]; then cat <<'END'\n---\n{hook}END\nfi");
+    world.fake("helm", &format!("[ \"$1\" = version ] && exec echo v4.0.0\n{renders}"));
+    let kind = json!({"name": "jobs", "singularName": "job", "namespaced": true, "kind": "Job", "verbs": []});
+    let kinds = json!({"kind": "APIResourceList", "groupVersion": "batch/v1", "resources": [kind]});
+    let theirs = json!({
+        "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+        "metadata": {"name": "migrate", "namespace": "web", "uid": "u1"},
+    });
+    let port = stub_api_with(vec![("/namespaces/web/jobs/migrate", theirs), ("/apis/batch/v1 ", kinds)]);
     let kubeconfig = world.kubeconfig(port);
     let told = said(world.svidproof(&existing(&kubeconfig)).exits(Exit::Input).get_output());
-    assert!(
-        told.contains("job web/migrate is there already, and is not this run's: it stays as it is"),
-        "{told}"
-    );
+    let stays = "job web/migrate is there already, and is not this run's: it stays as it is";
+    assert!(told.contains(stays), "{told}");
     assert!(!world.called("helm install"), "{}", world.calls_of("helm"));
     world.assert_nothing_is_left();
 }

@@ -189,7 +189,7 @@ fn one_is_killed_and_the_other_does_not_notice() {
         assert_eq!(user.runs(), Vec::<PathBuf>::new());
         assert_eq!(engine.containers(run), Vec::<String>::new());
         assert!(!svidproof::sys::dirs::cache().join("nodes").join(run).exists());
-        assert!(!user.0.path().join("home/.kube").exists(), "a user's own kubeconfig is not touched");
+        assert!(!user.0.path().join("home/.kube/config").exists(), "a user's own kubeconfig is not touched");
     }
 }
 
