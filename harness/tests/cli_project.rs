@@ -30,7 +30,9 @@ impl Repository {
         fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: shop\nversion: 1.0.0\n").unwrap();
         let program = world.root.join("bin/svidproof");
         fs::create_dir(world.root.join("bin")).unwrap();
-        fs::copy(cargo_bin!("svidproof"), &program).unwrap();
+        // Not by this process: a test beside this one that forks meanwhile would hold the file open for
+        // writing, and nobody could start it ("text file busy").
+        assert_cmd::Command::new("cp").arg(cargo_bin!("svidproof")).arg(&program).assert().success();
         world.fake("helm", &format!("cat > /dev/null\ncat '{RENDERED}'"));
         Self { world, program }
     }
