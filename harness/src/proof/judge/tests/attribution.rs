@@ -20,6 +20,34 @@ fn counters_that_moved_otherwise_err_every_cell_of_the_window_and_no_other() {
     }
 }
 
+/// What it makes its upstream count is told of no dial among others.
+#[test]
+fn a_dial_that_asks_for_the_upstreams_count_wants_a_window_of_its_own() {
+    let asking = Expect { upstream: Some(counted(|all| all.forwarded = 1)), ..status(200) };
+    let of = |expect: &Expect| {
+        let cases = ["it", "other"].map(|name| cell(name, "friend", "proxy", expect.clone()));
+        let cases = cases.map(|cell| (cell, answered(200, "ok")));
+        let mut scene = Scene::exactly(world_without_log(), Marks::default(), &[]);
+        scene.cells = cases.iter().map(|(cell, _)| cell.clone()).collect();
+        let window = scene.window(Marks::default(), &cases.each_ref(), "a");
+        is_settled(&scene.scenario, &scene.cells, &window, &scene.logs)
+    };
+    assert!(of(&status(200)));
+    assert!(!of(&asking));
+}
+
+/// As many requests as dials are ours, however many connections there were.
+#[test]
+fn others_are_those_beyond_our_dials() {
+    let of = |requests, connections| {
+        let happened = Happened { requests, connections, ..Happened::default() };
+        super::super::accounts::others(&witness(Marks::default(), &[]), &happened, 2)
+    };
+    assert_eq!(of(2, 2), "");
+    assert_eq!(of(2, 3), "; 3 connections came there meanwhile, 2 of ours");
+    assert_eq!(of(3, 3), "; 3 requests came there meanwhile, 2 of ours");
+}
+
 #[rstest]
 #[case(|scene: &mut Scene| scene.counted().no_cert += 1, "Envoy counted 1 (fail_verify_no_cert)")]
 #[case(|scene: &mut Scene| scene.counted().chain += 1, "Envoy counted 1 (fail_verify_error)")]

@@ -121,6 +121,25 @@ fn a_tcp_proxy_behind_gives_no_answer_of_its_own() {
         (behind.speaks_http, behind.passes_bytes) = (false, true);
     }
     assert_last(&scene, Verdict::Errored, "evidence disagrees at backend");
+    for window in &mut scene.windows {
+        let Some(behind) = window.witnesses.get_mut("backend") else { continue };
+        (behind.speaks_http, behind.passes_bytes) = (true, true);
+    }
+    assert_eq!(scene.last(), (Verdict::Passed, String::new()), "one that has both may answer");
+}
+
+/// An alert that is expected is counted as just that refusal, also where nobody else is there.
+#[test]
+fn an_alert_is_no_other_refusal_s() {
+    let case = (cell("it", "stranger", "backend", alert_named("certificate_unknown")), wrong_san());
+    let control = (cell("control backend", "friend", "backend", status(200)), answered(200, "ok"));
+    let mut scene = Scene::exactly(world(), Marks::default(), &[control]);
+    let alone = scene.window(Marks::default(), &[&case], "b");
+    scene.cells.push(case.0);
+    scene.windows.push(alone);
+    assert_eq!(scene.last(), (Verdict::Passed, String::new()));
+    *scene.counted() = counted(|all| all.chain = 1);
+    assert_last(&scene, Verdict::Errored, "evidence disagrees at backend");
 }
 
 /// Two Envoys of one pod may listen at one port, or the one that is read at none: each connection is counted.
