@@ -36,6 +36,31 @@ fn a_dial_that_asks_for_the_upstreams_count_wants_a_window_of_its_own() {
     assert!(!of(&asking));
 }
 
+/// Of several dials on their way through a proxy each came to the Envoy behind it.
+#[test]
+fn as_many_requests_come_on_as_were_passed_on() {
+    let mut scene = Scene::one(cell("it", "friend", "proxy", status(200)), answered(200, "ok"));
+    assert_eq!(scene.last(), (Verdict::Passed, String::new()));
+    assert_eq!(scene.says("backend").requests, 2, "the control's, and its own");
+    scene.says("backend").requests = 1;
+    assert_last(&scene, Verdict::Errored, "evidence disagrees at backend");
+}
+
+/// An application that answers otherwise may have asked otherwise too.
+#[test]
+fn what_an_unexpected_answer_made_the_upstream_count_is_not_known() {
+    let asking = Expect { upstream: Some(counted(|all| all.forwarded = 1)), ..status(200) };
+    let of = |code| {
+        let case = (cell("it", "nobody", "page", asking.clone()), answered(code, "ok").bare());
+        let mut scene = Scene::exactly(world_without_log(), Marks::default(), &[]);
+        scene.cells = vec![case.0.clone()];
+        let window = scene.window(Marks::default(), &[&case], "a");
+        is_settled(&scene.scenario, &scene.cells, &window, &scene.logs)
+    };
+    assert!(of(200));
+    assert!(!of(500));
+}
+
 /// As many requests as dials are ours, however many connections there were.
 #[test]
 fn others_are_those_beyond_our_dials() {
