@@ -177,6 +177,17 @@ fn marks_tell_who_answered_among_many_or_a_window_of_its_own_has_to(
     assert_eq!(scene.last().0 == Verdict::Recorded, !came_to_nothing);
 }
 
+/// What the application did not log, Envoy answered, also where no time tells and others were there.
+#[test]
+fn what_is_not_logged_is_envoys_own() {
+    let other = (cell("other", "nobody", "backend", Expect::default()), no_cert());
+    for met in [local(404, ""), local(200, "lives")] {
+        let it = (cell("it", "friend", "backend", Expect::default()), met);
+        let scene = Scene::exactly(world(), Marks { time: false, ..Marks::default() }, &[other.clone(), it]);
+        assert_eq!((scene.windows.len(), scene.last_by()), (1, Some(By::Envoy)));
+    }
+}
+
 /// A window of one dial: whatever the answer looks like, counters tell.
 #[rstest]
 #[case::application("backend", status(200), answered(200, "ok"))]

@@ -184,7 +184,8 @@ fn a_control_from_outside_must_be_seen_to_have_met_the_same_pod() {
     let alone = |scene: &Scene, cell: &str, pod: &str, what: Counted| {
         let mut dial = scene.windows[0].dials.iter().find(|dial| dial.cell == cell).unwrap().clone();
         dial.pod = None;
-        let mut witness = witness(Marks::default(), &[("p", Counted::default()), ("q", Counted::default())]);
+        let idle = ["p", "q", "r"].map(|pod| (pod, Counted::default()));
+        let mut witness = witness(Marks::default(), &idle);
         let asked = Happened { counted: what, connections: 1, requests: 1, ..Happened::default() };
         witness.pods.insert(pod.into(), Ok(asked));
         Window { dials: vec![dial], witnesses: BTreeMap::from([("backend".into(), witness)]) }

@@ -11,6 +11,12 @@ use super::*;
 #[case::stranger_at_the_proxy("stranger", "proxy", alert_named("certificate_unknown"), wrong_san())]
 #[case::other_ca("stranger", "backend", alert_named("unknown_ca"), refused(48, Kind::Chain))]
 #[case::expired("stranger", "backend", alert_named("certificate_expired"), refused(45, Kind::Chain))]
+#[case::no_version_in_common(
+    "friend",
+    "backend",
+    alert_named("handshake_failure"),
+    refused(40, Kind::Broken)
+)]
 #[case::denied("friend", "backend", status(403), denied())]
 #[case::denied_behind_the_proxy("friend", "proxy", status(403), denied_behind())]
 #[case::denied_by_the_proxy("friend", "proxy", status(403), denied())]
