@@ -121,14 +121,14 @@ fn is_date(word: &str) -> bool {
     word.len() == 10 && word.split('-').map(str::len).eq([4, 2, 2]) && word.parse::<civil::Date>().is_ok()
 }
 
-/// `08:49:37`, `2026-10-02T08:49:37.123Z`.
+/// `08:49:37`, `08:49:37.123`, `2026-10-02T08:49:37.123Z`.
 fn is_time(word: &str) -> bool {
     let clock = |text: &str| {
-        text.split(':').map(|part| part.len().min(3)).take(3).eq([2, 2, 2])
-            && text.parse::<civil::Time>().is_ok()
+        let whole = text.split('.').next().unwrap_or_default();
+        whole.split(':').map(str::len).eq([2, 2, 2]) && text.parse::<civil::Time>().is_ok()
     };
     match word.split_at_checked(10) {
-        Some((date, time)) if is_date(date) && time.starts_with('T') => {
+        Some((date, _)) if is_date(date) => {
             word.parse::<civil::DateTime>().is_ok() || word.parse::<jiff::Timestamp>().is_ok()
         }
         _ => clock(word),
@@ -180,6 +180,15 @@ mod tests {
     #[case("2026-10-02T08:49:37+02:00", "<time>")]
     #[case("on 2026-10-02 at 08:49:37", "on <date> at <time>")]
     #[case("Date: Sun, 06 Nov 1994 08:49:37 GMT!", "Date: <time>!")]
+    #[case("Sun, 06 Nov 1994 08:49:37 EST", "Sun, 06 Nov 1994 <time> EST")]
+    #[case("no date, though it ends in GMT", "no date, though it ends in GMT")]
+    #[case("not a date and of its length GMT", "not a date and of its length GMT")]
+    #[case("at 08:49:37.123456", "at <time>")]
+    #[case("2026-10-02t08:49:37Z", "<time>")]
+    #[case("backend-7d9f8c6b5d-x2x4z", "backend-<pod>")]
+    #[case("backend-7d9f8c6b5d-x2x4", "backend-7d9f8c6b5d-x2x4")]
+    #[case("backend-7d9f8c6b5d-aeiou", "backend-7d9f8c6b5d-aeiou")]
+    #[case("backend-7d9f-x2x4z", "backend-7d9f-x2x4z")]
     #[case("ünïcödé: Sun, ", "ünïcödé: Sun, ")]
     // What a response is about stays.
     #[case("{\"balance\":10.95}", "{\"balance\":10.95}")]

@@ -73,3 +73,25 @@ fn of_a_cell_that_was_not_observed_nothing_is_learnt() {
     keep_unseen(&mut surfaces, &kept, &now);
     assert_eq!(surfaces, kept);
 }
+
+/// Two stages of a scenario have cells of the same names.
+#[test]
+fn what_is_kept_is_kept_of_its_own_stage() {
+    let of = |stage: &str, outcome: protocol::Outcome| {
+        let mut all = judged(&[("frontend", SEND, outcome), ("nobody", SEND, alert(116))]);
+        for one in &mut all {
+            one.cell.stage = stage.into();
+        }
+        all
+    };
+    let before = [of("first", alert(46)), of("second", answer(200, "x"))].concat();
+    let kept = surfaces(&before);
+    let mut now = before;
+    for one in now.iter_mut().filter(|one| one.cell.client == "frontend") {
+        one.observed = None;
+    }
+    let mut again = observed(&now);
+    assert_ne!(again, kept);
+    keep_unseen(&mut again, &kept, &now);
+    assert_eq!(again, kept);
+}

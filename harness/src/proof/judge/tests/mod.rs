@@ -3,6 +3,7 @@
 //! which each test says; a lie is told afterwards. Counting here shares nothing with the judge's own.
 
 mod attribution;
+mod content;
 mod pods;
 mod properties;
 mod rounds;
