@@ -50,15 +50,17 @@ fn as_many_requests_come_on_as_were_passed_on() {
 #[test]
 fn what_an_unexpected_answer_made_the_upstream_count_is_not_known() {
     let asking = Expect { upstream: Some(counted(|all| all.forwarded = 1)), ..status(200) };
-    let of = |code| {
-        let case = (cell("it", "nobody", "page", asking.clone()), answered(code, "ok").bare());
+    let of = |met: Met| {
+        let case = (cell("it", "nobody", "page", asking.clone()), met.bare());
         let mut scene = Scene::exactly(world_without_log(), Marks::default(), &[]);
         scene.cells = vec![case.0.clone()];
         let window = scene.window(Marks::default(), &[&case], "a");
         is_settled(&scene.scenario, &scene.cells, &window, &scene.logs)
     };
-    assert!(of(200));
-    assert!(!of(500));
+    assert!(of(answered(200, "ok")));
+    assert!(!of(answered(500, "no")));
+    // Nor whether it asked at all.
+    assert!(!of(answered(500, "no").by(Origin::Envoy(0))));
 }
 
 /// As many requests as dials are ours, however many connections there were.
