@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use svidproof_probe::protocol::{DialFailure, Outcome};
+
 use super::change::{Change, Danger, cell_change, diff};
 use super::{Got, Surface, request, surfaces};
 use crate::proof::judge::Judged;
@@ -25,7 +27,7 @@ pub fn hold(judged: &mut [Judged], kept: &[Surface], whole: bool) -> Held {
     let mut held = Held::default();
     let mut unseen = BTreeSet::new();
     for one in judged.iter_mut() {
-        if one.observed.is_none() {
+        if !was_dialled(one) {
             unseen.insert(place(one));
             continue;
         }
@@ -52,15 +54,23 @@ pub fn hold(judged: &mut [Judged], kept: &[Surface], whole: bool) -> Held {
     held
 }
 
+/// Whether anything of the server could be seen: not where nobody could make the dial, or nobody had what it
+/// was to present.
+fn was_dialled(judged: &Judged) -> bool {
+    let Some(observation) = &judged.observed else { return false };
+    let undone = [DialFailure::Unasked, DialFailure::Credential];
+    !matches!(&observation.outcome, Outcome::Failed { kind, .. } if undone.contains(kind))
+}
+
 /// The surfaces of the cells that were observed.
 pub fn observed(judged: &[Judged]) -> Vec<Surface> {
-    let seen: Vec<_> = judged.iter().filter(|one| one.observed.is_some()).cloned().collect();
+    let seen: Vec<_> = judged.iter().filter(|one| was_dialled(one)).cloned().collect();
     surfaces(&seen)
 }
 
 /// Adds to these surfaces what is kept of the cells that were not observed: nothing was learnt of them.
 pub fn keep_unseen(surfaces: &mut [Surface], kept: &[Surface], judged: &[Judged]) {
-    for one in judged.iter().filter(|one| one.observed.is_none()) {
+    for one in judged.iter().filter(|one| !was_dialled(one)) {
         let Some(before) = find(kept, one) else { continue };
         let (scenario, stage, endpoint, client, sent) = place(one);
         let mut here = surfaces.iter_mut().filter(|one| one.scenario == scenario && one.stage == stage);

@@ -61,12 +61,17 @@ fn what_is_kept_and_not_tried_is_gone_where_all_was_to_be_tried() {
     assert_eq!(hold(&mut now, &kept, false), Held::default());
 }
 
-#[test]
-fn of_a_cell_that_was_not_observed_nothing_is_learnt() {
+/// Nor of one that nobody could make, such as from outside of a cluster that nothing is published of.
+#[rstest]
+#[case(None)]
+#[case(Some(DialFailure::Unasked))]
+#[case(Some(DialFailure::Credential))]
+fn of_a_cell_that_was_not_observed_nothing_is_learnt(#[case] failure: Option<DialFailure>) {
     let both = [("frontend", SEND, answer(200, "x")), ("nobody", SEND, alert(116))];
     let (kept, mut now) = scene(&both, &both);
-    now[1].observed = None;
-    now[1].verdict = Verdict::Skipped;
+    now[1].observed =
+        failure.map(|kind| Observation { outcome: failed(kind), tls: None, timing: Timing::default() });
+    now[1].verdict = Verdict::Errored;
     assert_eq!(hold(&mut now, &kept, true), Held::default());
     let mut surfaces = observed(&now);
     assert_ne!(surfaces, kept);
