@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::ImagesError;
 use super::archive::{Tree, write_image};
-use super::cache::Key;
+use super::cache::{Cache, Key};
 use super::declaration::{Declaration, Image, Node, fill, part_of};
 use super::parts::Part;
 use crate::sys::files::could_not;
@@ -52,6 +52,18 @@ impl<'a> Made<'a> {
             key = key.text(&self.part(&self.declaration.debian.part)?.content()?);
         }
         Ok(self.files_key(key, &image.files)?.finish())
+    }
+
+    /// An image's archive, made where it does not lie in the cache.
+    pub(super) async fn archive(&self, image: &Image, cache: &Cache) -> Result<PathBuf, ImagesError> {
+        let path = cache.image(&image.name, &self.image_key(image)?);
+        if !path.exists() {
+            let scratch = cache.scratch("image")?;
+            let made = scratch.join("image.tar");
+            self.write_image(image, &scratch, &made).await?;
+            Cache::keep(&made, &path)?;
+        }
+        Ok(path)
     }
 
     pub(super) fn node_key(&self) -> Result<String, ImagesError> {

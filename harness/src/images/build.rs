@@ -49,15 +49,8 @@ impl Build<'_> {
     /// The archives of this workspace's own images, for clusters whose nodes have no store of ours.
     pub(super) async fn app_archives(&self) -> Result<Vec<PathBuf>, ImagesError> {
         let mut archives = vec![];
-        for image in self.declaration.images.iter().filter(|image| self.declaration.is_app(image)) {
-            let path = self.cache.image(&image.name, &self.made.image_key(image)?);
-            if !path.exists() {
-                let scratch = self.cache.scratch("image")?;
-                let made = scratch.join("image.tar");
-                self.made.write_image(image, &scratch, &made).await?;
-                Cache::keep(&made, &path)?;
-            }
-            archives.push(path);
+        for image in self.declaration.common().filter(|image| self.declaration.is_app(image)) {
+            archives.push(self.made.archive(image, self.cache).await?);
         }
         Ok(archives)
     }
@@ -143,7 +136,7 @@ impl Build<'_> {
     async fn archives(&self, chosen: impl Fn(&Image) -> bool) -> Result<PathBuf, ImagesError> {
         let scratch = self.cache.scratch("layers")?;
         let archives = self.cache.scratch("archives")?;
-        for (index, image) in self.declaration.images.iter().filter(|image| chosen(image)).enumerate() {
+        for (index, image) in self.declaration.common().filter(|image| chosen(image)).enumerate() {
             self.made.write_image(image, &scratch, &archives.join(format!("{index:02}.tar"))).await?;
         }
         remove(&scratch)?;

@@ -29,15 +29,19 @@ pub(super) struct Needed {
 pub(super) async fn needed(declaration: &Declaration, cache: &Cache) -> Result<Needed, ImagesError> {
     let compilers = Compilers::find(cache).await?;
     let mut needed = Needed { paths: BTreeSet::new(), nodes: BTreeSet::new() };
-    for all in [true, false] {
-        let parts = parts::plan(declaration, &compilers, cache, all)?;
+    let all = declaration.with(&declaration.images.iter().collect::<Vec<_>>());
+    for part in parts::plan(declaration, &compilers, cache, &all)? {
+        needed.paths.insert(part.dir);
+    }
+    for (sources, is_cluster) in [(declaration.cluster(), true), (declaration.tools_and_apps(), false)] {
+        let parts = parts::plan(declaration, &compilers, cache, &sources)?;
         needed.paths.insert(bin_of(cache, declaration, &parts));
         needed.paths.extend(parts.iter().map(|part| part.dir.clone()));
         let made = Made::new(declaration, &parts);
-        for image in declaration.images.iter().filter(|image| declaration.is_app(image)) {
+        for image in declaration.common().filter(|image| declaration.is_app(image)) {
             needed.paths.insert(cache.image(&image.name, &made.image_key(image)?));
         }
-        if all {
+        if is_cluster {
             let keys = Keys::of(declaration, &made)?;
             needed.paths.extend([cache.store(&keys.base), cache.store(&keys.store)]);
             needed.nodes.extend([format!("{NODE}:{}", keys.node), format!("{NODE}:{}", keys.store)]);
@@ -92,7 +96,7 @@ pub(super) struct Keys {
 impl Keys {
     pub(super) fn of(declaration: &Declaration, made: &Made<'_>) -> Result<Self, ImagesError> {
         let images = |apps: bool| -> Result<Vec<String>, ImagesError> {
-            let chosen = declaration.images.iter().filter(|image| declaration.is_app(image) == apps);
+            let chosen = declaration.common().filter(|image| declaration.is_app(image) == apps);
             chosen.map(|image| made.image_key(image)).collect()
         };
         let node = made.node_key()?;

@@ -1,7 +1,7 @@
 //! `fixtures/images/images.yaml`, typed, with every version filled in. Reads the declaration and the `go.mod`
 //! files beside it; builds nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -21,7 +21,7 @@ pub(super) struct Declaration {
     pub(super) debian: Debian,
     pub(super) pip: Vec<Pip>,
     pub(super) c: Vec<C>,
-    pub(super) cargo: Cargo,
+    pub(super) cargo: Vec<Cargo>,
     pub(super) images: Vec<Image>,
     pub(super) node: Node,
     /// The versions of the parts that state one or have one in their `go.mod`.
@@ -91,6 +91,10 @@ pub(super) struct Cargo {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Image {
     pub(super) name: String,
+    /// Only a run whose manifests name it has it made, and its nodes are given it then; all others are in
+    /// every node.
+    #[serde(default)]
+    pub(super) extra: bool,
     pub(super) files: BTreeMap<String, String>,
     #[serde(default)]
     pub(super) links: BTreeMap<String, String>,
@@ -148,7 +152,34 @@ impl Declaration {
 
     /// The images that only this workspace's own programs go into.
     pub(super) fn is_app(&self, image: &Image) -> bool {
-        image.files.values().all(|source| part_of(source) == Some(self.cargo.part.as_str()))
+        let own = |part: &str| self.cargo.iter().any(|cargo| cargo.part == part);
+        image.files.values().all(|source| part_of(source).is_some_and(own))
+    }
+
+    /// The images that every node has.
+    pub(super) fn common(&self) -> impl Iterator<Item = &Image> {
+        self.images.iter().filter(|image| !image.extra)
+    }
+
+    /// Everything that a cluster is made of, as `part/file`.
+    pub(super) fn cluster(&self) -> Sources<'_> {
+        let files = self.common().flat_map(|image| image.files.values()).chain(self.node.files.values());
+        Sources(files.chain(&self.tools).map(String::as_str).chain([self.debian.part.as_str()]).collect())
+    }
+
+    /// What svidproof itself runs, and this workspace's own programs: all that a cluster needs of here whose
+    /// nodes pull the rest.
+    pub(super) fn tools_and_apps(&self) -> Sources<'_> {
+        let apps = self.common().filter(|image| self.is_app(image));
+        let files = apps.flat_map(|image| image.files.values());
+        Sources(files.chain(&self.tools).map(String::as_str).collect())
+    }
+
+    /// What these images are made of; their parts are the same as a cluster's where that has them too.
+    pub(super) fn with<'a>(&'a self, images: &[&'a Image]) -> Sources<'a> {
+        let Sources(mut all) = self.cluster();
+        all.extend(images.iter().flat_map(|image| image.files.values()).map(String::as_str));
+        Sources(all)
     }
 
     /// The parts that an image is made of.
@@ -181,7 +212,7 @@ impl Declaration {
     fn check(&self) -> Result<(), String> {
         let mut parts: BTreeMap<&str, Option<Vec<&String>>> = BTreeMap::new();
         parts.extend(self.go.iter().map(|go| (go.part.as_str(), Some(go.programs.keys().collect()))));
-        parts.insert(&self.cargo.part, Some(self.cargo.programs.keys().collect()));
+        parts.extend(self.cargo.iter().map(|one| (one.part.as_str(), Some(one.programs.keys().collect()))));
         parts.extend(self.c.iter().map(|c| (c.part.as_str(), None)));
         parts.extend(self.pip.iter().map(|pip| (pip.part.as_str(), None)));
         parts.insert(&self.debian.part, None);
@@ -206,6 +237,24 @@ impl Declaration {
             }
         }
         Ok(())
+    }
+}
+
+/// Sources that something is made of.
+pub(super) struct Sources<'a>(BTreeSet<&'a str>);
+
+impl<'a> Sources<'a> {
+    /// One alone.
+    pub(super) fn one(source: &'a str) -> Self {
+        Self([source].into())
+    }
+
+    pub(super) fn has(&self, part: &str, program: &str) -> bool {
+        self.0.iter().any(|source| source.strip_prefix(part) == Some(&format!("/{program}")))
+    }
+
+    pub(super) fn has_part(&self, part: &str) -> bool {
+        self.0.iter().any(|source| part_of(source) == Some(part))
     }
 }
 

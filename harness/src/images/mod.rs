@@ -29,8 +29,8 @@ use assemble::Made;
 use build::Build;
 use cache::Cache;
 use choose::{choose, needed};
-use declaration::Declaration;
-use parts::Compilers;
+use declaration::{Declaration, Image, Sources};
+use parts::{Compilers, Part};
 
 use crate::engine::Engine;
 use crate::lease::{Lease, LeaseError};
@@ -194,9 +194,10 @@ pub async fn build(
     let cache = Cache::at(crate::sys::dirs::cache());
     let _lock = cache.lock(progress).await?;
     let compilers = Compilers::find(&cache).await?;
-    let parts = parts::plan(&declaration, &compilers, &cache, source == Source::Packages)?;
-    let jobs = Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from));
-    try_join_all(parts.iter().map(|part| part.build(&declaration, &cache, &jobs, progress))).await?;
+    let sources =
+        if source == Source::Packages { declaration.cluster() } else { declaration.tools_and_apps() };
+    let parts = parts::plan(&declaration, &compilers, &cache, &sources)?;
+    make(&parts, &declaration, &cache, progress).await?;
 
     let build = Build {
         declaration: &declaration,
@@ -258,12 +259,8 @@ pub async fn load(
         return Ok(());
     }
     let compilers = Compilers::find(&cache).await?;
-    let parts = parts::plan(&declaration, &compilers, &cache, true)?;
-    let jobs = Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from));
-    let needed = parts
-        .iter()
-        .filter(|part| built.iter().any(|image| declaration.parts_of(image).any(|name| name == part.name)));
-    try_join_all(needed.map(|part| part.build(&declaration, &cache, &jobs, progress))).await?;
+    let parts = parts_of(&built, &declaration, &compilers, &cache)?;
+    make(&parts, &declaration, &cache, progress).await?;
     let made = Made::new(&declaration, &parts);
     for image in built {
         if store::key(engine, &image.name).await.as_ref() == Some(&made.image_key(image)?) {
@@ -280,15 +277,85 @@ pub async fn load(
     Ok(())
 }
 
+/// The parts that these images are made of.
+fn parts_of<'a>(
+    images: &[&'a Image],
+    declaration: &'a Declaration,
+    compilers: &Compilers,
+    cache: &Cache,
+) -> Result<Vec<Part<'a>>, ImagesError> {
+    let mut parts = parts::plan(declaration, compilers, cache, &declaration.with(images))?;
+    let names: BTreeSet<_> = images.iter().flat_map(|image| declaration.parts_of(image)).collect();
+    parts.retain(|part| names.contains(part.name));
+    Ok(parts)
+}
+
+/// Makes those that are not there, as many at once as there are processors.
+async fn make(
+    parts: &[Part<'_>],
+    declaration: &Declaration,
+    cache: &Cache,
+    progress: &Progress,
+) -> Result<(), ImagesError> {
+    let jobs = Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from));
+    try_join_all(parts.iter().map(|part| part.build(declaration, cache, &jobs, progress))).await.map(drop)
+}
+
+/// The archive of one declared image, made where it is not there.
+async fn archive(root: &Path, name: &str, progress: &Progress) -> Result<PathBuf, ImagesError> {
+    let declaration = Declaration::load(root)?;
+    let image = declaration.image(name)?;
+    let cache = Cache::at(crate::sys::dirs::cache());
+    let _lock = cache.lock(progress).await?;
+    let compilers = Compilers::find(&cache).await?;
+    let parts = parts_of(&[image], &declaration, &compilers, &cache)?;
+    make(&parts, &declaration, &cache, progress).await?;
+    Made::new(&declaration, &parts).archive(image, &cache).await
+}
+
+/// A program that svidproof runs itself, made before all others: charts are rendered by it, so that what
+/// they ask for is known before a cluster is made.
+pub async fn first(root: &Path, name: &str, progress: &Progress) -> Result<PathBuf, ImagesError> {
+    let declaration = Declaration::load(root)?;
+    let tool = declaration.tools.iter().find(|tool| tool.ends_with(&format!("/{name}")));
+    let tool = tool.ok_or_else(|| ImagesError::NoPart { part: name.into() })?;
+    let cache = Cache::at(crate::sys::dirs::cache());
+    let _lock = cache.lock(progress).await?;
+    let compilers = Compilers::find(&cache).await?;
+    let parts = parts::plan(&declaration, &compilers, &cache, &Sources::one(tool))?;
+    make(&parts, &declaration, &cache, progress).await?;
+    Made::new(&declaration, &parts).path(tool)
+}
+
 /// A program that the last build made, at a path that stays: for who builds no images (another provider's
 /// cluster, a script).
 pub fn tool(name: &str) -> Option<PathBuf> {
     Some(Cache::at(crate::sys::dirs::cache()).tools().join(name)).filter(|path| path.exists())
 }
 
-/// The names of all images that charts may use.
-pub fn declared(root: &Path) -> Result<Vec<String>, ImagesError> {
-    Ok(Declaration::load(root)?.images.into_iter().map(|image| image.name).collect())
+/// The images that charts may use.
+pub struct Declared {
+    /// The names of those that every node has.
+    pub common: Vec<String>,
+    /// The names of those that a node is given where a run's manifests name them, and whether a registry has
+    /// them as well.
+    pub extra: BTreeMap<String, bool>,
+}
+
+impl Declared {
+    /// All of their names.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.common.iter().chain(self.extra.keys())
+    }
+}
+
+/// Those of the declaration.
+pub fn declared(root: &Path) -> Result<Declared, ImagesError> {
+    let declaration = Declaration::load(root)?;
+    let common = declaration.common().map(|image| image.name.clone()).collect();
+    let extra = declaration.images.iter().filter(|image| image.extra);
+    let extra = extra.map(|image| (image.name.clone(), !declaration.is_app(image))).collect();
+    Ok(Declared { common, extra })
 }
 
 /// The full name of the declared image with this name, or with this one before its tag: what version it is

@@ -6,17 +6,19 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::ImagesError;
+use super::{ImagesError, archive};
 use crate::engine::Engine;
 use crate::scenario::OwnImage;
 use crate::sys::files::{could_not, make_folder};
+use crate::sys::progress::Progress;
 
 /// The full names that a node has it under.
 pub fn names(own: &OwnImage) -> Result<Vec<String>, ImagesError> {
     match own {
-        OwnImage::Named(name) | OwnImage::Pulled(name) | OwnImage::Built { name, .. } => {
-            Ok(vec![full_name(name)])
-        }
+        OwnImage::Named(name)
+        | OwnImage::Pulled(name)
+        | OwnImage::Declared(name)
+        | OwnImage::Built { name, .. } => Ok(vec![full_name(name)]),
         OwnImage::Archive(path) => {
             let names = names_in(path).map_err(could_not("read the image archive", path))?;
             if names.is_empty() {
@@ -85,13 +87,24 @@ fn annotated(index: &Value) -> Vec<String> {
     manifests.filter_map(name).collect()
 }
 
-/// Archives of them all, those in the engine saved to `folder`; what has a Dockerfile is built first.
-pub async fn archives(own: &[OwnImage], engine: &Engine, folder: &Path) -> Result<Vec<PathBuf>, ImagesError> {
+/// Archives of them all, those in the engine saved to `folder`; what has a Dockerfile, or is declared below
+/// `home`, is built first.
+pub async fn archives(
+    own: &[OwnImage],
+    engine: &Engine,
+    home: &Path,
+    folder: &Path,
+    progress: &Progress,
+) -> Result<Vec<PathBuf>, ImagesError> {
     let mut archives = vec![];
     for (number, image) in own.iter().enumerate() {
         let name = match image {
             OwnImage::Archive(path) => {
                 archives.push(path.clone());
+                continue;
+            }
+            OwnImage::Declared(name) => {
+                archives.push(archive(home, name, progress).await?);
                 continue;
             }
             OwnImage::Named(name) => name,

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::ImagesError;
 use super::cache::{Cache, Key};
-use super::declaration::{C, Cargo, Debian, Declaration, Go, Pip};
+use super::declaration::{C, Cargo, Debian, Declaration, Go, Pip, Sources};
 use crate::sys::files::{self, could_not, remove};
 use crate::sys::progress::Progress;
 use crate::sys::tool::Tool;
@@ -74,32 +74,26 @@ impl Compilers {
     }
 }
 
-/// The parts that a declaration needs, the longest builds first. Without `all`, only the tools and this
-/// workspace's own programs.
+/// The parts that are needed for these sources, the longest builds first.
 pub(super) fn plan<'a>(
     declaration: &'a Declaration,
     compilers: &Compilers,
     cache: &Cache,
-    all: bool,
+    sources: &Sources<'_>,
 ) -> Result<Vec<Part<'a>>, ImagesError> {
     let mut recipes = vec![];
     for go in &declaration.go {
-        let wanted = |program: &str| {
-            all || declaration.tools.iter().any(|tool| *tool == format!("{}/{program}", go.part))
-        };
-        let programs: BTreeMap<_, _> =
-            go.programs.iter().map(|(name, package)| (name.as_str(), package.as_str())).collect();
-        let programs: BTreeMap<_, _> = programs.into_iter().filter(|(name, _)| wanted(name)).collect();
+        let programs = go.programs.iter().map(|(name, package)| (name.as_str(), package.as_str()));
+        let programs: BTreeMap<_, _> = programs.filter(|(name, _)| sources.has(&go.part, name)).collect();
         if !programs.is_empty() {
             recipes.push(Recipe::Go(go, programs));
         }
     }
-    recipes.push(Recipe::Cargo(&declaration.cargo));
-    if all {
-        recipes.push(Recipe::Debian(&declaration.debian));
-        recipes.extend(declaration.pip.iter().map(Recipe::Pip));
-        recipes.extend(declaration.c.iter().map(Recipe::C));
-    }
+    let wanted = |part: &str| sources.has_part(part);
+    recipes.extend(declaration.cargo.iter().filter(|cargo| wanted(&cargo.part)).map(Recipe::Cargo));
+    recipes.extend(Some(&declaration.debian).filter(|debian| wanted(&debian.part)).map(Recipe::Debian));
+    recipes.extend(declaration.pip.iter().filter(|pip| wanted(&pip.part)).map(Recipe::Pip));
+    recipes.extend(declaration.c.iter().filter(|c| wanted(&c.part)).map(Recipe::C));
     recipes.into_iter().map(|recipe| Part::new(recipe, declaration, compilers, cache)).collect()
 }
 
@@ -320,7 +314,7 @@ async fn cargo_build(
 
 #[cfg(test)]
 mod tests {
-    use super::super::declaration::part_of;
+    use super::super::declaration::{Image, part_of};
     use super::*;
 
     fn declaration() -> Declaration {
@@ -336,10 +330,10 @@ mod tests {
     }
 
     #[test]
-    fn without_all_only_tools_and_own_programs_are_made() {
+    fn for_a_cluster_that_pulls_only_tools_and_own_programs_are_made() {
         let (declaration, cache) = (declaration(), Cache::at("/cache".into()));
-        let made = |all| plan(&declaration, &compilers("go 1"), &cache, all).unwrap();
-        let (all, some) = (made(true), made(false));
+        let made = |sources| plan(&declaration, &compilers("go 1"), &cache, &sources).unwrap();
+        let (all, some) = (made(declaration.cluster()), made(declaration.tools_and_apps()));
         for part in declaration.tools.iter().filter_map(|tool| part_of(tool)).chain(["apps"]) {
             assert!(names(&some).contains(&part), "{part} is in {:?}", names(&some));
         }
@@ -349,10 +343,28 @@ mod tests {
     }
 
     #[test]
+    fn an_extra_image_is_made_only_where_it_is_asked_for() {
+        let (mut declaration, cache) = (declaration(), Cache::at("/cache".into()));
+        let programs = [("echo".to_owned(), PathBuf::from("fixtures/apps/echo"))].into();
+        declaration.cargo.push(Cargo { part: "more".into(), programs });
+        let files = [("/echo".to_owned(), "more/echo".to_owned())].into();
+        declaration.images.push(Image { name: "more:1".into(), extra: true, files, ..Image::default() });
+        let extra = [declaration.image("more:1").unwrap()];
+        let made = |sources| -> BTreeMap<_, _> {
+            let parts = plan(&declaration, &compilers("go 1"), &cache, &sources).unwrap();
+            parts.into_iter().map(|part| (part.name.to_owned(), part.key)).collect()
+        };
+        let (cluster, asked) = (made(declaration.cluster()), made(declaration.with(&extra)));
+        let more: Vec<_> = asked.keys().filter(|part| !cluster.contains_key(*part)).collect();
+        assert_eq!(more, ["more"]);
+        assert!(cluster.iter().all(|(part, key)| asked.get(part) == Some(key)), "the rest stays as it is");
+    }
+
+    #[test]
     fn a_key_changes_with_what_makes_the_part_and_with_nothing_else() {
         let cache = Cache::at("/cache".into());
         let keys = |declaration: &Declaration, go: &str| -> BTreeMap<String, String> {
-            let parts = plan(declaration, &compilers(go), &cache, true).unwrap();
+            let parts = plan(declaration, &compilers(go), &cache, &declaration.cluster()).unwrap();
             parts.into_iter().map(|part| (part.name.to_owned(), part.key)).collect()
         };
         let pristine = declaration();
@@ -386,7 +398,8 @@ mod tests {
     fn a_source_that_is_not_there_is_named() {
         let mut declaration = declaration();
         declaration.c[0].source = "nowhere.c".into();
-        let planned = plan(&declaration, &compilers("go 1"), &Cache::at("/cache".into()), true);
+        let cache = Cache::at("/cache".into());
+        let planned = plan(&declaration, &compilers("go 1"), &cache, &declaration.cluster());
         let told = planned.map(|parts| names(&parts).join(" ")).unwrap_err().to_string();
         assert!(told.starts_with("could not read ") && told.ends_with("/nowhere.c"), "{told}");
     }
@@ -395,7 +408,7 @@ mod tests {
     fn a_part_counts_by_its_content_where_that_is_noted_else_by_its_key() {
         let (dir, declaration) = (tempfile::tempdir().unwrap(), declaration());
         let cache = Cache::at(dir.path().into());
-        let parts = plan(&declaration, &compilers("go 1"), &cache, false).unwrap();
+        let parts = plan(&declaration, &compilers("go 1"), &cache, &declaration.tools_and_apps()).unwrap();
         let part = parts.iter().find(|part| part.name == "apps").unwrap();
         assert_eq!(part.content().unwrap(), part.key, "nothing is noted");
         files::make_folder(&part.dir).unwrap();
@@ -410,7 +423,7 @@ mod tests {
     async fn a_part_that_is_there_is_not_made_again() {
         let (dir, declaration) = (tempfile::tempdir().unwrap(), declaration());
         let cache = Cache::at(dir.path().into());
-        let parts = plan(&declaration, &compilers("go 1"), &cache, false).unwrap();
+        let parts = plan(&declaration, &compilers("go 1"), &cache, &declaration.tools_and_apps()).unwrap();
         files::make_folder(&parts[0].dir).unwrap();
         parts[0].build(&declaration, &cache, &Semaphore::new(0), &Progress::new()).await.unwrap();
         assert!(!cache.log(parts[0].name).exists());
@@ -431,7 +444,8 @@ mod tests {
         write("said/Cargo.toml", package.into());
         write("said/src/main.rs", format!("fn main() {{ print!(\"{word}\") }}"));
         let programs = [("said".to_owned(), PathBuf::from("said"))].into();
-        Declaration { root: root.into(), cargo: Cargo { part: "apps".into(), programs }, ..declaration() }
+        let cargo = vec![Cargo { part: "apps".into(), programs }];
+        Declaration { root: root.into(), cargo, ..declaration() }
     }
 
     #[tokio::test]
@@ -444,7 +458,7 @@ mod tests {
             let made = dir.path().join(format!("made-{word}"));
             fs::create_dir_all(&made).unwrap();
             let log = dir.path().join("log");
-            cargo_build(&declaration.cargo, &declaration, &cache, &made, &log).await.unwrap();
+            cargo_build(&declaration.cargo[0], &declaration, &cache, &made, &log).await.unwrap();
             assert_eq!(Tool::new(made.join("said")).run().await.unwrap().stdout, word);
         }
     }

@@ -31,8 +31,9 @@ pub(super) async fn create(site: &Site<'_>) -> Result<Created, ProviderError> {
     let engine = engine::ensure(site.progress).await?;
     let env = network(site, &engine).await?;
     step.done();
-    let own = images::archives(&site.own, &engine, &site.lease.dir.join("images")).await?;
     let step = site.progress.phase("images");
+    let folder = site.lease.dir.join("images");
+    let own = images::archives(&site.own, &engine, &site.home, &folder, site.progress).await?;
     let images = images::build(&site.home, &engine, site.source, site.lease, site.progress).await?;
     step.done();
     let step = site.progress.phase(format!("cluster ({})", Provider::Kind));
@@ -47,12 +48,13 @@ pub(super) async fn create(site: &Site<'_>) -> Result<Created, ProviderError> {
 /// Gives the nodes of a cluster that is there images of the user's own.
 pub async fn load(
     own: &[OwnImage],
+    home: &Path,
     cluster: &str,
     run: &Path,
     progress: &Progress,
 ) -> Result<(), ProviderError> {
     let engine = engine::ensure(progress).await?;
-    let archives = images::archives(own, &engine, &run.join("images")).await?;
+    let archives = images::archives(own, &engine, home, &run.join("images"), progress).await?;
     let kind = images::tool("kind").unwrap_or_else(|| "kind".into());
     load_archives(&engine, &kind, cluster, &archives).await
 }

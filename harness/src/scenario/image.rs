@@ -11,6 +11,8 @@ pub enum OwnImage {
     Archive(PathBuf),
     /// The engine pulls it, of a registry that svidproof.yaml names.
     Pulled(String),
+    /// One of svidproof's own that not every node has: it is made of what this build declares.
+    Declared(String),
     /// `Dockerfile:./shop`, or `Dockerfile:./shop=NAME`: that engine builds it, under this name.
     Built {
         /// The Dockerfile itself; its folder is the build's context.

@@ -13,15 +13,13 @@ use crate::cluster::chart::{ChartError, completed, fetched, wrapped};
 use crate::scenario::{Fetched, Origin, Release, Scenario};
 use crate::sys::progress::Progress;
 
-/// The scenarios, with each chart where it lies now. `dir` is the run's folder; `helm` is needed only where
-/// something has to be fetched or completed.
+/// The scenarios, with each chart where it lies now. `dir` is the run's folder; `helm` fetches and completes.
 pub(super) async fn ready(
     scenarios: Vec<Scenario>,
     dir: &Path,
-    helm: Option<&Path>,
+    helm: &Path,
     progress: &Progress,
 ) -> Result<Vec<Scenario>, SessionError> {
-    let helm = helm.unwrap_or(Path::new("helm"));
     let each = scenarios.into_iter().map(async |scenario| {
         let folder = dir.join("charts").join(&scenario.name);
         let releases = scenario.install.iter().flatten();

@@ -260,9 +260,15 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     if provider == Provider::Kind {
         ports_are_free(&scenarios)?;
     }
-    let scenarios = charts::ready(scenarios, &lease.dir, helm_program(None).as_deref(), progress).await?;
+    let home = home_of(&scenarios)?;
+    let helm = match helm_program(None) {
+        Some(helm) => helm,
+        None if provider == Provider::Kind => images::first(&home, "helm", progress).await?,
+        None => return Err(SessionError::NoHelm),
+    };
+    let scenarios = charts::ready(scenarios, &lease.dir, &helm, progress).await?;
     let mut own = own_images(&scenarios, load);
-    let (home, source) = supplied(&scenarios, provider, &mut own, &registries, source, progress).await?;
+    let source = supplied(&helm, &scenarios, provider, &mut own, &registries, source, progress).await?;
     let published = scenarios
         .iter()
         .flat_map(|scenario| scenario.endpoints.values().filter_map(|endpoint| endpoint.published))
@@ -298,11 +304,12 @@ pub async fn go_on(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionEr
     let Setup { scenarios, provider, source, load, registries, progress, .. } = setup;
     let record = Record::read(&lease.dir)?;
     record.fits(&scenarios)?;
-    let scenarios = charts::ready(scenarios, &lease.dir, Some(&record.helm), progress).await?;
+    let scenarios = charts::ready(scenarios, &lease.dir, &record.helm, progress).await?;
     let mut own = own_images(&scenarios, load);
-    supplied(&scenarios, provider, &mut own, &registries, source, progress).await?;
+    supplied(&record.helm, &scenarios, provider, &mut own, &registries, source, progress).await?;
     if provider == Provider::Kind && !own.is_empty() {
-        provider::load(&own, &record.cluster.name, &lease.dir, progress).await?;
+        let home = home_of(&scenarios)?;
+        provider::load(&own, &home, &record.cluster.name, &lease.dir, progress).await?;
     }
     let Cluster { kubeconfig, context, .. } = &record.cluster;
     let kube = Kube::connect(kubeconfig, context.as_deref()).await.map_err(SessionError::Kept)?;
@@ -331,28 +338,33 @@ pub fn is_unfinished(lease: &Lease, scenarios: &[Scenario], provider: Provider) 
     lease.dir.join(UNFINISHED).is_file() && Record::read(&lease.dir).is_ok_and(same)
 }
 
-/// Where svidproof's own things are, and where images come from: every image that is asked for will be there,
-/// with those that the engine pulls among `own`.
+/// Where svidproof's own things are.
+fn home_of(scenarios: &[Scenario]) -> Result<PathBuf, FileError> {
+    let root = scenarios.first().map(|scenario| scenario.root.clone()).unwrap_or_default();
+    data::home(&root)
+}
+
+/// Where images come from: every image that is asked for will be there, with those that the engine pulls, or
+/// that svidproof makes for this run alone, among `own`.
 async fn supplied(
+    helm: &Path,
     scenarios: &[Scenario],
     provider: Provider,
     own: &mut Vec<OwnImage>,
     registries: &[String],
     source: Source,
     progress: &Progress,
-) -> Result<(PathBuf, Source), SessionError> {
-    let root = scenarios.first().map(|scenario| scenario.root.clone()).unwrap_or_default();
-    let home = data::home(&root)?;
+) -> Result<Source, SessionError> {
     if provider != Provider::Kind {
         if !own.is_empty() {
             progress.note(&format!("provider {provider} pulls its images: none of your own is loaded"));
         }
-        return Ok((home, source));
+        return Ok(source);
     }
     let source = images::settled(source, progress).await?;
-    let declared = images::declared(&home)?;
-    own.extend(supply::check(scenarios, &declared, own, registries, source, progress).await?);
-    Ok((home, source))
+    let declared = images::declared(&home_of(scenarios)?)?;
+    own.extend(supply::check(helm, scenarios, &declared, own, registries, source, progress).await?);
+    Ok(source)
 }
 
 /// Those that the scenarios name, and those that are to be loaded besides; each once.
@@ -419,7 +431,7 @@ pub async fn reopen(
 ) -> Result<Session, SessionError> {
     let record = Record::read(&lease.dir)?;
     record.fits(&scenarios)?;
-    let scenarios = charts::ready(scenarios, &lease.dir, Some(&record.helm), progress).await?;
+    let scenarios = charts::ready(scenarios, &lease.dir, &record.helm, progress).await?;
     let cluster = &record.cluster;
     let connected = Kube::connect(&cluster.kubeconfig, cluster.context.as_deref()).await;
     let kube = connected.map_err(SessionError::Kept)?;

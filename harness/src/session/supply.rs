@@ -3,15 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Formatter};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use futures::stream::{StreamExt, iter};
 use serde_json::Value;
 
-use super::{SessionError, helm_program, stage_values};
+use super::{SessionError, stage_values};
 use crate::cluster::containers::{Container, containers};
 use crate::cluster::helm::{self, Wanted};
-use crate::images::{self, Source, full_name};
+use crate::images::{self, Declared, Source, full_name};
 use crate::scenario::{OwnImage, Release, Scenario};
 use crate::sys::progress::Progress;
 
@@ -63,19 +63,19 @@ impl Display for Lacking {
     }
 }
 
-/// Those that the engine has to pull, of the registries that it may. With a source whose nodes reach
-/// registries themselves there is only a note.
+/// What the nodes have to be given besides: images of svidproof's own that not every node has, and those that
+/// the engine has to pull, of the registries that it may. With a source whose nodes reach registries
+/// themselves there is only a note of the rest.
 pub(super) async fn check(
+    helm: &Path,
     scenarios: &[Scenario],
-    declared: &[String],
+    declared: &Declared,
     own: &[OwnImage],
     registries: &[String],
     source: Source,
     progress: &Progress,
 ) -> Result<Vec<OwnImage>, SessionError> {
-    // On a machine that never built any, nothing can be rendered yet.
-    let Some(helm) = helm_program(None) else { return Ok(vec![]) };
-    let mut there: BTreeSet<String> = declared.iter().map(|name| full_name(name)).collect();
+    let mut there: BTreeSet<String> = declared.names().map(|name| full_name(name)).collect();
     for image in own {
         there.extend(images::names(image).map_err(|source| SessionError::Own { source })?);
     }
@@ -90,12 +90,13 @@ pub(super) async fn check(
         let (chart, files) = (scenario.chart(release), scenario.values_files(release));
         let wanted = Wanted { release, chart: &chart, files: &files, values: &values };
         // What cannot be rendered without a cluster is told by who installs it.
-        let text = helm::template(&helm, wanted).await.ok()?;
+        let text = helm::template(helm, wanted).await.ok()?;
         Some((scenario, release, containers(&text)))
     });
     let rendered: Vec<_> = iter(rendered).buffer_unordered(RENDERED).collect().await;
-    let mut missing = BTreeSet::new();
+    let (mut missing, mut asked) = (BTreeSet::new(), BTreeSet::new());
     for (scenario, release, all) in rendered.into_iter().flatten() {
+        asked.extend(all.iter().map(|container| full_name(&container.image)));
         let lacks = |one: &Container| one.always || !there.contains(&full_name(&one.image));
         missing.extend(all.into_iter().filter(lacks).map(|container| Missing {
             file: scenario.file.clone(),
@@ -103,13 +104,17 @@ pub(super) async fn check(
             container,
         }));
     }
+    let extra = declared.extra.iter().filter(|(name, has_registry)| {
+        asked.contains(&full_name(name)) && !(source == Source::Upstream && **has_registry)
+    });
+    let extra = extra.map(|(name, _)| OwnImage::Declared(name.clone()));
     if source == Source::Upstream {
         let images: BTreeSet<_> = missing.iter().map(|one| one.container.image.as_str()).collect();
         let images: Vec<_> = images.into_iter().collect();
         if !images.is_empty() {
             progress.note(&format!("the nodes pull from registries: {}", images.join(", ")));
         }
-        return Ok(vec![]);
+        return Ok(extra.collect());
     }
     let (pulled, missing): (BTreeSet<_>, _) =
         missing.into_iter().partition(|one| is_pulled(&one.container, registries));
@@ -117,7 +122,7 @@ pub(super) async fn check(
         return Err(SessionError::Lacking(Box::new(Lacking { missing, there })));
     }
     let images: BTreeSet<_> = pulled.into_iter().map(|one| OwnImage::Pulled(one.container.image)).collect();
-    Ok(images.into_iter().collect())
+    Ok(extra.chain(images).collect())
 }
 
 /// Whether the engine may get it, and a node then has it by its name: an archive knows tags, no digests.
