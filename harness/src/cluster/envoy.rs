@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::cluster::kube::{Backend, Forward, Kube, KubeError};
-use crate::proof::envoy::Stats;
+use crate::proof::envoy::{Stats, lacking};
 use crate::sys::chain;
 use crate::sys::wait::{self, Look, WaitError};
 
@@ -62,6 +62,44 @@ impl Admin {
     /// `/config_dump`, JSON (envoy.admin.v3.ConfigDump).
     pub async fn config(&self) -> Result<String, EnvoyError> {
         self.get("/config_dump").await
+    }
+
+    /// Waits until Envoy serves (`/ready`; Envoy's documentation, "Administration interface"), with its listener at this port and the secrets that it needs there.
+    /// Returns `/config_dump` as it was then.
+    pub async fn ready_at(&self, port: u16, limit: Duration) -> Result<String, EnvoyError> {
+        let what = format!("Envoy in pod {} to be ready at port {port}", self.pod);
+        // Envoy offers its state for reading only, not for watching.
+        let every = Duration::from_millis(100);
+        let look = async || match self.config().await.map(|dump| (lacking(&dump, port), dump)) {
+            Ok((Ok(lacking), dump)) if lacking.is_empty() => match self.get("/ready").await {
+                Ok(_) => Look::Ready(dump),
+                Err(error) => Look::NotYet(chain(&error)),
+            },
+            Ok((Ok(lacking), _)) => Look::NotYet(lacking.join("; ")),
+            Ok((Err(error), _)) => Look::NotYet(chain(&error)),
+            Err(error) => Look::NotYet(chain(&error)),
+        };
+        Ok(wait::poll(&what, limit, every, look).await?)
+    }
+
+    /// `/config_dump` as soon as there is one: Envoy opens its admin interface before anything else.
+    pub async fn answers(&self, limit: Duration) -> Result<String, EnvoyError> {
+        let mut last = None;
+        let what = format!("the admin interface of Envoy in pod {}", self.pod);
+        let look = async || match self.config().await {
+            Ok(dump) => Look::<_, NotClusters>::Ready(Ok(dump)),
+            // What answers otherwise is no Envoy, and will not become one.
+            Err(error) if error.status().is_some() => Look::Ready(Err(error)),
+            Err(error) => {
+                let status = chain(&error);
+                last = Some(error);
+                Look::NotYet(status)
+            }
+        };
+        match wait::poll(&what, limit, Duration::from_millis(100), look).await {
+            Ok(answer) => answer,
+            Err(late) => Err(last.unwrap_or(late.into())),
+        }
     }
 
     /// Every counter and gauge since Envoy's start.

@@ -2,6 +2,7 @@
 //! names and is not there is told here, before the first dial.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
 
@@ -13,6 +14,14 @@ use crate::proof::judge::Witness;
 use crate::scenario::Endpoint;
 use crate::session::RunContext;
 use crate::sys::chain;
+
+/// How long an admin interface may take to answer at all: what the pod's containers have begun is ready for
+/// Kubernetes before it listens.
+const ANSWERS: Duration = Duration::from_secs(5);
+
+/// How long a ready pod may take until it serves: an Envoy waits for its secrets (`initial_fetch_timeout` is
+/// 15 s unless it is said), and SPIRE's agent asks its server every 5 s unless it is told otherwise.
+const READY: Duration = Duration::from_secs(30);
 
 /// One endpoint.
 pub(super) struct Target<'a> {
@@ -189,7 +198,7 @@ impl Running {
             Ok(admin) => admin,
             Err(error) => return Ok(Err(chain(&error))),
         };
-        let dump = admin.config().await.map_err(|error| {
+        let dump = admin.answers(ANSWERS).await.map_err(|error| {
             mistake(format!(
                 "`admin: {admin_port}`, but in pod {} {}\n\
                  hint: the port is `admin.address` in that Envoy's configuration; its pod's containers: {}",
@@ -201,12 +210,20 @@ impl Running {
                 backend.containers.join(", ")
             ))
         })?;
-        let config = Envoy::read(&dump).map_err(|error| {
+        let no_envoy = |error| {
             mistake(format!(
                 "`admin: {admin_port}` of pod {} is not an Envoy's admin interface: {error}",
                 backend.pod
             ))
-        })?;
+        };
+        Envoy::read(&dump).map_err(no_envoy)?;
+        let dump = match admin.ready_at(port, READY).await {
+            Ok(dump) => dump,
+            // The dials will tell: of a page, this Envoy may be no part.
+            Err(_) if declared.is_plain() => dump,
+            Err(error) => return Ok(Err(chain(&error))),
+        };
+        let config = Envoy::read(&dump).map_err(no_envoy)?;
         let meter = match config.at(port, declared.app_cluster.as_deref()) {
             Ok(meter) => Some(Ok(meter)),
             // A page is mostly its application's own, and the Envoy beside it leads elsewhere.

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::json::{items, named, text};
 use super::listener::is_loopback;
 use super::names;
+use super::ready::secrets;
 
 /// Where a cluster says what its HTTP connections are like, and which filters stand before them.
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -30,6 +31,8 @@ pub(super) struct Cluster {
     pub(super) uncounted: bool,
     /// `HttpProtocolOptions`: filters and mirrors of its own.
     pub(super) http: Value,
+    /// The names of the secrets that SDS has to bring before it connects.
+    pub(super) secrets: BTreeSet<String>,
 }
 
 impl Cluster {
@@ -53,6 +56,7 @@ impl Cluster {
             local: local_ports(cluster),
             uncounted: has_own_pool(cluster),
             http: cluster["typed_extension_protocol_options"][HTTP_OPTIONS].clone(),
+            secrets: secrets(cluster),
         }
     }
 }

@@ -16,6 +16,7 @@ mod marks;
 mod meter;
 mod names;
 mod port;
+mod ready;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -24,4 +25,5 @@ pub use config::Envoy;
 pub use error::ConfigError;
 pub use marks::Marks;
 pub use meter::{Happened, Meter};
+pub use ready::lacking;
 pub use stats::Stats;

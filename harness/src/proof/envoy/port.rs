@@ -33,15 +33,15 @@ impl Envoy {
     /// The clusters that a route or a TCP proxy of any listener leads to and that may leave the pod: those
     /// whose endpoints matter before a request is sent.
     pub fn upstreams(&self) -> BTreeSet<String> {
-        let chains = self.listeners.iter().flat_map(|listener| &listener.chains);
-        let filters = chains.flat_map(|chain| items(&chain["filters"]));
-        let led_to = filters.filter_map(|filter| match filters::network(filter).ok()? {
-            Network::Http(config) => Http::read(config, self).ok().map(|http| http.clusters),
-            Network::Tcp(clusters) => Some(clusters),
-            Network::Rbac { .. } | Network::Transparent | Network::Chooser => None,
-        });
-        let all = self.chosen_from(led_to.flatten());
+        let all = self.led_to(&self.listeners.iter().collect::<Vec<_>>());
         all.into_iter().filter(|name| self.clusters.get(name).is_some_and(|one| one.leaves)).collect()
+    }
+
+    /// The clusters that a route or a TCP proxy of these listeners leads to.
+    pub(super) fn led_to(&self, listeners: &[&Listener]) -> BTreeSet<String> {
+        let chains = listeners.iter().flat_map(|listener| &listener.chains);
+        let filters = chains.flat_map(|chain| items(&chain["filters"]));
+        self.chosen_from(filters.filter_map(|filter| self.leads(filter)).flat_map(|(clusters, _)| clusters))
     }
 
     /// Where what happens at this port is counted. `app_cluster` is one that the scenario names as leading to

@@ -12,6 +12,7 @@ mod filters;
 mod listeners;
 mod marks;
 mod property;
+mod ready;
 mod routes;
 mod shared;
 

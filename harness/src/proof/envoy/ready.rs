@@ -1,0 +1,68 @@
+//! What an Envoy still waits for before a connection at one port can be judged. Pure: it reads a dump.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::config::Envoy;
+use super::error::ConfigError;
+use super::json::{items, text};
+use super::listener::Listener;
+
+/// What is missing at this port, each in words: a listener that serves, or a secret of SDS (Envoy's
+/// documentation, "Secret discovery service": without its secrets a listener closes each connection, and a
+/// cluster makes none). Empty where all is there. An Envoy that has no listener at this port, and that
+/// discovers none, is another's way out: all of its listeners count.
+///
+/// # Errors
+/// As [`Envoy::read`].
+pub fn lacking(dump: &str, port: u16) -> Result<Vec<String>, ConfigError> {
+    let envoy = Envoy::read(dump)?;
+    let dump: Value = serde_json::from_str(dump).map_err(|e| ConfigError::Dump(e.to_string()))?;
+    let mut lacking = vec![];
+    let here = envoy.listeners.iter().any(|listener| listener.is_at(port));
+    let counts = |listener: &&Listener| !here || listener.is_at(port);
+    let listeners: Vec<_> = envoy.listeners.iter().filter(counts).collect();
+    let warming: Vec<_> = listeners.iter().filter(|listener| listener.warming).collect();
+    lacking.extend(warming.iter().map(|listener| format!("listener {} is being made", listener.in_words())));
+    if !here && discovers(&dump) {
+        lacking.push(format!("no listener at port {port} has been discovered"));
+    }
+    let chains = listeners.iter().flat_map(|listener| &listener.chains);
+    let clusters = envoy.led_to(&listeners).into_iter().filter_map(|name| envoy.clusters.get(&name));
+    let named = chains.flat_map(secrets).chain(clusters.flat_map(|cluster| cluster.secrets.clone()));
+    let there = there(&dump);
+    let missing: BTreeSet<_> = named.filter(|name| !there.contains(name)).collect();
+    lacking.extend(missing.iter().map(|name| format!("SDS secret `{name}` is not there")));
+    Ok(lacking)
+}
+
+/// Whether listeners may come later (LDS).
+fn discovers(dump: &Value) -> bool {
+    let bootstraps = items(&dump["configs"]).filter_map(|config| config.get("bootstrap"));
+    let dynamic = bootstraps.filter_map(|bootstrap| bootstrap.get("dynamic_resources"));
+    dynamic.into_iter().any(|one| one.get("lds_config").is_some())
+}
+
+/// The names of the secrets that SDS has to bring for what stands in `value` (`SdsSecretConfig` with a source
+/// of its own; without one, it names a static secret).
+pub(super) fn secrets(value: &Value) -> BTreeSet<String> {
+    match value {
+        Value::Array(all) => all.iter().flat_map(secrets).collect(),
+        Value::Object(fields) => {
+            let own = (value.get("sds_config").is_some()).then(|| text(value, "name"));
+            own.into_iter().chain(fields.values().flat_map(secrets)).collect()
+        }
+        _ => BTreeSet::new(),
+    }
+}
+
+/// Those that SDS has brought, and that are not waited for elsewhere (`SecretsConfigDump`).
+fn there(dump: &Value) -> BTreeSet<String> {
+    let names = |list: &str| -> BTreeSet<String> {
+        let dumps = items(&dump["configs"]).flat_map(|config| items(&config[list]));
+        dumps.map(|secret| text(secret, "name")).collect()
+    };
+    let warming = names("dynamic_warming_secrets");
+    names("dynamic_active_secrets").into_iter().filter(|name| !warming.contains(name)).collect()
+}
