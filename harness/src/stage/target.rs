@@ -9,6 +9,7 @@ use futures::future::{join_all, try_join_all};
 use super::StageError;
 use crate::cluster::envoy::Admin;
 use crate::cluster::kube::{Backend, Resolved, Unresolved};
+use crate::cluster::probe::Probe;
 use crate::proof::envoy::{Envoy, Meter, Stats};
 use crate::proof::judge::Witness;
 use crate::scenario::Endpoint;
@@ -54,6 +55,7 @@ impl<'a> Target<'a> {
     /// The scenario names what is not there, or the Kubernetes API does not answer.
     pub(super) async fn open(
         run: &RunContext,
+        probe: &Probe,
         name: &str,
         declared: &'a Endpoint,
     ) -> Result<Result<Self, String>, StageError> {
@@ -107,7 +109,13 @@ impl<'a> Target<'a> {
             };
             let envoy = match declared.admin {
                 Some(admin) => Some(Running::open(run, name, declared, backend, admin, port).await?),
-                None => None,
+                None => {
+                    let address = format!("{}:{port}", in_address(&backend.ip));
+                    match probe.reach(&address, READY).await? {
+                        Ok(()) => None,
+                        Err(why) => return Ok(Err(format!("endpoint {name}: pod {}: {why}", backend.pod))),
+                    }
+                }
             };
             Ok::<_, StageError>(match envoy.transpose() {
                 Ok(envoy) => Ok(Pod { backend: backend.clone(), port, envoy }),
@@ -235,6 +243,11 @@ impl Running {
         };
         Ok(Ok(Self { admin, config, meter }))
     }
+}
+
+/// An IPv6 address stands in brackets before a port (RFC 3986 3.2.2).
+fn in_address(ip: &str) -> String {
+    if ip.contains(':') { format!("[{ip}]") } else { ip.into() }
 }
 
 /// By endpoint: which of its pods are not what their owner wants, or older than a `ConfigMap` or Secret that
