@@ -148,13 +148,14 @@ fn dial(address: &str) -> Dial {
             anchors: TrustAnchors::TrustDomain("example.org".into()),
         }),
         tls: TlsVersions::Any,
+        sni: None,
         request: Request {
             method: "GET".into(),
             target: "/".into(),
             authority: "backend.test".into(),
             http: Http::Http1,
             headers: vec![],
-            body: String::new(),
+            ..Request::default()
         },
         timeout_ms: LONG_MS,
     }

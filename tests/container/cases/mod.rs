@@ -3,6 +3,7 @@
 //! without.
 
 mod answers;
+mod cuts;
 mod filters;
 mod others;
 mod policies;
@@ -68,6 +69,12 @@ impl Check {
 
     fn with(self, more: &'static str) -> Self {
         Self { more, ..self }
+    }
+
+    /// `send`, where what is sent is no kind of its own: `grpc: shop.Prices/List`.
+    fn send(&self) -> String {
+        let own = ["grpc: ", "websocket: "].iter().any(|kind| self.send.starts_with(kind));
+        if own { self.send.into() } else { format!("send: {:?}", self.send) }
     }
 }
 
@@ -168,8 +175,12 @@ impl Case {
             let control = control.map(|name| format!(", control: \"{name}\"")).unwrap_or_default();
             let more = if one.more.is_empty() { String::new() } else { format!(", {}", one.more) };
             format!(
-                "      - {{check: \"{}\", as: {}, to: {}, send: \"{}\", expect: {}{more}{control}}}\n",
-                one.name, one.client, one.to, one.send, one.expect
+                "      - {{check: \"{}\", as: {}, to: {}, {}, expect: {}{more}{control}}}\n",
+                one.name,
+                one.client,
+                one.to,
+                one.send(),
+                one.expect
             )
         });
         let text = format!(
@@ -233,6 +244,7 @@ pub(crate) fn tests(house: &mut House) -> Vec<(String, Test)> {
         ("routes", routes::cases()),
         ("filters", filters::cases()),
         ("tls", tls::cases()),
+        ("cuts", cuts::cases()),
     ];
     let mut tests: Vec<(String, Test)> = vec![];
     for (group, cases) in groups {

@@ -5,41 +5,58 @@ use super::Found;
 use crate::alert::{self, AlertName};
 use crate::scenario::Expect;
 use crate::scenario::place::{Node, Place};
+use crate::scenario::spelled::SWITCHING;
 
 pub(super) fn expect(expect: &Expect, place: &Node, found: &mut Found) {
     looks_at_something(expect, place, found);
-    match (expect.status, &expect.alert) {
-        (None, None) => found.add(place.place(), "nothing is expected: give `status` or `alert`"),
-        (Some(_), Some(_)) => found.add(
-            place.key("alert"),
-            "`status` and `alert` exclude each other: after an alert there is no answer",
-        ),
-        (Some(status), None) => {
-            found.check((200..=599).contains(&status), place.at("status").place(), || {
-                format!("{status} is not the status of a final answer: expected 200 to 599")
-            });
-            found.check(expect.counts.is_none(), place.key("counts"), || {
-                "`counts` says what is counted with an `alert`".into()
-            });
-        }
-        (None, Some(alert)) => {
-            self::alert(alert, place.at("alert").place(), found);
-            let needing = [
-                ("json", expect.json.is_some()),
-                ("body", expect.body.is_some()),
-                ("contains", !expect.contains.is_empty()),
-                ("lacks", !expect.lacks.is_empty()),
-                ("count", !expect.count.is_empty()),
-                ("headers", !expect.headers.is_empty()),
-                ("upstream", expect.upstream.is_some()),
-                ("by", expect.by.is_some()),
-            ];
-            for (key, _) in needing.into_iter().filter(|(_, there)| *there) {
-                found.add(
-                    place.key(key),
-                    format!("`{key}` needs `status`: after an alert there is no answer"),
-                );
+    let stated = [
+        // A `grpc-status` was made a `status` of.
+        ("status", expect.status.is_some() && (place.has("status") || !place.has("grpc-status"))),
+        ("grpc-status", place.has("grpc-status")),
+        ("reply", expect.reply.is_some()),
+        ("alert", expect.alert.is_some()),
+        ("cut-off", expect.cut_off.is_some()),
+    ];
+    let stated: Vec<_> = stated.into_iter().filter(|(_, there)| *there).map(|(key, _)| key).collect();
+    match stated.as_slice() {
+        [] => found.add(place.place(), "nothing is expected: give `status`, `alert` or `cut-off`"),
+        [_] => {}
+        [one, others @ ..] => {
+            for other in others {
+                let why = "after an alert or a cut there is no answer";
+                found.add(place.key(other), format!("`{one}` and `{other}` exclude each other: {why}"));
             }
+        }
+    }
+    if let Some(status) = expect.status {
+        found.check(status == SWITCHING || (200..=599).contains(&status), place.at("status").place(), || {
+            format!("{status} is not the status of a final answer: expected 101, or 200 to 599")
+        });
+    }
+    if let Some(alert) = &expect.alert {
+        self::alert(alert, place.at("alert").place(), found);
+    }
+    found.check(expect.counts.is_none() || expect.alert.is_some(), place.key("counts"), || {
+        "`counts` says what is counted with an `alert`".into()
+    });
+    if expect.status.is_none() && expect.is_stated() {
+        let needing = [
+            ("json", expect.json.is_some()),
+            ("body", expect.body.is_some()),
+            ("contains", !expect.contains.is_empty()),
+            ("lacks", !expect.lacks.is_empty()),
+            ("count", !expect.count.is_empty()),
+            ("headers", !expect.headers.is_empty()),
+            ("upstream", expect.upstream.is_some()),
+            ("by", expect.by.is_some()),
+        ];
+        let why = match (expect.reply.is_some(), expect.alert.is_some()) {
+            (true, _) => "bytes alone are no answer in HTTP",
+            (false, true) => "after an alert there is no answer",
+            (false, false) => "after a cut there is no answer",
+        };
+        for (key, _) in needing.into_iter().filter(|(_, there)| *there) {
+            found.add(place.key(key), format!("`{key}` needs `status`: {why}"));
         }
     }
     for name in expect.headers.keys() {
@@ -54,6 +71,8 @@ fn looks_at_something(expect: &Expect, place: &Node, found: &mut Found) {
     let blank = [
         ("status", expect.status.is_none()),
         ("alert", expect.alert.is_none()),
+        ("cut-off", expect.cut_off.is_none()),
+        ("reply", expect.reply.as_ref().is_none_or(String::is_empty)),
         ("counts", expect.counts.is_none()),
         ("json", expect.json.is_none()),
         ("body", expect.body.is_none()),

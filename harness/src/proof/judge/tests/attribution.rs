@@ -82,7 +82,7 @@ fn others_are_those_beyond_our_dials() {
 #[case(|scene: &mut Scene| scene.counted().broken += 1, "Envoy counted 1 (connection_error)")]
 #[case(|scene: &mut Scene| scene.counted().forwarded += 1, "clients saw 1 forwarded request, Envoy counted 2 (upstream_rq_total)")]
 #[case(|scene: &mut Scene| scene.counted().san = 0, "clients saw 1 SAN refusal, Envoy counted 0")]
-#[case(|scene: &mut Scene| scene.says("backend").cut_off += 1, "Envoy counted 1 (network rbac.denied)")]
+#[case(|scene: &mut Scene| scene.counted().network_rbac += 1, "Envoy counted 1 (network rbac.denied)")]
 #[case(|scene: &mut Scene| drop(scene.logs.remove("backend")), "the application's log at backend was not read")]
 #[case(|scene: &mut Scene| drop(scene.logs.insert("backend".into(), Err("gone".into()))), "the application's log at backend could not be read: gone")]
 #[case(|scene: &mut Scene| scene.logged(true), "refused, yet the request reached the application")]
@@ -172,7 +172,7 @@ fn marks_tell_who_answered_among_many_or_a_window_of_its_own_has_to(
     let by = match met.origin {
         Origin::Application => Some(By::Application),
         Origin::Denied(_) | Origin::Envoy(_) => Some(By::Envoy),
-        Origin::Handshake(_) | Origin::CutOff | Origin::Uncounted | Origin::Unanswered(_) => None,
+        Origin::Handshake(_) | Origin::CutOff(_) | Origin::Uncounted | Origin::Unanswered(_) => None,
     };
     assert_eq!(scene.last_by(), by, "{}", scene.last().1);
     let came_to_nothing = matches!(met.seen.outcome, Outcome::Failed { .. });
