@@ -7,6 +7,7 @@ mod cuts;
 mod filters;
 mod others;
 mod policies;
+mod requests;
 mod routes;
 mod tls;
 
@@ -245,6 +246,7 @@ pub(crate) fn tests(house: &mut House) -> Vec<(String, Test)> {
         ("filters", filters::cases()),
         ("tls", tls::cases()),
         ("cuts", cuts::cases()),
+        ("requests", requests::cases()),
     ];
     let mut tests: Vec<(String, Test)> = vec![];
     for (group, cases) in groups {

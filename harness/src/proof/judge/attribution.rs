@@ -146,7 +146,10 @@ impl<'a> Attribution<'a> {
                 };
                 let by_envoys = (0..hops).filter(answers);
                 let by_envoys = by_envoys.flat_map(|hop| [Origin::Denied(hop), Origin::Envoy(hop)]);
-                let first = window.witnesses.get(&cell.endpoint).is_some_and(|one| one.marks.time);
+                let first = window
+                    .witnesses
+                    .get(&cell.endpoint)
+                    .is_some_and(|one| is_timed(one.marks, &seen.outcome));
                 if first && !has_service_time(&seen.outcome) {
                     // What was forwarded and answered has the first Envoy's time on it.
                     return by_envoys.chain((0..hops).map(Origin::Unanswered)).collect();
@@ -179,11 +182,11 @@ impl<'a> Attribution<'a> {
         }
         match marks.first().copied().flatten() {
             // The first Envoy puts its own time of an upstream on whatever it passes on.
-            Some(first) if first.time && !has_service_time(outcome) => {
+            Some(first) if is_timed(first, outcome) && !has_service_time(outcome) => {
                 by_itself(first, outcome).map(|one| vec![one])
             }
-            Some(first) if first.time && route.len() == 1 => Some(vec![Origin::Application]),
-            Some(first) if first.time => behind(1, &marks, logged, outcome),
+            Some(first) if is_timed(first, outcome) && route.len() == 1 => Some(vec![Origin::Application]),
+            Some(first) if is_timed(first, outcome) => behind(1, &marks, logged, outcome),
             _ => behind(0, &marks, logged, outcome),
         }
     }
@@ -396,6 +399,12 @@ fn behind(
         _ if is_served(outcome) && !marks.serves => Some(vec![Origin::Application]),
         _ => None,
     }
+}
+
+/// Whether such an answer has the time where it was passed on. Envoy's router puts none on one that goes on in
+/// another protocol.
+fn is_timed(marks: Marks, outcome: &Outcome) -> bool {
+    marks.time && !matches!(outcome, Outcome::Response { status: 101, .. })
 }
 
 fn has_service_time(outcome: &Outcome) -> bool {

@@ -341,3 +341,21 @@ fn a_request_that_a_proxy_tries_again_may_come_to_the_backend_as_often(
         assert_eq!(scene.last().0, Verdict::Errored, "{:?}", scene.counted());
     }
 }
+
+/// What goes on in another protocol has no time on it, whoever let it through: the counters alone tell.
+#[test]
+fn who_switched_protocols_is_told_by_what_was_forwarded() {
+    let switched = || (cell("it", "friend", "backend", status(101)), answered(101, "").bare());
+    let other = (cell("other", "nobody", "backend", Expect::default()), no_cert());
+    let scene = || Scene::exactly(world_without_log(), Marks::default(), &[other.clone(), switched()]);
+    assert_eq!(
+        (scene().last(), scene().last_by()),
+        ((Verdict::Passed, String::new()), Some(By::Application))
+    );
+    let mut unseen = scene();
+    unseen.counted().forwarded = 0;
+    assert_eq!(unseen.last_by(), Some(By::Envoy));
+    let mut twice = scene();
+    twice.counted().forwarded = 2;
+    assert_last(&twice, Verdict::Errored, "evidence disagrees at backend");
+}
