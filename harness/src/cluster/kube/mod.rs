@@ -2,6 +2,7 @@
 //! logs followed, ports forwarded. Not for installing things: that is Helm's.
 
 mod claim;
+mod entered;
 mod exec;
 mod fate;
 mod forward;
@@ -11,8 +12,10 @@ mod restart;
 mod rollout;
 mod service;
 mod settle;
+mod socket;
 mod stale;
 mod standing;
+mod workload;
 
 pub use claim::{AT_WORK, Claim, KEPT};
 pub use exec::Exec;

@@ -11,6 +11,7 @@ mod accounts;
 mod attribution;
 mod control;
 mod diff;
+mod registered;
 mod rounds;
 mod window;
 mod words;
@@ -27,6 +28,7 @@ use crate::scenario::{By, Counted, Endpoint, Expect, Scenario};
 
 use attribution::{Attribution, Origin, Unsettled, units};
 use diff::{differences, undecided};
+pub use registered::registered;
 pub use rounds::{Dialling, settled};
 pub use window::{Attempt, DialId, Dialled, Logs, Window, Witness};
 pub use words::seen_in_words;
