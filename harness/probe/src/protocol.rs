@@ -257,6 +257,13 @@ pub enum Ask {
         /// The bound of the wait, in milliseconds.
         timeout_ms: u64,
     },
+    /// Whether a TCP connection to this `address:port` is accepted; nothing is sent over it.
+    Reach {
+        /// As in a dial.
+        address: String,
+        /// The bound, in milliseconds.
+        timeout_ms: u64,
+    },
     /// The SVID with this SPIFFE ID, to be carried out of the cluster.
     Fetch {
         /// The SPIFFE ID.
@@ -284,6 +291,8 @@ pub enum Answer {
         /// In alphabetical order.
         ids: Vec<String>,
     },
+    /// The connection was accepted.
+    Reached,
     /// The SVID that was fetched.
     Svid(Carried),
     /// What was asked could not be done, and why; for `Await`, which IDs were missing.
