@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Scenario, Spire};
+use super::{Registration, Scenario, Spire};
 
 /// As the cluster was brought up with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ pub struct Fixed {
     pub name: String,
     trust_domain: String,
     spire: Spire,
-    registration: Vec<Entry>,
+    registration: Registration,
     identities: BTreeSet<String>,
     /// Namespace and name.
     releases: BTreeSet<(String, String)>,

@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use svidproof_probe::protocol::{Carried, Credential, TrustAnchors};
 
 use crate::cluster::kube::Exec;
-use crate::cluster::spire::Server as SpireServer;
 use crate::forge::{self, Authority, ForgeError, Forged, Signer, authorities};
 use crate::proof::plan::Cell;
 use crate::scenario::{self, Client, FullClient, Scenario};
-use crate::session::{RunContext, System};
+use crate::session::{self, RunContext, System};
 use crate::sys::chain;
 
 /// Why a credential is not there.
@@ -110,9 +109,7 @@ async fn neighbours(run: &RunContext, trust_domain: &str, path: &str) -> Result<
         if other.trust_domain == trust_domain {
             continue;
         }
-        let spire = &other.spire;
-        let server = SpireServer::new(run.kube.clone(), &spire.namespace, &spire.server, &spire.container);
-        let minted = server.mint(&other.spiffe_id(path)).await;
+        let minted = session::server(run, &other).mint(&other.spiffe_id(path)).await;
         let minted = minted.map_err(|error| Unmade::Broken(chain(&error)))?;
         return Ok(Credential::Pem { chain: minted.chain, key: minted.key });
     }
@@ -138,7 +135,7 @@ pub async fn carry_from(run: &RunContext, system: &System, from: &str, id: &str)
     let (namespace, app) = from.split_once('/').ok_or("`from` is namespace/app")?;
     let pods = run.kube.ready_pods(namespace, &[("app", app)]).await.map_err(|e| chain(&e))?;
     let pod = pods.first().ok_or(format!("no pod app={app} is ready in namespace {namespace}"))?;
-    let socket = format!("{}/agent.sock", system.scenario.spire.socket_dir);
+    let socket = run.kube.agent_socket(pod, app, &system.scenario.spire).await.map_err(|e| chain(&e))?;
     let argv =
         ["/opt/spire/bin/spire-agent", "api", "fetch", "x509", "-socketPath", &socket, "-output", "json"]
             .map(Into::into)
