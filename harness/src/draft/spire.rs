@@ -8,36 +8,30 @@ use super::{list, string, walk};
 /// The agent's socket on the host.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Socket {
-    /// The folder; `None` where the chart does not say it.
-    pub(super) folder: Option<String>,
+    /// The folder, and the socket's name in it; `None` where the chart does not say it.
+    pub(super) path: Option<(String, String)>,
     /// What of it the chart does not say, or says otherwise than the scenario can; a line each.
     pub(super) remarks: Vec<String>,
 }
 
-/// The name that the agent's socket has in svidproof.
-const SOCKET: &str = "agent.sock";
+/// The name that the agent's socket has where nothing else is said.
+pub(super) const SOCKET: &str = "agent.sock";
 
-/// The folder on the host, by the mounts of the containers that run the Envoys.
+/// The socket on the host, by the mounts of the containers that run the Envoys.
 pub(super) fn socket(configs: &[Config]) -> Socket {
-    let (mut folders, mut remarks): (Vec<String>, Vec<String>) = (vec![], vec![]);
+    let (mut paths, mut remarks): (Vec<String>, Vec<String>) = (vec![], vec![]);
     for config in configs {
         let Some(path) = asked(&config.bootstrap) else { continue };
         match config.workload.on_host(config.container, &path) {
-            Ok(host) => {
-                let (folder, file) = host.rsplit_once('/').unwrap_or_default();
-                if file != SOCKET {
-                    remarks.push(format!("{}: its Envoy asks {file}, and here it is {SOCKET}", config.place));
-                }
-                if !folders.iter().any(|known| known == folder) {
-                    folders.push(folder.to_owned());
-                }
-            }
+            Ok(host) if paths.contains(&host) => {}
+            Ok(host) => paths.push(host),
             Err(why) => remarks.push(format!("{}: {path} is not on the host: {why}", config.place)),
         }
     }
-    remarks.extend(folders.iter().skip(1).map(|folder| format!("another Envoy's socket stands in {folder}")));
+    remarks.extend(paths.iter().skip(1).map(|path| format!("another Envoy asks {path}")));
     remarks.dedup();
-    Socket { folder: folders.into_iter().next(), remarks }
+    let path = paths.first().and_then(|path| path.rsplit_once('/'));
+    Socket { path: path.map(|(folder, file)| (folder.into(), file.into())), remarks }
 }
 
 /// The path of the socket that an Envoy asks for its secrets: of the cluster that its SDS names, or of the
@@ -74,8 +68,8 @@ fn pipe(cluster: &Value) -> Option<String> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Own {
     pub(super) namespace: String,
-    /// Its StatefulSet; `None` where it is of another kind.
-    pub(super) server: Option<String>,
+    /// Its StatefulSet or Deployment.
+    pub(super) server: String,
     /// The server's container.
     pub(super) container: String,
     /// Whether its agent is in the chart too.
@@ -90,10 +84,9 @@ pub(super) fn own(workloads: &[Workload]) -> Option<Own> {
         })
     };
     let (workload, container) = find("spire-server")?;
-    let kept = workload.object["kind"] == "StatefulSet";
     Some(Own {
         namespace: workload.namespace.into(),
-        server: kept.then(|| string(&workload.object["metadata"]["name"])),
+        server: string(&workload.object["metadata"]["name"]),
         container: string(&container["name"]),
         agent: find("spire-agent").is_some(),
     })
