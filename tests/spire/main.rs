@@ -86,6 +86,11 @@ fn a_socket_by_csi_and_identities_that_are_there_already() {
 }
 
 #[test]
+fn a_server_that_comes_again_alone_is_given_its_entries() {
+    World::new().holds("tests/scenarios/alone.yaml", 8);
+}
+
+#[test]
 fn helm_charts_hardened_is_used_as_it_is() {
     let Some(charts) = std::env::var_os(CHARTS) else {
         println!("{CHARTS} is not set: the charts themselves are left out");

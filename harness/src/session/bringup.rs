@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::noted::{make_namespace, note_release};
-use super::register::{ensure, hold, register, registered, server};
+use super::register::{SYNC, ensure, hold, register, registered, server};
 use super::{RunContext, SessionError, System, apply};
 use crate::cluster::kube::{Backend, Holder, KubeError};
 use crate::cluster::probe::Probe;
@@ -145,6 +145,6 @@ pub(super) async fn open_probe(context: &RunContext, scenario: &Scenario) -> Res
     if !context.record().cluster.provider.is_disposable() || scenario.registration.aliases().is_empty() {
         ensure(context, scenario, Some(probe.pod_uid())).await?;
     }
-    hold(scenario, &probe).await?;
+    hold(scenario, &probe, SYNC).await?;
     Ok(probe)
 }

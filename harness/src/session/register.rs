@@ -20,6 +20,8 @@ use crate::sys::wait::{self, Look, WaitError};
 pub(super) const SYNC: Duration = Duration::from_secs(30);
 /// An agent that lost its server comes back after its own pauses, which grow.
 const AGENTS: Duration = Duration::from_mins(2);
+/// What the probe waits for it asks for at once, and its own silence is bounded.
+const ATTESTED_ANEW: Duration = Duration::from_secs(90);
 /// A server tells nobody that an agent has attested; it must be asked.
 const ASK: Duration = Duration::from_millis(500);
 
@@ -166,7 +168,7 @@ pub async fn restore(context: &RunContext, system: &System) -> Result<(), Sessio
     let failed = |source| SessionError::Spire { scenario: scenario.name.clone(), source };
     let authorities = server.authorities().await.map_err(failed)?;
     others(scenario, &server).await?;
-    hold(scenario, probe).await?;
+    hold(scenario, probe, ATTESTED_ANEW).await?;
     let what = format!("the probe to be handed the bundle of SPIRE server {server}");
     let Some(id) = probe_ids(scenario).pop_first() else { return Ok(()) };
     // The probe knows, and tells only who asks.
@@ -237,8 +239,8 @@ pub async fn lost(context: &RunContext, system: &System) -> Result<BTreeSet<Stri
 }
 
 /// Waits until the probe holds an SVID for each identity that a client presents.
-pub(super) async fn hold(scenario: &Scenario, probe: &Probe) -> Result<(), SessionError> {
+pub(super) async fn hold(scenario: &Scenario, probe: &Probe, limit: Duration) -> Result<(), SessionError> {
     let ids = probe_ids(scenario).into_iter().map(|path| scenario.spiffe_id(&path)).collect();
-    let held = probe.hold(ids, u64::try_from(SYNC.as_millis()).unwrap_or(u64::MAX)).await;
+    let held = probe.hold(ids, u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)).await;
     held.map_err(|source| SessionError::Probe { scenario: scenario.name.clone(), source })
 }
