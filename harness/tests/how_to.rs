@@ -158,6 +158,11 @@ fn an_alert() {
     holds("alert.md");
 }
 
+#[test]
+fn authorization() {
+    holds("authorization.md");
+}
+
 /// A folder's or file's path from the root, wherever one is named in these docs.
 #[test]
 fn what_the_docs_name_is_there() {

@@ -219,10 +219,14 @@ fn the_json_of_a_refusal() {
         {
           "counted": {
             "allowed": 0,
+            "authz-denied": 0,
+            "authz-error": 0,
+            "authz-open": 0,
             "broken": 0,
             "chain": 0,
             "denied": 0,
             "forwarded": 1,
+            "jwt-denied": 0,
             "no-cert": 1,
             "san": 0
           },
@@ -230,10 +234,14 @@ fn the_json_of_a_refusal() {
           "reached": false,
           "tallied": {
             "allowed": 0,
+            "authz-denied": 0,
+            "authz-error": 0,
+            "authz-open": 0,
             "broken": 0,
             "chain": 0,
             "denied": 0,
             "forwarded": 1,
+            "jwt-denied": 0,
             "no-cert": 1,
             "san": 0
           }

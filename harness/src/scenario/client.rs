@@ -7,7 +7,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::forge::{self, Signer};
+use crate::forge::{self, JwtFlaw, Signer};
 
 /// Who dials.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
@@ -34,6 +34,24 @@ impl Client {
             Self::Short(id) | Self::Full(FullClient { id, .. }) => (id != NOBODY).then_some(id),
             Self::Forged { .. } => None,
         }
+    }
+
+    /// The JWT-SVID that its requests bear.
+    pub fn jwt(&self) -> Option<&Jwt> {
+        match self {
+            Self::Full(client) => client.jwt.as_ref(),
+            Self::Short(_) | Self::Forged { .. } => None,
+        }
+    }
+
+    /// The path of the SPIFFE ID that its JWT-SVID is of.
+    pub fn subject(&self) -> Option<&str> {
+        self.jwt()?.id.as_deref().or_else(|| self.identity())
+    }
+
+    /// The paths of all SPIFFE IDs that must be attested for it.
+    pub fn attested(&self) -> impl Iterator<Item = &str> {
+        self.identity().into_iter().chain(self.subject())
     }
 
     /// The name of the forged credential that it presents.
@@ -100,6 +118,23 @@ pub struct FullClient {
     /// of the probe.
     #[serde(default)]
     pub from: Option<String>,
+    /// The JWT-SVID that each of its requests bears, beside the certificate: `authorization: Bearer …`.
+    #[serde(default)]
+    pub jwt: Option<Jwt>,
+}
+
+/// A JWT-SVID, given to the probe by the Workload API, or made of one that was.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Jwt {
+    /// Whom it is for: the path of a SPIFFE ID of the trust domain, or any other text as it is.
+    pub audience: String,
+    /// The path of the SPIFFE ID that it is of, where that is not the client's own.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// What is wrong with it; absent: nothing.
+    #[serde(default)]
+    pub forged: Option<JwtFlaw>,
 }
 
 #[cfg(test)]
@@ -127,6 +162,25 @@ mod tests {
         let client: Client = serde_saphyr::from_str(text).unwrap();
         assert_eq!((client.identity(), client.is_nobody(), client.is_outside()), (identity, nobody, outside));
         assert_eq!(client.credential(), None);
+    }
+
+    #[rstest]
+    #[case::its_own("{id: /till, jwt: {audience: /shop}}", Some("/till"), &["/till", "/till"], None)]
+    #[case::anothers("{id: /till, jwt: {audience: a, id: /x}}", Some("/x"), &["/till", "/x"], None)]
+    #[case::without_a_certificate("{id: none, jwt: {audience: a, id: /x, forged: alg-none}}", Some("/x"), &["/x"],
+        Some(JwtFlaw::AlgNone))]
+    #[case::none("{id: /till}", None, &["/till"], None)]
+    #[case::short("/till", None, &["/till"], None)]
+    fn a_jwt_is_the_clients_own_or_anothers(
+        #[case] text: &str,
+        #[case] subject: Option<&str>,
+        #[case] attested: &[&str],
+        #[case] forged: Option<JwtFlaw>,
+    ) {
+        let client: Client = serde_saphyr::from_str(text).unwrap();
+        assert_eq!(client.subject(), subject);
+        assert_eq!(client.attested().collect::<Vec<_>>(), attested);
+        assert_eq!(client.jwt().and_then(|jwt| jwt.forged), forged);
     }
 
     #[rstest]

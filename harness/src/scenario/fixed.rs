@@ -26,7 +26,7 @@ pub struct Fixed {
 impl Scenario {
     /// What of it is fixed once its cluster is up.
     pub fn fixed(&self) -> Fixed {
-        let identities = self.clients.values().filter_map(|client| client.identity().map(ToOwned::to_owned));
+        let identities = self.clients.values().flat_map(|client| client.attested().map(ToOwned::to_owned));
         let releases = self.install.iter().flatten();
         let published = self.endpoints.values().filter_map(|endpoint| endpoint.published);
         Fixed {

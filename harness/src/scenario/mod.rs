@@ -22,7 +22,7 @@ mod validate;
 mod written;
 
 pub use check::{By, Check, Expect, Matrix, OneOrMany};
-pub use client::{Client, FullClient};
+pub use client::{Client, FullClient, Jwt};
 pub use counted::{Counted, Kind};
 pub use fixed::Fixed;
 pub use forged::{Forged, Forging, Stated, Table, tables};
@@ -182,6 +182,11 @@ impl Scenario {
     /// The SPIFFE ID of a path in the scenario's trust domain.
     pub fn spiffe_id(&self, path: &str) -> String {
         spiffe_id(&self.trust_domain, path)
+    }
+
+    /// Whom a client's JWT-SVID is for.
+    pub fn audience(&self, jwt: &Jwt) -> String {
+        if jwt.audience.starts_with('/') { self.spiffe_id(&jwt.audience) } else { jwt.audience.clone() }
     }
 
     /// An endpoint and those behind it, nearest first, each once: where `upstream` runs in a circle, it ends

@@ -13,7 +13,7 @@ use crate::cluster::spire::Server;
 use crate::data;
 use crate::forge::{Authority, authorities};
 use crate::lease::{Lease, Thing};
-use crate::scenario::{Entry, PROBES, Release, Scenario, probe_name};
+use crate::scenario::{Client, Entry, PROBES, Release, Scenario, probe_name};
 
 /// The agent fetches entries every half second with the charts' values; upstream's default is 5 s.
 const SYNC: Duration = Duration::from_secs(30);
@@ -174,7 +174,7 @@ fn probe_entries(scenario: &Scenario, pod: Option<&str>) -> Vec<Entry> {
 }
 
 fn probe_ids(scenario: &Scenario) -> std::collections::BTreeSet<String> {
-    scenario.clients.values().filter_map(|client| client.identity()).map(ToOwned::to_owned).collect()
+    scenario.clients.values().flat_map(Client::attested).map(ToOwned::to_owned).collect()
 }
 
 async fn install_probe(

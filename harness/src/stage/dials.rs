@@ -166,7 +166,12 @@ impl Opened<'_> {
             Err(problem) => return Ok(failed(problem)),
         };
         let service = || declared.service.rsplit('/').next().unwrap_or_default().to_owned();
+        let authorization = match self.credentials.authorization_of(&cell.client, scenario) {
+            Ok(authorization) => authorization,
+            Err(problem) => return Ok(failed(&problem)),
+        };
         let own = cell.headers.iter().filter(|(name, _)| name != CELL_HEADER).cloned();
+        let own = own.chain(authorization);
         let request = Request {
             method: cell.method.clone(),
             target: written_out(&cell.target),

@@ -154,7 +154,9 @@ impl<'a> Opened<'a> {
         }
         unfit.extend(unsettled(&targets).await);
         unfit.extend(target::stale(run, &targets).await);
-        let credentials = Credentials::make(run, system, &cells).await;
+        let envoys = targets.values().flat_map(Target::envoys);
+        let clock_skew = envoys.map(|envoy| envoy.config.clock_skew).max().unwrap_or_default();
+        let credentials = Credentials::make(run, system, &cells, clock_skew).await;
         Ok(Self { run, system, cells, targets, credentials, unfit })
     }
 

@@ -3,6 +3,7 @@
 //! without.
 
 mod answers;
+mod deciders;
 mod filters;
 mod others;
 mod policies;
@@ -232,6 +233,7 @@ pub(crate) fn tests(house: &mut House) -> Vec<(String, Test)> {
         ("answers", answers::cases()),
         ("routes", routes::cases()),
         ("filters", filters::cases()),
+        ("deciders", deciders::cases()),
         ("tls", tls::cases()),
     ];
     let mut tests: Vec<(String, Test)> = vec![];

@@ -4,7 +4,7 @@ mod pem;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use svidproof_probe::protocol::Carried;
+use svidproof_probe::protocol::{Carried, Token};
 
 use crate::cluster::kube::{Exec, Kube, KubeError};
 use crate::scenario::{Entry, OneOrMany};
@@ -112,6 +112,13 @@ impl Server {
     pub async fn mint(&self, id: &str) -> Result<Carried, SpireError> {
         let answer = self.run(&["x509", "mint", "-spiffeID", id, "-output", "json"], &Value::Null).await?;
         minted(&answer).map_err(|problem| SpireError::Answer { server: self.name(), problem })
+    }
+
+    /// A JWT-SVID with this SPIFFE ID for this audience, signed without any attestation, that is valid for a
+    /// second.
+    pub async fn mint_brief_jwt(&self, id: &str, audience: &str) -> Result<Token, SpireError> {
+        let mint = ["jwt", "mint", "-spiffeID", id, "-audience", audience, "-ttl", "1s"];
+        Ok(Token(self.run(&mint, &Value::Null).await?.trim().to_owned()))
     }
 
     async fn run(&self, command: &[&str], stdin: &Value) -> Result<String, SpireError> {

@@ -23,7 +23,7 @@ use svidproof_probe::protocol::{Observation, Outcome};
 
 use crate::proof::plan::{Cell, CellId};
 use crate::proof::verdict::Verdict;
-use crate::scenario::{By, Counted, Endpoint, Expect, Scenario};
+use crate::scenario::{By, Counted, Endpoint, Expect, Kind, Scenario};
 
 use attribution::{Attribution, Origin, Unsettled, units};
 use diff::{differences, undecided};
@@ -234,9 +234,11 @@ impl<'a> Judge<'a> {
         doubts.extend(undecided(&cell.expect, &seen.outcome));
         doubts.extend(self.doubts_of(cell, place));
         if doubts.is_empty()
-            && let Some(why) = contradicts(cell, by, self.origins(place).unwrap_or_default())
+            && let Some(why) = self.contradicts(cell, place, by)
         {
-            return ruling(Verdict::Failed, why.into());
+            // Where nothing is expected, nothing is contradicted, and a snapshot would not tell it.
+            let verdict = if cell.expect.is_stated() { Verdict::Failed } else { Verdict::Errored };
+            return ruling(verdict, why);
         }
         doubts.extend(self.doubts_of_answerer(cell, place, by));
         if cell.expect.is_refusal() {
@@ -366,9 +368,18 @@ impl<'a> Judge<'a> {
         if by != Some(By::Envoy) {
             return doubts;
         }
+        let counts = cell.expect.counts;
+        if !self
+            .origins(place)
+            .unwrap_or_default()
+            .iter()
+            .all(|one| counts.is_none() || is_denial(*one, counts))
+        {
+            doubts.push(format!("nothing says what denied the request at {at}"));
+        }
         // Where nobody counts, another application may have been asked.
         let hops = self.origins(place).unwrap_or_default().iter().filter_map(|origin| match origin {
-            Origin::Denied(hop) | Origin::Envoy(hop) => route.get(*hop),
+            Origin::Denied(_, hop) | Origin::Envoy(hop) => route.get(*hop),
             _ => None,
         });
         let unwatched: BTreeSet<_> = hops.filter(|endpoint| !is_watched(endpoint)).collect();
@@ -398,6 +409,62 @@ impl<'a> Judge<'a> {
         let Outcome::Response { status, .. } = place.dial.observation.outcome else { return false };
         let logged = self.attribution.logged(cell, place.dial) == Some(true);
         !logged && !marks.time && (502..=504).contains(&status)
+    }
+
+    /// Whether somebody else answered than the scenario says, or for another reason: a policy denied what was
+    /// to be let through, or nobody decided on it.
+    fn contradicts(&self, cell: &'a Cell, place: Place<'a>, by: Option<By>) -> Option<String> {
+        let origins = self.origins(place).unwrap_or_default();
+        let is_let_in = by == Some(By::Application) && self.is_let_in(cell, place);
+        match cell.expect.counts {
+            Some(Kind::AuthzOpen) if !is_let_in => {
+                let lacking = "no Envoy let the request in for want of its authorizer's answer";
+                return Some(format!("as expected, but {lacking} (ext_authz.failure_mode_allowed)"));
+            }
+            Some(kind) if kind.is_denial() && !origins.iter().any(|one| is_denial(*one, Some(kind))) => {
+                let seen = origins.iter().find_map(|one| match one {
+                    Origin::Denied(kind, _) => Some(format!("it was counted as `{}`", kind.word())),
+                    _ => None,
+                });
+                let seen = seen.unwrap_or("no filter counted a denial".into());
+                return Some(format!("as expected, but not as `counts: {}` says: {seen}", kind.word()));
+            }
+            Some(Kind::AuthzOpen) => {}
+            _ if is_let_in => {
+                return Some(format!(
+                    "{}the authorizer gave no answer, and Envoy let the request in all the same \
+                     (ext_authz.failure_mode_allowed)\n\
+                     hint: where that is right, `counts: authz-open` says so",
+                    if cell.expect.is_stated() { "as expected, but " } else { "" }
+                ));
+            }
+            _ => {}
+        }
+        let Some(wanted) = wanted(&cell.expect) else {
+            let denied = !origins.is_empty() && origins.iter().all(|one| is_denial(*one, None));
+            return (cell.expect.is_stated() && denied)
+                .then(|| "as expected, but a policy denied the request".into());
+        };
+        let why = match (wanted, by?) {
+            (By::Envoy, By::Application) => {
+                "as expected, but it is the application's own answer: the request was let through to it"
+            }
+            (By::Application, By::Envoy) => {
+                "as expected, but Envoy answered itself: the request did not reach the application"
+            }
+            (By::Envoy, By::Envoy) | (By::Application, By::Application) => return None,
+        };
+        Some(why.into())
+    }
+
+    /// Whether an Envoy on the way let the request in without its authorizer's word.
+    fn is_let_in(&self, cell: &'a Cell, place: Place<'a>) -> bool {
+        let window = &self.windows[place.window];
+        self.attribution.route(cell).into_iter().any(|name| {
+            let pod = place.dial.pod.as_deref().filter(|_| name == cell.endpoint);
+            let happened = window.witnesses.get(name).map(|witness| witness.happened(pod));
+            happened.is_some_and(|happened| happened.is_ok_and(|one| one.counted.authz_open > 0))
+        })
     }
 
     /// What a refusal needs besides.
@@ -441,25 +508,13 @@ impl<'a> Judge<'a> {
 
 /// Who must have answered, where it matters: a refusal is Envoy's, unless it is said otherwise.
 fn wanted(expect: &Expect) -> Option<By> {
-    expect.by.or(expect.is_refusal().then_some(By::Envoy))
+    let let_in = (expect.counts == Some(Kind::AuthzOpen)).then_some(By::Application);
+    expect.by.or(let_in).or(expect.is_refusal().then_some(By::Envoy))
 }
 
-/// Whether somebody else answered than the scenario says, or a policy denied what was to be let through.
-fn contradicts(cell: &Cell, by: Option<By>, origins: &[Origin]) -> Option<&'static str> {
-    let Some(wanted) = wanted(&cell.expect) else {
-        let is_denial = |origin: &Origin| matches!(origin, Origin::Denied(_));
-        let denied = cell.expect.is_stated() && !origins.is_empty() && origins.iter().all(is_denial);
-        return denied.then_some("as expected, but a policy denied the request");
-    };
-    match (wanted, by?) {
-        (By::Envoy, By::Application) => {
-            Some("as expected, but it is the application's own answer: the request was let through to it")
-        }
-        (By::Application, By::Envoy) => {
-            Some("as expected, but Envoy answered itself: the request did not reach the application")
-        }
-        (By::Envoy, By::Envoy) | (By::Application, By::Application) => None,
-    }
+/// Whether a filter denied the request, and counted it so where it matters as what.
+fn is_denial(origin: Origin, as_kind: Option<Kind>) -> bool {
+    matches!(origin, Origin::Denied(kind, _) if as_kind.is_none_or(|wanted| kind == wanted))
 }
 
 #[cfg(test)]

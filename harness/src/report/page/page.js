@@ -184,7 +184,7 @@
   }
 
   function evidence(account) {
-    const kinds = { "no-cert": "no certificate", san: "SAN not on the list", chain: "chain not verified", denied: "denied by policy", allowed: "allowed by policy", forwarded: "forwarded", broken: "broken off otherwise" };
+    const kinds = { "no-cert": "no certificate", san: "SAN not on the list", chain: "chain not verified", denied: "denied by policy", allowed: "allowed by policy", forwarded: "forwarded", broken: "broken off otherwise", "authz-denied": "denied by the authorizer", "authz-error": "refused for want of the authorizer", "authz-open": "let in without the authorizer", "jwt-denied": "denied for its JWT" };
     const names = unique([...Object.keys(kinds), ...Object.keys(account.tallied)]).filter((name) => account.counted?.[name] !== 0 || account.tallied[name] !== 0);
     const reached = account.reached === null ? "not known" : account.reached ? "yes" : "no";
     return [

@@ -3,8 +3,8 @@
 
 use super::Found;
 use crate::alert::{self, AlertName};
-use crate::scenario::Expect;
 use crate::scenario::place::{Node, Place};
+use crate::scenario::{By, Expect, Kind};
 
 pub(super) fn expect(expect: &Expect, place: &Node, found: &mut Found) {
     looks_at_something(expect, place, found);
@@ -18,12 +18,17 @@ pub(super) fn expect(expect: &Expect, place: &Node, found: &mut Found) {
             found.check((200..=599).contains(&status), place.at("status").place(), || {
                 format!("{status} is not the status of a final answer: expected 200 to 599")
             });
-            found.check(expect.counts.is_none(), place.key("counts"), || {
-                "`counts` says what is counted with an `alert`".into()
-            });
+            counts_of_a_request(expect, status, place, found);
         }
         (None, Some(alert)) => {
             self::alert(alert, place.at("alert").place(), found);
+            let counts = expect.counts.filter(|kind| !Kind::OF_HANDSHAKES.contains(kind));
+            found.check(counts.is_none(), place.key("counts"), || {
+                format!(
+                    "with an `alert`, `counts` says what is counted of a handshake: {}",
+                    words(&Kind::OF_HANDSHAKES)
+                )
+            });
             let needing = [
                 ("json", expect.json.is_some()),
                 ("body", expect.body.is_some()),
@@ -47,6 +52,31 @@ pub(super) fn expect(expect: &Expect, place: &Node, found: &mut Found) {
             format!("write the header `{name}` in lower case")
         });
     }
+}
+
+fn words(kinds: &[Kind]) -> String {
+    kinds.iter().map(|kind| format!("`{}`", kind.word())).collect::<Vec<_>>().join(", ")
+}
+
+/// `counts` beside a status.
+fn counts_of_a_request(expect: &Expect, status: u16, place: &Node, found: &mut Found) {
+    let Some(kind) = expect.counts else { return };
+    let at = place.key("counts");
+    let word = kind.word();
+    found.check(!Kind::OF_HANDSHAKES.contains(&kind), at, || {
+        format!(
+            "`{word}` is counted with an `alert`; of a request that is answered, {} or `authz-open` is",
+            words(&Kind::DENIALS)
+        )
+    });
+    found.check(!kind.is_denial() || expect.by != Some(By::Application), at, || {
+        format!("`counts: {word}` and `by: application` exclude each other: what was denied did not reach it")
+    });
+    let open = kind == Kind::AuthzOpen;
+    found.check(!open || status < 400 && expect.by != Some(By::Envoy), at, || {
+        "`authz-open` is of a request that was let in: the application answers it, with a status below 400"
+            .into()
+    });
 }
 
 /// What is written and says nothing would pass whatever came.

@@ -148,6 +148,21 @@ fn client(client: &Client, place: &Node, found: &mut Found) {
     if let Some(id) = client.identity() {
         spiffe_path(id, place.at("id").place(), found);
     }
+    if let Some(jwt) = client.jwt() {
+        let place = place.at("jwt");
+        found.check(!jwt.audience.is_empty(), place.at("audience").place(), || {
+            "a JWT-SVID without an audience is for nobody: name whom it is for".into()
+        });
+        if jwt.audience.starts_with('/') {
+            spiffe_path(&jwt.audience, place.at("audience").place(), found);
+        }
+        if let Some(id) = &jwt.id {
+            spiffe_path(id, place.at("id").place(), found);
+        }
+        found.check(client.subject().is_some(), place.place(), || {
+            "`jwt` with `id: none`: nobody has no JWT-SVID; name by `jwt.id` whose it is".into()
+        });
+    }
     let Client::Full(FullClient { outside, from: Some(from), .. }) = client else { return };
     let at = place.at("from").place();
     found.check(is_pair(from), at, || {
