@@ -159,6 +159,11 @@ fn an_alert() {
 }
 
 #[test]
+fn federation() {
+    holds("federation.md");
+}
+
+#[test]
 fn authorization() {
     holds("authorization.md");
 }

@@ -28,11 +28,22 @@ pub enum Client {
 }
 
 impl Client {
-    /// The path of the SPIFFE ID that was attested for it; `None` for nobody and for a forged credential.
+    /// The path of the SPIFFE ID that was attested for it; `None` for nobody, for a forged credential and for
+    /// one of another trust domain.
     pub fn identity(&self) -> Option<&str> {
         match self {
-            Self::Short(id) | Self::Full(FullClient { id, .. }) => (id != NOBODY).then_some(id),
-            Self::Forged { .. } => None,
+            Self::Short(id) | Self::Full(FullClient { id, trust_domain: None, .. }) => {
+                (id != NOBODY).then_some(id)
+            }
+            Self::Full(_) | Self::Forged { .. } => None,
+        }
+    }
+
+    /// The other trust domain that it is of, and the path of its SPIFFE ID there.
+    pub fn foreign(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Full(FullClient { id, trust_domain: Some(domain), .. }) => Some((domain, id)),
+            Self::Short(_) | Self::Full(_) | Self::Forged { .. } => None,
         }
     }
 
@@ -68,7 +79,7 @@ impl Client {
             Self::Forged { credential, .. } => {
                 forge::recipe(credential).is_some_and(|recipe| recipe.signer == Signer::None)
             }
-            attested => attested.identity().is_none(),
+            Self::Short(id) | Self::Full(FullClient { id, .. }) => id == NOBODY,
         }
     }
 
@@ -118,6 +129,10 @@ pub struct FullClient {
     /// of the probe.
     #[serde(default)]
     pub from: Option<String>,
+    /// Another trust domain, of the scenario's `federation`, that its SVID is of; that domain's SPIRE server
+    /// signs it.
+    #[serde(default)]
+    pub trust_domain: Option<String>,
     /// The JWT-SVID that each of its requests bears, beside the certificate: `authorization: Bearer …`.
     #[serde(default)]
     pub jwt: Option<Jwt>,
@@ -152,6 +167,7 @@ mod tests {
     #[case::nobody("none", None, true, false)]
     #[case::outside("{id: /till, outside: true}", Some("/till"), false, true)]
     #[case::nobody_outside("{id: none, outside: true}", None, true, true)]
+    #[case::of_another_domain("{id: /till, trust-domain: a.example}", None, false, false)]
     #[case::long_and_inside("{id: /till}", Some("/till"), false, false)]
     fn a_client_is_read(
         #[case] text: &str,

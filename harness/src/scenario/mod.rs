@@ -66,6 +66,9 @@ pub struct Scenario {
     pub trust_domain: String,
     /// The SPIRE that issues its SVIDs.
     pub spire: Spire,
+    /// Other trust domains that stages federate with and clients are of, by name.
+    #[serde(default)]
+    pub federation: BTreeMap<String, Neighbour>,
     /// Images that the nodes are given before the first wave: `shop:dev` from the container engine, an
     /// archive, `./shop.tar`, or what the engine builds, `Dockerfile:./shop` (its name is `shop:dev`) and
     /// `Dockerfile:./shop=NAME:TAG`.
@@ -229,8 +232,21 @@ fn default_server_container() -> String {
     "spire-server".into()
 }
 
-/// A registration entry, as `spire-server entry create` takes it.
+/// The SPIRE server of another trust domain, in the same cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Neighbour {
+    /// Where it stands.
+    pub namespace: String,
+    /// Its StatefulSet; the first pod is asked.
+    pub server: String,
+    /// Its container.
+    #[serde(default = "default_server_container")]
+    pub container: String,
+}
+
+/// A registration entry, as `spire-server entry create` takes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Entry {
     /// The path part of the SPIFFE ID: `/ns/default/sa/default/backend`.
@@ -243,6 +259,10 @@ pub struct Entry {
     /// DNS SANs.
     #[serde(default)]
     pub dns: Vec<String>,
+    /// Other trust domains, of `federation`, whose bundles its workload is given in each stage that federates
+    /// with them.
+    #[serde(default)]
+    pub federates_with: Vec<String>,
 }
 
 /// Something that is dialled.
@@ -316,6 +336,10 @@ pub struct Stage {
     /// stage starts from the install values, not from the stage before.
     #[serde(default)]
     pub values: BTreeMap<String, Value>,
+    /// The trust domains of the scenario's `federation` with which bundles are exchanged in it; with all
+    /// others they are not.
+    #[serde(default)]
+    pub federation: Vec<String>,
     /// Whose pods go and come again when the stage begins, whether or not their release is another in it.
     #[serde(default)]
     pub restart: Restart,

@@ -169,7 +169,7 @@ fn probe_entries(scenario: &Scenario, pod: Option<&str>) -> Vec<Entry> {
             .map(|entry| entry.dns.clone())
             .unwrap_or_default()
     };
-    let entry = |id: String| Entry { dns: dns(&id), id, select: select.clone(), node: false };
+    let entry = |id: String| Entry { dns: dns(&id), id, select: select.clone(), ..Entry::default() };
     probe_ids(scenario).into_iter().map(entry).collect()
 }
 

@@ -93,7 +93,7 @@ pub(super) fn entries(scenario: &Scenario, run: &str) -> Thing {
 }
 
 /// What the IDs of the run's entries begin with.
-pub(super) fn prefix(run: &str) -> String {
+pub fn prefix(run: &str) -> String {
     format!("svidproof-{run}-")
 }
 

@@ -15,6 +15,8 @@ use crate::forge::{self, Authority, ForgeError, Forged, JwtFlaw, Signer, authori
 use crate::proof::plan::Cell;
 use crate::scenario::{self, Client, FullClient, Jwt, Scenario};
 use crate::session::{RunContext, System};
+use crate::spiffe_id::spiffe_id;
+use crate::stage::federation::server_of;
 use crate::sys::chain;
 use crate::sys::wait::{self, Look};
 
@@ -29,6 +31,7 @@ pub(super) enum Unmade {
 #[derive(Default)]
 pub(super) struct Credentials {
     carried: BTreeMap<String, Result<Carried, Unmade>>,
+    /// Forged ones, and those that another trust domain's server signs.
     forged: BTreeMap<String, Result<Credential, Unmade>>,
     tokens: BTreeMap<String, Result<Token, Unmade>>,
 }
@@ -49,6 +52,9 @@ impl Credentials {
             match &scenario.clients[name] {
                 Client::Forged { credential, like } => {
                     made.forged.insert(name.clone(), forged(run, scenario, credential, like).await);
+                }
+                Client::Full(FullClient { id, trust_domain: Some(domain), .. }) => {
+                    made.forged.insert(name.clone(), foreign(run, scenario, domain, id).await);
                 }
                 client if client.is_outside() => {
                     let carried = carry(run, system, client).await;
@@ -143,6 +149,20 @@ async fn forged(
                 .ok_or_else(|| Unmade::Broken("there is no way to make it".to_owned()))
         }
     }
+}
+
+/// An SVID of a trust domain of the scenario's federation, by its own SPIRE server.
+async fn foreign(
+    run: &RunContext,
+    scenario: &Scenario,
+    domain: &str,
+    path: &str,
+) -> Result<Credential, Unmade> {
+    let neighbour = scenario.federation.get(domain);
+    let neighbour = neighbour.ok_or_else(|| Unmade::Broken(format!("{domain} is not in `federation`")))?;
+    let minted = server_of(run, neighbour).mint(&spiffe_id(domain, path)).await;
+    let minted = minted.map_err(|error| Unmade::Broken(chain(&error)))?;
+    Ok(Credential::Pem { chain: minted.chain, key: minted.key })
 }
 
 /// An SVID with this path from the first other trust domain of the run, by its own SPIRE server.

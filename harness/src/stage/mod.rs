@@ -5,6 +5,7 @@ mod chart_tests;
 mod credentials;
 mod dials;
 pub mod fault;
+mod federation;
 mod log;
 mod target;
 
@@ -86,6 +87,7 @@ pub async fn bring(
     stage: &Stage,
     fault: &BTreeMap<String, Value>,
 ) -> Result<bool, StageError> {
+    federation::federate(run, scenario, stage).await?;
     let releases = scenario.install.iter().flatten();
     let brought = releases.map(async |release| {
         apply(run, scenario, release, &stage_values(release, &[&stage.values, fault])).await
@@ -153,6 +155,7 @@ impl<'a> Opened<'a> {
             }
         }
         unfit.extend(unsettled(&targets).await);
+        unfit.extend(federation::unheard(scenario, stage, &targets).await);
         unfit.extend(target::stale(run, &targets).await);
         let envoys = targets.values().flat_map(Target::envoys);
         let clock_skew = envoys.map(|envoy| envoy.config.clock_skew).max().unwrap_or_default();

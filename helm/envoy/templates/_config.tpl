@@ -189,11 +189,12 @@ combined_validation_context:
     {{- with .sans }}
     match_typed_subject_alt_names:
       {{- range . }}
-      - {san_type: URI, matcher: {exact: {{ printf "%s%s" $domain . | quote }}}}
+      - {san_type: URI, matcher: {exact: {{ ternary . (printf "%s%s" $domain .) (hasPrefix "spiffe://" .) | quote }}}}
       {{- end }}
     {{- end }}
   validation_context_sds_secret_config:
-    name: {{ $domain | quote }}
+    {{- /* SPIRE's agent hands out the bundles of all trust domains that the workload's entry federates with. */}}
+    name: {{ ternary "ALL" $domain .envoy.federated | quote }}
     sds_config: {{- include "envoy.sds" . | nindent 6 }}
 {{- end }}
 

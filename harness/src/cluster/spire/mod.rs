@@ -1,5 +1,6 @@
 //! The SPIRE server of a scenario: entries created and deleted, by its own command line in its own pod.
 
+mod federation;
 mod pem;
 
 use serde::Deserialize;
@@ -173,6 +174,13 @@ struct Status {
 struct Shown {
     #[serde(default)]
     entries: Vec<ShownEntry>,
+    #[serde(default)]
+    bundles: Vec<ShownBundle>,
+}
+
+#[derive(Deserialize)]
+struct ShownBundle {
+    trust_domain: String,
 }
 
 #[derive(Deserialize)]
@@ -272,13 +280,17 @@ mod tests {
 
     #[test]
     fn workloads_hang_under_the_node_alias_and_keep_their_selectors_colons() {
-        let node =
-            Entry { id: "/agent".into(), select: vec!["k8s_psat:cluster:c".into()], node: true, dns: vec![] };
+        let node = Entry {
+            id: "/agent".into(),
+            select: vec!["k8s_psat:cluster:c".into()],
+            node: true,
+            ..Entry::default()
+        };
         let work = Entry {
             id: "/web".into(),
             select: vec!["k8s:pod-label:app:web".into()],
-            node: false,
             dns: vec!["web".into()],
+            ..Entry::default()
         };
         let made = document("example.org", "run-", &[node, work]);
         assert_eq!(made["entries"][0]["parent_id"], "spiffe://example.org/spire/server");

@@ -4,6 +4,7 @@
 //! Nothing is asked but the file system, and that only for charts.
 
 mod expect;
+mod federation;
 mod identity;
 mod install;
 mod kubernetes;
@@ -29,6 +30,7 @@ pub(super) fn mistakes(scenario: &Scenario, places: &Node) -> Vec<Mistake> {
     images(scenario, places.at("images"), &mut found);
     install::releases(scenario, places.at("install"), &mut found);
     registration(&scenario.registration, places.at("registration"), &mut found);
+    federation::federation(scenario, places, &mut found);
     for (name, endpoint) in &scenario.endpoints {
         self::endpoint(scenario, name, endpoint, places.at("endpoints"), &mut found);
     }
