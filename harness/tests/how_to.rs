@@ -148,6 +148,15 @@ fn a_key_of_a_check() {
     holds("scenario-key.md");
 }
 
+/// What a scenario can say, by the page that tells of it.
+#[test]
+fn each_whole_example_of_writing_scenarios_is_read() {
+    let text = fs::read_to_string(root().join("docs/writing-scenarios.md")).unwrap();
+    let whole = blocks(&text).into_iter().filter(|block| block.kind == "yaml scenario");
+    let read: Vec<_> = whole.map(|block| loaded(&block.text).unwrap_or_else(|e| panic!("{e}"))).collect();
+    assert!(!read.is_empty());
+}
+
 #[test]
 fn a_provider() {
     holds("provider.md");

@@ -33,13 +33,14 @@ async fn main() {
             anchors: TrustAnchors::Pem(authority.pem()),
         }),
         tls: TlsVersions::Tls13,
+        sni: None,
         request: Request {
             method: "GET".into(),
             target: "/".into(),
             authority: "backend.test".into(),
             http: Http::Http1,
             headers: vec![],
-            body: String::new(),
+            ..Request::default()
         },
         timeout_ms: 10_000,
     };

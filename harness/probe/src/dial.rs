@@ -14,9 +14,10 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use crate::credential::{Always, CredentialError, anchors, presented};
-use crate::exchange::{exchange, exchange_plain, message};
+use crate::exchange::{exchange, exchange_plain};
 use crate::identities::Identities;
-use crate::outcome::failed;
+use crate::message::Message;
+use crate::outcome::{failed, replied};
 use crate::protocol::{Dial, DialFailure, Observation, Outcome, ServerProof, Timing, Tls, TlsVersions};
 use crate::tls::{PROVIDER, alpn};
 use crate::verify::{Sans, Verifier};
@@ -29,12 +30,19 @@ const QUIET: Duration = Duration::from_millis(100);
 
 /// Dials once. Whatever happens is an [`Outcome`]; nothing of the dial is left when it returns.
 pub async fn dial(dial: &Dial, identities: &Identities) -> Observation {
-    let mut so_far =
-        SoFar { begun: Instant::now(), step: "reading what is asked", tls: None, timing: Timing::default() };
+    let mut so_far = SoFar {
+        begun: Instant::now(),
+        step: "reading what is asked",
+        tls: None,
+        timing: Timing::default(),
+        reply: vec![],
+    };
     let outcome =
         match timeout(Duration::from_millis(dial.timeout_ms), attempt(dial, identities, &mut so_far)).await {
             Ok(Ok(answered)) => answered,
             Ok(Err(stopped)) => stopped,
+            // What came is what the server answered, though more was waited for.
+            Err(_) if !so_far.reply.is_empty() => replied(&so_far.reply),
             Err(_) => failed(
                 DialFailure::TimedOut,
                 format!("gave up after {} ms, {}", dial.timeout_ms, so_far.step),
@@ -50,6 +58,8 @@ struct SoFar {
     step: &'static str,
     tls: Option<Tls>,
     timing: Timing,
+    /// Without HTTP: the bytes that came back.
+    reply: Vec<u8>,
 }
 
 impl SoFar {
@@ -66,15 +76,16 @@ impl From<CredentialError> for Outcome {
 
 /// Both sides of the result are outcomes; an `Err` is one that stopped the dial before an answer.
 async fn attempt(dial: &Dial, identities: &Identities, so_far: &mut SoFar) -> Result<Outcome, Outcome> {
-    let message = message(&dial.request)?;
-    let Some(server) = &dial.server else {
+    let message = Message::new(&dial.request)?;
+    let Some(server) = dial.server.as_ref().filter(|_| dial.tls != TlsVersions::None) else {
         let (tcp, _) = connected(dial, so_far).await?;
         so_far.step = "waiting for the response";
-        return exchange_plain(tcp, dial.request.http, message).await;
+        return exchange_plain(tcp, message, &mut so_far.reply).await;
     };
     let roots = anchors(&server.anchors, identities)?;
     let client = presented(&dial.credential, identities)?.map(|key| Arc::new(Always::new(key)));
-    let verifier = Arc::new(Verifier::new(roots, server, PROVIDER.clone()));
+    let dns = server.dns.as_deref().map(dns_name).transpose()?;
+    let verifier = Arc::new(Verifier::new(roots, server.spiffe_id.clone(), dns, PROVIDER.clone()));
 
     let (tcp, address) = connected(dial, so_far).await?;
     so_far.step = "in the TLS handshake";
@@ -98,7 +109,7 @@ async fn attempt(dial: &Dial, identities: &Identities, so_far: &mut SoFar) -> Re
     }
 
     so_far.step = "waiting for the response";
-    exchange(wire, dial.request.http, message).await
+    exchange(wire, message, &mut so_far.reply).await
 }
 
 /// A TCP connection to the first of the address's meanings that takes one.
@@ -130,12 +141,10 @@ fn session(
     verifier: Arc<Verifier>,
     client: Option<Arc<Always>>,
 ) -> Result<ClientConnection, Outcome> {
-    let name = match &server.dns {
-        // rustls sends no SNI for an IP address, and the verifier does not look at it.
+    let name = match dial.sni.as_ref().or(server.dns.as_ref()).filter(|name| !name.is_empty()) {
+        // rustls sends no SNI for an IP address.
         None => ServerName::IpAddress(address.ip().into()),
-        Some(name) => ServerName::try_from(name.clone()).map_err(|_| {
-            failed(DialFailure::Credential, format!("the expected server name {name:?} is not a DNS name"))
-        })?,
+        Some(name) => dns_name(name)?,
     };
     let unusable =
         |e: rustls::Error| failed(DialFailure::Protocol, format!("no TLS session can be made: {e}"));
@@ -148,15 +157,23 @@ fn session(
         None => config.with_no_client_auth(),
     };
     config.resumption = Resumption::disabled();
-    config.alpn_protocols = vec![alpn(dial.request.http).to_vec()];
+    config.alpn_protocols = alpn(dial.request.http).map(<[u8]>::to_vec).into_iter().collect();
     ClientConnection::new(Arc::new(config), name).map_err(unusable)
 }
 
+fn dns_name(name: &str) -> Result<ServerName<'static>, Outcome> {
+    ServerName::try_from(name.to_owned()).map_err(|_| {
+        failed(DialFailure::Credential, format!("the expected server name {name:?} is not a DNS name"))
+    })
+}
+
+/// None for plain text, which has no session.
 fn versions(asked: TlsVersions) -> Vec<&'static SupportedProtocolVersion> {
     match asked {
         TlsVersions::Any => vec![&version::TLS13, &version::TLS12],
         TlsVersions::Tls12 => vec![&version::TLS12],
         TlsVersions::Tls13 => vec![&version::TLS13],
+        TlsVersions::None => vec![],
     }
 }
 

@@ -1,33 +1,46 @@
-//! One HTTP request and its response over a wire that is ready for it. Not for what the server's refusal
-//! means.
+//! One request and its response over a wire that is ready for it. Not for what the request is made of
+//! (`message`), nor for what the server's refusal means.
 
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use http::{HeaderMap, HeaderValue};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::outcome::failed;
-use crate::protocol::{DialFailure, Http, Outcome, Request};
+use crate::message::{self, Message};
+use crate::outcome::{failed, replied};
+use crate::plain::Plain;
+use crate::protocol::{DialFailure, Http, Outcome};
 use crate::tls::alpn;
 use crate::wire::{Wire, failure};
 
 /// Of a longer body only this much is read.
 const BODY_LIMIT: usize = 256 * 1024;
 
-/// A request as hyper takes it.
-pub(crate) type Message = http::Request<Full<Bytes>>;
-
 /// Sends the request and reads the response. Both sides of the result are outcomes; an `Err` is one without a
 /// response.
-pub(crate) async fn exchange(wire: Wire, http: Http, message: Message) -> Result<Outcome, Outcome> {
+pub(crate) async fn exchange(
+    mut wire: Wire,
+    message: Message,
+    reply: &mut Vec<u8>,
+) -> Result<Outcome, Outcome> {
     let negotiated = wire.tls().alpn_protocol();
-    if http == Http::Http2 && negotiated != Some(alpn(Http::Http2)) {
+    let (http, request) = match message {
+        Message::Bytes { sent, waited } => {
+            return bytes(&mut wire, &sent, waited, reply).await.map_err(|error| {
+                // What ended the connection says more than the error that a reader sees.
+                wire.end().get().cloned().map_or_else(|| unheard(&error), Outcome::from)
+            });
+        }
+        Message::Http(http, request) => (http, request),
+    };
+    if http == Http::Http2 && negotiated != alpn(Http::Http2) {
         return Err(failed(
             DialFailure::Protocol,
             "HTTP/2 was asked for, and the server did not negotiate h2 by ALPN",
@@ -36,12 +49,30 @@ pub(crate) async fn exchange(wire: Wire, http: Http, message: Message) -> Result
     let end = wire.end();
     // What ended the connection says more than how the HTTP client noticed it.
     let outcome = |e| end.get().cloned().map_or_else(|| unexpected(&e), Outcome::from);
-    ask(wire, http, message).await.map_err(outcome)
+    ask(wire, http, *request).await.map_err(outcome)
 }
 
 /// The same in plain text. HTTP/2 is spoken with prior knowledge (RFC 9113, section 3.3).
-pub(crate) async fn exchange_plain(tcp: TcpStream, http: Http, message: Message) -> Result<Outcome, Outcome> {
-    ask(tcp, http, message).await.map_err(|error| {
+pub(crate) async fn exchange_plain(
+    tcp: TcpStream,
+    message: Message,
+    reply: &mut Vec<u8>,
+) -> Result<Outcome, Outcome> {
+    let (mut plain, heard) = Plain::new(tcp);
+    let speaks_tls = |number| {
+        failed(DialFailure::SpeaksTls, format!("the server answered plain text with the TLS alert {number}"))
+    };
+    let (http, request) = match message {
+        Message::Bytes { sent, waited } => {
+            let answered = bytes(&mut plain, &sent, waited, reply).await.map_err(|error| unheard(&error));
+            return heard.alert().map_or(answered, |number| Err(speaks_tls(number)));
+        }
+        Message::Http(http, request) => (http, request),
+    };
+    ask(plain, http, *request).await.map_err(|error| {
+        if let Some(number) = heard.alert() {
+            return speaks_tls(number);
+        }
         let io = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
         match io {
             Some(io) => failed(failure(io.kind()), format!("{error}: {io}")),
@@ -53,22 +84,48 @@ pub(crate) async fn exchange_plain(tcp: TcpStream, http: Http, message: Message)
     })
 }
 
-async fn ask<I>(io: I, http: Http, message: Message) -> Result<Outcome, hyper::Error>
+/// Sends bytes and reads what comes back, into `reply`: as many as are waited for, or until the end.
+async fn bytes<I>(io: &mut I, sent: &[u8], waited: usize, reply: &mut Vec<u8>) -> io::Result<Outcome>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
+    io.write_all(sent).await?;
+    io.flush().await?;
+    let mut part = vec![0; if waited == 0 { BODY_LIMIT } else { waited }];
+    while reply.len() < waited.max(1) {
+        let room = part.len() - reply.len();
+        match io.read(&mut part[..room]).await {
+            Ok(read @ 1..) => reply.extend_from_slice(&part[..read]),
+            // What came before the end is what was answered.
+            Ok(0) | Err(_) if !reply.is_empty() => break,
+            Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(replied(reply))
+}
+
+/// An end of a connection of which nothing else is known.
+fn unheard(error: &io::Error) -> Outcome {
+    failed(failure(error.kind()), format!("waiting for the reply: {error}"))
+}
+
+async fn ask<I>(io: I, http: Http, request: message::Request) -> Result<Outcome, hyper::Error>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let tasks = Tasks::default();
     let answered = async {
         let response = match http {
-            Http::Http1 => {
+            Http::Http1 | Http::None => {
                 let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await?;
                 tasks.spawn(connection);
-                sender.send_request(message).await?
+                sender.send_request(request).await?
             }
             Http::Http2 => {
                 let (mut sender, connection) = http2::handshake(tasks.executor(), TokioIo::new(io)).await?;
                 tasks.spawn(connection);
-                sender.send_request(message).await?
+                sender.send_request(request).await?
             }
         };
         read(response, http).await
@@ -112,51 +169,6 @@ async fn read(response: http::Response<Incoming>, http: Http) -> Result<Outcome,
 fn texts(fields: &HeaderMap) -> Vec<(String, String)> {
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     fields.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
-}
-
-/// The request, or why it cannot be sent as it is.
-pub(crate) fn message(request: &Request) -> Result<Message, Outcome> {
-    let unsendable = |what: &str, value: &str| {
-        failed(DialFailure::Protocol, format!("the request's {what} {value:?} cannot be sent as it is"))
-    };
-    let mut headers = HeaderMap::new();
-    if request.http == Http::Http1 {
-        let host = HeaderValue::from_str(&request.authority)
-            .map_err(|_| unsendable("authority", &request.authority))?;
-        headers.insert(header::HOST, host);
-    }
-    for (name, value) in &request.headers {
-        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unsendable("header name", name))?;
-        headers.append(key, HeaderValue::from_str(value).map_err(|_| unsendable("header value", value))?);
-    }
-    let mut message = Message::new(Full::from(request.body.clone()));
-    *message.method_mut() =
-        Method::from_bytes(request.method.as_bytes()).map_err(|_| unsendable("method", &request.method))?;
-    *message.uri_mut() = target(request).ok_or_else(|| unsendable("target", &request.target))?;
-    *message.headers_mut() = headers;
-    Ok(message)
-}
-
-/// The request target, if what is sent for it is the same text. (`http::Uri` drops a fragment, for one.)
-fn target(request: &Request) -> Option<Uri> {
-    let asked = request.target.as_str();
-    match request.http {
-        Http::Http1 => {
-            let uri: Uri = asked.parse().ok()?;
-            // Its text, since `Uri` itself compares scheme and host without regard to case.
-            let sent = uri.to_string();
-            (sent == asked).then_some(uri)
-        }
-        Http::Http2 => {
-            let uri = Uri::builder()
-                .scheme("https")
-                .authority(request.authority.as_str())
-                .path_and_query(asked)
-                .build()
-                .ok()?;
-            (uri.path_and_query()?.as_str() == asked).then_some(uri)
-        }
-    }
 }
 
 /// The HTTP client's tasks; all of them end with the exchange, also where a time-out drops it.

@@ -11,7 +11,9 @@ mod exchange;
 #[path = "../tests/fixture/mod.rs"]
 mod fixture;
 mod identities;
+mod message;
 mod outcome;
+mod plain;
 pub mod protocol;
 mod serve;
 mod tls;

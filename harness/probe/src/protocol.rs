@@ -17,6 +17,10 @@ pub struct Dial {
     pub server: Option<ServerProof>,
     /// The TLS versions that the client offers.
     pub tls: TlsVersions,
+    /// The server name that is sent (SNI, RFC 6066 3); empty: none is. Absent: the DNS name that the server
+    /// must prove, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sni: Option<String>,
     /// What is asked once both sides have taken each other.
     pub request: Request,
     /// The whole dial's bound, in milliseconds: each wait and each read in it is over by then.
@@ -57,7 +61,7 @@ impl std::fmt::Debug for Credential {
 pub struct ServerProof {
     /// The one URI SAN of its leaf (X.509-SVID, section 2), byte for byte.
     pub spiffe_id: String,
-    /// A DNS SAN of its leaf as well (RFC 6125), sent as SNI too. Absent: no SNI is sent.
+    /// A DNS SAN of its leaf as well (RFC 6125).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<String>,
     /// What its chain must lead to.
@@ -87,10 +91,13 @@ pub enum TlsVersions {
     /// 1.3 alone (RFC 8446).
     #[serde(rename = "1.3")]
     Tls13,
+    /// Plain text, whatever the server could prove: nothing is presented, and nothing is verified.
+    #[serde(rename = "none")]
+    None,
 }
 
-/// One HTTP request. What could go on the wire only changed is not sent: the dial fails.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// One HTTP request, or bytes alone. What could go on the wire only changed is not sent: the dial fails.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
     /// As it goes on the wire, such as `GET`.
@@ -104,9 +111,29 @@ pub struct Request {
     /// Sent in this order, `Host` before them.
     #[serde(default)]
     pub headers: Vec<(String, String)>,
-    /// Empty: no body.
+    /// Empty: no body. Without HTTP, all that is sent.
+    #[serde(default, with = "base64_text")]
+    pub body: Vec<u8>,
+    /// Sent after the body (RFC 9110 6.5); over HTTP/1.1, announced by `Trailer`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trailers: Vec<(String, String)>,
+    /// Without HTTP: how many bytes are waited for, unless the server closes before. 0: for any.
     #[serde(default)]
-    pub body: String,
+    pub reply: usize,
+}
+
+/// Bytes in a JSON line (RFC 4648 4).
+mod base64_text {
+    use base64::prelude::{BASE64_STANDARD, Engine};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&BASE64_STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        BASE64_STANDARD.decode(String::deserialize(from)?).map_err(D::Error::custom)
+    }
 }
 
 /// The version of HTTP.
@@ -119,6 +146,9 @@ pub enum Http {
     /// HTTP/2 (RFC 9113).
     #[serde(rename = "2")]
     Http2,
+    /// No HTTP at all: bytes go out as they are, and no protocol is offered by ALPN.
+    #[serde(rename = "none")]
+    None,
 }
 
 /// What one dial saw.
@@ -156,6 +186,12 @@ pub enum Outcome {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         trailers: Vec<(String, String)>,
     },
+    /// Without HTTP: bytes came back.
+    Bytes {
+        /// The first of them, as many as were waited for or as came before the server closed; what is not
+        /// UTF-8 is replaced.
+        text: String,
+    },
     /// The peer's fatal alert, by its number (RFC 8446 6, RFC 5246 7.2).
     Alert {
         /// `AlertDescription`, such as 116 for `certificate_required`.
@@ -173,6 +209,13 @@ pub enum Outcome {
         /// In words: what was tried, on what, and what came back.
         detail: String,
     },
+}
+
+impl Outcome {
+    /// Whether something answered: in HTTP, or with bytes.
+    pub fn is_answer(&self) -> bool {
+        matches!(self, Self::Response { .. } | Self::Bytes { .. })
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
@@ -198,6 +241,8 @@ pub enum DialFailure {
     Protocol,
     /// The dial asks for what the probe does not have: an SVID, a bundle, a key that cannot be read.
     Credential,
+    /// A client that speaks plain text got a TLS alert for it.
+    SpeaksTls,
     /// Whoever makes the dials could not be asked for this one.
     Unasked,
 }
@@ -257,6 +302,13 @@ pub enum Ask {
         /// The bound of the wait, in milliseconds.
         timeout_ms: u64,
     },
+    /// Whether a TCP connection to this `address:port` is accepted; nothing is sent over it.
+    Reach {
+        /// As in a dial.
+        address: String,
+        /// The bound, in milliseconds.
+        timeout_ms: u64,
+    },
     /// The SVID with this SPIFFE ID, to be carried out of the cluster.
     Fetch {
         /// The SPIFFE ID.
@@ -291,6 +343,8 @@ pub enum Answer {
         /// In alphabetical order.
         ids: Vec<String>,
     },
+    /// The connection was accepted.
+    Reached,
     /// The SVID that was fetched.
     Svid(Carried),
     /// The JWT-SVID that was fetched.

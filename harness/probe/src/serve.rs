@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::dial;
 use crate::identities::Identities;
@@ -65,11 +67,22 @@ async fn answer(ask: Ask, identities: &Identities, dials: &Semaphore) -> Answer 
                 Err(e) => Answer::Error(e.to_string()),
             }
         }
+        Ask::Reach { address, timeout_ms } => reach(&address, Duration::from_millis(timeout_ms)).await,
         Ask::Fetch { id } => {
             identities.fetch(&id).map_or_else(|e| Answer::Error(e.to_string()), Answer::Svid)
         }
         Ask::Jwt { id, audience } => {
             identities.jwt(&id, &audience).await.map_or_else(|e| Answer::Error(e.to_string()), Answer::Jwt)
+        }
+    }
+}
+
+async fn reach(address: &str, limit: Duration) -> Answer {
+    match timeout(limit, TcpStream::connect(address)).await {
+        Ok(Ok(_)) => Answer::Reached,
+        Ok(Err(e)) => Answer::Error(format!("connecting to {address}: {e}")),
+        Err(_) => {
+            Answer::Error(format!("connecting to {address}: no answer within {} ms", limit.as_millis()))
         }
     }
 }

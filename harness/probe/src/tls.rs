@@ -30,10 +30,11 @@ pub(crate) fn roots(
     Ok(roots)
 }
 
-/// The protocol's name in ALPN. Only the one that is asked for is offered.
-pub(crate) fn alpn(http: Http) -> &'static [u8] {
+/// The protocol's name in ALPN, where it has one. Only the one that is asked for is offered.
+pub(crate) fn alpn(http: Http) -> Option<&'static [u8]> {
     match http {
-        Http::Http1 => b"http/1.1",
-        Http::Http2 => b"h2",
+        Http::Http1 => Some(b"http/1.1"),
+        Http::Http2 => Some(b"h2"),
+        Http::None => None,
     }
 }

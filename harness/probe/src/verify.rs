@@ -11,8 +11,6 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::protocol::ServerProof;
-
 /// Why a chain that verifies is still not the expected server's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum Mismatch {
@@ -78,7 +76,7 @@ impl Sans {
 pub(crate) struct Verifier {
     roots: Arc<RootCertStore>,
     spiffe_id: String,
-    dns: Option<String>,
+    dns: Option<ServerName<'static>>,
     provider: Arc<CryptoProvider>,
     /// What the server sent, leaf first: rustls itself keeps only a chain that was verified.
     sent: OnceLock<Vec<CertificateDer<'static>>>,
@@ -87,10 +85,10 @@ pub(crate) struct Verifier {
 impl Verifier {
     pub(crate) fn new(
         roots: Arc<RootCertStore>,
-        expected: &ServerProof,
+        spiffe_id: String,
+        dns: Option<ServerName<'static>>,
         provider: Arc<CryptoProvider>,
     ) -> Self {
-        let (spiffe_id, dns) = (expected.spiffe_id.clone(), expected.dns.clone());
         Self { roots, spiffe_id, dns, provider, sent: OnceLock::new() }
     }
 
@@ -99,12 +97,7 @@ impl Verifier {
     }
 
     /// The SPIFFE ID first: who answers matters more than under which name.
-    fn names_match(
-        &self,
-        leaf: &CertificateDer<'_>,
-        parsed: &ParsedCertificate<'_>,
-        dialled: &ServerName<'_>,
-    ) -> Result<(), Error> {
+    fn names_match(&self, leaf: &CertificateDer<'_>, parsed: &ParsedCertificate<'_>) -> Result<(), Error> {
         let sans = Sans::of(leaf);
         match sans.uris.as_slice() {
             [found] if *found == self.spiffe_id => {}
@@ -114,11 +107,14 @@ impl Verifier {
             }
             _ => return Err(Mismatch::NotOneUri { found: sans.uris }.into()),
         }
-        let Some(expected) = self.dns.clone() else { return Ok(()) };
-        match verify_server_name(parsed, dialled) {
+        let Some(expected) = &self.dns else { return Ok(()) };
+        match verify_server_name(parsed, expected) {
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Err(Mismatch::OtherDns { expected, found: sans.dns }.into()),
+            )) => {
+                let expected = expected.to_str().into_owned();
+                Err(Mismatch::OtherDns { expected, found: sans.dns }.into())
+            }
             verified => verified,
         }
     }
@@ -129,7 +125,7 @@ impl ServerCertVerifier for Verifier {
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        dialled: &ServerName<'_>,
+        _dialled: &ServerName<'_>,
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
@@ -141,7 +137,7 @@ impl ServerCertVerifier for Verifier {
         // appendix A) are checked here too.
         let algorithms = self.provider.signature_verification_algorithms.all;
         verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, now, algorithms)?;
-        self.names_match(leaf, &parsed, dialled)?;
+        self.names_match(leaf, &parsed)?;
         Ok(ServerCertVerified::assertion())
     }
 

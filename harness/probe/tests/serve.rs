@@ -184,13 +184,14 @@ fn dial(address: &str) -> Dial {
             anchors: TrustAnchors::TrustDomain("example.org".into()),
         }),
         tls: TlsVersions::Any,
+        sni: None,
         request: Request {
             method: "GET".into(),
             target: "/".into(),
             authority: "backend.test".into(),
             http: Http::Http1,
             headers: vec![],
-            body: String::new(),
+            ..Request::default()
         },
         timeout_ms: LONG_MS,
     }
@@ -384,4 +385,20 @@ mod binary {
         let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
         assert_eq!((output.status.code(), printed), (Some(code), [stdout.to_owned(), stderr.to_owned()]));
     }
+}
+
+#[tokio::test]
+async fn whether_anybody_listens_is_told_without_a_word_to_them() {
+    let mut talk = Talk::with(Identities::none());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let reach = |address: &str| Ask::Reach { address: address.into(), timeout_ms: LONG_MS };
+    assert_eq!(talk.ask(1, reach(&address)).await, Answer::Reached);
+    let (mut accepted, _) = listener.accept().await.unwrap();
+    let mut sent = vec![];
+    tokio::io::AsyncReadExt::read_to_end(&mut accepted, &mut sent).await.unwrap();
+    assert_eq!(sent, b"");
+    drop(listener);
+    let Answer::Error(refused) = talk.ask(2, reach(&address)).await else { panic!() };
+    assert!(refused.starts_with(&format!("connecting to {address}: ")), "{refused}");
 }

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::cluster::kube::{Backend, Exec, Kube, KubeError};
+use crate::sys::wait::{self, Look, WaitError};
 
 /// Why the probe gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +78,28 @@ impl Probe {
         match self.ask(Ask::Await { ids, timeout_ms }).await? {
             Answer::Held { .. } => Ok(()),
             other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Waits until a TCP connection to this `address:port` is accepted; nothing is sent over it. In words, what
+    /// came instead.
+    pub async fn reach(&self, address: &str, limit: Duration) -> Result<Result<(), String>, ProbeError> {
+        // A port offers nothing to watch.
+        let every = Duration::from_millis(100);
+        let what = format!("TCP connections to be accepted at {address}");
+        let waited = wait::poll(&what, limit, every, async || {
+            let timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+            match self.ask(Ask::Reach { address: address.into(), timeout_ms }).await {
+                Ok(Answer::Reached) => Look::Ready(()),
+                Ok(Answer::Error(problem)) => Look::NotYet(problem),
+                Ok(other) => Look::Fatal(self.unexpected(&other)),
+                Err(error) => Look::Fatal(error),
+            }
+        });
+        match waited.await {
+            Ok(()) => Ok(Ok(())),
+            Err(WaitError::TimedOut(late)) => Ok(Err(late.to_string())),
+            Err(WaitError::Fatal { source, .. }) => Err(source),
         }
     }
 

@@ -1,10 +1,12 @@
 //! A stage as the dials it takes: one cell for each client and request of each check. Dialling and judging
 //! are others' work.
 
-use svidproof_probe::protocol::{Http, TlsVersions};
+use std::collections::BTreeMap;
+
+use svidproof_probe::protocol::{Http, Request, TlsVersions};
 
 pub use crate::scenario::CELL_HEADER;
-use crate::scenario::{Check, Client, Expect, Scenario, Stage};
+use crate::scenario::{Check, Client, Expect, Scenario, Stage, written_out};
 
 /// `RUN.SCENARIO.STAGE.NUMBER`: fit for a header and for a word in a log.
 pub type CellId = String;
@@ -28,22 +30,51 @@ pub struct Cell {
     pub forged: Option<String>,
     /// What is dialled, by the scenario's name for it.
     pub endpoint: String,
-    /// As it goes on the wire.
+    /// As it goes on the wire; [`BYTES`] without HTTP.
     pub method: String,
-    /// As the scenario writes it: see [`written_out`](crate::scenario::written_out).
+    /// As the scenario writes it: see [`written_out`](crate::scenario::written_out). Without HTTP, the bytes
+    /// that are sent, in Rust's escapes.
     pub target: String,
     /// The version that is spoken.
     pub http: Http,
     /// The versions that are offered.
     pub tls: TlsVersions,
+    /// The server name that is sent, where it is not the endpoint's DNS name.
+    pub sni: Option<String>,
+    /// The `Host` or `:authority`, where the check has one of its own.
+    pub authority: Option<String>,
     /// Those of the check, and [`CELL_HEADER`].
     pub headers: Vec<(String, String)>,
+    /// The request's body, or all that is sent.
+    pub body: Vec<u8>,
+    /// Sent after the body.
+    pub trailers: Vec<(String, String)>,
     /// What must come of it; nothing: it is recorded.
     pub expect: Expect,
     /// The check of the same stage that must hold for this cell to count.
     pub control: Option<String>,
     /// Why what is expected is not what should be.
     pub finding: Option<String>,
+}
+
+/// What stands for a method where there is none.
+pub const BYTES: &str = "bytes";
+
+impl Cell {
+    /// What is sent for one dial of it, with an id of the dial's own. `authority` is the endpoint's.
+    pub fn request(&self, id: &str, authority: &str) -> Request {
+        let own = self.headers.iter().filter(|(name, _)| name != CELL_HEADER).cloned();
+        Request {
+            method: self.method.clone(),
+            target: written_out(&self.target),
+            authority: self.authority.as_deref().unwrap_or(authority).into(),
+            http: self.http,
+            headers: own.chain([(CELL_HEADER.into(), id.into())]).collect(),
+            body: self.body.clone(),
+            trailers: self.trailers.clone(),
+            reply: self.expect.reply.as_ref().map_or(0, String::len),
+        }
+    }
 }
 
 /// The cells of a stage, in the order of the file. A control is a check of the stage, so its cells are among
@@ -57,8 +88,15 @@ pub fn plan(scenario: &Scenario, stage: &Stage, run: &str) -> Vec<Cell> {
     });
     let cell = |(number, (check, client, send)): (usize, (&Check, &str, &str))| {
         let id = format!("{run}.{}.{}.{number}", scenario.name, stage.name);
-        let (method, target) = send.split_once(' ').unwrap_or((send, "/"));
-        let own = check.headers.iter().map(|(name, value)| (name.clone(), value.clone()));
+        let (method, target, body) = match check.http {
+            Http::None => (BYTES, send.escape_debug().to_string(), send.as_bytes().to_vec()),
+            Http::Http1 | Http::Http2 => {
+                let (method, target) = send.split_once(' ').unwrap_or((send, "/"));
+                (method, target.to_owned(), check.sent.clone())
+            }
+        };
+        let fields = |all: &BTreeMap<String, String>| all.clone().into_iter().collect::<Vec<_>>();
+        let endpoint = scenario.endpoints.get(&check.to);
         Cell {
             scenario: scenario.name.clone(),
             stage: stage.name.clone(),
@@ -68,10 +106,14 @@ pub fn plan(scenario: &Scenario, stage: &Stage, run: &str) -> Vec<Cell> {
             forged: scenario.clients.get(client).and_then(Client::credential).map(Into::into),
             endpoint: check.to.clone(),
             method: method.into(),
-            target: target.into(),
+            target,
             http: check.http,
             tls: check.tls,
-            headers: own.chain([(CELL_HEADER.into(), id.clone())]).collect(),
+            sni: check.sni.clone().or_else(|| endpoint?.sni.clone()),
+            authority: check.authority.clone(),
+            headers: fields(&check.headers).into_iter().chain([(CELL_HEADER.into(), id.clone())]).collect(),
+            body,
+            trailers: fields(&check.trailers),
             expect: check.expect.clone(),
             control: stage.control_of(check, send).map(Into::into),
             finding: check.finding.clone(),
@@ -90,9 +132,7 @@ mod tests {
     use super::*;
     use crate::scenario::{self, Check, OneOrMany};
 
-    fn world() -> Scenario {
-        scenario::read_text(
-            "
+    const TEXT: &str = "
 scenario: world
 trust-domain: example.org
 spire: {namespace: spire, server: server, socket-dir: /run}
@@ -105,8 +145,60 @@ stages:
   - stage: one
     checks:
       - {check: served, as: friend, to: backend, send: GET /, expect: {status: 200}}
-",
-        )
+";
+
+    fn world() -> Scenario {
+        scenario::read_text(TEXT)
+    }
+
+    /// What a word stands for goes out, and what it says must come back.
+    #[test]
+    fn a_word_is_spelled_out() {
+        let of = |keys: &str| {
+            let again = "- {check: again, as: friend, to: backend, send: GET /, expect: {status: 200}}";
+            let text =
+                TEXT.replacen("send: GET /, expect: {status: 200}}", &format!("{keys}}}\n      {again}"), 1);
+            let scenario = scenario::read_text(&text);
+            let cell = plan(&scenario, &scenario.stages[0], "run").remove(0);
+            (cell.request("id", "backend"), cell.expect)
+        };
+        let (call, expect) = of("grpc: a.B/C, body: abc, expect: {grpc-status: 7}, control: again");
+        assert_eq!((call.method.as_str(), call.target.as_str(), call.http), ("POST", "/a.B/C", Http::Http2));
+        assert_eq!(call.body, b"\0\0\0\0\x03abc");
+        let has = |name: &str, value: &str| call.headers.contains(&(name.into(), value.into()));
+        assert!(has("content-type", "application/grpc") && has("te", "trailers"), "{:?}", call.headers);
+        assert_eq!((expect.status, expect.headers["grpc-status"].as_str()), (Some(200), "7"));
+        assert!(expect.is_grpc_refusal());
+        let own = "grpc: a.B/C, headers: {Content-Type: application/grpc+json}, expect: {grpc-status: 0}";
+        assert!(!of(own).0.headers.contains(&("content-type".into(), "application/grpc".into())));
+        let (opening, expect) = of("websocket: /chat, expect: {status: 101}");
+        assert!(opening.headers.contains(&("sec-websocket-key".into(), "dGhlIHNhbXBsZSBub25jZQ==".into())));
+        assert_eq!((opening.method.as_str(), opening.target.as_str()), ("GET", "/chat"));
+        assert_eq!(expect.headers["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        let (bytes, _) = of("http: none, send: \"PING\\r\\n\", expect: {reply: PONG}");
+        assert_eq!((bytes.body.as_slice(), bytes.reply), (&b"PING\r\n"[..], 4));
+        let (put, _) = of("send: PUT /, body: x, trailers: {x-end: a}, expect: {status: 200}");
+        assert_eq!((put.body, put.trailers), (b"x".to_vec(), vec![("x-end".to_owned(), "a".into())]));
+        assert_eq!(put.authority, "backend");
+        assert_eq!(of("send: GET /, authority: other, expect: {status: 200}").0.authority, "other");
+    }
+
+    /// A check's own, else the endpoint's.
+    #[test]
+    fn the_nearest_server_name_is_sent() {
+        let of = |endpoint: &str, check: &str| {
+            let text = TEXT.replacen("admin: 1", &format!("admin: 1{endpoint}"), 1).replacen(
+                "send: GET /",
+                check,
+                1,
+            );
+            let scenario = scenario::read_text(&text);
+            plan(&scenario, &scenario.stages[0], "run").remove(0).sni
+        };
+        assert_eq!(of("", "send: GET /"), None);
+        assert_eq!(of(", sni: a.b", "send: GET /").as_deref(), Some("a.b"));
+        assert_eq!(of(", sni: a.b", "sni: c.d, send: GET /").as_deref(), Some("c.d"));
+        assert_eq!(of("", "sni: '', send: GET /").as_deref(), Some(""));
     }
 
     fn names(of: &'static [&'static str]) -> impl Strategy<Value = OneOrMany> {

@@ -20,7 +20,7 @@ use crate::forge::{self, Clause, Recipe};
 use crate::proof::chart_test::ChartTest;
 use crate::proof::judge::{self, Account, Control, Judged};
 use crate::proof::verdict::{Totals, Verdict};
-use crate::scenario::Expect;
+use crate::scenario::{CutOff, Expect};
 use crate::surface;
 use crate::sys::progress::Phase;
 
@@ -135,6 +135,11 @@ pub enum Seen {
         #[serde(with = "schema::HttpVersion")]
         http: Http,
     },
+    /// Without HTTP: bytes came back.
+    Bytes {
+        /// The first of them; what is not UTF-8 is replaced.
+        text: String,
+    },
     /// The server refused with a TLS alert.
     Alert {
         /// Its number.
@@ -209,7 +214,7 @@ impl Row {
             request: surface::request(cell),
             got: surface::Got::of(judged).as_str().into(),
             expected: cell.expect.clone(),
-            observed: judged.observed.as_ref().map(Observed::new),
+            observed: judged.observed.as_ref().map(|observed| Observed::new(observed, judged.cut_off)),
             control: judged.control.clone(),
             evidence: judged.evidence.clone(),
             verdict: judged.verdict,
@@ -229,9 +234,10 @@ impl ForgedCredential {
 }
 
 impl Observed {
-    fn new(observation: &Observation) -> Self {
+    fn new(observation: &Observation, cut_off: Option<CutOff>) -> Self {
         let outcome = match &observation.outcome {
             Outcome::Response { status, http, .. } => Seen::Response { status: *status, http: *http },
+            Outcome::Bytes { text } => Seen::Bytes { text: text.clone() },
             Outcome::Alert { number } => {
                 let known = alert::by_number(*number);
                 let boringssl = known.map(|alert| alert.boringssl).filter(|name| !name.is_empty());
@@ -244,7 +250,8 @@ impl Observed {
             outcome,
             tls: observation.tls.as_ref().map(|tls| tls.version.clone()),
             peer_id: observation.tls.as_ref().and_then(|tls| tls.peer_id.clone()),
-            words: judge::seen_in_words(&observation.outcome),
+            words: cut_off
+                .map_or_else(|| judge::seen_in_words(&observation.outcome), judge::cut_off_in_words),
         }
     }
 }

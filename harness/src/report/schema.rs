@@ -26,6 +26,9 @@ pub(super) enum HttpVersion {
     Http1,
     #[serde(rename = "2")]
     Http2,
+    /// None of an answer in HTTP.
+    #[serde(rename = "none")]
+    None,
 }
 
 /// Why a dial came to neither an answer nor a refusal.
@@ -45,6 +48,8 @@ pub(super) enum FailureKind {
     Protocol,
     /// The dial asks for a credential that the probe does not have.
     Credential,
+    /// A client that speaks plain text got a TLS alert for it.
+    SpeaksTls,
     /// Whoever makes the dials could not be asked for this one.
     Unasked,
 }

@@ -41,7 +41,11 @@ fn judged(
             target: "/balances/balance_1".into(),
             http: Http::Http1,
             tls: TlsVersions::Any,
+            sni: None,
+            authority: None,
             headers: vec![],
+            body: vec![],
+            trailers: vec![],
             control: None,
             finding: None,
             expect,
@@ -52,6 +56,7 @@ fn judged(
             timing: Timing { done_us: 1_337, ..Timing::default() },
         }),
         by: None,
+        cut_off: None,
         verdict,
         reason: reason.into(),
         evidence: vec![],
@@ -219,14 +224,10 @@ fn the_json_of_a_refusal() {
         {
           "counted": {
             "allowed": 0,
-            "authz-denied": 0,
-            "authz-error": 0,
-            "authz-open": 0,
             "broken": 0,
             "chain": 0,
             "denied": 0,
             "forwarded": 1,
-            "jwt-denied": 0,
             "no-cert": 1,
             "san": 0
           },
@@ -234,14 +235,10 @@ fn the_json_of_a_refusal() {
           "reached": false,
           "tallied": {
             "allowed": 0,
-            "authz-denied": 0,
-            "authz-error": 0,
-            "authz-open": 0,
             "broken": 0,
             "chain": 0,
             "denied": 0,
             "forwarded": 1,
-            "jwt-denied": 0,
             "no-cert": 1,
             "san": 0
           }

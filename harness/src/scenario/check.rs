@@ -1,13 +1,14 @@
 //! What is dialled, and what must be seen: a check, and the matrix that stands for many. Not for judging.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use svidproof_probe::protocol::{Http, TlsVersions};
 
-use super::{Counted, Kind, schema};
+use super::{Counted, CutOff, Kind, schema};
 use crate::alert::AlertName;
 
 /// A client, an endpoint, a request, what is expected and, for a refusal, the control.
@@ -22,19 +23,41 @@ pub struct Check {
     pub clients: OneOrMany,
     /// The endpoint.
     pub to: String,
-    /// `METHOD TARGET`, one or several.
+    /// `METHOD TARGET`, one or several; with `http: none`, the bytes that are sent, as text.
+    #[serde(default)]
     pub send: OneOrMany,
-    /// The HTTP version; 1.1 where it is not said.
+    /// In the place of `send`, a gRPC call: `package.Service/Method`, one or several.
+    #[serde(default)]
+    pub grpc: OneOrMany,
+    /// In the place of `send`, the opening handshake of a WebSocket: its target, one or several.
+    #[serde(default)]
+    pub websocket: OneOrMany,
+    /// The HTTP version, 1.1 where it is not said; `none` for an application that speaks no HTTP.
     #[serde(default)]
     #[schemars(schema_with = "schema::http")]
     pub http: Http,
-    /// Which TLS versions the client offers; any where it is not said.
+    /// Which TLS versions the client offers, any where it is not said; `none` for plain text.
     #[serde(default)]
     #[schemars(schema_with = "schema::tls")]
     pub tls: TlsVersions,
+    /// The server name that the client sends (SNI); `""` for none. The endpoint's where it is not said.
+    #[serde(default)]
+    pub sni: Option<String>,
+    /// What goes out as `Host` or `:authority`. The endpoint's DNS name or Service where it is not said.
+    #[serde(default)]
+    pub authority: Option<String>,
     /// Request headers.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// The request's body; the message of a gRPC call.
+    #[serde(default)]
+    pub body: Option<String>,
+    /// A file with it, relative to the project's root.
+    #[serde(default)]
+    pub body_file: Option<PathBuf>,
+    /// Request trailers.
+    #[serde(default)]
+    pub trailers: BTreeMap<String, String>,
     /// What must be seen.
     pub expect: Expect,
     /// The name of a check of the same stage that must pass for this refusal to count.
@@ -43,20 +66,34 @@ pub struct Check {
     /// What a reader should know about this: it is as expected, and yet not as it should be.
     #[serde(default)]
     pub finding: Option<String>,
+    /// The body as it goes out. Set by `load`.
+    #[serde(skip)]
+    pub sent: Vec<u8>,
 }
 
-/// What must be seen. At most one of `status` and `alert` is there, and in a check that a user writes exactly
-/// one; the rest narrows it down.
+/// What must be seen. At most one of `status`, `grpc-status`, `reply`, `alert` and `cut-off` is there, and in
+/// a check that a user writes exactly one; the rest narrows it down.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Expect {
     /// Of the HTTP answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// Of a gRPC call, by its number (gRPC, "Status codes and their use in gRPC"): 0 is OK. `load` makes
+    /// `status` and `headers` of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc_status: Option<u8>,
+    /// With `http: none`: what comes back first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<String>,
     /// A TLS alert by its RFC 8446 name or its number. In TLS 1.2, `certificate_required` is
     /// `handshake_failure`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert: Option<AlertName>,
+    /// The server ends the connection without an answer and without an alert, and its counter says that this
+    /// is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_off: Option<CutOff>,
     /// What the server counts with the alert, or of the request, where what the client sees does not tell it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts: Option<Kind>,
@@ -90,17 +127,23 @@ pub struct Expect {
 impl Expect {
     /// Whether anything is: a cell of a surface only has to be judged.
     pub fn is_stated(&self) -> bool {
-        self.alert.is_some() || self.status.is_some()
+        self.is_before_a_request() || self.status.is_some() || self.reply.is_some()
     }
 
-    /// Whether the client must be turned away before the application: by a TLS alert, an HTTP status of 400
-    /// or more, a gRPC status other than OK, or whatever a filter answers that counts it as denied. What the
-    /// application itself answers is no refusal.
+    /// Whether the client must be turned away before any request of its is looked at: by a TLS alert, or by
+    /// the end of its connection.
+    pub fn is_before_a_request(&self) -> bool {
+        self.alert.is_some() || self.cut_off.is_some()
+    }
+
+    /// Whether the client must be turned away before the application: by a TLS alert or the end of its
+    /// connection, an HTTP status of 400 or more, a gRPC status other than OK, or whatever a filter answers
+    /// that counts it as denied. What the application itself answers is no refusal.
     pub fn is_refusal(&self) -> bool {
         let denied = self.status.is_some_and(|status| status >= 400)
             || self.is_grpc_refusal()
             || self.counts.is_some_and(Kind::is_denial);
-        self.alert.is_some() || denied && self.by != Some(By::Application)
+        self.is_before_a_request() || denied && self.by != Some(By::Application)
     }
 
     /// Whether a gRPC call must be denied: by `grpc-status`, its HTTP status being 200 (gRPC over HTTP/2,
@@ -131,7 +174,24 @@ pub enum OneOrMany {
     Many(Vec<String>),
 }
 
+impl Default for OneOrMany {
+    fn default() -> Self {
+        Self::Many(vec![])
+    }
+}
+
 impl OneOrMany {
+    /// Each of them made another.
+    #[must_use]
+    pub fn map(&self, of: impl FnMut(&str) -> String) -> Self {
+        Self::Many(self.iter().map(of).collect())
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         match self {
@@ -164,6 +224,19 @@ pub struct Matrix {
     #[serde(default = "default_http")]
     #[schemars(schema_with = "schema::https")]
     pub http: Vec<Http>,
+    /// As in a check.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::tls")]
+    pub tls: TlsVersions,
+    /// As in a check.
+    #[serde(default)]
+    pub sni: Option<String>,
+    /// As in a check.
+    #[serde(default)]
+    pub authority: Option<String>,
+    /// As in a check.
+    #[serde(default)]
+    pub body: Option<String>,
     /// Sets of request headers, one set a request.
     #[serde(default = "default_headers")]
     pub headers: Vec<BTreeMap<String, String>>,
@@ -194,6 +267,7 @@ mod tests {
     #[case::a_grpc_answer("{status: 200, headers: {grpc-status: '0'}}", true, false)]
     #[case::sent_elsewhere("{status: 302, counts: authz-denied}", true, true)]
     #[case::let_in("{status: 200, counts: authz-open}", true, false)]
+    #[case::cut_off("{cut-off: no-chain}", true, true)]
     #[case::missing("{}", false, false)]
     fn what_is_expected_is_stated_and_may_be_a_refusal(
         #[case] text: &str,

@@ -26,24 +26,37 @@ pub struct Counted {
     /// Handshakes that broke off for another reason than the client's certificate: `ssl.connection_error`.
     #[serde(default)]
     pub broken: u64,
+    /// Connections that no filter chain takes: `listener.*.no_filter_chain_match`. Left out where there are
+    /// none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub no_chain: u64,
+    /// Connections that a network RBAC filter closed: `*.rbac.denied` of its own prefix. Left out where
+    /// there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub network_rbac: u64,
     /// Requests that an external authorizer denied: `http.*.ext_authz.denied`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub authz_denied: u64,
     /// Requests that were turned away since the authorizer gave no answer: `http.*.ext_authz.error`, without
     /// those of `authz_open`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub authz_error: u64,
     /// Requests that were let in though the authorizer gave no answer:
     /// `http.*.ext_authz.failure_mode_allowed`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub authz_open: u64,
     /// Requests that the JWT filter denied: `http.*.jwt_authn.denied`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub jwt_denied: u64,
     /// Requests that the RBAC filter allowed: `http.*.rbac.allowed`. Nobody writes it down: it is what was
     /// forwarded, where there is a filter.
     #[serde(default, skip_deserializing)]
     pub allowed: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl std::ops::Add for Counted {
@@ -70,6 +83,8 @@ impl Counted {
             denied: both(self.denied, other.denied),
             forwarded: both(self.forwarded, other.forwarded),
             broken: both(self.broken, other.broken),
+            no_chain: both(self.no_chain, other.no_chain),
+            network_rbac: both(self.network_rbac, other.network_rbac),
             authz_denied: both(self.authz_denied, other.authz_denied),
             authz_error: both(self.authz_error, other.authz_error),
             authz_open: both(self.authz_open, other.authz_open),
@@ -146,6 +161,33 @@ impl Kind {
     }
 }
 
+/// Why an Envoy ends a connection without an answer and without a TLS alert, by the counter that says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CutOff {
+    /// No filter chain of the listener takes it: a server name, a protocol or an address that none matches.
+    NoChain,
+    /// A network RBAC filter denied it.
+    NetworkRbac,
+    /// The client speaks plain text, and the port TLS alone. Envoy counts a handshake that broke off.
+    NotTls,
+}
+
+impl CutOff {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::NoChain, Self::NetworkRbac, Self::NotTls];
+
+    /// What is counted where it happens once.
+    pub fn once(self) -> Counted {
+        let none = Counted::default();
+        match self {
+            Self::NoChain => Counted { no_chain: 1, ..none },
+            Self::NetworkRbac => Counted { network_rbac: 1, ..none },
+            Self::NotTls => Counted { broken: 1, ..none },
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -170,10 +212,23 @@ mod tests {
         assert_eq!(counters.values().filter_map(serde_json::Value::as_u64).sum::<u64>(), 1);
     }
 
+    #[rstest]
+    #[case(CutOff::NoChain, "no-chain")]
+    #[case(CutOff::NetworkRbac, "network-rbac")]
+    #[case(CutOff::NotTls, "broken")]
+    fn each_cut_is_counted_in_its_place(#[case] cut: CutOff, #[case] key: &str) {
+        let counted = serde_json::to_value(cut.once()).unwrap();
+        let counters = counted.as_object().unwrap();
+        assert_eq!(counters[key], 1);
+        assert_eq!(counters.values().filter_map(serde_json::Value::as_u64).sum::<u64>(), 1);
+        assert_eq!(CutOff::ALL.iter().filter(|one| **one == cut).count(), 1);
+    }
+
     #[test]
     fn what_was_counted_in_between_adds_up() {
         let before = Counted { no_cert: 1, forwarded: 5, ..Counted::default() };
-        let between = Counted { no_cert: 2, denied: 1, allowed: 4, ..Counted::default() };
+        let between =
+            Counted { no_cert: 2, denied: 1, allowed: 4, no_chain: 5, network_rbac: 6, ..Counted::default() };
         assert_eq!((before + between).since(before), between);
         assert_eq!(before.since(before), Counted::default());
     }

@@ -17,13 +17,14 @@ mod parse;
 mod place;
 mod release;
 mod schema;
+mod spelled;
 mod together;
 mod validate;
 mod written;
 
 pub use check::{By, Check, Expect, Matrix, OneOrMany};
 pub use client::{Client, FullClient, Jwt};
-pub use counted::{Counted, Kind};
+pub use counted::{Counted, CutOff, Kind};
 pub use fixed::Fixed;
 pub use forged::{Forged, Forging, Stated, Table, tables};
 pub use image::OwnImage;
@@ -279,6 +280,9 @@ pub struct Endpoint {
     /// A DNS SAN that the server must prove as well as the SPIFFE ID; it is sent as SNI and authority.
     #[serde(default)]
     pub dns: Option<String>,
+    /// The server name that clients send (SNI), where it is another.
+    #[serde(default)]
+    pub sni: Option<String>,
     /// How clients from outside the cluster come in.
     #[serde(default)]
     pub published: Option<Published>,

@@ -22,7 +22,7 @@ pub(crate) fn of<T: JsonSchema>() -> String {
 // written as numbers.
 
 pub(super) fn http(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "enum": ["1.1", "2", 1.1, 2] })
+    json_schema!({ "enum": ["1.1", "2", "none", 1.1, 2] })
 }
 
 pub(super) fn https(_: &mut SchemaGenerator) -> Schema {
@@ -30,7 +30,7 @@ pub(super) fn https(_: &mut SchemaGenerator) -> Schema {
 }
 
 pub(super) fn tls(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "enum": ["any", "1.2", "1.3", 1.2, 1.3] })
+    json_schema!({ "enum": ["any", "1.2", "1.3", "none", 1.2, 1.3] })
 }
 
 pub(super) fn duration(_: &mut SchemaGenerator) -> Schema {

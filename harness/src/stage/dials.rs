@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use svidproof_probe::Identities;
-use svidproof_probe::protocol::{Dial, DialFailure, Observation, Outcome, Request, ServerProof, Timing};
+use svidproof_probe::protocol::{Dial, DialFailure, Observation, Outcome, ServerProof, Timing};
 
 use super::log::Followed;
 use super::target::Target;
@@ -15,7 +15,6 @@ use super::{Opened, StageError};
 use crate::proof::envoy::Stats;
 use crate::proof::judge::{self, Dialled, Dialling, Judged, Logs, Window, Witness};
 use crate::proof::plan::Cell;
-use crate::scenario::{CELL_HEADER, written_out};
 
 /// A whole dial's bound: a refusal takes milliseconds, and Envoy's own upstream bound is 15 s.
 const DIAL: Duration = Duration::from_secs(10);
@@ -170,16 +169,8 @@ impl Opened<'_> {
             Ok(authorization) => authorization,
             Err(problem) => return Ok(failed(&problem)),
         };
-        let own = cell.headers.iter().filter(|(name, _)| name != CELL_HEADER).cloned();
-        let own = own.chain(authorization);
-        let request = Request {
-            method: cell.method.clone(),
-            target: written_out(&cell.target),
-            authority: declared.dns.clone().unwrap_or_else(service),
-            http: cell.http,
-            headers: own.chain([(CELL_HEADER.into(), id.into())]).collect(),
-            body: String::new(),
-        };
+        let mut request = cell.request(id, &declared.dns.clone().unwrap_or_else(service));
+        request.headers.extend(authorization);
         let domain = &scenario.trust_domain;
         let server = declared.identity.as_deref().map(|path| ServerProof {
             spiffe_id: scenario.spiffe_id(path),
@@ -188,7 +179,8 @@ impl Opened<'_> {
         });
         let credential = self.credentials.of(&cell.client, scenario);
         let timeout_ms = u64::try_from(DIAL.as_millis()).unwrap_or(u64::MAX);
-        let dial = Dial { address, credential, server, tls: cell.tls, request, timeout_ms };
+        let dial =
+            Dial { address, credential, server, tls: cell.tls, sni: cell.sni.clone(), request, timeout_ms };
         if client.is_outside() {
             return Ok(svidproof_probe::dial(&dial, &Identities::none()).await);
         }

@@ -143,7 +143,7 @@ impl<'a> Opened<'a> {
         let cells: Vec<_> = all.into_iter().filter(wanted).collect();
         let names: BTreeSet<_> = cells.iter().flat_map(|cell| scenario.route(&cell.endpoint)).collect();
         let targets = names.into_iter().map(async |name| {
-            let target = Target::open(run, name, &scenario.endpoints[name]).await?;
+            let target = Target::open(run, &system.probe, name, &scenario.endpoints[name]).await?;
             Ok::<_, StageError>((name.to_owned(), target))
         });
         let opened = try_join_all(targets).await?;

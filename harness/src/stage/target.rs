@@ -7,8 +7,9 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 
 use super::StageError;
-use crate::cluster::envoy::Admin;
+use crate::cluster::envoy::{Admin, EnvoyError};
 use crate::cluster::kube::{Backend, Resolved, Unresolved};
+use crate::cluster::probe::Probe;
 use crate::proof::envoy::{Envoy, Meter, Stats};
 use crate::proof::judge::Witness;
 use crate::scenario::Endpoint;
@@ -54,6 +55,7 @@ impl<'a> Target<'a> {
     /// The scenario names what is not there, or the Kubernetes API does not answer.
     pub(super) async fn open(
         run: &RunContext,
+        probe: &Probe,
         name: &str,
         declared: &'a Endpoint,
     ) -> Result<Result<Self, String>, StageError> {
@@ -107,7 +109,13 @@ impl<'a> Target<'a> {
             };
             let envoy = match declared.admin {
                 Some(admin) => Some(Running::open(run, name, declared, backend, admin, port).await?),
-                None => None,
+                None => {
+                    let address = format!("{}:{port}", in_address(&backend.ip));
+                    match probe.reach(&address, READY).await? {
+                        Ok(()) => None,
+                        Err(why) => return Ok(Err(format!("endpoint {name}: pod {}: {why}", backend.pod))),
+                    }
+                }
             };
             Ok::<_, StageError>(match envoy.transpose() {
                 Ok(envoy) => Ok(Pod { backend: backend.clone(), port, envoy }),
@@ -198,18 +206,16 @@ impl Running {
             Ok(admin) => admin,
             Err(error) => return Ok(Err(chain(&error))),
         };
-        let dump = admin.answers(ANSWERS).await.map_err(|error| {
-            mistake(format!(
-                "`admin: {admin_port}`, but in pod {} {}\n\
-                 hint: the port is `admin.address` in that Envoy's configuration; its pod's containers: {}",
-                backend.pod,
-                match error.status() {
-                    Some(status) => format!("the answer to /config_dump there is {status}"),
-                    None => "no Envoy's admin interface answers there".into(),
-                },
-                backend.containers.join(", ")
-            ))
-        })?;
+        let dump = match admin.answers(ANSWERS).await {
+            Ok(dump) => dump,
+            Err(error) => {
+                // Nobody answers where it crashes.
+                let Some(why) = run.kube.broken(backend).await.filter(|_| error.status().is_none()) else {
+                    return Err(mistake(no_admin(admin_port, backend, &error)));
+                };
+                return Ok(Err(why));
+            }
+        };
         let no_envoy = |error| {
             mistake(format!(
                 "`admin: {admin_port}` of pod {} is not an Envoy's admin interface: {error}",
@@ -235,6 +241,24 @@ impl Running {
         };
         Ok(Ok(Self { admin, config, meter }))
     }
+}
+
+fn no_admin(port: u16, backend: &Backend, error: &EnvoyError) -> String {
+    let Backend { pod, containers, .. } = backend;
+    format!(
+        "`admin: {port}`, but in pod {pod} {}\n\
+         hint: the port is `admin.address` in that Envoy's configuration; its pod's containers: {}",
+        match error.status() {
+            Some(status) => format!("the answer to /config_dump there is {status}"),
+            None => "no Envoy's admin interface answers there".into(),
+        },
+        containers.join(", ")
+    )
+}
+
+/// An IPv6 address stands in brackets before a port (RFC 3986 3.2.2).
+fn in_address(ip: &str) -> String {
+    if ip.contains(':') { format!("[{ip}]") } else { ip.into() }
 }
 
 /// By endpoint: which of its pods are not what their owner wants, or older than a `ConfigMap` or Secret that

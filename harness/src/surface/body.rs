@@ -23,14 +23,14 @@ pub(super) fn fingerprint(body: &str, cell: &str) -> String {
         return "no body".into();
     }
     match json(body) {
-        Some(canonical) => format!("json {}", digest(&normalised(&canonical, cell))),
-        None => format!("text {}", digest(&normalised(body, cell))),
+        Some(canonical) => format!("json {}", digest(normalised(&canonical, cell))),
+        None => format!("text {}", digest(normalised(body, cell))),
     }
 }
 
 /// The first 48 bits of the SHA-256, in hexadecimal.
-pub(super) fn digest(text: &str) -> String {
-    hex::encode(&Sha256::digest(text.as_bytes())[..6])
+pub(super) fn digest(text: impl AsRef<[u8]>) -> String {
+    hex::encode(&Sha256::digest(text)[..6])
 }
 
 /// An object or an array, without white space and by the order of its keys.

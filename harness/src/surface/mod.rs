@@ -45,7 +45,7 @@ pub struct Got(String);
 /// How far a client came. The later, the more is open to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Reach {
-    /// Its credential was turned down: a TLS alert.
+    /// Its connection was turned down: a TLS alert, or cut off by the server's own account.
     Alert,
     /// Its request was turned down: 401, 403, or an Envoy's own error.
     Denied,
@@ -58,6 +58,7 @@ enum Reach {
 }
 
 const TURNED_DOWN: &str = "server turned down";
+const CUT_OFF: &str = "cut off: ";
 const NOT_OBSERVED: &str = "not observed";
 /// Where an Envoy on the way answers for itself. Not followed by a digest: its errors name addresses and
 /// times.
@@ -93,17 +94,33 @@ pub fn surfaces(judged: &[Judged]) -> Vec<Surface> {
 /// x-forwarded-for: 10.0.0.1)`.
 pub fn request(cell: &Cell) -> String {
     let http = match cell.http {
-        Http::Http1 => None,
         Http::Http2 => Some("HTTP/2".to_owned()),
+        Http::Http1 | Http::None => None,
     };
     let tls = match cell.tls {
         TlsVersions::Any => None,
         TlsVersions::Tls12 => Some("TLS 1.2".to_owned()),
         TlsVersions::Tls13 => Some("TLS 1.3".to_owned()),
+        TlsVersions::None => Some("plain text".to_owned()),
     };
     let own = cell.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(CELL_HEADER));
     let headers = own.map(|(name, value)| format!("{}: {}", name.to_ascii_lowercase(), shortened(value)));
-    let particulars: Vec<_> = http.into_iter().chain(tls).chain(headers).collect();
+    let sni = cell.sni.as_ref().map(|name| format!("SNI {}", if name.is_empty() { "none" } else { name }));
+    let authority = cell.authority.as_ref().map(|name| format!("authority {}", shortened(name)));
+    // Without HTTP it is the request itself.
+    let has_body = cell.http != Http::None && !cell.body.is_empty();
+    let body = has_body.then(|| format!("body {}", body::digest(&cell.body)));
+    let trailers = cell.trailers.iter();
+    let trailers = trailers.map(|(name, value)| format!("trailer {name}: {}", shortened(value)));
+    let particulars: Vec<_> = http
+        .into_iter()
+        .chain(tls)
+        .chain(sni)
+        .chain(authority)
+        .chain(headers)
+        .chain(body)
+        .chain(trailers)
+        .collect();
     let line = format!("{} {}", cell.method, shortened(&cell.target));
     if particulars.is_empty() { line } else { format!("{line} ({})", particulars.join(", ")) }
 }
@@ -112,10 +129,16 @@ impl Got {
     /// What came of a cell, out of what its client saw and what the server's side counted.
     pub fn of(judged: &Judged) -> Self {
         let Some(observation) = &judged.observed else { return Self(NOT_OBSERVED.into()) };
+        if let Some(cut) = judged.cut_off {
+            return Self(judge::cut_off_in_words(cut));
+        }
         let words = judge::seen_in_words(&observation.outcome);
         Self(match (&observation.outcome, judged.by) {
             (protocol::Outcome::Response { status, .. }, Some(By::Envoy)) if words == status.to_string() => {
                 words + BY_ENVOY
+            }
+            (protocol::Outcome::Bytes { text }, _) => {
+                format!("reply {}", body::fingerprint(text, &judged.cell.id))
             }
             (protocol::Outcome::Response { body, .. }, Some(By::Application)) => {
                 format!("{words} {}", body::fingerprint(body, &judged.cell.id))
@@ -133,8 +156,11 @@ impl Got {
     }
 
     fn reach(&self) -> Reach {
-        if self.0.starts_with("alert ") {
+        if self.0.starts_with("alert ") || self.0.starts_with(CUT_OFF) {
             return Reach::Alert;
+        }
+        if self.0.starts_with("reply ") {
+            return Reach::Served;
         }
         if self.0.contains(" grpc-status ") {
             return Reach::Denied;

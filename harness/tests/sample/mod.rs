@@ -109,6 +109,7 @@ fn judged((number, cell): (usize, Cell)) -> Judged {
     let reached = outcome.as_ref().map(|outcome| matches!(outcome, Outcome::Response { status: 200, .. }));
     Judged {
         by: None,
+        cut_off: None,
         observed: outcome.map(|outcome| Observation {
             outcome,
             tls: Some(tls),

@@ -3,10 +3,12 @@
 //! without.
 
 mod answers;
+mod cuts;
 mod deciders;
 mod filters;
 mod others;
 mod policies;
+mod requests;
 mod routes;
 mod tls;
 
@@ -69,6 +71,12 @@ impl Check {
 
     fn with(self, more: &'static str) -> Self {
         Self { more, ..self }
+    }
+
+    /// `send`, where what is sent is no kind of its own: `grpc: shop.Prices/List`.
+    fn send(&self) -> String {
+        let own = ["grpc: ", "websocket: "].iter().any(|kind| self.send.starts_with(kind));
+        if own { self.send.into() } else { format!("send: {:?}", self.send) }
     }
 }
 
@@ -169,8 +177,12 @@ impl Case {
             let control = control.map(|name| format!(", control: \"{name}\"")).unwrap_or_default();
             let more = if one.more.is_empty() { String::new() } else { format!(", {}", one.more) };
             format!(
-                "      - {{check: \"{}\", as: {}, to: {}, send: \"{}\", expect: {}{more}{control}}}\n",
-                one.name, one.client, one.to, one.send, one.expect
+                "      - {{check: \"{}\", as: {}, to: {}, {}, expect: {}{more}{control}}}\n",
+                one.name,
+                one.client,
+                one.to,
+                one.send(),
+                one.expect
             )
         });
         let text = format!(
@@ -235,6 +247,8 @@ pub(crate) fn tests(house: &mut House) -> Vec<(String, Test)> {
         ("filters", filters::cases()),
         ("deciders", deciders::cases()),
         ("tls", tls::cases()),
+        ("cuts", cuts::cases()),
+        ("requests", requests::cases()),
     ];
     let mut tests: Vec<(String, Test)> = vec![];
     for (group, cases) in groups {

@@ -3,17 +3,17 @@
 use serde_json::{Value, json};
 
 use super::{
-    Case, Check, DENIED, NOBODY, Port, STRANGER, Verdict, check, denied, denying, http, no_blocked, nobody,
-    served, spiffe, stranger,
+    Case, Check, DENIED, NOBODY, Port, STRANGER, Verdict, check, denied, denying, http, nobody, served,
+    spiffe, stranger,
 };
 use crate::envoy::config::{merged, network, typed};
 
 /// What the listener must have to tell TLS from others.
-fn inspector() -> Value {
+pub(super) fn inspector() -> Value {
     json!([{"name": "tls", "typed_config": {"@type": typed("filters.listener.tls_inspector.v3.TlsInspector")}}])
 }
 
-fn hcm() -> Value {
+pub(super) fn hcm() -> Value {
     json!({"name": "hcm", "typed_config": {
         "@type": typed("filters.network.http_connection_manager.v3.HttpConnectionManager"),
         "stat_prefix": "~plain",
@@ -55,14 +55,6 @@ pub(super) fn cases() -> Vec<Case> {
             &json!({"stat_prefix": "~tcp", "cluster": "~app"}))]}),
         sans,
         ..Port::default()
-    };
-    let cut = |rules: Value| Port {
-        network: vec![network("rbac.v3.RBAC", &json!({"stat_prefix": "~net.", "rules": rules}))],
-        ..Port::default()
-    };
-    let friends = || {
-        json!({"action": "ALLOW", "policies": {"all": {
-        "permissions": [{"any": true}], "principals": [{"any": true}]}}})
     };
     let http2 = |port: Port| Port {
         tls: merged(json!({"common_tls_context": {"alpn_protocols": ["h2"]}}), &port.tls),
@@ -115,15 +107,6 @@ pub(super) fn cases() -> Vec<Case> {
             .checks([served(), check(DENIED, "friend", "GET /missing", "{status: 403}")])
             .but(&[(DENIED, Verdict::Failed, "expected 403, saw 404")])
             .broken("it looks right", proxy(&[]), &[DENIED]),
-        Case::new("a policy of connections", cut(no_blocked()))
-            .checks([
-                served(),
-                check("blocked is cut off", "blocked", "GET /prices", "{alert: access_denied}"),
-                stranger(),
-            ])
-            // There is no word yet for a connection that is cut off.
-            .but(&[("blocked is cut off", Verdict::Errored, "neither an answer nor a refusal")])
-            .broken("all may connect", cut(friends()), &["blocked is cut off"]),
         Case::new("HTTP/2 alone", http2(denying()))
             .checks([
                 over2(served()),
@@ -137,9 +120,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("a chain for HTTP/2 alone", chosen(json!({"application_protocols": ["h2"]})))
             .checks([
                 over2(served()),
-                check("no chain is for HTTP/1.1", "friend", "GET /prices", "{alert: no_application_protocol}"),
+                check("no chain is for HTTP/1.1", "friend", "GET /prices", "{cut-off: no-chain}"),
             ])
-            .but(&[("no chain is for HTTP/1.1", Verdict::Errored, "neither an answer nor a refusal")])
             .broken("it is for all", chosen(json!({})), &["no chain is for HTTP/1.1"]),
         Case::new("a listener's stat_prefix", prefixed(denying())).broken(
             "there is no SAN list",

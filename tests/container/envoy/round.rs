@@ -10,8 +10,8 @@ use futures::future::join_all;
 use svidproof::proof::envoy::{Meter, Stats};
 use svidproof::proof::judge::{self, Dialled, Dialling, Judged, Logs, Window, Witness};
 use svidproof::proof::plan::{Cell, plan};
-use svidproof::scenario::{CELL_HEADER, Scenario, written_out};
-use svidproof_probe::protocol::{Dial, Observation, Outcome, Request, ServerProof, TrustAnchors};
+use svidproof::scenario::Scenario;
+use svidproof_probe::protocol::{Dial, Observation, Outcome, ServerProof, TrustAnchors};
 use svidproof_probe::{Identities, dial};
 
 use super::Rig;
@@ -93,15 +93,7 @@ impl<'a> Round<'a> {
     }
 
     async fn dial_at(&self, cell: &Cell, address: String, id: &str) -> Observation {
-        let own = cell.headers.iter().filter(|(name, _)| name != CELL_HEADER).cloned();
-        let request = Request {
-            method: cell.method.clone(),
-            target: written_out(&cell.target),
-            authority: "backend".into(),
-            http: cell.http,
-            headers: own.chain([(CELL_HEADER.into(), id.into())]).collect(),
-            body: String::new(),
-        };
+        let request = cell.request(id, "backend");
         let identity = self.scenario.endpoints[&cell.endpoint].identity.as_deref();
         let server = identity.map(|path| ServerProof {
             spiffe_id: self.scenario.spiffe_id(path),
@@ -109,7 +101,15 @@ impl<'a> Round<'a> {
             anchors: TrustAnchors::Pem(self.rig.bundle.clone()),
         });
         let credential = self.rig.credentials[cell.client.as_str()].clone();
-        let asked = Dial { address, credential, server, tls: cell.tls, request, timeout_ms: 10_000 };
+        let asked = Dial {
+            address,
+            credential,
+            server,
+            tls: cell.tls,
+            sni: cell.sni.clone(),
+            request,
+            timeout_ms: 10_000,
+        };
         dial(&asked, &Identities::none()).await
     }
 

@@ -11,5 +11,6 @@ mod hostile;
 mod plain;
 mod request;
 mod response;
+mod sent;
 mod server;
 mod world;

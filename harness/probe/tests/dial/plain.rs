@@ -43,9 +43,9 @@ async fn a_server_that_closes_instead_of_answering_has_not_answered() {
 }
 
 #[tokio::test]
-async fn a_tls_server_answers_plain_text_with_nothing_that_is_http() {
+async fn a_tls_alert_in_answer_to_plain_text_is_told() {
     // An alert record: handshake_failure (RFC 8446, section 6).
     let (dial, heard) = plain(&[0x15, 3, 3, 0, 2, 2, 40]).await;
-    assert_failed(&observe(&dial).await, DialFailure::Protocol, "");
+    assert_failed(&observe(&dial).await, DialFailure::SpeaksTls, "the TLS alert 40");
     heard.await.unwrap();
 }

@@ -162,7 +162,7 @@ async fn a_long_request_body_arrives(#[values(Http::Http1, Http::Http2)] http: H
     let mut dial = world.dial(listen_http(world.config(), echo).await);
     dial.request.http = http;
     dial.request.method = "PUT".into();
-    dial.request.body = "y".repeat(1_000_000);
+    dial.request.body = "y".repeat(1_000_000).into_bytes();
     let seen = observe(&dial).await;
     let Outcome::Response { status: 200, headers, .. } = &seen.outcome else { panic!("{seen:?}") };
     assert!(headers.contains(&("x-length".into(), "1000000".into())), "{headers:?}");

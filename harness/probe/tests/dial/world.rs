@@ -44,13 +44,14 @@ impl World {
                 anchors: TrustAnchors::Pem(self.authority.pem()),
             }),
             tls: TlsVersions::Any,
+            sni: None,
             request: Request {
                 method: "GET".into(),
                 target: "/balances/balance_1".into(),
                 authority: "backend.test".into(),
                 http: Http::Http1,
                 headers: vec![],
-                body: String::new(),
+                ..Request::default()
             },
             timeout_ms: LONG_MS,
         }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus};
 
 use super::is_ready;
 
@@ -101,6 +101,20 @@ fn crashed(status: &ContainerStatus) -> Option<Stuck> {
         hint: "`kubectl logs --previous` in its namespace shows the rest",
         grace: Duration::ZERO,
         crashed: Some(status.name.clone()),
+    })
+}
+
+/// Of a pod that was ready, with containers of these IDs: one that has ended since, and how, in words.
+pub(super) fn ended(pod: &Pod, ids: &str) -> Option<(String, String)> {
+    containers(pod.status.as_ref()?).find_map(|status| {
+        let of = |state: &Option<ContainerState>| state.as_ref().and_then(|state| state.terminated.clone());
+        let runs = status.state.as_ref().is_some_and(|state| state.running.is_some());
+        let is_same = status.container_id.as_ref().is_some_and(|id| ids.contains(id.as_str()));
+        let end = of(&status.state).or_else(|| of(&status.last_state)).filter(|_| !(runs && is_same))?;
+        let code = end.exit_code;
+        let why = format!("container {} ended with status {code}", status.name);
+        // An init container ends when its work is done.
+        (code != 0 || !is_same).then(|| (status.name.clone(), why))
     })
 }
 
@@ -304,6 +318,21 @@ mod tests {
         let mut pod = pod(&waits("ErrImagePull", "not found"), 0);
         pod.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
         assert_eq!(told(&pod), "-");
+    }
+
+    #[rstest]
+    #[case::it_crashed(json!({ "terminated": { "exitCode": 1 } }), "containerd://1", "ended with status 1")]
+    #[case::it_is_not_begun_again(waits("CrashLoopBackOff", ""), "containerd://1", "ended with status 9")]
+    #[case::it_was_begun_again(json!({ "running": {} }), "containerd://2", "ended with status 9")]
+    #[case::it_was_restarted_before(json!({ "running": {} }), "containerd://1", "")]
+    #[case::an_init_container_is_done(json!({ "terminated": { "exitCode": 0 } }), "containerd://1", "")]
+    fn a_container_that_was_there_has_ended(#[case] state: Value, #[case] id: &str, #[case] expected: &str) {
+        let mut pod = pod(&state, 1);
+        let statuses = pod.status.as_mut().unwrap().container_statuses.as_mut().unwrap();
+        statuses[0].container_id = Some(id.into());
+        let found = ended(&pod, "uid containerd://1").map(|(name, why)| format!("{name}: {why}"));
+        let expected = (!expected.is_empty()).then(|| format!("envoy: container envoy {expected}"));
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Whether RBAC lets a request through, as far as its configuration says so: `envoy.config.rbac.v3`,
-//! evaluated for one caller and one request. What only a run can tell (a regex, a condition, a remote
-//! address) is said to be unknown, with its name. Not for where the policies stand, nor for what else a
+//! evaluated for one caller and one request. What only a run can tell (a condition, a remote address) is said to be unknown, with its name. Not for where the policies stand, nor for what else a
 //! filter chain holds.
+
+mod regex;
 
 use std::collections::BTreeSet;
 
@@ -136,11 +137,17 @@ fn only(value: &Value) -> Option<(&str, &Value)> {
 fn principal(pattern: &Value, caller: Option<&str>) -> Truth {
     let Some(id) = caller else { return matches("principal", pattern, "") };
     match matches("principal", pattern, id) {
-        Truth::No if text_of(pattern).is_none_or(|(_, text)| !text.contains('/')) => {
+        Truth::No if !is_an_id(pattern) => {
             Truth::unknown("a principal that may be meant for a certificate's subject")
         }
         told => told,
     }
+}
+
+/// Whether it can be meant for a SPIFFE ID only.
+fn is_an_id(pattern: &Value) -> bool {
+    let expression = pattern["safe_regex"]["regex"].as_str();
+    text_of(pattern).map(|(_, text)| text).or(expression).is_some_and(|text| text.contains('/'))
 }
 
 /// Of the headers that a request will have only method and path are known beforehand.
@@ -182,11 +189,11 @@ fn text_of(pattern: &Value) -> Option<(&str, &str)> {
 /// A string matcher against a text.
 pub(super) fn matches(what: &str, pattern: &Value, text: &str) -> Truth {
     let Some((kind, wanted)) = text_of(pattern) else {
-        let regex = pattern["safe_regex"]["regex"].as_str();
-        return Truth::unknown(regex.map_or_else(
-            || format!("a matcher of `{what}`"),
-            |regex| format!("`{what}` by the regex {regex}"),
-        ));
+        let Some(expression) = pattern["safe_regex"]["regex"].as_str() else {
+            return Truth::unknown(format!("a matcher of `{what}`"));
+        };
+        let unread = || Truth::unknown(format!("`{what}` by the regex {expression}"));
+        return regex::matches(expression, text).map_or_else(unread, Truth::from);
     };
     let lower = |text: &str| text.to_ascii_lowercase();
     let (wanted, text) = if pattern["ignore_case"] == true {
@@ -219,8 +226,8 @@ pub(super) fn named(filter: &Value) -> Named {
     walk(&filter["rules"]["policies"], &mut |key, value| {
         let header = |old: &str| {
             let old = value[old].as_str();
-            old.map(ToOwned::to_owned)
-                .or_else(|| text_of(&value["string_match"]).map(|(_, text)| text.into()))
+            let written = old.map(ToOwned::to_owned).or_else(|| text_for(&value["string_match"]));
+            written.or_else(|| regex::sample(value["safe_regex_match"]["regex"].as_str()?))
         };
         let (into, text) = match key {
             "principal_name" => {
@@ -230,7 +237,7 @@ pub(super) fn named(filter: &Value) -> Named {
             "header" if value["name"] == ":path" => {
                 (&mut found.paths, header("exact_match").or(header("prefix_match")))
             }
-            "url_path" => (&mut found.paths, text_of(&value["path"]).map(|(_, text)| text.into())),
+            "url_path" => (&mut found.paths, text_for(&value["path"])),
             _ => return,
         };
         if let Some(text) = text.filter(|text| !into.contains(text)) {
@@ -250,10 +257,18 @@ pub(super) fn named(filter: &Value) -> Named {
     found
 }
 
-/// A SPIFFE ID that a prefix of a folder of IDs lets in.
+/// A text that a string matcher names, or one that its expression matches.
+fn text_for(pattern: &Value) -> Option<String> {
+    let by_regex = || regex::sample(pattern["safe_regex"]["regex"].as_str()?);
+    text_of(pattern).map(|(_, text)| text.to_owned()).or_else(by_regex)
+}
+
+/// A SPIFFE ID that a prefix of a folder of IDs lets in, or an expression.
 pub(super) fn sample(pattern: &Value) -> Option<String> {
-    let prefix = pattern["prefix"].as_str().filter(|prefix| prefix.ends_with('/'))?;
-    Some(format!("{prefix}anyone")).filter(|id| crate::spiffe_id::split(id).is_some())
+    let prefix = pattern["prefix"].as_str().filter(|prefix| prefix.ends_with('/'));
+    let by_prefix = prefix.map(|prefix| format!("{prefix}anyone"));
+    let by_regex = || regex::sample(pattern["safe_regex"]["regex"].as_str()?);
+    by_prefix.or_else(by_regex).filter(|id| crate::spiffe_id::split(id).is_some())
 }
 
 #[cfg(test)]

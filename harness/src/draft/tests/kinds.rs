@@ -43,7 +43,11 @@ macro_rules! rbac {
 #[case::allowed_by_regex(
     Chart { sans: "[]", filters: rbac!("rules: {policies: {p: {permissions: [{any: true}],
         principals: [{authenticated: {principal_name: {safe_regex: {regex: 'spiffe://a.org/ns/.*'}}}}]}}}"), ..chart() },
-    &["-gets an answer", "+by the regex spiffe://a.org/ns/.*", "-403", "+FILL-IN"])]
+    &["+  x: /ns/x\n", "+x gets an answer", "-stranger gets", "-FILL-IN"])]
+#[case::allowed_by_what_only_re2_reads(
+    Chart { sans: "[]", filters: rbac!("rules: {policies: {p: {permissions: [{any: true}],
+        principals: [{authenticated: {principal_name: {safe_regex: {regex: 'spiffe://\\Qa.org\\E/.*'}}}}]}}}"), ..chart() },
+    &["-gets an answer", "+by the regex spiffe://", "-403", "+FILL-IN"])]
 #[case::allowed_by_prefix(
     Chart { sans: "[]", filters: rbac!("rules: {policies: {p: {permissions: [{any: true}],
         principals: [{authenticated: {principal_name: {prefix: 'spiffe://a.org/ns/till/'}}}]}}}"), ..chart() },
@@ -56,7 +60,7 @@ macro_rules! rbac {
 #[case::a_path_by_regex(
     Chart { filters: rbac!("rules: {policies: {p: {permissions: [{url_path: {path: {safe_regex: {regex: '/v[0-9]+'}}}}],
         principals: [{any: true}]}}}"), ..chart() },
-    &["-gets an answer", "+`url_path` by the regex /v[0-9]+", "+FILL-IN"])]
+    &["+send: GET /v1\n", "+till gets an answer", "+till is denied by web", "-FILL-IN"])]
 #[case::a_path_that_is_denied(
     Chart { filters: rbac!("rules: {action: DENY, policies: {p: {permissions: [{url_path: {path: {prefix: /admin}}}],
         principals: [{any: true}]}}}"), ..chart() },
@@ -117,7 +121,10 @@ macro_rules! rbac {
 #[case::all_bundles(Chart { bundle: "ALL", ..chart() }, &["+till gets an answer", "-FILL-IN"])]
 #[case::another_bundle(Chart { bundle: "spiffe://b.org", ..chart() }, &["-gets an answer", "+the bundle of b.org"])]
 #[case::a_san_by_regex(Chart { sans: "[{san_type: URI, matcher: {safe_regex: {regex: x}}}]", ..chart() },
-    &["-gets an answer", "+`SAN` by the regex x", "-certificate_unknown"])]
+    &["-gets an answer", "+name no single SPIFFE ID", "+FILL-IN"])]
+#[case::sans_by_regex(
+    Chart { sans: "[{san_type: URI, matcher: {safe_regex: {regex: 'spiffe://a.org/ns/till/.+'}}}]", ..chart() },
+    &["+  x: /ns/till/x\n", "+x gets an answer", "+a stranger is refused by web", "-FILL-IN"])]
 #[case::a_san_of_another_type(
     Chart { sans: "[{san_type: DNS, matcher: {exact: 'spiffe://a.org/x'}}, {san_type: URI, matcher: {exact: 'spiffe://a.org/y'}}]", ..chart() },
     &["+y gets an answer", "-x gets an answer"])]

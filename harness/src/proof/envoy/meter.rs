@@ -19,8 +19,8 @@ pub struct Meter {
     opened: BTreeSet<String>,
     denies: bool,
     allowed: BTreeSet<String>,
-    /// Connections that were closed by a policy, or that no filter chain takes.
-    cut_off: BTreeSet<String>,
+    no_chain: BTreeSet<String>,
+    network_rbac: BTreeSet<String>,
     /// The stat names of the clusters that requests are forwarded to.
     clusters: BTreeSet<String>,
     /// Those of clusters that connections are forwarded to.
@@ -54,8 +54,6 @@ pub struct Happened {
     pub elsewhere: BTreeMap<String, u64>,
     /// Copies of requests that were sent to mirrors, whatever became of the requests.
     pub mirrored: u64,
-    /// Connections that a network filter's policy closed, or that no filter chain takes.
-    pub cut_off: u64,
     /// Everybody's requests and connections, ours among them.
     pub requests: u64,
     /// New connections at the port.
@@ -69,7 +67,6 @@ impl Happened {
         self.counted = self.counted + other.counted;
         self.retries += other.retries;
         self.mirrored += other.mirrored;
-        self.cut_off += other.cut_off;
         self.requests += other.requests;
         self.connections += other.connections;
         for (cluster, times) in &other.elsewhere {
@@ -81,7 +78,7 @@ impl Happened {
 
 impl Meter {
     pub(super) fn listen(&mut self, stat: &str) {
-        self.cut_off.insert(format!("listener.{stat}.no_filter_chain_match"));
+        self.no_chain.insert(format!("listener.{stat}.no_filter_chain_match"));
         self.connections.insert(format!("listener.{stat}.downstream_cx_total"));
     }
 
@@ -129,8 +126,8 @@ impl Meter {
         self.requests.contains(&format!("{}.downstream_rq_total", http.prefix))
     }
 
-    pub(super) fn cut_off(&mut self, denied: &str) {
-        self.cut_off.insert(denied.into());
+    pub(super) fn network_rbac(&mut self, denied: &str) {
+        self.network_rbac.insert(denied.into());
     }
 
     pub(super) fn lead_to(&mut self, cluster: &str) {
@@ -204,6 +201,8 @@ impl Meter {
             san: sum(&self.san)?,
             chain: sum(&self.chain)?,
             broken: sum(&self.broken)?,
+            no_chain: sum(&self.no_chain)?,
+            network_rbac: sum(&self.network_rbac)?,
             denied: denied(Kind::Denied)?,
             authz_denied: denied(Kind::AuthzDenied)?,
             authz_error: denied(Kind::AuthzError)?.saturating_sub(opened),
@@ -221,7 +220,6 @@ impl Meter {
                 .iter()
                 .map(|cluster| of(cluster, "upstream_rq_total"))
                 .sum::<Result<_, _>>()?,
-            cut_off: sum(&self.cut_off)?,
             requests: sum(&self.requests)?,
             connections: sum(&self.connections)?,
         })

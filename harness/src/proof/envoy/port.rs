@@ -139,7 +139,7 @@ impl Envoy {
                     ways.tcp.extend(clusters);
                     terminated = true;
                 }
-                Network::Rbac { denied } => meter.cut_off(&denied),
+                Network::Rbac { denied } => meter.network_rbac(&denied),
                 Network::Chooser => ways.chosen = true,
                 Network::Transparent => {}
             }

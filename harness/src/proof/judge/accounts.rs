@@ -3,9 +3,10 @@
 
 use svidproof_probe::protocol::Outcome;
 
+use super::origin::Origin;
 use super::window::{Dialled, Witness};
 use crate::proof::envoy::Happened;
-use crate::scenario::Counted;
+use crate::scenario::{Counted, CutOff};
 
 /// What else went on there, as far as it explains a difference.
 pub(super) fn others(witness: &Witness, happened: &Happened, dials: usize) -> String {
@@ -34,7 +35,7 @@ impl Times {
 }
 
 /// How what was tallied and what was counted differ, in words.
-pub(super) fn differ(tallied: &Counted, cut_off: u64, happened: &Happened, times: Times) -> Vec<String> {
+pub(super) fn differ(tallied: &Counted, happened: &Happened, times: Times) -> Vec<String> {
     let counted = &happened.counted;
     let refusals = ("refusal for want of a certificate", "refusals for want of a certificate");
     let kinds = [
@@ -62,7 +63,18 @@ pub(super) fn differ(tallied: &Counted, cut_off: u64, happened: &Happened, times
             ("forwarded request", "forwarded requests"),
             "upstream_rq_total",
         ),
-        (cut_off, happened.cut_off, ("connection cut off", "connections cut off"), "network rbac.denied"),
+        (
+            tallied.no_chain,
+            counted.no_chain,
+            ("connection that no chain takes", "connections that no chain takes"),
+            "no_filter_chain_match",
+        ),
+        (
+            tallied.network_rbac,
+            counted.network_rbac,
+            ("connection cut off by a policy", "connections cut off by a policy"),
+            "network rbac.denied",
+        ),
     ];
     let differing = kinds.iter().filter(|(tallied, counted, _, counter)| {
         let most = match *counter {
@@ -92,11 +104,13 @@ fn let_in(tallied: &Counted, happened: &Happened, times: Times) -> Option<String
     })
 }
 
-/// Whether the client came as far as a TCP connection.
-pub(super) fn is_connected(dial: &Dialled) -> bool {
-    match dial.observation.outcome {
-        Outcome::Response { .. } | Outcome::Alert { .. } | Outcome::ServerRefused { .. } => true,
-        Outcome::Failed { .. } => false,
+/// Whether its connection must have been counted (`downstream_cx_total`). One that no filter chain takes is
+/// not.
+pub(super) fn is_counted(dial: &Dialled, origin: Origin) -> bool {
+    match (&dial.observation.outcome, origin) {
+        (_, Origin::CutOff(cut)) => cut != CutOff::NoChain,
+        (Outcome::Failed { .. }, _) => false,
+        _ => true,
     }
 }
 

@@ -12,35 +12,17 @@
 
 use std::collections::BTreeSet;
 
-use svidproof_probe::protocol::{Observation, Outcome};
+use svidproof_probe::protocol::{Http, Observation, Outcome, TlsVersions};
 
-use super::accounts::{Times, differ, is_connected, missed, others};
+use super::accounts::{Times, differ, is_counted, missed, others};
 use super::diff::differences;
+use super::origin::Origin;
 use super::window::{DialId, Dialled, Logs, Window, Witness};
-use super::words::{grpc_status, header, is_rbac_denial};
+use super::words::{grpc_status, header, is_an_end, is_rbac_denial};
 use crate::alert;
 use crate::proof::envoy::{Happened, Marks};
 use crate::proof::plan::Cell;
-use crate::scenario::{Counted, Endpoint, Kind, Scenario};
-
-/// How an outcome came about. A hop is a place on the dial's way: 0 is the endpoint that was dialled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// The handshake was turned down.
-    Handshake(Kind),
-    /// A filter of the hop's Envoy denied the request, and counted it as this.
-    Denied(Kind, usize),
-    /// The hop's Envoy answered by itself.
-    Envoy(usize),
-    /// The application behind the last hop answered.
-    Application,
-    /// The hop's Envoy forwarded the request, and the first one answered in place of whoever did not.
-    Unanswered(usize),
-    /// A policy of connections closed it, or no filter chain took it.
-    CutOff,
-    /// Nothing that any Envoy would count.
-    Uncounted,
-}
+use crate::scenario::{Counted, CutOff, Endpoint, Kind, Scenario};
 
 /// Why a window does not say who answered its dials.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +57,11 @@ impl<'a> Attribution<'a> {
         endpoints
     }
 
+    /// Whether the client speaks plain text.
+    fn is_plain(&self, cell: &Cell) -> bool {
+        cell.tls == TlsVersions::None || self.endpoint(&cell.endpoint).is_some_and(Endpoint::is_plain)
+    }
+
     fn endpoint(&self, name: &str) -> Option<&'a Endpoint> {
         self.scenario.endpoints.get(name)
     }
@@ -86,7 +73,8 @@ impl<'a> Attribution<'a> {
 
     /// Whether the application's log names one attempt of a cell's dial.
     pub(super) fn logged_as(&self, cell: &'a Cell, id: &DialId) -> Option<bool> {
-        let last = self.route(cell).last().copied()?;
+        // Bytes alone carry no id that a log could name.
+        let last = self.route(cell).last().copied().filter(|_| cell.http != Http::None)?;
         Some(self.logs.get(last)?.as_ref().ok()?.contains(id))
     }
 
@@ -141,8 +129,16 @@ impl<'a> Attribution<'a> {
                 std::iter::once(first).chain(others).map(Origin::Handshake).collect()
             }
             Outcome::ServerRefused { .. } => vec![Origin::Handshake(Kind::Broken), Origin::Uncounted],
-            Outcome::Failed { .. } => vec![Origin::Uncounted, Origin::CutOff],
-            Outcome::Response { .. } => {
+            Outcome::Failed { kind, .. } => {
+                let cuts = CutOff::ALL.into_iter().filter(|_| is_an_end(*kind));
+                // Who speaks TLS is not cut off for want of it.
+                let cuts = cuts.filter(|cut| *cut != CutOff::NotTls || self.is_plain(cell));
+                let (expected, others): (Vec<_>, Vec<_>) =
+                    cuts.partition(|cut| cell.expect.cut_off == Some(*cut));
+                let [expected, others] = [expected, others].map(|all| all.into_iter().map(Origin::CutOff));
+                expected.chain([Origin::Uncounted]).chain(others).collect()
+            }
+            Outcome::Response { .. } | Outcome::Bytes { .. } => {
                 let hops = self.route(cell).len();
                 let answers = |hop: &usize| {
                     // A port that passes bytes alone gives no answer of its own to a request.
@@ -151,7 +147,10 @@ impl<'a> Attribution<'a> {
                 };
                 let by_envoys = (0..hops).filter(answers);
                 let by_envoys = by_envoys.flat_map(by_envoy);
-                let first = window.witnesses.get(&cell.endpoint).is_some_and(|one| one.marks.time);
+                let first = window
+                    .witnesses
+                    .get(&cell.endpoint)
+                    .is_some_and(|one| is_timed(one.marks, &seen.outcome));
                 if first && !has_service_time(&seen.outcome) {
                     // What was forwarded and answered has the first Envoy's time on it.
                     return by_envoys.chain((0..hops).map(Origin::Unanswered)).collect();
@@ -168,8 +167,8 @@ impl<'a> Attribution<'a> {
             Outcome::Alert { number } => Some(vec![Origin::Handshake(refusal(cell, *number))]),
             Outcome::ServerRefused { .. } => Some(vec![Origin::Handshake(Kind::Broken)]),
             Outcome::Failed { .. } => Some(vec![Origin::Uncounted]),
-            Outcome::Response { .. } if cell.expect.upstream.is_some() => None,
-            Outcome::Response { .. } => self.answerer(cell, dial, window),
+            Outcome::Response { .. } | Outcome::Bytes { .. } if cell.expect.upstream.is_some() => None,
+            Outcome::Response { .. } | Outcome::Bytes { .. } => self.answerer(cell, dial, window),
         }
     }
 
@@ -184,20 +183,20 @@ impl<'a> Attribution<'a> {
         }
         match marks.first().copied().flatten() {
             // The first Envoy puts its own time of an upstream on whatever it passes on.
-            Some(first) if first.time && !has_service_time(outcome) => {
+            Some(first) if is_timed(first, outcome) && !has_service_time(outcome) => {
                 by_itself(first, outcome).map(|one| vec![one])
             }
-            Some(first) if first.time && route.len() == 1 => Some(vec![Origin::Application]),
-            Some(first) if first.time => behind(1, &marks, logged, outcome),
+            Some(first) if is_timed(first, outcome) && route.len() == 1 => Some(vec![Origin::Application]),
+            Some(first) if is_timed(first, outcome) => behind(1, &marks, logged, outcome),
             _ => behind(0, &marks, logged, outcome),
         }
     }
 
     /// Which origin to tell of where none fits.
     pub(super) fn likely(&self, cell: &'a Cell, dial: &Dialled, window: &Window) -> Origin {
-        let Outcome::Response { .. } = dial.observation.outcome else {
+        if !dial.observation.outcome.is_answer() {
             return self.candidates_alone(cell, &dial.observation, window)[0];
-        };
+        }
         let told = self.answerer(cell, dial, window).and_then(|origins| origins.first().copied());
         told.unwrap_or(Origin::Application)
     }
@@ -213,7 +212,8 @@ impl<'a> Attribution<'a> {
             Origin::Envoy(hop) => passed(hop).collect(),
             Origin::Unanswered(hop) => passed(hop + 1).collect(),
             Origin::Application => passed(route.len()).collect(),
-            Origin::CutOff | Origin::Uncounted => vec![],
+            Origin::CutOff(cut) => vec![(route[0], cut.once())],
+            Origin::Uncounted => vec![],
         };
         // Where an answer is not the expected one, what its application asked upstream is not known.
         let as_expected = differences(cell, seen).is_empty();
@@ -274,7 +274,7 @@ impl<'a> Attribution<'a> {
             let last = match **origin {
                 Origin::Denied(_, hop) | Origin::Envoy(hop) | Origin::Unanswered(hop) => hop,
                 Origin::Application => usize::MAX,
-                Origin::Handshake(_) | Origin::CutOff | Origin::Uncounted => 0,
+                Origin::Handshake(_) | Origin::CutOff(_) | Origin::Uncounted => 0,
             };
             hop.is_some_and(|hop| hop > 0 && hop <= last)
         });
@@ -307,12 +307,6 @@ impl<'a> Attribution<'a> {
                 let here = |dial: &Dialled| {
                     cell_of(dial).endpoint == *endpoint && (pod.is_none() || dial.pod == pod)
                 };
-                let cut_off = window
-                    .dials
-                    .iter()
-                    .zip(origins)
-                    .filter(|(dial, origin)| **origin == Origin::CutOff && here(dial));
-                let cut_off = cut_off.count() as u64;
                 let place =
                     pod.as_ref().map_or_else(|| endpoint.clone(), |pod| format!("{endpoint} (pod {pod})"));
                 match witness.happened(pod.as_deref()) {
@@ -322,8 +316,10 @@ impl<'a> Attribution<'a> {
                     )),
                     Ok(happened) => {
                         let times = self.times(endpoint, window, cell_of, &happened);
-                        let mut found = differ(&tallied, cut_off, &happened, times);
-                        let connected = window.dials.iter().filter(|dial| here(dial) && is_connected(dial));
+                        let mut found = differ(&tallied, &happened, times);
+                        let dials = window.dials.iter().zip(origins);
+                        let connected =
+                            dials.filter(|(dial, origin)| here(dial) && is_counted(dial, **origin));
                         let came = self.came(endpoint, window, cell_of, origins);
                         let came = if witness.passes_bytes { 0 } else { came };
                         found.extend(missed(connected.count() as u64, came, &happened));
@@ -408,6 +404,12 @@ fn behind(
         _ if is_served(outcome) && !marks.serves => Some(vec![Origin::Application]),
         _ => None,
     }
+}
+
+/// Whether such an answer has the time where it was passed on. Envoy's router puts none on one that goes on in
+/// another protocol.
+fn is_timed(marks: Marks, outcome: &Outcome) -> bool {
+    marks.time && !matches!(outcome, Outcome::Response { status: 101, .. })
 }
 
 fn has_service_time(outcome: &Outcome) -> bool {

@@ -3,7 +3,7 @@
 use serde_json::{Number, Value};
 use svidproof_probe::protocol::{Observation, Outcome, TlsVersions};
 
-use super::words::{excerpt, grpc_status, is_rbac_denial, seen_in_words};
+use super::words::{cut_off_in_words, excerpt, grpc_status, is_an_end, is_rbac_denial, seen_in_words};
 use crate::alert;
 use crate::proof::plan::Cell;
 use crate::scenario::Expect;
@@ -11,11 +11,7 @@ use crate::scenario::Expect;
 /// Empty where it is as expected, or nothing is.
 pub(super) fn differences(cell: &Cell, observation: &Observation) -> Vec<String> {
     let expect = &cell.expect;
-    let expected = match (&expect.alert, expect.status) {
-        (Some(name), _) => alert::number(name).map_or_else(|| format!("an alert {name:?}"), alert::describe),
-        (None, Some(status)) => status.to_string(),
-        (None, None) => return vec![],
-    };
+    let Some(expected) = expected_in_words(expect) else { return vec![] };
     let seen = seen_in_words(&observation.outcome);
     match &observation.outcome {
         Outcome::Alert { number } => {
@@ -27,7 +23,7 @@ pub(super) fn differences(cell: &Cell, observation: &Observation) -> Vec<String>
                     && is_tls12(cell, observation);
             if met { vec![] } else { vec![format!("expected {expected}, saw {seen}")] }
         }
-        Outcome::Response { .. } if expect.alert.is_some() => {
+        Outcome::Response { .. } | Outcome::Bytes { .. } if expect.is_before_a_request() => {
             let who = if cell.nobody { "nobody" } else { cell.client.as_str() };
             vec![format!("expected {expected}, saw {seen}: the endpoint let {who} in")]
         }
@@ -49,15 +45,29 @@ pub(super) fn differences(cell: &Cell, observation: &Observation) -> Vec<String>
         Outcome::Response { body, .. } => {
             vec![format!("expected {expected}, saw {seen} with {}", excerpt(body))]
         }
+        Outcome::Bytes { text } if expect.reply.as_ref() == Some(text) => vec![],
+        Outcome::Bytes { .. } => vec![format!("expected {expected}, saw {seen}")],
         Outcome::ServerRefused { reason } => {
             vec![format!(
                 "expected {expected}, but the client turned the server's certificate down: {reason}"
             )]
         }
+        // Why it ended, the counters say.
+        Outcome::Failed { kind, .. } if expect.cut_off.is_some() && is_an_end(*kind) => vec![],
         Outcome::Failed { detail, .. } => {
             vec![format!("expected {expected}, but the dial came to nothing: {seen} ({detail})")]
         }
     }
+}
+
+/// What is expected, in a few exact words; `None` where nothing is.
+pub(super) fn expected_in_words(expect: &Expect) -> Option<String> {
+    if let Some(name) = &expect.alert {
+        return Some(alert::number(name).map_or_else(|| format!("an alert {name:?}"), alert::describe));
+    }
+    let cut = expect.cut_off.map(cut_off_in_words);
+    let reply = expect.reply.as_ref().map(|text| format!("the reply {}", excerpt(text)));
+    cut.or(reply).or_else(|| Some(expect.status?.to_string()))
 }
 
 fn is_tls12(cell: &Cell, observation: &Observation) -> bool {

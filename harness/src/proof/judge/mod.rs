@@ -9,8 +9,11 @@
 
 mod accounts;
 mod attribution;
+mod contradiction;
 mod control;
+mod cut_off;
 mod diff;
+mod origin;
 mod rounds;
 mod window;
 mod words;
@@ -23,13 +26,16 @@ use svidproof_probe::protocol::{Observation, Outcome};
 
 use crate::proof::plan::{Cell, CellId};
 use crate::proof::verdict::Verdict;
-use crate::scenario::{By, Counted, Endpoint, Expect, Kind, Scenario};
+use crate::scenario::{By, Counted, CutOff, Endpoint, Scenario};
 
-use attribution::{Attribution, Origin, Unsettled, units};
-use diff::{differences, undecided};
+use attribution::{Attribution, Unsettled, units};
+use contradiction::{is_denial, wanted};
+use diff::{differences, expected_in_words, undecided};
+use origin::Origin;
 pub use rounds::{Dialling, settled};
 pub use window::{Attempt, DialId, Dialled, Logs, Window, Witness};
-pub use words::seen_in_words;
+use words::is_an_end;
+pub use words::{cut_off_in_words, seen_in_words};
 
 /// A cell and what became of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +46,8 @@ pub struct Judged {
     pub observed: Option<Observation>,
     /// Who gave the answer; absent where there was none, or nothing tells.
     pub by: Option<By>,
+    /// Why the server ended the connection, by its own counter; absent where it did not, or nothing tells.
+    pub cut_off: Option<CutOff>,
     /// What came of it.
     pub verdict: Verdict,
     /// Why it did not pass; empty where it did.
@@ -76,7 +84,8 @@ pub struct Control {
 impl Judged {
     /// A cell that was not dialled.
     pub fn untried(cell: Cell, verdict: Verdict, reason: String) -> Self {
-        Self { cell, observed: None, by: None, verdict, reason, evidence: vec![], control: None }
+        let (evidence, control) = (vec![], None);
+        Self { cell, observed: None, by: None, cut_off: None, verdict, reason, evidence, control }
     }
 }
 
@@ -179,6 +188,7 @@ impl<'a> Judge<'a> {
             cell: cell.clone(),
             observed: Some(place.dial.observation.clone()),
             by: ruling.by,
+            cut_off: self.cut_off(place),
             verdict: ruling.verdict,
             reason,
             evidence: self.accounts(cell, place),
@@ -203,15 +213,27 @@ impl<'a> Judge<'a> {
         };
         let seen = &place.dial.observation;
         let all = || place.dial.seen();
-        for observation in all() {
+        let cut_off = self.cut_off(place);
+        // Whether an Envoy's own counter says how it ended.
+        let is_cut = |seen: &Observation| {
+            cut_off.is_some() && matches!(seen.outcome, Outcome::Failed { kind, .. } if is_an_end(kind))
+        };
+        for observation in all().filter(|seen| !is_cut(seen)) {
             if let Outcome::Failed { kind, detail } = &observation.outcome {
                 let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
                 let kind = words::failure_in_words(*kind);
                 let version = words::of_another_version(cell, observation);
                 let version = version.filter(|_| !self.is_spoken(cell)).unwrap_or_default();
                 let why = format!("neither an answer nor a refusal: {kind}{detail}{version}");
+                let uncut = cell.expect.cut_off.map(|_| self.uncut(cell, place)).unwrap_or_default();
+                let why = why + &uncut;
                 return ruling(Verdict::Errored, why);
             }
+        }
+        if let (Some(cut), Some(expected)) = (cut_off, expected_in_words(&cell.expect))
+            && cell.expect.cut_off != Some(cut)
+        {
+            return ruling(Verdict::Failed, format!("expected {expected}, saw {}", cut_off_in_words(cut)));
         }
         if let Some(differences) = all().map(|one| differences(cell, one)).find(|found| !found.is_empty()) {
             return ruling(Verdict::Failed, differences.join("; "));
@@ -222,7 +244,11 @@ impl<'a> Judge<'a> {
                 format!("the client turned the server's certificate down: {reason}"),
             );
         }
-        let words: BTreeSet<_> = all().map(|one| seen_in_words(&one.outcome)).collect();
+        let in_words = |one: &Observation| match cut_off.filter(|_| is_cut(one)) {
+            Some(cut) => cut_off_in_words(cut),
+            None => seen_in_words(&one.outcome),
+        };
+        let words: BTreeSet<_> = all().map(in_words).collect();
         let mut doubts = doubts;
         if words.len() > 1 {
             let words: Vec<_> = words.into_iter().collect();
@@ -276,11 +302,11 @@ impl<'a> Judge<'a> {
             return (None, vec![format!("evidence disagrees at {end}: {what}")]);
         }
         let doubt = |what: &str| vec![format!("evidence disagrees at {end}: {what}")];
-        let Outcome::Response { .. } = place.dial.observation.outcome else {
+        if !place.dial.observation.outcome.is_answer() {
             let came_through = logged == Some(true);
             let doubts = came_through.then(|| doubt("refused, yet the request reached the application"));
             return (None, doubts.unwrap_or_default());
-        };
+        }
         let by_log = logged.filter(|logged| *logged).map(|_| By::Application);
         let Ok(origins) = self.origins(place) else { return (by_log, vec![]) };
         if !origins.is_empty() && origins.iter().all(|one| matches!(one, Origin::Unanswered(_))) {
@@ -341,7 +367,7 @@ impl<'a> Judge<'a> {
     /// Why who answered is in doubt, where it matters: by what is expected of it, or since it is a refusal.
     fn doubts_of_answerer(&self, cell: &'a Cell, place: Place<'a>, by: Option<By>) -> Vec<String> {
         let mut doubts = vec![];
-        let Some(wanted) = wanted(&cell.expect).filter(|_| cell.expect.alert.is_none()) else {
+        let Some(wanted) = wanted(&cell.expect).filter(|_| !cell.expect.is_before_a_request()) else {
             return doubts;
         };
         let at = &cell.endpoint;
@@ -384,20 +410,7 @@ impl<'a> Judge<'a> {
         });
         let unwatched: BTreeSet<_> = hops.filter(|endpoint| !is_watched(endpoint)).collect();
         doubts.extend(unwatched.iter().map(|endpoint| format!("no evidence can be had at {endpoint}")));
-        for name in route {
-            let Some(Ok(happened)) = window.witnesses.get(name).map(|one| one.happened(None)) else {
-                continue;
-            };
-            if happened.mirrored > 0 {
-                let copies = happened.mirrored;
-                doubts.push(format!("meanwhile {name} sent {copies} copy(ies) of requests to a mirror"));
-            }
-            for (cluster, times) in happened.elsewhere {
-                doubts.push(format!(
-                    "meanwhile {name} sent {times} request(s) to cluster `{cluster}`, to which no route leads"
-                ));
-            }
-        }
+        doubts.extend(self.strayed(cell, place));
         doubts
     }
 
@@ -411,68 +424,15 @@ impl<'a> Judge<'a> {
         !logged && !marks.time && (502..=504).contains(&status)
     }
 
-    /// Whether somebody else answered than the scenario says, or for another reason: a policy denied what was
-    /// to be let through, or nobody decided on it.
-    fn contradicts(&self, cell: &'a Cell, place: Place<'a>, by: Option<By>) -> Option<String> {
-        let origins = self.origins(place).unwrap_or_default();
-        let is_let_in = by == Some(By::Application) && self.is_let_in(cell, place);
-        match cell.expect.counts {
-            Some(Kind::AuthzOpen) if !is_let_in => {
-                let lacking = "no Envoy let the request in for want of its authorizer's answer";
-                return Some(format!("as expected, but {lacking} (ext_authz.failure_mode_allowed)"));
-            }
-            Some(kind) if kind.is_denial() && !origins.iter().any(|one| is_denial(*one, Some(kind))) => {
-                let seen = origins.iter().find_map(|one| match one {
-                    Origin::Denied(kind, _) => Some(format!("it was counted as `{}`", kind.word())),
-                    _ => None,
-                });
-                let seen = seen.unwrap_or("no filter counted a denial".into());
-                return Some(format!("as expected, but not as `counts: {}` says: {seen}", kind.word()));
-            }
-            Some(Kind::AuthzOpen) => {}
-            _ if is_let_in => {
-                return Some(format!(
-                    "{}the authorizer gave no answer, and Envoy let the request in all the same \
-                     (ext_authz.failure_mode_allowed)\n\
-                     hint: where that is right, `counts: authz-open` says so",
-                    if cell.expect.is_stated() { "as expected, but " } else { "" }
-                ));
-            }
-            _ => {}
-        }
-        let Some(wanted) = wanted(&cell.expect) else {
-            let denied = !origins.is_empty() && origins.iter().all(|one| is_denial(*one, None));
-            return (cell.expect.is_stated() && denied)
-                .then(|| "as expected, but a policy denied the request".into());
-        };
-        let why = match (wanted, by?) {
-            (By::Envoy, By::Application) => {
-                "as expected, but it is the application's own answer: the request was let through to it"
-            }
-            (By::Application, By::Envoy) => {
-                "as expected, but Envoy answered itself: the request did not reach the application"
-            }
-            (By::Envoy, By::Envoy) | (By::Application, By::Application) => return None,
-        };
-        Some(why.into())
-    }
-
-    /// Whether an Envoy on the way let the request in without its authorizer's word.
-    fn is_let_in(&self, cell: &'a Cell, place: Place<'a>) -> bool {
-        let window = &self.windows[place.window];
-        self.attribution.route(cell).into_iter().any(|name| {
-            let pod = place.dial.pod.as_deref().filter(|_| name == cell.endpoint);
-            let happened = window.witnesses.get(name).map(|witness| witness.happened(pod));
-            happened.is_some_and(|happened| happened.is_ok_and(|one| one.counted.authz_open > 0))
-        })
-    }
-
     /// What a refusal needs besides.
     fn doubts_of_refusal(&self, cell: &'a Cell, place: Place<'a>) -> Vec<String> {
         let mut doubts = vec![];
         let window = &self.windows[place.window];
-        if cell.expect.alert.is_some() && !window.witnesses.contains_key(&cell.endpoint) {
+        if cell.expect.is_before_a_request() && !window.witnesses.contains_key(&cell.endpoint) {
             doubts.push(format!("no evidence can be had at {}", cell.endpoint));
+        }
+        if cell.expect.cut_off.is_some() {
+            doubts.extend(self.strayed(cell, place));
         }
         if cell.control.is_none() {
             doubts.push("a refusal without a control".into());
@@ -504,17 +464,6 @@ impl<'a> Judge<'a> {
         };
         witnessed.map(account).collect()
     }
-}
-
-/// Who must have answered, where it matters: a refusal is Envoy's, unless it is said otherwise.
-fn wanted(expect: &Expect) -> Option<By> {
-    let let_in = (expect.counts == Some(Kind::AuthzOpen)).then_some(By::Application);
-    expect.by.or(let_in).or(expect.is_refusal().then_some(By::Envoy))
-}
-
-/// Whether a filter denied the request, and counted it so where it matters as what.
-fn is_denial(origin: Origin, as_kind: Option<Kind>) -> bool {
-    matches!(origin, Origin::Denied(kind, _) if as_kind.is_none_or(|wanted| kind == wanted))
 }
 
 #[cfg(test)]

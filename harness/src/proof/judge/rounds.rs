@@ -5,7 +5,7 @@
 use super::window::{Attempt, Logs, Window};
 use super::{is_disturbed, is_settled};
 use crate::proof::plan::Cell;
-use crate::scenario::Scenario;
+use crate::scenario::{Expect, Scenario};
 
 /// How often a dial is made anew where others disturbed its window.
 const TRIES: usize = 4;
@@ -31,9 +31,10 @@ pub async fn settled<D: Dialling>(
     cells: &[Cell],
     dials: Vec<(Cell, D::Place)>,
 ) -> Vec<Window> {
-    // What an application asks upstream for one request shows only where that is alone.
-    let (alone, together): (Vec<_>, Vec<_>) =
-        dials.into_iter().partition(|(cell, _)| cell.expect.upstream.is_some());
+    // What an application asks upstream for one request shows only where that is alone; and a connection that
+    // ended is told from others by nothing but what was counted meanwhile.
+    let is_alone = |expect: &Expect| expect.upstream.is_some() || expect.cut_off.is_some();
+    let (alone, together): (Vec<_>, Vec<_>) = dials.into_iter().partition(|(cell, _)| is_alone(&cell.expect));
     let mut windows = vec![];
     let mut again: Vec<_> = alone.into_iter().map(|dial| (dial, vec![])).collect();
     if !together.is_empty() {

@@ -4,12 +4,29 @@ use svidproof_probe::protocol::{DialFailure, Http, Observation, Outcome};
 
 use crate::alert;
 use crate::proof::plan::Cell;
+use crate::scenario::CutOff;
 
 /// What Envoy's RBAC filter answers with a 403 (Envoy's documentation, "Role Based Access Control (RBAC)
 /// Filter").
 pub(super) const RBAC_DENIED: &str = "RBAC: access denied";
 /// `PERMISSION_DENIED` (gRPC, "Status codes and their use in gRPC").
 const GRPC_PERMISSION_DENIED: &str = "7";
+
+/// Whether a dial that came to nothing ended as one does that an Envoy cuts off: connected, and then closed
+/// or reset by the other side.
+pub(super) fn is_an_end(kind: DialFailure) -> bool {
+    matches!(kind, DialFailure::Closed | DialFailure::Reset | DialFailure::SpeaksTls)
+}
+
+/// `cut off: no-chain`, in the scenario's word for it.
+pub fn cut_off_in_words(cut: CutOff) -> String {
+    let word = match cut {
+        CutOff::NoChain => "no-chain",
+        CutOff::NetworkRbac => "network-rbac",
+        CutOff::NotTls => "not-tls",
+    };
+    format!("cut off: {word}")
+}
 
 /// `alert 116 certificate_required`, `403 RBAC: access denied`, `200 grpc-status 7`, `200`, `timed out`.
 pub fn seen_in_words(outcome: &Outcome) -> String {
@@ -19,6 +36,7 @@ pub fn seen_in_words(outcome: &Outcome) -> String {
             None if is_rbac_denial(outcome) => format!("{status} {RBAC_DENIED}"),
             None => status.to_string(),
         },
+        Outcome::Bytes { text } => format!("the reply {}", excerpt(text)),
         Outcome::Alert { number } => alert::describe(*number),
         Outcome::ServerRefused { .. } => "server turned down".into(),
         Outcome::Failed { kind, .. } => failure_in_words(*kind).into(),
@@ -34,6 +52,7 @@ pub(super) fn failure_in_words(kind: DialFailure) -> &'static str {
         DialFailure::TimedOut => "timed out",
         DialFailure::Protocol => "protocol error",
         DialFailure::Credential => "credential not to be had",
+        DialFailure::SpeaksTls => "a TLS alert in answer to plain text",
         DialFailure::Unasked => "it could not be asked for",
     }
 }
@@ -44,6 +63,7 @@ pub(super) fn of_another_version(cell: &Cell, observation: &Observation) -> Opti
     let (offered, other) = match cell.http {
         Http::Http1 => ("HTTP/1.1", "HTTP/2"),
         Http::Http2 => ("HTTP/2", "HTTP/1.1"),
+        Http::None => return None,
     };
     let silent = observation.tls.as_ref()?.alpn.is_none();
     silent.then(|| {

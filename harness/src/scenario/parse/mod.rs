@@ -11,7 +11,7 @@ use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
 
 use super::mistake::{Mistake, instead};
 use super::place::Node;
-use super::{Origin, PROJECT, Scenario, expand, forged, validate};
+use super::{Origin, PROJECT, Scenario, expand, forged, spelled, validate};
 use crate::data;
 use crate::forge::{self, CatalogueError};
 use crate::sys::files::{self, FileError};
@@ -75,6 +75,7 @@ pub(super) fn read(text: &str, file: &Path, root: &Path) -> Result<Scenario, Sce
             published.line = places.at("endpoints").at(name).at("published").at("host-port").place().line;
         }
     }
+    spelled::spell_out(&mut scenario);
     let mistakes = validate::mistakes(&scenario, &places);
     if !mistakes.is_empty() {
         return Err(ScenarioError::Invalid { mistakes });
@@ -83,6 +84,14 @@ pub(super) fn read(text: &str, file: &Path, root: &Path) -> Result<Scenario, Sce
         // Helm reads it; a cluster must not be made for one that it will not understand.
         let keys = read_yaml::<Option<BTreeMap<String, Value>>>(&files::read_text(&path)?, &path);
         keys.map(drop).map_err(wrong)?;
+    }
+    for check in scenario.stages.iter_mut().flat_map(|stage| &mut stage.checks) {
+        if let Some(path) = &check.body_file {
+            check.sent = files::read(&root.join(path))?;
+        }
+        if !check.grpc.is_empty() {
+            check.sent = spelled::framed(&check.sent);
+        }
     }
     expand::expand(&mut scenario);
     scenario.places = Some(Arc::new(places));

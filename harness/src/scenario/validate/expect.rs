@@ -4,47 +4,57 @@
 use super::Found;
 use crate::alert::{self, AlertName};
 use crate::scenario::place::{Node, Place};
+use crate::scenario::spelled::SWITCHING;
 use crate::scenario::{By, Expect, Kind};
 
 pub(super) fn expect(expect: &Expect, place: &Node, found: &mut Found) {
     looks_at_something(expect, place, found);
-    match (expect.status, &expect.alert) {
-        (None, None) => found.add(place.place(), "nothing is expected: give `status` or `alert`"),
-        (Some(_), Some(_)) => found.add(
-            place.key("alert"),
-            "`status` and `alert` exclude each other: after an alert there is no answer",
-        ),
-        (Some(status), None) => {
-            found.check((200..=599).contains(&status), place.at("status").place(), || {
-                format!("{status} is not the status of a final answer: expected 200 to 599")
-            });
-            counts_of_a_request(expect, status, place, found);
-        }
-        (None, Some(alert)) => {
-            self::alert(alert, place.at("alert").place(), found);
-            let counts = expect.counts.filter(|kind| !Kind::OF_HANDSHAKES.contains(kind));
-            found.check(counts.is_none(), place.key("counts"), || {
-                format!(
-                    "with an `alert`, `counts` says what is counted of a handshake: {}",
-                    words(&Kind::OF_HANDSHAKES)
-                )
-            });
-            let needing = [
-                ("json", expect.json.is_some()),
-                ("body", expect.body.is_some()),
-                ("contains", !expect.contains.is_empty()),
-                ("lacks", !expect.lacks.is_empty()),
-                ("count", !expect.count.is_empty()),
-                ("headers", !expect.headers.is_empty()),
-                ("upstream", expect.upstream.is_some()),
-                ("by", expect.by.is_some()),
-            ];
-            for (key, _) in needing.into_iter().filter(|(_, there)| *there) {
-                found.add(
-                    place.key(key),
-                    format!("`{key}` needs `status`: after an alert there is no answer"),
-                );
+    let stated = [
+        // A `grpc-status` was made a `status` of.
+        ("status", expect.status.is_some() && (place.has("status") || !place.has("grpc-status"))),
+        ("grpc-status", place.has("grpc-status")),
+        ("reply", expect.reply.is_some()),
+        ("alert", expect.alert.is_some()),
+        ("cut-off", expect.cut_off.is_some()),
+    ];
+    let stated: Vec<_> = stated.into_iter().filter(|(_, there)| *there).map(|(key, _)| key).collect();
+    match stated.as_slice() {
+        [] => found.add(place.place(), "nothing is expected: give `status`, `alert` or `cut-off`"),
+        [_] => {}
+        [one, others @ ..] => {
+            for other in others {
+                let why = "after an alert or a cut there is no answer";
+                found.add(place.key(other), format!("`{one}` and `{other}` exclude each other: {why}"));
             }
+        }
+    }
+    if let Some(status) = expect.status {
+        found.check(status == SWITCHING || (200..=599).contains(&status), place.at("status").place(), || {
+            format!("{status} is not the status of a final answer: expected 101, or 200 to 599")
+        });
+    }
+    if let Some(alert) = &expect.alert {
+        self::alert(alert, place.at("alert").place(), found);
+    }
+    counts(expect, place, found);
+    if expect.status.is_none() && expect.is_stated() {
+        let needing = [
+            ("json", expect.json.is_some()),
+            ("body", expect.body.is_some()),
+            ("contains", !expect.contains.is_empty()),
+            ("lacks", !expect.lacks.is_empty()),
+            ("count", !expect.count.is_empty()),
+            ("headers", !expect.headers.is_empty()),
+            ("upstream", expect.upstream.is_some()),
+            ("by", expect.by.is_some()),
+        ];
+        let why = match (expect.reply.is_some(), expect.alert.is_some()) {
+            (true, _) => "bytes alone are no answer in HTTP",
+            (false, true) => "after an alert there is no answer",
+            (false, false) => "after a cut there is no answer",
+        };
+        for (key, _) in needing.into_iter().filter(|(_, there)| *there) {
+            found.add(place.key(key), format!("`{key}` needs `status`: {why}"));
         }
     }
     for name in expect.headers.keys() {
@@ -58,11 +68,20 @@ fn words(kinds: &[Kind]) -> String {
     kinds.iter().map(|kind| format!("`{}`", kind.word())).collect::<Vec<_>>().join(", ")
 }
 
-/// `counts` beside a status.
-fn counts_of_a_request(expect: &Expect, status: u16, place: &Node, found: &mut Found) {
+/// What an alert or a request is counted as.
+fn counts(expect: &Expect, place: &Node, found: &mut Found) {
     let Some(kind) = expect.counts else { return };
     let at = place.key("counts");
     let word = kind.word();
+    let Some(status) = expect.status else {
+        found.check(expect.alert.is_some() && Kind::OF_HANDSHAKES.contains(&kind), at, || {
+            format!(
+                "with an `alert`, `counts` says what is counted of a handshake: {}",
+                words(&Kind::OF_HANDSHAKES)
+            )
+        });
+        return;
+    };
     found.check(!Kind::OF_HANDSHAKES.contains(&kind), at, || {
         format!(
             "`{word}` is counted with an `alert`; of a request that is answered, {} or `authz-open` is",
@@ -84,6 +103,8 @@ fn looks_at_something(expect: &Expect, place: &Node, found: &mut Found) {
     let blank = [
         ("status", expect.status.is_none()),
         ("alert", expect.alert.is_none()),
+        ("cut-off", expect.cut_off.is_none()),
+        ("reply", expect.reply.as_ref().is_none_or(String::is_empty)),
         ("counts", expect.counts.is_none()),
         ("json", expect.json.is_none()),
         ("body", expect.body.is_none()),

@@ -131,6 +131,10 @@ fn endpoint(scenario: &Scenario, name: &str, endpoint: &Endpoint, places: &Node,
     found.check(endpoint.dns.is_none() || endpoint.identity.is_some(), place.key("dns"), || {
         format!("endpoint `{name}` has `dns` but no `identity`: without an identity it is plain HTTP")
     });
+    found.check(endpoint.sni.is_none() || endpoint.identity.is_some(), place.key("sni"), || {
+        format!("endpoint `{name}` has `sni` but no `identity`: plain HTTP carries no server name")
+    });
+    request::server_name(endpoint.sni.as_deref(), place.at("sni").place(), found);
     found.check(endpoint.app_log.is_none() || endpoint.admin.is_some(), place.key("app-log"), || {
         format!("endpoint `{name}` has `app-log` but no `admin`: the two are read together as evidence")
     });

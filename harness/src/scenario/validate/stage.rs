@@ -7,13 +7,14 @@ use svidproof_probe::protocol::{Http, TlsVersions};
 use super::Found;
 use super::expect::expect;
 use super::identity::{is_label, label_wanted};
-use super::request::{headers, sent};
+use super::request::{self, authority, headers, sent, server_name};
 use super::values::{release, values};
 use crate::forge::{self, SOUND};
 use crate::scenario::mistake::instead;
 use crate::scenario::place::{Node, Place};
 use crate::scenario::{
-    self, Check, Client, Endpoint, Expect, Forged, Matrix, OneOrMany, Restart, Scenario, Stage, Stated, Table,
+    self, Check, Client, CutOff, Endpoint, Expect, Forged, Matrix, OneOrMany, Restart, Scenario, Stage,
+    Stated, Table,
 };
 
 pub(super) fn stages(scenario: &Scenario, places: &Node, found: &mut Found) {
@@ -184,6 +185,17 @@ fn requests(scenario: &Scenario, matrix: &Matrix, place: &Node, found: &mut Foun
             sent(&format!("GET {path}"), *http, place.at("paths").nth(number).place(), found);
         }
     }
+    found.check(!matrix.http.contains(&Http::None), place.at("http").place(), || {
+        "the requests of a surface are HTTP".into()
+    });
+    found.check(
+        matrix.tls != TlsVersions::None || !matrix.http.contains(&Http::Http2),
+        place.at("http").place(),
+        || "in plain text (`tls: none`) HTTP/1.1 is spoken here".into(),
+    );
+    server_name(matrix.sni.as_deref(), place.at("sni").place(), found);
+    let over2 = matrix.http.contains(&Http::Http2);
+    authority(matrix.authority.as_deref(), over2, place.at("authority").place(), found);
     for (number, headers) in matrix.headers.iter().enumerate() {
         self::headers(headers, place.at("headers").nth(number), found);
         one_token(scenario, &matrix.clients, headers, place.at("headers").nth(number), found);
@@ -212,13 +224,7 @@ fn check(scenario: &Scenario, stage: &Stage, check: &Check, place: &Node, found:
     found.check(check.clients.iter().next().is_some(), place.at("as").place(), || {
         format!("check `{}` has no client", check.name)
     });
-    found.check(check.send.iter().next().is_some(), place.at("send").place(), || {
-        format!("check `{}` sends nothing", check.name)
-    });
-    for (number, send) in check.send.iter().enumerate() {
-        sent(send, check.http, place.at("send").nth(number).place(), found);
-    }
-    headers(&check.headers, place.at("headers"), found);
+    request::kind(scenario, check, place, found);
     one_token(scenario, &check.clients, &check.headers, place.at("headers"), found);
     let endpoint = scenario.endpoints.get(&check.to);
     found.known("endpoint", &check.to, scenario.endpoints.keys().map(String::as_str), place.at("to").place());
@@ -267,14 +273,32 @@ fn bodiless(check: &Check, place: &Node, found: &mut Found) {
 /// What a check asks of its endpoint.
 fn reach(scenario: &Scenario, check: &Check, endpoint: &Endpoint, place: &Node, found: &mut Found) {
     let to = &check.to;
+    let plain = endpoint.is_plain() || check.tls == TlsVersions::None;
+    found.check(
+        check.expect.cut_off != Some(CutOff::NotTls) || plain,
+        place.at("expect").at("cut-off").place(),
+        || "who speaks TLS is not cut off for want of it: add `tls: none`".into(),
+    );
+    found.check(!plain || check.sni.is_none(), place.key("sni"), || {
+        "plain text carries no server name".into()
+    });
+    if check.tls == TlsVersions::None {
+        found.check(check.expect.alert.is_none(), place.at("expect").key("alert"), || {
+            "who speaks plain text (`tls: none`) reads no alert: expect `cut-off: not-tls`".into()
+        });
+        found.check(check.http != Http::Http2, place.at("http").place(), || {
+            "in plain text (`tls: none`) HTTP/1.1 is spoken here".into()
+        });
+    }
     if endpoint.is_plain() {
         found.check(check.expect.alert.is_none(), place.at("expect").key("alert"), || {
             format!("endpoint `{to}` is plain HTTP (it has no `identity`), so it sends no alert")
         });
-        found.check(check.http == Http::Http1, place.at("http").place(), || {
+        found.check(check.http != Http::Http2, place.at("http").place(), || {
             format!("endpoint `{to}` is plain HTTP, which is HTTP/1.1 here")
         });
-        found.check(check.tls == TlsVersions::Any, place.at("tls").place(), || {
+        let none = matches!(check.tls, TlsVersions::Any | TlsVersions::None);
+        found.check(none, place.at("tls").place(), || {
             format!("endpoint `{to}` is plain HTTP: it has no TLS version")
         });
     }
@@ -283,8 +307,8 @@ fn reach(scenario: &Scenario, check: &Check, endpoint: &Endpoint, place: &Node, 
         place.at("expect").key("upstream"),
         || format!("endpoint `{to}` has no `upstream` that could have counted this"),
     );
-    // An alert comes from the endpoint itself, a status from it or from what stands behind it.
-    let hops = if check.expect.alert.is_some() { 1 } else { usize::MAX };
+    // An alert and a cut come from the endpoint itself, a status from it or from what stands behind it.
+    let hops = if check.expect.is_before_a_request() { 1 } else { usize::MAX };
     let refusing = scenario.route(to).take(hops).last().map(|last| &scenario.endpoints[last]);
     let readable = refusing.is_some_and(|last| last.admin.is_some());
     found.check(!check.expect.is_refusal() || readable, place.at("to").place(), || {

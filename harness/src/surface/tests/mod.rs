@@ -16,13 +16,18 @@ use super::*;
 use crate::proof::plan::plan;
 use crate::proof::response;
 use crate::proof::verdict::Verdict;
-use crate::scenario;
+use crate::scenario::{self, CutOff};
 
 /// One check a line: its client, what else is said of it, and what comes of it.
 fn judged(dials: &[(&str, &str, protocol::Outcome)]) -> Vec<Judged> {
     let checks = dials.iter().enumerate().map(|(number, (client, more, _))| {
+        let expect = match more {
+            _ if more.contains("http: none") => "reply: x",
+            _ if more.contains("grpc: ") => "grpc-status: 0",
+            _ => "status: 200",
+        };
         format!(
-            "      - {{check: check {number}, as: {client}, to: backend, expect: {{status: 200}}, {more}}}\n"
+            "      - {{check: check {number}, as: {client}, to: backend, expect: {{{expect}}}, {more}}}\n"
         )
     });
     let text = format!(
@@ -45,6 +50,7 @@ stages:
     let verdict = |cell: Cell, outcome: &protocol::Outcome| Judged {
         observed: Some(Observation { outcome: outcome.clone(), tls: None, timing: Timing::default() }),
         by: by(outcome),
+        cut_off: None,
         verdict: Verdict::Recorded,
         reason: String::new(),
         evidence: vec![],
@@ -153,6 +159,38 @@ fn a_denied_grpc_call_is_denied() {
     judged[0].by = Some(By::Envoy);
     let got = Got::of(&judged[0]);
     assert_eq!((got.as_str(), got.reach()), ("200 grpc-status 7", Reach::Denied));
+}
+
+#[rstest]
+#[case("send: GET /, tls: none", "GET / (plain text)")]
+#[case("send: GET /, sni: a.b", "GET / (SNI a.b)")]
+#[case("send: GET /, sni: ''", "GET / (SNI none)")]
+#[case("send: GET /, authority: a.b", "GET / (authority a.b)")]
+#[case("send: PUT /, body: x, trailers: {x-end: '1'}", "PUT / (body 2d711642b726, trailer x-end: 1)")]
+#[case("send: OPTIONS *", "OPTIONS *")]
+#[case("send: CONNECT a.b:443", "CONNECT a.b:443")]
+#[case("send: PING, http: none", "bytes PING")]
+#[case("send: \"PING\\r\\n\", http: none", "bytes PING\\r\\n")]
+#[case(
+    "grpc: a.B/C",
+    "POST /a.B/C (HTTP/2, content-type: application/grpc, te: trailers, body 8855508aade1)"
+)]
+fn a_request_says_what_sets_it_apart(#[case] send: &str, #[case] expected: &str) {
+    let surface = surface(&[("nobody", send, alert(116))]);
+    assert_eq!(surface.cells["backend"]["nobody"].keys().collect::<Vec<_>>(), [expected]);
+}
+
+#[test]
+fn what_is_cut_off_is_kept_out_and_a_reply_is_an_answer() {
+    let mut judged = judged(&[
+        ("nobody", "send: GET /", failed(DialFailure::Reset)),
+        ("nobody", "send: PING, http: none", protocol::Outcome::Bytes { text: "+PONG".into() }),
+    ]);
+    let got = |one: &Judged| (Got::of(one).as_str().to_owned(), Got::of(one).reach());
+    assert_eq!(got(&judged[0]), ("reset without an alert".into(), Reach::Unknown));
+    judged[0].cut_off = Some(CutOff::NoChain);
+    assert_eq!(got(&judged[0]), ("cut off: no-chain".into(), Reach::Alert));
+    assert_eq!(got(&judged[1]), ("reply text b158f37de9ce".into(), Reach::Served));
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn counts_as(dump: &Dump, stat: &str) {
     let moved: Vec<_> = names.iter().map(String::as_str).zip([1, 2, 3, 4, 5, 6]).collect();
     let seen = happened(&meter, &moved);
     let handshakes = (seen.counted.no_cert, seen.counted.san, seen.counted.chain, seen.counted.broken);
-    assert_eq!((seen.cut_off, seen.connections, handshakes), (1, 2, (3, 4, 5, 6)), "{stat}");
+    assert_eq!((seen.counted.no_chain, seen.connections, handshakes), (1, 2, (3, 4, 5, 6)), "{stat}");
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn others_are_those_beyond_our_dials() {
 #[case(|scene: &mut Scene| scene.counted().broken += 1, "Envoy counted 1 (connection_error)")]
 #[case(|scene: &mut Scene| scene.counted().forwarded += 1, "clients saw 1 forwarded request, Envoy counted 2 (upstream_rq_total)")]
 #[case(|scene: &mut Scene| scene.counted().san = 0, "clients saw 1 SAN refusal, Envoy counted 0")]
-#[case(|scene: &mut Scene| scene.says("backend").cut_off += 1, "Envoy counted 1 (network rbac.denied)")]
+#[case(|scene: &mut Scene| scene.counted().network_rbac += 1, "Envoy counted 1 (network rbac.denied)")]
 #[case(|scene: &mut Scene| drop(scene.logs.remove("backend")), "the application's log at backend was not read")]
 #[case(|scene: &mut Scene| drop(scene.logs.insert("backend".into(), Err("gone".into()))), "the application's log at backend could not be read: gone")]
 #[case(|scene: &mut Scene| scene.logged(true), "refused, yet the request reached the application")]
@@ -172,7 +172,7 @@ fn marks_tell_who_answered_among_many_or_a_window_of_its_own_has_to(
     let by = match met.origin {
         Origin::Application => Some(By::Application),
         Origin::Denied(..) | Origin::Envoy(_) => Some(By::Envoy),
-        Origin::Handshake(_) | Origin::CutOff | Origin::Uncounted | Origin::Unanswered(_) => None,
+        Origin::Handshake(_) | Origin::CutOff(_) | Origin::Uncounted | Origin::Unanswered(_) => None,
     };
     assert_eq!(scene.last_by(), by, "{}", scene.last().1);
     let came_to_nothing = matches!(met.seen.outcome, Outcome::Failed { .. });
@@ -340,4 +340,22 @@ fn a_request_that_a_proxy_tries_again_may_come_to_the_backend_as_often(
         wrong(scene.counted());
         assert_eq!(scene.last().0, Verdict::Errored, "{:?}", scene.counted());
     }
+}
+
+/// What goes on in another protocol has no time on it, whoever let it through: the counters alone tell.
+#[test]
+fn who_switched_protocols_is_told_by_what_was_forwarded() {
+    let switched = || (cell("it", "friend", "backend", status(101)), answered(101, "").bare());
+    let other = (cell("other", "nobody", "backend", Expect::default()), no_cert());
+    let scene = || Scene::exactly(world_without_log(), Marks::default(), &[other.clone(), switched()]);
+    assert_eq!(
+        (scene().last(), scene().last_by()),
+        ((Verdict::Passed, String::new()), Some(By::Application))
+    );
+    let mut unseen = scene();
+    unseen.counted().forwarded = 0;
+    assert_eq!(unseen.last_by(), Some(By::Envoy));
+    let mut twice = scene();
+    twice.counted().forwarded = 2;
+    assert_last(&twice, Verdict::Errored, "evidence disagrees at backend");
 }

@@ -3,7 +3,9 @@
 //! which each test says; a lie is told afterwards. Counting here shares nothing with the judge's own.
 
 mod attribution;
+mod bytes;
 mod content;
+mod cut_off;
 mod deciders;
 mod pods;
 mod properties;
@@ -14,7 +16,7 @@ mod verdicts;
 use rstest::rstest;
 use svidproof_probe::protocol::{DialFailure, Http, Timing, Tls, TlsVersions};
 
-use super::attribution::{Origin, route};
+use super::attribution::route;
 use super::words::RBAC_DENIED;
 use super::*;
 use crate::alert::{self, AlertName};
@@ -66,7 +68,11 @@ fn cell(check: &str, client: &str, endpoint: &str, expect: Expect) -> Cell {
         target: "/".into(),
         http: Http::Http1,
         tls: TlsVersions::Any,
+        sni: None,
+        authority: None,
         headers: vec![],
+        body: vec![],
+        trailers: vec![],
         control: expect.is_refusal().then(|| format!("control {endpoint}")),
         finding: None,
         expect,
@@ -203,7 +209,8 @@ fn caused(scenario: &Scenario, cell: &Cell, met: &Met) -> Vec<(String, Counted)>
         Origin::Envoy(hop) => through(hop).collect(),
         Origin::Unanswered(hop) => through(hop + 1).collect(),
         Origin::Application => through(way.len()).collect(),
-        Origin::CutOff | Origin::Uncounted => vec![],
+        Origin::CutOff(cut) => vec![at(0, cut.once())],
+        Origin::Uncounted => vec![],
     };
     if let (Some(asked), Origin::Application) = (cell.expect.upstream, met.origin)
         && let Some(upstream) = &scenario.endpoints[&cell.endpoint].upstream
@@ -316,7 +323,8 @@ impl Scene {
         let count = match met.origin {
             Origin::Denied(_, hop) | Origin::Envoy(hop) | Origin::Unanswered(hop) => hop + 1,
             Origin::Application => way.len(),
-            Origin::Handshake(_) | Origin::CutOff => 1,
+            Origin::Handshake(_) => 1,
+            Origin::CutOff(cut) => usize::from(cut != CutOff::NoChain),
             Origin::Uncounted => usize::from(!matches!(met.seen.outcome, Outcome::Failed { .. })),
         };
         let asked = cell.expect.upstream.and(self.scenario.endpoints[&cell.endpoint].upstream.clone());

@@ -256,7 +256,8 @@ fn a_cut_off_is_looked_for_at_the_pod_that_was_dialled() {
     let it = scene.windows[0].dials.pop().unwrap();
     let observation = failed(DialFailure::Closed).seen;
     let mut witness = witness(Marks::default(), &[("p", Counted::default()), ("q", Counted::default())]);
-    witness.pods.get_mut("q").unwrap().as_mut().unwrap().cut_off = 1;
+    let there = witness.pods.get_mut("q").unwrap().as_mut().unwrap();
+    (there.counted.network_rbac, there.connections) = (1, 1);
     let witnesses = BTreeMap::from([("backend".into(), witness)]);
     let window = Window { dials: vec![Dialled { observation, ..it }], witnesses };
     assert!(is_settled(&scene.scenario, &scene.cells, &window, &scene.logs));

@@ -20,6 +20,8 @@ fn any_cell() -> impl Strategy<Value = (&'static str, &'static str, Expect)> {
         forged("unknown_ca", Some(Kind::Broken)),
         forged("decrypt_error", None),
         Expect::default(),
+        Expect { cut_off: Some(CutOff::NoChain), ..Expect::default() },
+        Expect { cut_off: Some(CutOff::NetworkRbac), ..Expect::default() },
         Expect { upstream: Some(counted(|all| all.san = 1)), ..status(200) },
     ];
     (client, prop::sample::select(vec!["backend", "proxy", "page"]), prop::sample::select(expect))
@@ -40,6 +42,10 @@ fn fitting(expect: &Expect) -> Met {
         }
         None if expect.counts == Some(Kind::AuthzDenied) => {
             local(403, "no").by(Origin::Denied(Kind::AuthzDenied, 0))
+        }
+        None if expect.cut_off.is_some() => {
+            let cut = expect.cut_off.unwrap_or(CutOff::NoChain);
+            failed(DialFailure::Closed).by(Origin::CutOff(cut))
         }
         None if expect.is_grpc_refusal() => denied_call(),
         None if expect.by == Some(By::Envoy) => local(200, "ok"),
@@ -67,6 +73,8 @@ fn any_met() -> impl Strategy<Value = Met> {
         refused(51, Kind::Broken),
         refused(116, Kind::NoCert),
         failed(DialFailure::Reset),
+        failed(DialFailure::Reset).by(Origin::CutOff(CutOff::NoChain)),
+        failed(DialFailure::Closed).by(Origin::CutOff(CutOff::NetworkRbac)),
         failed(DialFailure::TimedOut),
         impostor(),
     ])
@@ -126,7 +134,7 @@ fn tell(scene: &mut Scene, kind: usize, at: usize) {
             3 => happened.counted.denied += 1,
             4 => happened.counted.forwarded += 1,
             5 => happened.counted.broken += 1,
-            6 => happened.cut_off += 1,
+            6 => happened.counted.network_rbac += 1,
             7 => drop(happened.elsewhere.insert("hidden".into(), 1)),
             _ => {}
         }
@@ -162,6 +170,10 @@ proptest! {
                     one.cell.expect.alert.as_ref().and_then(alert::number) == Some(*number)
                 }
                 Outcome::Response { status, .. } => one.cell.expect.status == Some(*status),
+                Outcome::Failed { .. } => {
+                    let counted = one.evidence[0].counted;
+                    one.cell.expect.cut_off.is_some() && counted == one.cell.expect.cut_off.map(CutOff::once)
+                }
                 _ => false,
             };
             prop_assert!(exact);
@@ -202,7 +214,7 @@ proptest! {
         for one in scene.judge() {
             let nothing =
                 |observation: &Observation| matches!(observation.outcome, Outcome::Failed { .. });
-            if one.observed.as_ref().is_none_or(nothing) {
+            if one.cut_off.is_none() && one.observed.as_ref().is_none_or(nothing) {
                 prop_assert_eq!(one.verdict, Verdict::Errored);
             }
         }
@@ -241,7 +253,8 @@ proptest! {
             prop_assert!(good(before.verdict) || !good(after.verdict), "{words}");
             // What was seen is red with or without evidence.
             let red = |one: &Judged| one.verdict == Verdict::Failed && one.reason.starts_with("expected");
-            prop_assert_eq!(red(before), red(&after), "{}", words);
+            // That a connection was cut off is what the evidence says.
+            prop_assert!(before.cut_off.is_some() || red(before) == red(&after), "{}", words);
         }
     }
 

@@ -48,12 +48,10 @@ impl Dialling for World {
 /// The windows that were asked for, and by cell the attempts that were made, the last one last.
 type Made = (Vec<(String, usize)>, Vec<Vec<String>>);
 
-fn made(wrong: usize, crowded: bool, upstream: bool) -> Made {
+fn made(wrong: usize, crowded: bool, second: Expect) -> Made {
     let server = World { wrong: Slot::new(wrong), crowded, asked: RefCell::default() };
     let mut cells = ["a", "b"].map(|name| cell(name, "nobody", "backend", Expect::default()));
-    if upstream {
-        cells[1].expect.upstream = Some(Counted::default());
-    }
+    cells[1].expect = second;
     let dials = cells.iter().map(|cell| (cell.clone(), "p")).collect();
     let windows = block_on(settled(&server, &world(), &cells, dials));
     let ids = windows.iter().flat_map(|window| &window.dials);
@@ -67,32 +65,35 @@ fn words(words: &[(&str, usize)]) -> Vec<(String, usize)> {
 
 #[test]
 fn what_settles_together_is_not_made_again() {
-    let (asked, ids) = made(0, false, false);
+    let (asked, ids) = made(0, false, Expect::default());
     assert_eq!(asked, words(&[("a", 2)]));
     assert_eq!(ids, [["a.a"], ["b.a"]]);
 }
 
 #[test]
 fn what_does_not_settle_together_is_made_again_alone_and_what_it_saw_is_kept() {
-    let (asked, ids) = made(1, false, false);
+    let (asked, ids) = made(1, false, Expect::default());
     assert_eq!(asked, words(&[("a", 2), ("b1", 1), ("b1", 1)]));
     assert_eq!(ids, [["a.a", "a.b1"], ["b.a", "b.b1"]]);
 }
 
 #[test]
 fn alone_it_is_made_again_only_where_others_were_there_and_not_for_ever() {
-    assert_eq!(made(3, false, false).0, words(&[("a", 2), ("b1", 1), ("b1", 1)]));
-    let (asked, ids) = made(3, true, false);
+    assert_eq!(made(3, false, Expect::default()).0, words(&[("a", 2), ("b1", 1), ("b1", 1)]));
+    let (asked, ids) = made(3, true, Expect::default());
     assert_eq!(asked, words(&[("a", 2), ("b1", 1), ("b2", 1), ("b3", 1), ("b1", 1)]));
     assert_eq!(ids[0], ["a.a", "a.b1", "a.b2", "a.b3"]);
     assert_eq!(ids[1], ["b.a", "b.b1"]);
-    let (asked, _) = made(100, true, false);
+    let (asked, _) = made(100, true, Expect::default());
     assert_eq!(asked.len(), 1 + 4 + 4);
 }
 
-#[test]
-fn what_speaks_of_an_upstream_is_alone_from_the_start() {
-    let (asked, ids) = made(0, false, true);
+/// Of two connections that ended in one window, one of them somebody else's, no counter tells which is which.
+#[rstest]
+#[case::of_an_upstream(Expect { upstream: Some(Counted::default()), ..Expect::default() })]
+#[case::cut_off(Expect { cut_off: Some(CutOff::NoChain), ..Expect::default() })]
+fn what_only_a_window_of_its_own_tells_is_alone_from_the_start(#[case] expect: Expect) {
+    let (asked, ids) = made(0, false, expect);
     assert_eq!(asked, words(&[("a", 1), ("b1", 1)]));
     assert_eq!(ids, [["a.a"], ["b.b1"]]);
 }

@@ -154,21 +154,12 @@ fn what_is_not_expected_fails(
 #[case(DialFailure::TimedOut)]
 #[case(DialFailure::Protocol)]
 #[case(DialFailure::Credential)]
+#[case(DialFailure::SpeaksTls)]
 #[case(DialFailure::Unasked)]
 fn a_dial_that_came_to_nothing_is_no_refusal(#[case] kind: DialFailure) {
     for expect in [alert_named("certificate_required"), status(403), status(200), Expect::default()] {
         let scene = Scene::one(cell("it", "nobody", "backend", expect), failed(kind));
         assert_last(&scene, Verdict::Errored, "neither an answer nor a refusal");
-    }
-}
-
-/// Envoy counted that it cut the connection off: that is still no answer.
-#[test]
-fn a_connection_that_was_cut_off_is_no_refusal_by_alert_or_status() {
-    for expect in [alert_named("certificate_required"), status(403), Expect::default()] {
-        let mut scene = Scene::one(cell("it", "nobody", "backend", expect), failed(DialFailure::Closed));
-        scene.says("backend").cut_off = 1;
-        assert_last(&scene, Verdict::Errored, "closed without an alert");
     }
 }
 

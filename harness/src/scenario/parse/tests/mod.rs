@@ -1,6 +1,7 @@
 //! Each mistake with its place and what would be right; what is right is read.
 
 mod early;
+mod words;
 
 use rstest::rstest;
 
@@ -171,12 +172,6 @@ fn what_is_right_is_read() {
     "x.yaml:19:60: `GET` is not a request: it has no target; write `METHOD TARGET`, such as `GET /`"
 )]
 #[case(
-    "send: [GET /]",
-    "send: [get /]",
-    "x.yaml:19:60: `get /` is not a request: its method is not in upper case; write `METHOD TARGET`, such as \
-     `GET /`"
-)]
-#[case(
     "certificate_required",
     "certificate_requierd",
     "x.yaml:19:84: TLS alert `certificate_requierd` is not defined: did you mean `certificate_required`?"
@@ -195,9 +190,13 @@ fn what_is_right_is_read() {
 #[case(
     "alert: certificate_required",
     "alert: 116, status: 403",
-    "x.yaml:19:77: `status` and `alert` exclude each other: after an alert there is no answer"
+    "x.yaml:19:77: `status` and `alert` exclude each other: after an alert or a cut there is no answer"
 )]
-#[case("{alert: certificate_required}", "{}", "x.yaml:19:76: nothing is expected: give `status` or `alert`")]
+#[case(
+    "{alert: certificate_required}",
+    "{}",
+    "x.yaml:19:76: nothing is expected: give `status`, `alert` or `cut-off`"
+)]
 #[case(
     "to: page, send: GET /,",
     "to: page, send: GET /, http: \"2\",",
@@ -310,7 +309,11 @@ fn forged_and_surface_are_written_out_as_checks() {
     "x.yaml:15:1: forged credentials take a CA that the trust domain's bundle holds: give \
      `spire.authority-secret`, the Secret of the server's upstream CA"
 )]
-#[case("{alert: certificate_unknown}", "{}", "x.yaml:18:15: nothing is expected: give `status` or `alert`")]
+#[case(
+    "{alert: certificate_unknown}",
+    "{}",
+    "x.yaml:18:15: nothing is expected: give `status`, `alert` or `cut-off`"
+)]
 #[case(
     "like: friend",
     "like: nobody",
@@ -470,4 +473,16 @@ fn a_file_that_is_not_there_or_has_no_root_is_told() {
     assert!(matches!(load(&file), Err(ScenarioError::NoRoot { .. })));
     std::fs::create_dir(folder.path().join("helm")).unwrap();
     assert_eq!(load(&file).unwrap().root, folder.path().canonicalize().unwrap());
+}
+
+#[test]
+fn a_body_may_stand_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("b.bin"), [0, 255]).unwrap();
+    let sent = |keys: &str| {
+        let text = RIGHT.replacen("send: GET /, expect: {status: 200}", keys, 1);
+        read(&text, Path::new("x.yaml"), folder.path()).unwrap().stages[0].checks[0].sent.clone()
+    };
+    assert_eq!(sent("send: PUT /, body-file: b.bin, expect: {status: 200}"), [0, 255]);
+    assert_eq!(sent("grpc: a.B/C, body-file: b.bin, expect: {grpc-status: 0}"), [0, 0, 0, 0, 2, 0, 255]);
 }
