@@ -9,10 +9,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// From the checkout's root.
-const CARRIED: [&str; 11] = [
+const CARRIED: [&str; 12] = [
     "helm",
     "terraform",
     "fixtures/images",
+    "fixtures/apps/authorizer",
     "fixtures/apps/echo",
     "fixtures/apps/symbank",
     "harness/probe",

@@ -174,6 +174,16 @@ fn an_alert() {
     holds("alert.md");
 }
 
+#[test]
+fn federation() {
+    holds("federation.md");
+}
+
+#[test]
+fn authorization() {
+    holds("authorization.md");
+}
+
 /// A folder's or file's path from the root, wherever one is named in these docs.
 #[test]
 fn what_the_docs_name_is_there() {

@@ -10,11 +10,11 @@ use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use spiffe::workload_api::WorkloadApiError;
-use spiffe::{WorkloadApiClient, X509Context, X509Svid};
+use spiffe::{SpiffeId, WorkloadApiClient, X509Context, X509Svid};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::protocol::Carried;
+use crate::protocol::{Carried, Token};
 use crate::tls;
 
 /// The pause between two connections to the Workload API. An agent that knows no entry for this workload yet
@@ -72,6 +72,19 @@ pub enum IdentityError {
         /// The Workload API's last word.
         status: Option<String>,
     },
+    /// A JWT-SVID was asked for and not given.
+    #[error(
+        "the Workload API gave no JWT-SVID of {id} for {audience}: {problem}\n\
+         hint: is there an entry for it whose selectors fit the probe's pod?"
+    )]
+    NoJwt {
+        /// The SPIFFE ID that was asked for.
+        id: String,
+        /// Whom it was to be for.
+        audience: String,
+        /// What the Workload API said.
+        problem: String,
+    },
 }
 
 fn listed(names: &[String]) -> String {
@@ -84,7 +97,14 @@ fn last_word(status: Option<&String>) -> String {
 
 /// A view of what the Workload API handed out last.
 #[derive(Debug, Clone)]
-pub struct Identities(watch::Receiver<Held>);
+pub struct Identities {
+    held: watch::Receiver<Held>,
+    /// Where it is asked; absent for none.
+    endpoint: Option<String>,
+}
+
+/// How long one JWT-SVID may take: the agent asks its server for it.
+const JWT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 struct Held {
@@ -111,7 +131,8 @@ struct Bundle {
 impl Identities {
     /// None at all: for dials from outside a cluster, which bring PEM along.
     pub fn none() -> Self {
-        Self(watch::channel(Held { status: Some("no Workload API was asked".into()), ..Held::default() }).1)
+        let status = Some("no Workload API was asked".into());
+        Self { held: watch::channel(Held { status, ..Held::default() }).1, endpoint: None }
     }
 
     /// Follows the Workload API at this address (`unix:///…`, as in `SPIFFE_ENDPOINT_SOCKET`) until the last
@@ -121,23 +142,36 @@ impl Identities {
             status: Some(format!("no answer yet from {endpoint}")),
             ..Held::default()
         });
-        tokio::spawn(follow(endpoint, sender));
-        Self(receiver)
+        tokio::spawn(follow(endpoint.clone(), sender));
+        Self { held: receiver, endpoint: Some(endpoint) }
+    }
+
+    /// A JWT-SVID with this SPIFFE ID for this audience, from the Workload API at this moment.
+    pub async fn jwt(&self, id: &str, audience: &str) -> Result<Token, IdentityError> {
+        let no_jwt =
+            |problem: String| IdentityError::NoJwt { id: id.into(), audience: audience.into(), problem };
+        let endpoint = self.endpoint.as_deref().ok_or_else(|| no_jwt("no Workload API was asked".into()))?;
+        let spiffe_id = SpiffeId::new(id).map_err(|e| no_jwt(e.to_string()))?;
+        let fetched = async {
+            WorkloadApiClient::connect_to(endpoint).await?.fetch_jwt_svid([audience], Some(&spiffe_id)).await
+        };
+        let fetched = timeout(JWT, fetched).await.map_err(|_| no_jwt(format!("no answer in {JWT:?}")))?;
+        fetched.map(|svid| Token(svid.token().into())).map_err(|e| no_jwt(e.to_string()))
     }
 
     /// The SPIFFE ID of every SVID held now.
     pub fn held(&self) -> Vec<String> {
-        self.0.borrow().ids()
+        self.held.borrow().ids()
     }
 
     /// Waits until an SVID is held for each of these SPIFFE IDs; returns all that are held then.
     pub async fn await_all(&self, ids: &[String], limit: Duration) -> Result<Vec<String>, IdentityError> {
-        let mut held = self.0.clone();
+        let mut held = self.held.clone();
         let all = held.wait_for(|held| ids.iter().all(|id| held.svids.contains_key(id)));
         if let Ok(Ok(held)) = timeout(limit, all).await {
             return Ok(held.ids());
         }
-        let held = self.0.borrow();
+        let held = self.held.borrow();
         let missing = ids.iter().filter(|id| !held.svids.contains_key(*id)).cloned().collect();
         let waited_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         Err(IdentityError::Missing { missing, held: held.ids(), waited_ms, status: held.status.clone() })
@@ -145,7 +179,7 @@ impl Identities {
 
     /// The SVID with this SPIFFE ID, with its trust domain's bundle, as PEM.
     pub fn fetch(&self, id: &str) -> Result<Carried, IdentityError> {
-        let held = self.0.borrow();
+        let held = self.held.borrow();
         let issued = &held.svid(id)?.issued;
         let bundle = held.bundle(issued.spiffe_id().trust_domain_name())?;
         Ok(Carried {
@@ -160,11 +194,11 @@ impl Identities {
     }
 
     pub(crate) fn svid(&self, id: &str) -> Result<Arc<CertifiedKey>, IdentityError> {
-        self.0.borrow().svid(id).map(|svid| svid.key.clone())
+        self.held.borrow().svid(id).map(|svid| svid.key.clone())
     }
 
     pub(crate) fn bundle(&self, trust_domain: &str) -> Result<Arc<RootCertStore>, IdentityError> {
-        self.0.borrow().bundle(trust_domain).map(|bundle| bundle.roots.clone())
+        self.held.borrow().bundle(trust_domain).map(|bundle| bundle.roots.clone())
     }
 }
 

@@ -314,6 +314,13 @@ pub enum Ask {
         /// The SPIFFE ID.
         id: String,
     },
+    /// A JWT-SVID with this SPIFFE ID.
+    Jwt {
+        /// The SPIFFE ID.
+        id: String,
+        /// Whom it is for.
+        audience: String,
+    },
 }
 
 /// A line on the binary's standard output.
@@ -340,8 +347,22 @@ pub enum Answer {
     Reached,
     /// The SVID that was fetched.
     Svid(Carried),
+    /// The JWT-SVID that was fetched.
+    Jwt(Token),
     /// What was asked could not be done, and why; for `Await`, which IDs were missing.
     Error(String),
+}
+
+/// A JWT-SVID, or what is made of one, in JWS compact serialization (RFC 7515, section 7.1): a secret for as
+/// long as it is valid.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Token(pub String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
+    }
 }
 
 /// An X.509-SVID outside the workload that it was issued to. The key makes it a secret.

@@ -71,6 +71,9 @@ async fn answer(ask: Ask, identities: &Identities, dials: &Semaphore) -> Answer 
         Ask::Fetch { id } => {
             identities.fetch(&id).map_or_else(|e| Answer::Error(e.to_string()), Answer::Svid)
         }
+        Ask::Jwt { id, audience } => {
+            identities.jwt(&id, &audience).await.map_or_else(|e| Answer::Error(e.to_string()), Answer::Jwt)
+        }
     }
 }
 

@@ -9,13 +9,14 @@ use std::pin::Pin;
 
 use fixture::{Authority, BACKEND, FRONTEND, Leaf, config, listen_http};
 use futures::{Stream, StreamExt, stream};
-use http_body_util::{Full, StreamBody};
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use svidproof_probe::protocol::{
-    Answer, Ask, Call, Credential, Http, Outcome, Reply, Request, ServerProof, TlsVersions, TrustAnchors,
+    Answer, Ask, Call, Credential, Http, Outcome, Reply, Request, ServerProof, TlsVersions, Token,
+    TrustAnchors,
 };
 use svidproof_probe::{Dial, Identities, serve};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf};
@@ -78,6 +79,34 @@ fn fetch(agent: watch::Receiver<Issued>) -> http::Response<StreamBody<Frames>> {
         .unwrap()
 }
 
+/// As base64url has it: `{"alg":"ES256","kid":"k","typ":"JWT"}`, `{"aud":["shop"],"exp":4000000000,
+/// "sub":"spiffe://example.org/frontend"}` and a signature that nobody looks at.
+const TOKEN: &str = "eyJhbGciOiJFUzI1NiIsImtpZCI6ImsiLCJ0eXAiOiJKV1QifQ.eyJhdWQiOlsic2hvcCJdLCJleHAiOjQwMDAwMDAwMDAsInN1YiI6InNwaWZmZTovL2V4YW1wbGUub3JnL2Zyb250ZW5kIn0.c2lnbmVk";
+
+/// `FetchJWTSVID`: one for `shop`, and nothing for anybody else.
+async fn fetch_jwt(request: http::Request<Incoming>) -> http::Response<StreamBody<Frames>> {
+    let body = request.into_body().collect().await.unwrap().to_bytes();
+    let asked = [field(1, b"shop"), field(2, FRONTEND.as_bytes())].concat();
+    let trailers = |status: &str, message: &str| {
+        let all = [("grpc-status", status), ("grpc-message", message)];
+        let all = all.into_iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        Frame::trailers(all.collect())
+    };
+    let frames = if body[5..] == asked[..] {
+        let svid = [field(1, FRONTEND.as_bytes()), field(2, TOKEN.as_bytes())].concat();
+        let message = field(1, &svid);
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        vec![Frame::data([&[0][..], &length, &message].concat().into()), trailers("0", "")]
+    } else {
+        vec![trailers("7", "no identity issued")]
+    };
+    let frames: Frames = stream::iter(frames).map(Ok).boxed();
+    http::Response::builder()
+        .header("content-type", "application/grpc")
+        .body(StreamBody::new(frames))
+        .unwrap()
+}
+
 fn agent(socket: &Path) -> watch::Sender<Issued> {
     let (sender, receiver) = watch::channel(None);
     let listener = UnixListener::bind(socket).unwrap();
@@ -85,9 +114,16 @@ fn agent(socket: &Path) -> watch::Sender<Issued> {
         while let Ok((connection, _)) = listener.accept().await {
             let receiver = receiver.clone();
             let service = service_fn(move |request: http::Request<Incoming>| {
-                assert_eq!(request.uri().path(), "/SpiffeWorkloadAPI/FetchX509SVID");
                 let receiver = receiver.clone();
-                async move { Ok::<_, Infallible>(fetch(receiver)) }
+                async move {
+                    Ok::<_, Infallible>(match request.uri().path() {
+                        "/SpiffeWorkloadAPI/FetchJWTSVID" => fetch_jwt(request).await,
+                        path => {
+                            assert_eq!(path, "/SpiffeWorkloadAPI/FetchX509SVID");
+                            fetch(receiver)
+                        }
+                    })
+                }
             });
             tokio::spawn(async move {
                 let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
@@ -217,6 +253,29 @@ async fn svids_of_the_workload_api() {
     agent.send_replace(Some(issued(&authority, &[(other, &authority.svid(other))])));
     assert_eq!(talk.reply().await, Reply { id: 7, answer: Answer::Held { ids: vec![other.into()] } });
     assert_eq!(identities.held(), [other]);
+}
+
+#[tokio::test]
+async fn a_jwt_svid_of_the_workload_api() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("agent.sock");
+    let _agent = agent(&socket);
+    let mut talk = Talk::with(Identities::follow(format!("unix://{}", socket.display())));
+    let ask = |id: &str, audience: &str| Ask::Jwt { id: id.into(), audience: audience.into() };
+    assert_eq!(talk.ask(1, ask(FRONTEND, "shop")).await, Answer::Jwt(Token(TOKEN.into())));
+    for (id, audience, problem) in [
+        (FRONTEND, "other", "no identity issued"),
+        (BACKEND, "shop", "no identity issued"),
+        ("frontend", "shop", "scheme"),
+    ] {
+        let Answer::Error(why) = talk.ask(2, ask(id, audience)).await else { panic!() };
+        let begun = format!("the Workload API gave no JWT-SVID of {id} for {audience}: ");
+        assert!(why.starts_with(&begun) && why.contains(problem), "{why}");
+    }
+    let Answer::Error(why) = Talk::with(Identities::none()).ask(3, ask(FRONTEND, "shop")).await else {
+        panic!()
+    };
+    assert!(why.contains("no Workload API was asked"), "{why}");
 }
 
 #[tokio::test]

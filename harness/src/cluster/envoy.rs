@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::cluster::kube::{Backend, Forward, Kube, KubeError};
-use crate::proof::envoy::{Stats, lacking};
+use crate::proof::envoy::{Stats, lacking, trusted};
 use crate::sys::chain;
 use crate::sys::wait::{self, Look, WaitError};
 
@@ -80,6 +80,36 @@ impl Admin {
             Err(error) => Look::NotYet(chain(&error)),
         };
         Ok(wait::poll(&what, limit, every, look).await?)
+    }
+
+    /// Waits until, of the trust domains that it may know, Envoy verifies by the bundles of exactly those
+    /// that are wanted.
+    pub async fn trusts(
+        &self,
+        known: &BTreeSet<String>,
+        wanted: &BTreeSet<String>,
+        limit: Duration,
+    ) -> Result<(), EnvoyError> {
+        let names = |domains: &BTreeSet<String>| {
+            let names: Vec<_> = domains.iter().map(String::as_str).collect();
+            if names.is_empty() { "none".into() } else { names.join(", ") }
+        };
+        let of = format!("of {}, Envoy in pod {}", names(known), self.pod);
+        let what = format!("{of} to have the bundles of {}", names(wanted));
+        let look = async || match self.config().await.map(|dump| trusted(&dump)) {
+            Ok(Ok(trusted)) => {
+                let there = trusted.intersection(known).cloned().collect();
+                if there == *wanted {
+                    Look::Ready(())
+                } else {
+                    Look::NotYet(format!("it has {}", names(&there)))
+                }
+            }
+            Ok(Err(error)) => Look::NotYet(chain(&error)),
+            Err(error) => Look::NotYet(chain(&error)),
+        };
+        // Envoy offers its state for reading only, not for watching.
+        Ok(wait::poll(&what, limit, Duration::from_millis(100), look).await?)
     }
 
     /// `/config_dump` as soon as there is one: Envoy opens its admin interface before anything else.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use svidproof_probe::protocol::{Answer, Ask, Call, Carried, Dial, Observation, Reply};
+use svidproof_probe::protocol::{Answer, Ask, Call, Carried, Dial, Observation, Reply, Token};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -113,6 +113,14 @@ impl Probe {
     pub async fn fetch(&self, id: String) -> Result<Carried, ProbeError> {
         match self.ask(Ask::Fetch { id }).await? {
             Answer::Svid(carried) => Ok(carried),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// A JWT-SVID with this SPIFFE ID for this audience, that the Workload API gives the probe.
+    pub async fn jwt(&self, id: String, audience: String) -> Result<Token, ProbeError> {
+        match self.ask(Ask::Jwt { id, audience }).await? {
+            Answer::Jwt(token) => Ok(token),
             other => Err(self.unexpected(&other)),
         }
     }

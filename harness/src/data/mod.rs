@@ -168,9 +168,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let place = unpack_below(dir.path()).unwrap();
         let tree = Tool::new(env!("CARGO")).args(["tree", "--locked", "--offline", "--depth", "0"]);
-        let tree = tree.args(["-p", "svidproof-probe", "-p", "symbank", "-p", "echo"]).dir(&place);
+        let apps = ["svidproof-probe", "symbank", "echo", "authorizer"];
+        let tree = tree.args(apps.iter().flat_map(|app| ["-p", app])).dir(&place);
         let listed = tree.run().await.unwrap().stdout;
-        assert!(["svidproof-probe", "symbank", "echo"].iter().all(|name| listed.contains(name)), "{listed}");
+        assert!(apps.iter().all(|name| listed.contains(name)), "{listed}");
     }
 
     #[test]

@@ -11,8 +11,10 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
 
+mod jwt;
 mod recipe;
 
+pub use jwt::{JwtError, JwtFlaw, expiry, jwt};
 pub use recipe::{Catalogue, CatalogueError, Clause, Level, Recipe, Signer, carried, catalogue, recipe};
 use recipe::{Key, Valid};
 

@@ -319,7 +319,8 @@ mod tests {
             .filter(|image| declaration.is_app(image))
             .map(|image| image.name.as_str())
             .collect();
-        assert_eq!(apps, ["svidproof/probe:dev", "svidproof/symbank:dev", "svidproof/echo:dev"]);
+        let own = ["probe", "symbank", "echo", "authorizer"].map(|app| format!("svidproof/{app}:dev"));
+        assert_eq!(apps, own);
     }
 
     #[test]

@@ -94,7 +94,7 @@ pub struct Expect {
     /// is why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut_off: Option<CutOff>,
-    /// What the server counts with the alert, where the alert does not tell it.
+    /// What the server counts with the alert, or of the request, where what the client sees does not tell it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts: Option<Kind>,
     /// The body, parsed as JSON, equals this.
@@ -137,10 +137,12 @@ impl Expect {
     }
 
     /// Whether the client must be turned away before the application: by a TLS alert or the end of its
-    /// connection, an HTTP status of 400 or more, or a gRPC status other than OK. What the application itself
-    /// answers is no refusal.
+    /// connection, an HTTP status of 400 or more, a gRPC status other than OK, or whatever a filter answers
+    /// that counts it as denied. What the application itself answers is no refusal.
     pub fn is_refusal(&self) -> bool {
-        let denied = self.status.is_some_and(|status| status >= 400) || self.is_grpc_refusal();
+        let denied = self.status.is_some_and(|status| status >= 400)
+            || self.is_grpc_refusal()
+            || self.counts.is_some_and(Kind::is_denial);
         self.is_before_a_request() || denied && self.by != Some(By::Application)
     }
 
@@ -263,6 +265,8 @@ mod tests {
     #[case::the_applications_own("{status: 404, by: application}", true, false)]
     #[case::a_grpc_denial("{status: 200, headers: {grpc-status: '7'}}", true, true)]
     #[case::a_grpc_answer("{status: 200, headers: {grpc-status: '0'}}", true, false)]
+    #[case::sent_elsewhere("{status: 302, counts: authz-denied}", true, true)]
+    #[case::let_in("{status: 200, counts: authz-open}", true, false)]
     #[case::cut_off("{cut-off: no-chain}", true, true)]
     #[case::missing("{}", false, false)]
     fn what_is_expected_is_stated_and_may_be_a_refusal(

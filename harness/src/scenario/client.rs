@@ -7,7 +7,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::forge::{self, Signer};
+use crate::forge::{self, JwtFlaw, Signer};
 
 /// Who dials.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
@@ -28,12 +28,41 @@ pub enum Client {
 }
 
 impl Client {
-    /// The path of the SPIFFE ID that was attested for it; `None` for nobody and for a forged credential.
+    /// The path of the SPIFFE ID that was attested for it; `None` for nobody, for a forged credential and for
+    /// one of another trust domain.
     pub fn identity(&self) -> Option<&str> {
         match self {
-            Self::Short(id) | Self::Full(FullClient { id, .. }) => (id != NOBODY).then_some(id),
-            Self::Forged { .. } => None,
+            Self::Short(id) | Self::Full(FullClient { id, trust_domain: None, .. }) => {
+                (id != NOBODY).then_some(id)
+            }
+            Self::Full(_) | Self::Forged { .. } => None,
         }
+    }
+
+    /// The other trust domain that it is of, and the path of its SPIFFE ID there.
+    pub fn foreign(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Full(FullClient { id, trust_domain: Some(domain), .. }) => Some((domain, id)),
+            Self::Short(_) | Self::Full(_) | Self::Forged { .. } => None,
+        }
+    }
+
+    /// The JWT-SVID that its requests bear.
+    pub fn jwt(&self) -> Option<&Jwt> {
+        match self {
+            Self::Full(client) => client.jwt.as_ref(),
+            Self::Short(_) | Self::Forged { .. } => None,
+        }
+    }
+
+    /// The path of the SPIFFE ID that its JWT-SVID is of.
+    pub fn subject(&self) -> Option<&str> {
+        self.jwt()?.id.as_deref().or_else(|| self.identity())
+    }
+
+    /// The paths of all SPIFFE IDs that must be attested for it.
+    pub fn attested(&self) -> impl Iterator<Item = &str> {
+        self.identity().into_iter().chain(self.subject())
     }
 
     /// The name of the forged credential that it presents.
@@ -50,7 +79,7 @@ impl Client {
             Self::Forged { credential, .. } => {
                 forge::recipe(credential).is_some_and(|recipe| recipe.signer == Signer::None)
             }
-            attested => attested.identity().is_none(),
+            Self::Short(id) | Self::Full(FullClient { id, .. }) => id == NOBODY,
         }
     }
 
@@ -100,6 +129,27 @@ pub struct FullClient {
     /// of the probe.
     #[serde(default)]
     pub from: Option<String>,
+    /// Another trust domain, of the scenario's `federation`, that its SVID is of; that domain's SPIRE server
+    /// signs it.
+    #[serde(default)]
+    pub trust_domain: Option<String>,
+    /// The JWT-SVID that each of its requests bears, beside the certificate: `authorization: Bearer …`.
+    #[serde(default)]
+    pub jwt: Option<Jwt>,
+}
+
+/// A JWT-SVID, given to the probe by the Workload API, or made of one that was.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Jwt {
+    /// Whom it is for: the path of a SPIFFE ID of the trust domain, or any other text as it is.
+    pub audience: String,
+    /// The path of the SPIFFE ID that it is of, where that is not the client's own.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// What is wrong with it; absent: nothing.
+    #[serde(default)]
+    pub forged: Option<JwtFlaw>,
 }
 
 #[cfg(test)]
@@ -117,6 +167,7 @@ mod tests {
     #[case::nobody("none", None, true, false)]
     #[case::outside("{id: /till, outside: true}", Some("/till"), false, true)]
     #[case::nobody_outside("{id: none, outside: true}", None, true, true)]
+    #[case::of_another_domain("{id: /till, trust-domain: a.example}", None, false, false)]
     #[case::long_and_inside("{id: /till}", Some("/till"), false, false)]
     fn a_client_is_read(
         #[case] text: &str,
@@ -127,6 +178,25 @@ mod tests {
         let client: Client = serde_saphyr::from_str(text).unwrap();
         assert_eq!((client.identity(), client.is_nobody(), client.is_outside()), (identity, nobody, outside));
         assert_eq!(client.credential(), None);
+    }
+
+    #[rstest]
+    #[case::its_own("{id: /till, jwt: {audience: /shop}}", Some("/till"), &["/till", "/till"], None)]
+    #[case::anothers("{id: /till, jwt: {audience: a, id: /x}}", Some("/x"), &["/till", "/x"], None)]
+    #[case::without_a_certificate("{id: none, jwt: {audience: a, id: /x, forged: alg-none}}", Some("/x"), &["/x"],
+        Some(JwtFlaw::AlgNone))]
+    #[case::none("{id: /till}", None, &["/till"], None)]
+    #[case::short("/till", None, &["/till"], None)]
+    fn a_jwt_is_the_clients_own_or_anothers(
+        #[case] text: &str,
+        #[case] subject: Option<&str>,
+        #[case] attested: &[&str],
+        #[case] forged: Option<JwtFlaw>,
+    ) {
+        let client: Client = serde_saphyr::from_str(text).unwrap();
+        assert_eq!(client.subject(), subject);
+        assert_eq!(client.attested().collect::<Vec<_>>(), attested);
+        assert_eq!(client.jwt().and_then(|jwt| jwt.forged), forged);
     }
 
     #[rstest]

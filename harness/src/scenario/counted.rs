@@ -34,6 +34,20 @@ pub struct Counted {
     /// there are none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub network_rbac: u64,
+    /// Requests that an external authorizer denied: `http.*.ext_authz.denied`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub authz_denied: u64,
+    /// Requests that were turned away since the authorizer gave no answer: `http.*.ext_authz.error`, without
+    /// those of `authz_open`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub authz_error: u64,
+    /// Requests that were let in though the authorizer gave no answer:
+    /// `http.*.ext_authz.failure_mode_allowed`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub authz_open: u64,
+    /// Requests that the JWT filter denied: `http.*.jwt_authn.denied`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub jwt_denied: u64,
     /// Requests that the RBAC filter allowed: `http.*.rbac.allowed`. Nobody writes it down: it is what was
     /// forwarded, where there is a filter.
     #[serde(default, skip_deserializing)]
@@ -71,13 +85,17 @@ impl Counted {
             broken: both(self.broken, other.broken),
             no_chain: both(self.no_chain, other.no_chain),
             network_rbac: both(self.network_rbac, other.network_rbac),
+            authz_denied: both(self.authz_denied, other.authz_denied),
+            authz_error: both(self.authz_error, other.authz_error),
+            authz_open: both(self.authz_open, other.authz_open),
+            jwt_denied: both(self.jwt_denied, other.jwt_denied),
             allowed: both(self.allowed, other.allowed),
         }
     }
 }
 
-/// The counter that a refused handshake moves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// The counter that what was expected moves, where what the client sees does not tell which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// No certificate was presented.
@@ -88,9 +106,44 @@ pub enum Kind {
     Chain,
     /// It broke off for another reason.
     Broken,
+    /// The RBAC filter denied the request.
+    Denied,
+    /// An external authorizer (`ext_authz`) denied it.
+    AuthzDenied,
+    /// The authorizer gave no answer, and the request was turned away.
+    AuthzError,
+    /// The authorizer gave no answer, and the request was let in all the same (`failure_mode_allow`).
+    AuthzOpen,
+    /// The JWT filter (`jwt_authn`) denied it.
+    JwtDenied,
 }
 
 impl Kind {
+    /// What may refuse a handshake.
+    pub const OF_HANDSHAKES: [Self; 4] = [Self::NoCert, Self::San, Self::Chain, Self::Broken];
+    /// What may deny a request.
+    pub const DENIALS: [Self; 4] = [Self::Denied, Self::AuthzDenied, Self::AuthzError, Self::JwtDenied];
+
+    /// Whether a request is denied by it.
+    pub fn is_denial(self) -> bool {
+        Self::DENIALS.contains(&self)
+    }
+
+    /// As a scenario writes it, which is the counter's name in [`Counted`] too.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NoCert => "no-cert",
+            Self::San => "san",
+            Self::Chain => "chain",
+            Self::Broken => "broken",
+            Self::Denied => "denied",
+            Self::AuthzDenied => "authz-denied",
+            Self::AuthzError => "authz-error",
+            Self::AuthzOpen => "authz-open",
+            Self::JwtDenied => "jwt-denied",
+        }
+    }
+
     /// What is counted where it happens once.
     pub fn once(self) -> Counted {
         let none = Counted::default();
@@ -99,6 +152,11 @@ impl Kind {
             Self::San => Counted { san: 1, ..none },
             Self::Chain => Counted { chain: 1, ..none },
             Self::Broken => Counted { broken: 1, ..none },
+            Self::Denied => Counted { denied: 1, ..none },
+            Self::AuthzDenied => Counted { authz_denied: 1, ..none },
+            Self::AuthzError => Counted { authz_error: 1, ..none },
+            Self::AuthzOpen => Counted { authz_open: 1, ..none },
+            Self::JwtDenied => Counted { jwt_denied: 1, ..none },
         }
     }
 }
@@ -141,7 +199,13 @@ mod tests {
     #[case(Kind::San, "san")]
     #[case(Kind::Chain, "chain")]
     #[case(Kind::Broken, "broken")]
+    #[case(Kind::Denied, "denied")]
+    #[case(Kind::AuthzDenied, "authz-denied")]
+    #[case(Kind::AuthzError, "authz-error")]
+    #[case(Kind::AuthzOpen, "authz-open")]
+    #[case(Kind::JwtDenied, "jwt-denied")]
     fn each_kind_is_counted_in_its_place(#[case] kind: Kind, #[case] key: &str) {
+        assert_eq!((kind.word(), serde_json::to_value(kind).unwrap()), (key, key.into()));
         let counted = serde_json::to_value(kind.once()).unwrap();
         let counters = counted.as_object().unwrap();
         assert_eq!(counters[key], 1);

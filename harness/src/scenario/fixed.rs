@@ -1,11 +1,11 @@
 //! What of a scenario is fixed once its cluster is up: what `up` makes and no upgrade changes. A kept run
 //! notes it, and a scenario that says otherwise later is not judged on what stands.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Registration, Scenario, Spire};
+use super::{Neighbour, Registration, Scenario, Spire};
 
 /// As the cluster was brought up with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,8 @@ pub struct Fixed {
     trust_domain: String,
     spire: Spire,
     registration: Registration,
+    #[serde(default)]
+    federation: BTreeMap<String, Neighbour>,
     identities: BTreeSet<String>,
     /// Namespace and name.
     releases: BTreeSet<(String, String)>,
@@ -26,7 +28,7 @@ pub struct Fixed {
 impl Scenario {
     /// What of it is fixed once its cluster is up.
     pub fn fixed(&self) -> Fixed {
-        let identities = self.clients.values().filter_map(|client| client.identity().map(ToOwned::to_owned));
+        let identities = self.clients.values().flat_map(|client| client.attested().map(ToOwned::to_owned));
         let releases = self.install.iter().flatten();
         let published = self.endpoints.values().filter_map(|endpoint| endpoint.published);
         Fixed {
@@ -34,6 +36,7 @@ impl Scenario {
             trust_domain: self.trust_domain.clone(),
             spire: self.spire.clone(),
             registration: self.registration.clone(),
+            federation: self.federation.clone(),
             identities: identities.collect(),
             releases: releases.map(|release| (release.namespace.clone(), release.name.clone())).collect(),
             ports: published.map(|published| (published.node_port, published.host_port)).collect(),
@@ -52,6 +55,8 @@ impl Fixed {
             Some("the SPIRE")
         } else if self.registration != now.registration {
             Some("the registration")
+        } else if self.federation != now.federation {
+            Some("the federation")
         } else if !now.identities.is_subset(&self.identities) {
             Some("the clients' SPIFFE IDs")
         } else if !now.releases.is_subset(&self.releases) {

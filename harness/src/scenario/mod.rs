@@ -25,7 +25,7 @@ mod validate;
 mod written;
 
 pub use check::{By, Check, Expect, Matrix, OneOrMany};
-pub use client::{Client, FullClient};
+pub use client::{Client, FullClient, Jwt};
 pub use counted::{Counted, CutOff, Kind};
 pub use fixed::Fixed;
 pub use forged::{Forged, Forging, Stated, Table, tables};
@@ -37,7 +37,7 @@ pub use registration::{Entry, Registration, Ttl};
 pub use release::{Fetched, Origin, Plain, Release};
 pub(crate) use schema::of as schema_of;
 pub use schema::text as schema_text;
-pub use spire::{ServerApi, Spire};
+pub use spire::{Neighbour, ServerApi, Spire};
 pub use together::{PROBES, probe_name, together};
 pub use validate::is_label;
 pub use written::written_out;
@@ -71,6 +71,9 @@ pub struct Scenario {
     pub trust_domain: String,
     /// The SPIRE that issues its SVIDs.
     pub spire: Spire,
+    /// Other trust domains that stages federate with and clients are of, by name.
+    #[serde(default)]
+    pub federation: BTreeMap<String, Neighbour>,
     /// Images that the nodes are given before the first wave: `shop:dev` from the container engine, an
     /// archive, `./shop.tar`, or what the engine builds, `Dockerfile:./shop` (its name is `shop:dev`) and
     /// `Dockerfile:./shop=NAME:TAG`.
@@ -202,6 +205,11 @@ impl Scenario {
         spiffe_id(&self.trust_domain, path)
     }
 
+    /// Whom a client's JWT-SVID is for.
+    pub fn audience(&self, jwt: &Jwt) -> String {
+        if jwt.audience.starts_with('/') { self.spiffe_id(&jwt.audience) } else { jwt.audience.clone() }
+    }
+
     /// An endpoint and those behind it, nearest first, each once: where `upstream` runs in a circle, it ends
     /// before the first that would come again. Empty for an endpoint that is not defined.
     pub fn route<'a>(&'a self, endpoint: &str) -> impl Iterator<Item = &'a str> {
@@ -289,6 +297,10 @@ pub struct Stage {
     /// stage starts from the install values, not from the stage before.
     #[serde(default)]
     pub values: BTreeMap<String, Value>,
+    /// The trust domains of the scenario's `federation` with which bundles are exchanged in it; with all
+    /// others they are not.
+    #[serde(default)]
+    pub federation: Vec<String>,
     /// Whose pods go and come again when the stage begins, whether or not their release is another in it.
     #[serde(default)]
     pub restart: Restart,

@@ -20,7 +20,7 @@ pub use autopsy::autopsy;
 pub use hands::{Strange, keep};
 pub use record::{Installed, Record};
 pub(crate) use register::server;
-pub use register::{lost, restore};
+pub use register::{federate, lost, restore};
 pub use supply::{Lacking, Missing};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,6 +82,12 @@ pub enum SessionError {
         if known.is_empty() { "what nobody wrote down".into() } else { known.join(", ") }
     )]
     NotUp { file: PathBuf, scenario: String, known: Vec<String> },
+    #[error(
+        "{}: `federation` gives SPIRE servers other bundles, and that is done only in a cluster of \
+         svidproof's own\nhint: `--provider kind`",
+        file.display()
+    )]
+    Federates { file: PathBuf },
     #[error("the kept cluster cannot be talked to")]
     Kept(#[source] KubeError),
     #[error("{}:{line}", file.display())]
@@ -142,6 +148,7 @@ impl SessionError {
             | Self::WhichHelm(_)
             | Self::Fixed { .. }
             | Self::NotUp { .. }
+            | Self::Federates { .. }
             | Self::Kube { source: KubeError::Foreign { .. }, .. }
             | Self::Lacking(_)
             | Self::Own { .. } => true,
@@ -279,6 +286,10 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     let Setup { scenarios, provider, options, source, load, registries, progress } = setup;
     if provider == Provider::Kind {
         ports_are_free(&scenarios)?;
+    }
+    let federates = scenarios.iter().find(|scenario| !scenario.federation.is_empty());
+    if let Some(scenario) = federates.filter(|_| !provider.is_disposable()) {
+        return Err(SessionError::Federates { file: scenario.file.clone() });
     }
     let home = home_of(&scenarios)?;
     let helm = match helm_program(None) {

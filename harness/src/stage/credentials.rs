@@ -1,15 +1,23 @@
-//! What the clients of a stage present: SVIDs carried out of the cluster for those outside, and forged ones.
+//! What the clients of a stage present: SVIDs carried out of the cluster for those outside, JWT-SVIDs, and
+//! forged ones.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::time::Duration;
 
-use svidproof_probe::protocol::{Carried, Credential, TrustAnchors};
+use futures::future::join_all;
+use jiff::Timestamp;
+use svidproof_probe::protocol::{Carried, Credential, Token, TrustAnchors};
 
 use crate::cluster::kube::Exec;
-use crate::forge::{self, Authority, ForgeError, Forged, Signer, authorities};
+use crate::forge::{self, Authority, ForgeError, Forged, JwtFlaw, Signer, authorities};
 use crate::proof::plan::Cell;
-use crate::scenario::{self, Client, FullClient, Scenario};
+use crate::scenario::{self, Client, FullClient, Jwt, Scenario};
 use crate::session::{self, RunContext, System};
+use crate::spiffe_id::spiffe_id;
+use crate::stage::federation::server_of;
 use crate::sys::chain;
+use crate::sys::wait::{self, Look};
 
 /// Why a credential is not there.
 pub(super) enum Unmade {
@@ -22,18 +30,30 @@ pub(super) enum Unmade {
 #[derive(Default)]
 pub(super) struct Credentials {
     carried: BTreeMap<String, Result<Carried, Unmade>>,
+    /// Forged ones, and those that another trust domain's server signs.
     forged: BTreeMap<String, Result<Credential, Unmade>>,
+    tokens: BTreeMap<String, Result<Token, Unmade>>,
 }
 
+/// An Envoy that takes tokens for longer than this after their end is not waited for, in seconds.
+const LONGEST_SKEW: u64 = 120;
+
+/// How long it may take until a token has expired, beside what an Envoy takes it for longer.
+const EXPIRY: Duration = Duration::from_secs(10);
+
 impl Credentials {
-    pub(super) async fn make(run: &RunContext, system: &System, cells: &[Cell]) -> Self {
+    /// `clock_skew` is for how many seconds the Envoys under test take a token after its end.
+    pub(super) async fn make(run: &RunContext, system: &System, cells: &[Cell], clock_skew: u64) -> Self {
         let scenario = &system.scenario;
         let names: BTreeSet<_> = cells.iter().map(|cell| &cell.client).collect();
         let mut made = Self::default();
-        for name in names {
+        for &name in &names {
             match &scenario.clients[name] {
                 Client::Forged { credential, like } => {
                     made.forged.insert(name.clone(), forged(run, scenario, credential, like).await);
+                }
+                Client::Full(FullClient { id, trust_domain: Some(domain), .. }) => {
+                    made.forged.insert(name.clone(), foreign(run, scenario, domain, id).await);
                 }
                 client if client.is_outside() => {
                     let carried = carry(run, system, client).await;
@@ -45,12 +65,42 @@ impl Credentials {
                 Client::Short(_) | Client::Full(_) => {}
             }
         }
+        let bearers = names.into_iter().filter_map(|name| Some((name, scenario.clients[name].jwt()?)));
+        let tokens = bearers.map(async |(name, jwt)| {
+            let path = scenario.clients[name].subject().unwrap_or_default();
+            let token = token(run, system, &scenario.spiffe_id(path), jwt, clock_skew).await;
+            let token = token.map_err(|why| Unmade::Broken(format!("its JWT-SVID: {why}")));
+            (name.clone(), token)
+        });
+        made.tokens = join_all(tokens).await.into_iter().collect();
         made
     }
 
     pub(super) fn unmade(&self, client: &str) -> Option<&Unmade> {
         let forged = self.forged.get(client).and_then(|forged| forged.as_ref().err());
-        forged.or_else(|| self.carried.get(client)?.as_ref().err())
+        let token = || self.tokens.get(client).and_then(|token| token.as_ref().err());
+        forged.or_else(token).or_else(|| self.carried.get(client)?.as_ref().err())
+    }
+
+    /// The header that the client's JWT-SVID is borne in (RFC 6750, section 2.1).
+    ///
+    /// # Errors
+    /// A token that is to be valid is so no more; in words.
+    pub(super) fn authorization_of(
+        &self,
+        name: &str,
+        scenario: &Scenario,
+    ) -> Result<Option<(String, String)>, String> {
+        let Some(Ok(token)) = self.tokens.get(name) else { return Ok(None) };
+        let sound = scenario.clients[name].jwt().is_some_and(|jwt| jwt.forged.is_none());
+        let left = forge::expiry(token).map_err(|error| error.to_string())? - Timestamp::now().as_second();
+        if sound && left < 1 {
+            return Err(format!(
+                "the JWT-SVID of client `{name}` has expired since the stage began\n\
+                 hint: SPIRE gives them for `default_jwt_svid_ttl`, five minutes where that is not set"
+            ));
+        }
+        Ok(Some(("authorization".into(), format!("Bearer {}", token.0))))
     }
 
     /// What the client presents.
@@ -100,6 +150,20 @@ async fn forged(
     }
 }
 
+/// An SVID of a trust domain of the scenario's federation, by its own SPIRE server.
+async fn foreign(
+    run: &RunContext,
+    scenario: &Scenario,
+    domain: &str,
+    path: &str,
+) -> Result<Credential, Unmade> {
+    let neighbour = scenario.federation.get(domain);
+    let neighbour = neighbour.ok_or_else(|| Unmade::Broken(format!("{domain} is not in `federation`")))?;
+    let minted = server_of(run, neighbour).mint(&spiffe_id(domain, path)).await;
+    let minted = minted.map_err(|error| Unmade::Broken(chain(&error)))?;
+    Ok(Credential::Pem { chain: minted.chain, key: minted.key })
+}
+
 /// An SVID with this path from the first other trust domain of the run, by its own SPIRE server.
 async fn neighbours(run: &RunContext, trust_domain: &str, path: &str) -> Result<Credential, Unmade> {
     for file in run.record().scenarios {
@@ -116,6 +180,47 @@ async fn neighbours(run: &RunContext, trust_domain: &str, path: &str) -> Result<
     Err(Unmade::NotInThisRun(
         "there is no other trust domain in this run: bring a scenario with one up too".into(),
     ))
+}
+
+/// A client's JWT-SVID, with what is to be wrong with it.
+async fn token(
+    run: &RunContext,
+    system: &System,
+    id: &str,
+    jwt: &Jwt,
+    clock_skew: u64,
+) -> Result<Token, String> {
+    let audience = system.scenario.audience(jwt);
+    if jwt.forged == Some(JwtFlaw::Expired) {
+        let server = session::server(run, &system.scenario);
+        let token = server.mint_brief_jwt(id, &audience).await.map_err(|error| chain(&error))?;
+        expired(&token, clock_skew).await?;
+        return Ok(token);
+    }
+    let token = system.probe.jwt(id.into(), audience).await.map_err(|error| chain(&error))?;
+    match jwt.forged {
+        Some(flaw) => forge::jwt(&token, flaw).map_err(|error| error.to_string()),
+        None => Ok(token),
+    }
+}
+
+/// Waits until nobody takes the token any more.
+async fn expired(token: &Token, clock_skew: u64) -> Result<(), String> {
+    if clock_skew > LONGEST_SKEW {
+        return Err(format!(
+            "an expired one is taken for {clock_skew} s by an Envoy here (`clock_skew_seconds`), and more \
+             than {LONGEST_SKEW} s are not waited"
+        ));
+    }
+    let expiry = forge::expiry(token).map_err(|error| error.to_string())?;
+    let skew = i64::try_from(clock_skew).unwrap_or(i64::MAX);
+    let what = format!("a JWT-SVID to have expired for {clock_skew} s, as long as Envoy still takes it");
+    let limit = EXPIRY + Duration::from_secs(clock_skew);
+    let look = async || match Timestamp::now().as_second() - expiry.saturating_add(skew) {
+        1.. => Look::Ready(()),
+        left => Look::<_, Infallible>::NotYet(format!("{} s are left", 1 - left)),
+    };
+    wait::poll(&what, limit, Duration::from_millis(200), look).await.map_err(|error| chain(&error))
 }
 
 /// The SVID that the client presents outside; for nobody, any of the scenario's, for its bundle.

@@ -168,7 +168,12 @@ impl Opened<'_> {
             Err(problem) => return Ok(failed(problem)),
         };
         let service = || declared.service.rsplit('/').next().unwrap_or_default().to_owned();
-        let request = cell.request(id, &declared.dns.clone().unwrap_or_else(service));
+        let authorization = match self.credentials.authorization_of(&cell.client, scenario) {
+            Ok(authorization) => authorization,
+            Err(problem) => return Ok(failed(&problem)),
+        };
+        let mut request = cell.request(id, &declared.dns.clone().unwrap_or_else(service));
+        request.headers.extend(authorization);
         let domain = &scenario.trust_domain;
         let server = declared.identity.as_deref().map(|path| ServerProof {
             spiffe_id: scenario.spiffe_id(path),

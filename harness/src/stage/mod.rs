@@ -5,6 +5,7 @@ mod chart_tests;
 mod credentials;
 mod dials;
 pub mod fault;
+mod federation;
 mod log;
 mod target;
 
@@ -145,7 +146,10 @@ impl<'a> Opened<'a> {
             Ok::<_, StageError>((name.to_owned(), target))
         });
         // Side by side: an Envoy may wait for what was lost.
-        let restored = async { Ok(restore(run, system).await?) };
+        let restored = async {
+            restore(run, system).await?;
+            Ok(federation::federate(run, scenario, stage).await?)
+        };
         let (opened, ()) = try_join(try_join_all(targets), restored).await?;
         let (mut targets, mut unfit) = (BTreeMap::new(), BTreeMap::new());
         for (name, target) in opened {
@@ -155,8 +159,11 @@ impl<'a> Opened<'a> {
             }
         }
         unfit.extend(unsettled(&targets).await);
+        unfit.extend(federation::unheard(scenario, stage, &targets).await);
         unfit.extend(target::stale(run, &targets).await);
-        let credentials = Credentials::make(run, system, &cells).await;
+        let envoys = targets.values().flat_map(Target::envoys);
+        let clock_skew = envoys.map(|envoy| envoy.config.clock_skew).max().unwrap_or_default();
+        let credentials = Credentials::make(run, system, &cells, clock_skew).await;
         Ok(Self { run, system, cells, targets, credentials, unfit })
     }
 

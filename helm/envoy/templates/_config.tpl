@@ -83,6 +83,38 @@ static_resources:
         endpoints:
           - lb_endpoints:
               - endpoint: {address: {pipe: {path: {{ printf "%s/%s" $e.socketDir $e.socketFile | quote }}}}}
+    {{- if and .inbound $e.extAuthz.port }}
+    - name: authorizer
+      connect_timeout: 0.25s
+      load_assignment:
+        cluster_name: authorizer
+        endpoints:
+          - lb_endpoints:
+              - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: {{ int $e.extAuthz.port }}}}}
+    {{- end }}
+    {{- if and .inbound $e.jwt.audiences }}
+    # SPIRE's server publishes its JWT keys there, under its own SVID.
+    - name: spire_bundle
+      connect_timeout: 1s
+      cluster_type:
+        name: envoy.clusters.dns
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster
+          dns_lookup_family: V4_ONLY
+          dns_refresh_rate: 0.5s
+          respect_dns_ttl: false
+      load_assignment:
+        cluster_name: spire_bundle
+        endpoints:
+          - lb_endpoints:
+              - endpoint: {address: {socket_address: {address: {{ required "envoy.jwt.bundleEndpoint.address: whose keys?" $e.jwt.bundleEndpoint.address | quote }}, port_value: {{ int $e.jwt.bundleEndpoint.port }}}}}
+      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+          common_tls_context:
+            {{- include "envoy.secrets" (dict "envoy" $e "sans" (list "/spire/server") "verification" "VERIFY_TRUST_CHAIN") | nindent 12 }}
+    {{- end }}
     {{- with .app }}
     - name: local_service
       connect_timeout: 1s
@@ -157,11 +189,12 @@ combined_validation_context:
     {{- with .sans }}
     match_typed_subject_alt_names:
       {{- range . }}
-      - {san_type: URI, matcher: {exact: {{ printf "%s%s" $domain . | quote }}}}
+      - {san_type: URI, matcher: {exact: {{ ternary . (printf "%s%s" $domain .) (hasPrefix "spiffe://" .) | quote }}}}
       {{- end }}
     {{- end }}
   validation_context_sds_secret_config:
-    name: {{ $domain | quote }}
+    {{- /* SPIRE's agent hands out the bundles of all trust domains that the workload's entry federates with. */}}
+    name: {{ ternary "ALL" $domain .envoy.federated | quote }}
     sds_config: {{- include "envoy.sds" . | nindent 6 }}
 {{- end }}
 
@@ -208,15 +241,69 @@ typed_extension_protocol_options:
         - name: {{ .to }}
           domains: {{ ternary (toJson .envoy.domains) "[\"*\"]" .inbound }}
           routes:
+            {{- if and .inbound .envoy.extAuthz.port }}
+            {{- range .envoy.extAuthz.unasked }}
+            - match: {path: {{ . | quote }}}
+              route: {cluster: {{ $.to }}}
+              typed_per_filter_config:
+                envoy.filters.http.ext_authz:
+                  "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute
+                  disabled: true
+            {{- end }}
+            {{- end }}
             - match: {prefix: /}
               route: {cluster: {{ .to }}}
     http_filters:
+      {{- if and .inbound .envoy.jwt.audiences }}
+      - name: envoy.filters.http.jwt_authn
+        typed_config: {{- include "envoy.jwt" .envoy | nindent 10 }}
+      {{- end }}
+      {{- if and .inbound .envoy.extAuthz.port }}
+      - name: envoy.filters.http.ext_authz
+        typed_config: {{- include "envoy.extAuthz" .envoy | nindent 10 }}
+      {{- end }}
       {{- if and .inbound .envoy.rbac }}
       - name: envoy.filters.http.rbac
         typed_config: {{- include "envoy.rbac" .envoy | nindent 10 }}
       {{- end }}
       - name: envoy.filters.http.router
         typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+{{- end }}
+
+{{/* The JWT filter: a request bears a JWT-SVID, for one of these audiences. Takes the values of this chart. */}}
+{{- define "envoy.jwt" -}}
+"@type": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication
+providers:
+  spire:
+    audiences:
+      {{- range .jwt.audiences }}
+      - {{ . | quote }}
+      {{- end }}
+    {{- with .jwt.subject }}
+    subjects: {exact: {{ printf "spiffe://%s%s" $.trustDomain . | quote }}}
+    {{- end }}
+    clock_skew_seconds: {{ int .jwt.clockSkew }}
+    remote_jwks:
+      http_uri: {uri: {{ printf "https://%s/" .jwt.bundleEndpoint.address | quote }}, cluster: spire_bundle, timeout: 5s}
+      cache_duration: 300s
+      # The listener opens once the keys have come.
+      async_fetch: {failed_refetch_duration: 1s}
+rules:
+  - match: {prefix: /}
+    requires: {provider_name: spire}
+{{- end }}
+
+{{/* The filter that asks the authorizer beside this Envoy. Takes the values of this chart. */}}
+{{- define "envoy.extAuthz" -}}
+"@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz
+http_service:
+  server_uri: {uri: "http://authorizer/", cluster: authorizer, timeout: 1s}
+# Who calls, as this Envoy itself says it.
+allowed_headers: {patterns: [{exact: x-forwarded-client-cert}]}
+failure_mode_allow: {{ .extAuthz.failureModeAllow }}
+{{- with .extAuthz.statPrefix }}
+stat_prefix: {{ . | quote }}
+{{- end }}
 {{- end }}
 
 {{/* The RBAC filter. Takes the values of this chart. */}}

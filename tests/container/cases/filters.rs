@@ -161,8 +161,12 @@ pub(super) fn cases() -> Vec<Case> {
                 (SERVED, Verdict::Failed, "expected 200, saw 403"),
                 ("it is refused", Verdict::Errored, "the control `friend gets an answer` did not hold"),
             ])
-            .broken("it lets all in", asking(vec![authz(json!({"failure_mode_allow": true}))], DOWN), red)
-            .fallen(&[(SERVED, Verdict::Passed, "")]),
+            // Who is let in without its word gets an answer that nobody allowed.
+            .broken(
+                "it lets all in",
+                asking(vec![authz(json!({"failure_mode_allow": true}))], DOWN),
+                &[SERVED, "it is refused"],
+            ),
         Case::new("a Lua filter that answers", with_denial(vec![lua(SAYS_NO)])).and([spoofed()]).broken(
             "the application does",
             denying(),

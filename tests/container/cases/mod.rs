@@ -4,6 +4,7 @@
 
 mod answers;
 mod cuts;
+mod deciders;
 mod filters;
 mod others;
 mod policies;
@@ -244,6 +245,7 @@ pub(crate) fn tests(house: &mut House) -> Vec<(String, Test)> {
         ("answers", answers::cases()),
         ("routes", routes::cases()),
         ("filters", filters::cases()),
+        ("deciders", deciders::cases()),
         ("tls", tls::cases()),
         ("cuts", cuts::cases()),
         ("requests", requests::cases()),

@@ -4,6 +4,7 @@
 pub(crate) mod config;
 mod credentials;
 mod round;
+pub(crate) mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

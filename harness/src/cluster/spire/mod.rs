@@ -3,6 +3,7 @@
 
 mod bundle;
 mod entries;
+mod federation;
 mod pem;
 mod svid;
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use svidproof_probe::protocol::Carried;
+use svidproof_probe::protocol::{Carried, Token};
 
 use crate::cluster::kube::{Exec, Kube, KubeError};
 use crate::cluster::manifest::{Workload, WorkloadKind};
@@ -214,6 +215,13 @@ impl Server {
         svid::minted(&answer).map_err(|problem| SpireError::Answer { server: self.name(), problem })
     }
 
+    /// A JWT-SVID with this SPIFFE ID for this audience, signed without any attestation, that is valid for a
+    /// second.
+    pub async fn mint_brief_jwt(&self, id: &str, audience: &str) -> Result<Token, SpireError> {
+        let mint = ["jwt", "mint", "-spiffeID", id, "-audience", audience, "-ttl", "1s"];
+        Ok(Token(self.run(&mint, &Value::Null).await?.trim().to_owned()))
+    }
+
     async fn run(&self, command: &[&str], stdin: &Value) -> Result<String, SpireError> {
         let workload = self.workload().await?.ok_or_else(|| self.missing())?;
         let pod = self.kube.ready_pod(&workload).await.map_err(|source| self.kube(source))?;
@@ -285,6 +293,13 @@ struct Status {
 struct Entries {
     #[serde(default)]
     entries: Vec<Shown>,
+    #[serde(default)]
+    bundles: Vec<ShownBundle>,
+}
+
+#[derive(Deserialize)]
+struct ShownBundle {
+    trust_domain: String,
 }
 
 #[derive(Deserialize)]

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::cluster::{self, Cluster};
 use super::error::ConfigError;
+use super::filters;
 use super::json::{each, text};
 use super::listener::Listener;
 
@@ -28,6 +29,8 @@ pub struct Envoy {
     pub(super) hides: bool,
     /// The router's headers do not begin with `x-envoy` (`header_prefix`).
     pub(super) own_headers: bool,
+    /// For how many seconds after its `exp` some JWT filter still takes a token.
+    pub clock_skew: u64,
 }
 
 impl Envoy {
@@ -39,6 +42,7 @@ impl Envoy {
         let configs = configs.ok_or_else(|| ConfigError::Dump("it has no `configs`".into()))?;
         let mut envoy = Self { hides: true, ..Self::default() };
         cluster::servants(&dump, &mut envoy.servants);
+        envoy.clock_skew = filters::clock_skew(&dump);
         for config in configs {
             let kind = config["@type"].as_str().unwrap_or_default();
             match kind.rsplit('.').next().unwrap_or_default() {

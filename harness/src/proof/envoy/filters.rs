@@ -4,7 +4,7 @@
 //! The names of counters are those of Envoy's documentation ("HTTP connection manager", "Role Based Access
 //! Control", "TCP proxy": section Statistics of each).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -12,11 +12,11 @@ use super::error::ConfigError;
 use super::json::{items, mentions, named, text, typed};
 use super::marks::Marks;
 use super::names;
+use crate::scenario::Kind;
 
 /// HTTP filters that neither answer with 2xx themselves nor change anything about another's answer that a
 /// client can see.
 const PLAIN: &[&str] = &[
-    "jwt_authn",
     "buffer",
     "local_ratelimit",
     "ratelimit",
@@ -109,7 +109,9 @@ pub(super) fn network(filter: &Value) -> Result<Network<'_>, ConfigError> {
             }
             Network::Tcp(all)
         }
-        "rbac" => Network::Rbac { denied: names::rbac(&text(config, "stat_prefix"), "", "denied") },
+        "rbac" => {
+            Network::Rbac { denied: names::of_filter(&text(config, "stat_prefix"), "rbac", "", "denied") }
+        }
         "set_filter_state" if mentions(config, CHOSEN_CLUSTER) => Network::Chooser,
         "sni_cluster" => Network::Chooser,
         "connection_limit" | "local_ratelimit" | "ratelimit" | "ext_authz" | "set_filter_state" => {
@@ -135,10 +137,13 @@ pub(super) fn before_a_chain(filter: &Value) -> Option<String> {
 /// What the HTTP filters of one place make of what can be told there.
 #[derive(Debug, Default)]
 pub(super) struct Filters {
-    /// Counters of requests that a filter's policy denied, or allowed: a route's own policy
-    /// (`RBACPerRoute`) is counted by the filter's, whatever prefix it names.
-    pub(super) denied: BTreeSet<String>,
+    /// Counters of requests that a filter denied, by what denies: a route's own policy (`RBACPerRoute`) is
+    /// counted by the filter's, whatever prefix it names.
+    pub(super) denied: BTreeMap<Kind, BTreeSet<String>>,
+    /// Those of requests that a policy allowed.
     pub(super) allowed: BTreeSet<String>,
+    /// Those of requests that were let in though their authorizer gave no answer.
+    pub(super) opened: BTreeSet<String>,
     /// Some policy, a filter's or a route's, is enforced.
     pub(super) denies: bool,
     /// RBAC filters that are there and have rules, but are `disabled` where no route wakes them.
@@ -160,9 +165,10 @@ impl Filters {
         }
         match package(kind, "http") {
             "rbac" => {
-                let own = text(config, "rules_stat_prefix");
-                self.denied.insert(names::rbac(prefix, &own, "denied"));
-                self.allowed.insert(names::rbac(prefix, &own, "allowed"));
+                let of =
+                    |counter| names::of_filter(prefix, "rbac", &text(config, "rules_stat_prefix"), counter);
+                self.denied.entry(Kind::Denied).or_default().insert(of("denied"));
+                self.allowed.insert(of("allowed"));
                 if enforces(config) {
                     let asleep = filter["disabled"] == true;
                     self.denies |= !asleep;
@@ -175,7 +181,24 @@ impl Filters {
                 }
                 self.marks.time &= config["suppress_envoy_headers"] != true;
             }
-            package => self.takes_away(package, &name, kind, config),
+            "jwt_authn" => {
+                let own = text(config, "stat_prefix");
+                let denied = names::of_filter(&names::scope(prefix), "jwt_authn", &own, "denied");
+                self.denied.entry(Kind::JwtDenied).or_default().insert(denied);
+                // Its denials have texts of their own.
+                self.marks.denial = false;
+            }
+            package => {
+                if package == "ext_authz" {
+                    let of = |counter| {
+                        names::of_filter(prefix, "ext_authz", &text(config, "stat_prefix"), counter)
+                    };
+                    self.denied.entry(Kind::AuthzDenied).or_default().insert(of("denied"));
+                    self.denied.entry(Kind::AuthzError).or_default().insert(of("error"));
+                    self.opened.insert(of("failure_mode_allowed"));
+                }
+                self.takes_away(package, &name, kind, config);
+            }
         }
     }
 
@@ -191,6 +214,8 @@ impl Filters {
             }
             match package(kind, "http") {
                 "rbac" => self.denies |= enforces(&config["rbac"]),
+                // Which of the filter's requirements holds there: it counts as the filter does.
+                "jwt_authn" => {}
                 package => self.takes_away(package, name, kind, config),
             }
         }
@@ -211,6 +236,25 @@ impl Filters {
         if !stays {
             self.strays.insert(format!("the HTTP filter `{name}` ({kind}) may forward requests itself"));
         }
+    }
+}
+
+/// The longest `clock_skew_seconds` of the providers of any JWT filter in it; each has 60 where it does not
+/// say (`envoy.extensions.filters.http.jwt_authn.v3.JwtProvider`).
+pub(super) fn clock_skew(value: &Value) -> u64 {
+    match value {
+        Value::Array(all) => all.iter().map(clock_skew).max().unwrap_or_default(),
+        Value::Object(fields) => {
+            let (kind, config) = typed(value);
+            let providers = config["providers"].as_object().filter(|_| package(kind, "http") == "jwt_authn");
+            let skew = |provider: &Value| match &provider["clock_skew_seconds"] {
+                Value::Number(seconds) if seconds.as_u64() != Some(0) => seconds.as_u64().unwrap_or(60),
+                _ => 60,
+            };
+            let own = providers.into_iter().flat_map(|all| all.values()).map(skew);
+            own.chain(fields.values().map(clock_skew)).max().unwrap_or_default()
+        }
+        _ => 0,
     }
 }
 

@@ -5,7 +5,7 @@
 pub struct Marks {
     /// Every answer that was forwarded, and no other, has `x-envoy-upstream-service-time`.
     pub time: bool,
-    /// Every denial by RBAC has Envoy's own text, so an answer without it is none.
+    /// Every denial that is counted is RBAC's and has Envoy's own text, so an answer without it is none.
     pub denial: bool,
     /// An answer with 2xx may be Envoy's own.
     pub serves: bool,

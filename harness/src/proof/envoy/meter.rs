@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::http::Http;
 use super::marks::Marks;
 use super::stats::Stats;
-use crate::scenario::Counted;
+use crate::scenario::{Counted, Kind};
 
 /// The counters of one port: a set of names for each kind of event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,7 +14,9 @@ pub struct Meter {
     san: BTreeSet<String>,
     chain: BTreeSet<String>,
     broken: BTreeSet<String>,
-    denied: BTreeSet<String>,
+    /// Of requests, by what denied them; that an authorizer gave no answer is counted whatever came of it.
+    denied: BTreeMap<Kind, BTreeSet<String>>,
+    opened: BTreeSet<String>,
     denies: bool,
     allowed: BTreeSet<String>,
     no_chain: BTreeSet<String>,
@@ -90,7 +92,10 @@ impl Meter {
     }
 
     pub(super) fn http(&mut self, http: &Http) {
-        self.denied.extend(http.filters.denied.iter().cloned());
+        for (kind, counters) in &http.filters.denied {
+            self.denied.entry(*kind).or_default().extend(counters.iter().cloned());
+        }
+        self.opened.extend(http.filters.opened.iter().cloned());
         self.allowed.extend(http.filters.allowed.iter().cloned());
         self.denies |= http.filters.denies;
         self.requests.insert(format!("{}.downstream_rq_total", http.prefix));
@@ -189,6 +194,8 @@ impl Meter {
                 of(cluster, "upstream_cx_tx_bytes_total")? + of(cluster, "upstream_cx_rx_bytes_total")?;
             forwarded += u64::from(bytes > 0);
         }
+        let denied = |kind| self.denied.get(&kind).map_or(Ok(0), sum);
+        let opened = sum(&self.opened)?;
         let counted = Counted {
             no_cert: sum(&self.no_cert)?,
             san: sum(&self.san)?,
@@ -196,7 +203,11 @@ impl Meter {
             broken: sum(&self.broken)?,
             no_chain: sum(&self.no_chain)?,
             network_rbac: sum(&self.network_rbac)?,
-            denied: sum(&self.denied)?,
+            denied: denied(Kind::Denied)?,
+            authz_denied: denied(Kind::AuthzDenied)?,
+            authz_error: denied(Kind::AuthzError)?.saturating_sub(opened),
+            authz_open: opened,
+            jwt_denied: denied(Kind::JwtDenied)?,
             allowed: sum(&self.allowed)?,
             forwarded,
         };

@@ -25,5 +25,5 @@ pub use config::Envoy;
 pub use error::ConfigError;
 pub use marks::Marks;
 pub use meter::{Happened, Meter};
-pub use ready::lacking;
+pub use ready::{lacking, trusted};
 pub use stats::Stats;

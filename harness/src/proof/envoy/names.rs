@@ -7,13 +7,13 @@ pub(super) fn scope(name: &str) -> String {
     name.replace("://", "_").replace(":/", "_").replace(':', "_").trim_end_matches('.').to_owned()
 }
 
-/// `<prefix>.rbac.<own>.<counter>`, without `<own>.` where the filter has no `rules_stat_prefix`. Nothing
-/// is put for a colon here and a dot is added only where there is none at the end: an RBAC filter's
-/// counters have their whole name, not a scope's (Envoy's documentation, "Role Based Access Control":
-/// Statistics).
-pub(super) fn rbac(prefix: &str, own: &str, counter: &str) -> String {
+/// `<prefix>.<filter>.<own>.<counter>`, without `<own>.` where the filter has no prefix of its own. Nothing
+/// is put for a colon here and a dot is added only where there is none at the end: the counters of `rbac`
+/// and `ext_authz` have their whole name, not a scope's; the `prefix` of `jwt_authn` is a scope (Envoy's
+/// documentation, "Role Based Access Control", "External Authorization", "JWT Authentication": Statistics).
+pub(super) fn of_filter(prefix: &str, filter: &str, own: &str, counter: &str) -> String {
     let mut name = String::new();
-    for part in [prefix, "rbac", own].into_iter().filter(|part| !part.is_empty()) {
+    for part in [prefix, filter, own].into_iter().filter(|part| !part.is_empty()) {
         name.push_str(part);
         if !part.ends_with('.') {
             name.push('.');

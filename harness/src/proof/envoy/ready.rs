@@ -37,6 +37,22 @@ pub fn lacking(dump: &str, port: u16) -> Result<Vec<String>, ConfigError> {
     Ok(lacking)
 }
 
+/// The trust domains whose bundles SDS has brought for Envoy's SPIFFE validator
+/// (`envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig`).
+///
+/// # Errors
+/// The text is not JSON.
+pub fn trusted(dump: &str) -> Result<BTreeSet<String>, ConfigError> {
+    let dump: Value = serde_json::from_str(dump).map_err(|e| ConfigError::Dump(e.to_string()))?;
+    let secrets = items(&dump["configs"]).flat_map(|config| items(&config["dynamic_active_secrets"]));
+    let validators = secrets
+        .filter_map(|one| one.pointer("/secret/validation_context/custom_validator_config/typed_config"));
+    Ok(validators
+        .flat_map(|validator| items(&validator["trust_domains"]))
+        .map(|one| text(one, "name"))
+        .collect())
+}
+
 /// Whether listeners may come later (LDS).
 fn discovers(dump: &Value) -> bool {
     let bootstraps = items(&dump["configs"]).filter_map(|config| config.get("bootstrap"));

@@ -44,6 +44,19 @@ pub(super) fn differ(tallied: &Counted, happened: &Happened, times: Times) -> Ve
         (tallied.chain, counted.chain, ("chain refusal", "chain refusals"), "fail_verify_error"),
         (tallied.broken, counted.broken, ("broken handshake", "broken handshakes"), "connection_error"),
         (tallied.denied, counted.denied, ("RBAC denial", "RBAC denials"), "rbac.denied"),
+        (tallied.jwt_denied, counted.jwt_denied, ("JWT denial", "JWT denials"), "jwt_authn.denied"),
+        (
+            tallied.authz_denied,
+            counted.authz_denied,
+            ("denial by the authorizer", "denials by the authorizer"),
+            "ext_authz.denied",
+        ),
+        (
+            tallied.authz_error,
+            counted.authz_error,
+            ("request refused for want of the authorizer", "requests refused for want of the authorizer"),
+            "ext_authz.error",
+        ),
         (
             tallied.forwarded,
             counted.forwarded,
@@ -66,17 +79,29 @@ pub(super) fn differ(tallied: &Counted, happened: &Happened, times: Times) -> Ve
     let differing = kinds.iter().filter(|(tallied, counted, _, counter)| {
         let most = match *counter {
             "upstream_rq_total" => times.forwarded,
-            "rbac.denied" => times.came,
+            "rbac.denied" | "jwt_authn.denied" | "ext_authz.denied" | "ext_authz.error" => times.came,
             _ => 1,
         };
         tallied != counted && !(*tallied == 1 && (1..=most).contains(counted))
     });
-    differing
-        .map(|(tallied, counted, (one, many), counter)| {
-            let what = if *tallied == 1 { one } else { many };
-            format!("clients saw {tallied} {what}, Envoy counted {counted} ({counter})")
-        })
-        .collect()
+    let differing = differing.map(|(tallied, counted, (one, many), counter)| {
+        let what = if *tallied == 1 { one } else { many };
+        format!("clients saw {tallied} {what}, Envoy counted {counted} ({counter})")
+    });
+    differing.chain(let_in(tallied, happened, times)).collect()
+}
+
+/// Who was let in without an authorizer's word has the application's answer like any other: where nobody else
+/// was there, it was the one that was dialled.
+fn let_in(tallied: &Counted, happened: &Happened, times: Times) -> Option<String> {
+    let (tallied, counted) = (tallied.authz_open, happened.counted.authz_open);
+    let ours = tallied == 0 && counted.max(happened.requests) <= times.came;
+    (tallied != counted && !ours).then(|| {
+        format!(
+            "Envoy let {counted} request(s) in whose authorizer gave no answer \
+             (ext_authz.failure_mode_allowed)"
+        )
+    })
 }
 
 /// Whether its connection must have been counted (`downstream_cx_total`). One that no filter chain takes is

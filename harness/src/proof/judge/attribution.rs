@@ -101,9 +101,11 @@ impl<'a> Attribution<'a> {
             }
             return Ok(vec![agreeing.into_iter().map(|(origin, _)| origin).collect()]);
         }
-        // Whose copy it is that went to a mirror shows only where a dial is alone.
-        let mirrored = |witness: &Witness| witness.pods.values().flatten().any(|one| one.mirrored > 0);
-        if window.witnesses.values().any(mirrored) {
+        // Whose copy it is that went to a mirror, and who was let in without an authorizer's word, shows only
+        // where a dial is alone.
+        let unclear = |one: &Happened| one.mirrored > 0 || one.counted.authz_open > 0;
+        let unclear = |witness: &Witness| witness.pods.values().flatten().any(unclear);
+        if window.witnesses.values().any(unclear) {
             return Err(Unsettled::Crowded);
         }
         let one = |dial: &Dialled| self.told(cell_of(dial), dial, window);
@@ -123,8 +125,7 @@ impl<'a> Attribution<'a> {
             }
             Outcome::Alert { number } => {
                 let first = refusal(cell, *number);
-                let others = [Kind::NoCert, Kind::San, Kind::Chain, Kind::Broken];
-                let others = others.into_iter().filter(|kind| *kind != first);
+                let others = Kind::OF_HANDSHAKES.into_iter().filter(|kind| *kind != first);
                 std::iter::once(first).chain(others).map(Origin::Handshake).collect()
             }
             Outcome::ServerRefused { .. } => vec![Origin::Handshake(Kind::Broken), Origin::Uncounted],
@@ -145,7 +146,7 @@ impl<'a> Attribution<'a> {
                     witness.is_none_or(|witness| witness.speaks_http || !witness.passes_bytes)
                 };
                 let by_envoys = (0..hops).filter(answers);
-                let by_envoys = by_envoys.flat_map(|hop| [Origin::Denied(hop), Origin::Envoy(hop)]);
+                let by_envoys = by_envoys.flat_map(by_envoy);
                 let first = window
                     .witnesses
                     .get(&cell.endpoint)
@@ -203,12 +204,11 @@ impl<'a> Attribution<'a> {
     /// What an origin makes the endpoints count.
     fn caused(&self, cell: &'a Cell, seen: &Observation, origin: Origin) -> Vec<(&'a str, Counted)> {
         let forwarded = Counted { forwarded: 1, ..Counted::default() };
-        let denied = Counted { denied: 1, ..Counted::default() };
         let route = self.route(cell);
         let passed = |hops: usize| route.iter().take(hops).map(move |name| (*name, forwarded));
         let mut caused: Vec<_> = match origin {
             Origin::Handshake(kind) => vec![(route[0], kind.once())],
-            Origin::Denied(hop) => passed(hop).chain([(route[hop], denied)]).collect(),
+            Origin::Denied(kind, hop) => passed(hop).chain([(route[hop], kind.once())]).collect(),
             Origin::Envoy(hop) => passed(hop).collect(),
             Origin::Unanswered(hop) => passed(hop + 1).collect(),
             Origin::Application => passed(route.len()).collect(),
@@ -272,7 +272,7 @@ impl<'a> Attribution<'a> {
         let came = window.dials.iter().zip(origins).filter(|(dial, origin)| {
             let hop = self.route(cell_of(dial)).iter().position(|name| *name == endpoint);
             let last = match **origin {
-                Origin::Denied(hop) | Origin::Envoy(hop) | Origin::Unanswered(hop) => hop,
+                Origin::Denied(_, hop) | Origin::Envoy(hop) | Origin::Unanswered(hop) => hop,
                 Origin::Application => usize::MAX,
                 Origin::Handshake(_) | Origin::CutOff(_) | Origin::Uncounted => 0,
             };
@@ -365,9 +365,14 @@ pub(super) fn route<'a>(scenario: &'a Scenario, endpoint: &'a str) -> Vec<&'a st
     scenario.route(endpoint).collect()
 }
 
+/// How a hop's Envoy may have come to answer by itself.
+fn by_envoy(hop: usize) -> impl Iterator<Item = Origin> {
+    Kind::DENIALS.into_iter().map(move |kind| Origin::Denied(kind, hop)).chain([Origin::Envoy(hop)])
+}
+
 /// The first Envoy answered by itself: its policy, or something else of it.
 fn by_itself(marks: Marks, outcome: &Outcome) -> Option<Origin> {
-    let origin = if is_rbac_denial(outcome) { Origin::Denied(0) } else { Origin::Envoy(0) };
+    let origin = if is_rbac_denial(outcome) { Origin::Denied(Kind::Denied, 0) } else { Origin::Envoy(0) };
     marks.denial.then_some(origin)
 }
 
@@ -381,7 +386,7 @@ fn behind(
     let left = marks.get(first..)?;
     if left.iter().all(Option::is_none) {
         // Nobody counts there, so it makes no difference.
-        let by_envoys = (first..marks.len()).flat_map(|hop| [Origin::Denied(hop), Origin::Envoy(hop)]);
+        let by_envoys = (first..marks.len()).flat_map(by_envoy);
         let application = logged.is_none().then_some(Origin::Application);
         return Some(application.into_iter().chain(by_envoys).collect());
     }
@@ -391,7 +396,7 @@ fn behind(
         return None;
     }
     if is_rbac_denial(outcome) {
-        return Some(vec![Origin::Denied(first)]);
+        return Some(vec![Origin::Denied(Kind::Denied, first)]);
     }
     match logged {
         Some(false) => Some(vec![Origin::Envoy(first)]),

@@ -78,7 +78,7 @@ impl<'a> Judge<'a> {
             let (by, doubts) = self.answered_by(control, *place);
             let doubts = doubts.into_iter().chain(undecided(&control.expect, &seen.outcome));
             let mut doubts = differing.into_iter().chain(doubts).chain(self.doubts_of(control, *place));
-            if let Some(doubt) = doubts.next() {
+            if let Some(doubt) = doubts.next().or_else(|| self.contradicts(control, *place, by)) {
                 return Err(doubt);
             }
             if by == Some(By::Envoy) {

@@ -9,6 +9,7 @@
 
 mod accounts;
 mod attribution;
+mod contradiction;
 mod control;
 mod cut_off;
 mod diff;
@@ -26,9 +27,10 @@ use svidproof_probe::protocol::{Observation, Outcome};
 
 use crate::proof::plan::{Cell, CellId};
 use crate::proof::verdict::Verdict;
-use crate::scenario::{By, Counted, CutOff, Endpoint, Expect, Scenario};
+use crate::scenario::{By, Counted, CutOff, Endpoint, Scenario};
 
 use attribution::{Attribution, Unsettled, units};
+use contradiction::{is_denial, wanted};
 use diff::{differences, expected_in_words, undecided};
 use origin::Origin;
 pub use registered::registered;
@@ -260,9 +262,11 @@ impl<'a> Judge<'a> {
         doubts.extend(undecided(&cell.expect, &seen.outcome));
         doubts.extend(self.doubts_of(cell, place));
         if doubts.is_empty()
-            && let Some(why) = contradicts(cell, by, self.origins(place).unwrap_or_default())
+            && let Some(why) = self.contradicts(cell, place, by)
         {
-            return ruling(Verdict::Failed, why.into());
+            // Where nothing is expected, nothing is contradicted, and a snapshot would not tell it.
+            let verdict = if cell.expect.is_stated() { Verdict::Failed } else { Verdict::Errored };
+            return ruling(verdict, why);
         }
         doubts.extend(self.doubts_of_answerer(cell, place, by));
         if cell.expect.is_refusal() {
@@ -392,9 +396,18 @@ impl<'a> Judge<'a> {
         if by != Some(By::Envoy) {
             return doubts;
         }
+        let counts = cell.expect.counts;
+        if !self
+            .origins(place)
+            .unwrap_or_default()
+            .iter()
+            .all(|one| counts.is_none() || is_denial(*one, counts))
+        {
+            doubts.push(format!("nothing says what denied the request at {at}"));
+        }
         // Where nobody counts, another application may have been asked.
         let hops = self.origins(place).unwrap_or_default().iter().filter_map(|origin| match origin {
-            Origin::Denied(hop) | Origin::Envoy(hop) => route.get(*hop),
+            Origin::Denied(_, hop) | Origin::Envoy(hop) => route.get(*hop),
             _ => None,
         });
         let unwatched: BTreeSet<_> = hops.filter(|endpoint| !is_watched(endpoint)).collect();
@@ -452,29 +465,6 @@ impl<'a> Judge<'a> {
             }
         };
         witnessed.map(account).collect()
-    }
-}
-
-/// Who must have answered, where it matters: a refusal is Envoy's, unless it is said otherwise.
-fn wanted(expect: &Expect) -> Option<By> {
-    expect.by.or(expect.is_refusal().then_some(By::Envoy))
-}
-
-/// Whether somebody else answered than the scenario says, or a policy denied what was to be let through.
-fn contradicts(cell: &Cell, by: Option<By>, origins: &[Origin]) -> Option<&'static str> {
-    let Some(wanted) = wanted(&cell.expect) else {
-        let is_denial = |origin: &Origin| matches!(origin, Origin::Denied(_));
-        let denied = cell.expect.is_stated() && !origins.is_empty() && origins.iter().all(is_denial);
-        return denied.then_some("as expected, but a policy denied the request");
-    };
-    match (wanted, by?) {
-        (By::Envoy, By::Application) => {
-            Some("as expected, but it is the application's own answer: the request was let through to it")
-        }
-        (By::Application, By::Envoy) => {
-            Some("as expected, but Envoy answered itself: the request did not reach the application")
-        }
-        (By::Envoy, By::Envoy) | (By::Application, By::Application) => None,
     }
 }
 

@@ -7,8 +7,8 @@ use crate::scenario::{CutOff, Kind};
 pub(super) enum Origin {
     /// The handshake was turned down.
     Handshake(Kind),
-    /// A policy of the hop's Envoy denied the request.
-    Denied(usize),
+    /// A filter of the hop's Envoy denied the request, and counted it as this.
+    Denied(Kind, usize),
     /// The hop's Envoy answered by itself.
     Envoy(usize),
     /// The application behind the last hop answered.

@@ -184,14 +184,16 @@
   }
 
   function evidence(account) {
-    const kinds = { "no-cert": "no certificate", san: "SAN not on the list", chain: "chain not verified", denied: "denied by policy", allowed: "allowed by policy", forwarded: "forwarded", broken: "broken off otherwise" };
-    const names = unique([...Object.keys(kinds), ...Object.keys(account.tallied)]).filter((name) => account.counted?.[name] !== 0 || account.tallied[name] !== 0);
+    const kinds = { "no-cert": "no certificate", san: "SAN not on the list", chain: "chain not verified", denied: "denied by policy", allowed: "allowed by policy", forwarded: "forwarded", broken: "broken off otherwise", "no-chain": "no filter chain takes it", "network-rbac": "closed by a policy of connections", "authz-denied": "denied by the authorizer", "authz-error": "refused for want of the authorizer", "authz-open": "let in without the authorizer", "jwt-denied": "denied for its JWT" };
+    // A counter that is left out is at zero; one that could not be read is not known.
+    const values = (name) => [account.counted ? account.counted[name] ?? 0 : undefined, account.tallied[name] ?? 0];
+    const names = unique([...Object.keys(kinds), ...Object.keys(account.tallied)]).filter((name) => values(name).some((value) => value !== 0));
     const reached = account.reached === null ? "not known" : account.reached ? "yes" : "no";
     return [
       h("table", {}, h("caption", {}, account.endpoint),
         h("thead", {}, h("tr", {}, ["in this window", "Envoy counted", "clients saw"].map((text) => h("th", { scope: "col" }, text)))),
         h("tbody", {}, names.length ? [] : h("tr", {}, h("th", { scope: "row" }, "nothing"), h("td", {}, "0"), h("td", {}, "0")), names.map((name) => {
-          const [counted, tallied] = [account.counted?.[name], account.tallied[name]];
+          const [counted, tallied] = values(name);
           return h("tr", { class: counted === tallied ? null : "differs" }, h("th", { scope: "row" }, kinds[name] ?? name), h("td", {}, String(counted ?? "?")), h("td", {}, String(tallied ?? "?")));
         }))),
       h("p", {}, `This request reached the application: ${reached}.`),

@@ -3,9 +3,9 @@
 
 use super::Found;
 use crate::alert::{self, AlertName};
-use crate::scenario::Expect;
 use crate::scenario::place::{Node, Place};
 use crate::scenario::spelled::SWITCHING;
+use crate::scenario::{By, Expect, Kind};
 
 pub(super) fn expect(expect: &Expect, place: &Node, found: &mut Found) {
     looks_at_something(expect, place, found);
@@ -36,9 +36,7 @@ pub(super) fn expect(expect: &Expect, place: &Node, found: &mut Found) {
     if let Some(alert) = &expect.alert {
         self::alert(alert, place.at("alert").place(), found);
     }
-    found.check(expect.counts.is_none() || expect.alert.is_some(), place.key("counts"), || {
-        "`counts` says what is counted with an `alert`".into()
-    });
+    counts(expect, place, found);
     if expect.status.is_none() && expect.is_stated() {
         let needing = [
             ("json", expect.json.is_some()),
@@ -64,6 +62,40 @@ pub(super) fn expect(expect: &Expect, place: &Node, found: &mut Found) {
             format!("write the header `{name}` in lower case")
         });
     }
+}
+
+fn words(kinds: &[Kind]) -> String {
+    kinds.iter().map(|kind| format!("`{}`", kind.word())).collect::<Vec<_>>().join(", ")
+}
+
+/// What an alert or a request is counted as.
+fn counts(expect: &Expect, place: &Node, found: &mut Found) {
+    let Some(kind) = expect.counts else { return };
+    let at = place.key("counts");
+    let word = kind.word();
+    let Some(status) = expect.status else {
+        found.check(expect.alert.is_some() && Kind::OF_HANDSHAKES.contains(&kind), at, || {
+            format!(
+                "with an `alert`, `counts` says what is counted of a handshake: {}",
+                words(&Kind::OF_HANDSHAKES)
+            )
+        });
+        return;
+    };
+    found.check(!Kind::OF_HANDSHAKES.contains(&kind), at, || {
+        format!(
+            "`{word}` is counted with an `alert`; of a request that is answered, {} or `authz-open` is",
+            words(&Kind::DENIALS)
+        )
+    });
+    found.check(!kind.is_denial() || expect.by != Some(By::Application), at, || {
+        format!("`counts: {word}` and `by: application` exclude each other: what was denied did not reach it")
+    });
+    let open = kind == Kind::AuthzOpen;
+    found.check(!open || status < 400 && expect.by != Some(By::Envoy), at, || {
+        "`authz-open` is of a request that was let in: the application answers it, with a status below 400"
+            .into()
+    });
 }
 
 /// What is written and says nothing would pass whatever came.

@@ -4,6 +4,7 @@
 //! Nothing is asked but the file system, and that only for charts.
 
 mod expect;
+mod federation;
 mod identity;
 mod install;
 mod kubernetes;
@@ -28,6 +29,7 @@ pub(super) fn mistakes(scenario: &Scenario, places: &Node) -> Vec<Mistake> {
     images(scenario, places.at("images"), &mut found);
     install::releases(scenario, places.at("install"), &mut found);
     registration::registration(scenario, places.at("registration"), &mut found);
+    federation::federation(scenario, places, &mut found);
     for (name, endpoint) in &scenario.endpoints {
         self::endpoint(scenario, name, endpoint, places.at("endpoints"), &mut found);
     }
@@ -128,6 +130,21 @@ fn endpoint(scenario: &Scenario, name: &str, endpoint: &Endpoint, places: &Node,
 fn client(client: &Client, place: &Node, found: &mut Found) {
     if let Some(id) = client.identity() {
         spiffe_path(id, place.at("id").place(), found);
+    }
+    if let Some(jwt) = client.jwt() {
+        let place = place.at("jwt");
+        found.check(!jwt.audience.is_empty(), place.at("audience").place(), || {
+            "a JWT-SVID without an audience is for nobody: name whom it is for".into()
+        });
+        if jwt.audience.starts_with('/') {
+            spiffe_path(&jwt.audience, place.at("audience").place(), found);
+        }
+        if let Some(id) = &jwt.id {
+            spiffe_path(id, place.at("id").place(), found);
+        }
+        found.check(client.subject().is_some(), place.place(), || {
+            "`jwt` with `id: none`: nobody has no JWT-SVID; name by `jwt.id` whose it is".into()
+        });
     }
     let Client::Full(FullClient { outside, from: Some(from), .. }) = client else { return };
     let at = place.at("from").place();

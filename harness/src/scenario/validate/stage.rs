@@ -1,6 +1,6 @@
 //! What must hold in a stage: its checks, its forged credentials, its surface, and the faults planted in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use svidproof_probe::protocol::{Http, TlsVersions};
 
@@ -13,7 +13,8 @@ use crate::forge::{self, SOUND};
 use crate::scenario::mistake::instead;
 use crate::scenario::place::{Node, Place};
 use crate::scenario::{
-    self, Check, Client, CutOff, Endpoint, Expect, Forged, Matrix, Restart, Scenario, Stage, Stated, Table,
+    self, Check, Client, CutOff, Endpoint, Expect, Forged, Matrix, OneOrMany, Restart, Scenario, Stage,
+    Stated, Table,
 };
 
 pub(super) fn stages(scenario: &Scenario, places: &Node, found: &mut Found) {
@@ -157,12 +158,12 @@ fn surface(scenario: &Scenario, stage: &Stage, places: &Node, found: &mut Found)
                 )
             });
         }
-        requests(matrix, place, found);
+        requests(scenario, matrix, place, found);
     }
 }
 
 /// What a surface dials with: something, and nothing that a request cannot carry.
-fn requests(matrix: &Matrix, place: &Node, found: &mut Found) {
+fn requests(scenario: &Scenario, matrix: &Matrix, place: &Node, found: &mut Found) {
     for (key, many) in
         [("as", &matrix.clients), ("to", &matrix.to), ("methods", &matrix.methods), ("paths", &matrix.paths)]
     {
@@ -197,6 +198,25 @@ fn requests(matrix: &Matrix, place: &Node, found: &mut Found) {
     authority(matrix.authority.as_deref(), over2, place.at("authority").place(), found);
     for (number, headers) in matrix.headers.iter().enumerate() {
         self::headers(headers, place.at("headers").nth(number), found);
+        one_token(scenario, &matrix.clients, headers, place.at("headers").nth(number), found);
+    }
+}
+
+/// A request bears one `authorization` (RFC 9110, section 11.6.2): a client's JWT-SVID is it.
+fn one_token(
+    scenario: &Scenario,
+    clients: &OneOrMany,
+    headers: &BTreeMap<String, String>,
+    place: &Node,
+    found: &mut Found,
+) {
+    let Some(name) = headers.keys().find(|name| name.eq_ignore_ascii_case("authorization")) else { return };
+    let bears = |client: &&str| scenario.clients.get(*client).is_some_and(|client| client.jwt().is_some());
+    if let Some(client) = clients.iter().find(bears) {
+        found.add(
+            place.key(name),
+            format!("client `{client}` has a `jwt`, which is its `{name}`: a request bears one alone"),
+        );
     }
 }
 
@@ -205,6 +225,7 @@ fn check(scenario: &Scenario, stage: &Stage, check: &Check, place: &Node, found:
         format!("check `{}` has no client", check.name)
     });
     request::kind(scenario, check, place, found);
+    one_token(scenario, &check.clients, &check.headers, place.at("headers"), found);
     let endpoint = scenario.endpoints.get(&check.to);
     found.known("endpoint", &check.to, scenario.endpoints.keys().map(String::as_str), place.at("to").place());
     for (number, name) in check.clients.iter().enumerate() {

@@ -65,6 +65,56 @@ fn each_of_several_filters_counts() {
     }
 }
 
+/// The names are those that an Envoy 1.40 lists: `ext_authz` keeps colons of the manager's prefix,
+/// `jwt_authn` does not, and both keep those of their own.
+#[test]
+fn an_authorizer_and_a_jwt_filter_count_under_the_prefixes_of_manager_and_filter() {
+    let own = |prefix: &str| json!({"stat_prefix": prefix});
+    for (manager, filter, authz, jwt) in [
+        ("in", json!({}), "http.in.ext_authz.", "http.in.jwt_authn."),
+        ("in", own("waf"), "http.in.ext_authz.waf.", "http.in.jwt_authn.waf."),
+        ("in", own("waf:x."), "http.in.ext_authz.waf:x.", "http.in.jwt_authn.waf:x."),
+        ("a:b.", json!({}), "http.a:b..ext_authz.", "http.a_b.jwt_authn."),
+    ] {
+        let filters =
+            json!([http("jwt_authn", filter.clone()), http("ext_authz", filter), router(json!({}))]);
+        let meter = Dump::http(json!({"stat_prefix": manager, "http_filters": filters})).meter();
+        let names = [
+            (format!("{authz}denied"), 2),
+            (format!("{authz}error"), 7),
+            (format!("{authz}failure_mode_allowed"), 4),
+            (format!("{jwt}denied"), 5),
+            ("http.a_b.downstream_rq_total".into(), 0),
+        ];
+        let moved: Vec<_> = names.iter().map(|(name, by)| (name.as_str(), *by)).collect();
+        let seen = happened(&meter, &moved).counted;
+        assert_eq!(
+            (seen.authz_denied, seen.authz_error, seen.authz_open, seen.jwt_denied, seen.denied),
+            (2, 3, 4, 5, 0),
+            "of those without an answer, those that were let in are none that were refused: {authz}"
+        );
+        for (name, _) in &names[..4] {
+            let rest: Vec<_> = moved.iter().copied().filter(|(one, _)| one != name).collect();
+            let why = meter.between(&stats(&rest), &stats(&rest)).unwrap_err();
+            assert!(why.contains(&format!("`{name}`")), "{why}");
+        }
+    }
+}
+
+/// What is not told of a provider is a minute (`JwtProvider.clock_skew_seconds`).
+#[test]
+fn the_longest_clock_skew_of_any_provider_is_known() {
+    let skew = |providers: Value| {
+        let text = Dump::filter(http("jwt_authn", json!({"providers": providers}))).text();
+        Envoy::read(&text).unwrap().clock_skew
+    };
+    assert_eq!(skew(json!({"a": {"clock_skew_seconds": 1}})), 1);
+    assert_eq!(skew(json!({"a": {"clock_skew_seconds": 1}, "b": {"clock_skew_seconds": 90}})), 90);
+    assert_eq!(skew(json!({"a": {"clock_skew_seconds": 1}, "b": {}})), 60);
+    assert_eq!(skew(json!({"a": {"clock_skew_seconds": 0}})), 60);
+    assert_eq!(Envoy::read(&Dump::default().text()).unwrap().clock_skew, 0);
+}
+
 #[test]
 fn shadow_rules_deny_nothing() {
     for (config, denies) in [

@@ -36,7 +36,7 @@ fn a_port_speaks_http_or_passes_bytes() {
 fn filters_take_marks_away() {
     for (filter, marks) in [
         ("rbac", ALL),
-        ("jwt_authn", ALL),
+        ("jwt_authn", NO_DENIAL),
         ("buffer", ALL),
         ("local_ratelimit", ALL),
         ("ratelimit", ALL),

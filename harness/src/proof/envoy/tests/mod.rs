@@ -23,6 +23,14 @@ use super::{ConfigError, Envoy, Happened, Meter, Stats};
 const HTTP: &str = "type.googleapis.com/envoy.extensions.filters.http";
 const NETWORK: &str = "type.googleapis.com/envoy.extensions.filters.network";
 
+/// What `/stats` lists besides, where such filters are in it.
+const DECIDERS: [&str; 4] = [
+    "http.in.ext_authz.denied",
+    "http.in.ext_authz.error",
+    "http.in.ext_authz.failure_mode_allowed",
+    "http.in.jwt_authn.denied",
+];
+
 /// What `/stats` lists of [`Dump::default`], all at zero.
 const COUNTERS: [&str; 10] = [
     "listener.0.0.0.0_9001.no_filter_chain_match",
@@ -200,8 +208,10 @@ fn stats(values: &[(&str, u64)]) -> Stats {
 
 /// What happened when these counters moved, of those that were all there at zero.
 fn happened(meter: &Meter, moved: &[(&str, u64)]) -> Happened {
-    let before: Vec<_> = moved.iter().map(|(name, _)| (*name, 0)).collect();
-    meter.between(&stats(&before), &stats(moved)).unwrap()
+    let deciders = DECIDERS.map(|name| (name, 0));
+    let before: Vec<_> = deciders.into_iter().chain(moved.iter().map(|(name, _)| (*name, 0))).collect();
+    let after: Vec<_> = deciders.iter().chain(moved).copied().collect();
+    meter.between(&stats(&before), &stats(&after)).unwrap()
 }
 
 /// What keeps from saying what happened, where nothing moved.

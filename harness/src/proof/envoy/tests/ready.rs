@@ -3,7 +3,7 @@
 use rstest::rstest;
 
 use super::*;
-use crate::proof::envoy::lacking;
+use crate::proof::envoy::{lacking, trusted};
 
 /// A TLS listener of the default dump's that takes these secrets from SDS, and a cluster of its own way that
 /// takes another.
@@ -70,4 +70,23 @@ fn a_discovered_listener_is_waited_for(#[case] states: Vec<&str>, #[case] expect
 #[test]
 fn what_is_no_dump_is_told() {
     assert!(matches!(lacking("<html>", 9001), Err(ConfigError::Dump(_))));
+}
+
+/// As an Envoy 1.40 tells of what SPIRE's agent handed it out as `ALL`.
+#[test]
+fn the_trust_domains_of_a_spiffe_validator_are_known() {
+    let validator = |names: &[&str]| {
+        let domains: Vec<_> = names.iter().map(|name| json!({"name": name, "trust_bundle": {}})).collect();
+        json!({"name": "ALL", "secret": {"name": "ALL", "validation_context": {"custom_validator_config": {
+            "name": "envoy.tls.cert_validator.spiffe", "typed_config": {"trust_domains": domains}}}}})
+    };
+    let plain = json!({"name": "spiffe://a.example", "secret": {"validation_context": {"trusted_ca": {}}}});
+    let of = |secrets: Value| {
+        let dump = json!({"configs": [{"dynamic_active_secrets": secrets, "dynamic_warming_secrets": [
+            validator(&["warming.example"])]}]});
+        trusted(&dump.to_string()).unwrap().into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(of(json!([plain, validator(&["b.example", "a.example"])])), ["a.example", "b.example"]);
+    assert_eq!(of(json!([plain])), Vec::<String>::new());
+    assert!(trusted("<html>").is_err());
 }

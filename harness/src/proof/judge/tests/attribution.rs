@@ -3,7 +3,7 @@
 
 use super::*;
 
-const NO_MARKS: Marks = Marks { time: false, denial: false, serves: true };
+pub(super) const NO_MARKS: Marks = Marks { time: false, denial: false, serves: true };
 
 #[test]
 fn counters_that_moved_otherwise_err_every_cell_of_the_window_and_no_other() {
@@ -171,7 +171,7 @@ fn marks_tell_who_answered_among_many_or_a_window_of_its_own_has_to(
     assert_eq!(scene.windows.len(), if told { 1 } else { 2 });
     let by = match met.origin {
         Origin::Application => Some(By::Application),
-        Origin::Denied(_) | Origin::Envoy(_) => Some(By::Envoy),
+        Origin::Denied(..) | Origin::Envoy(_) => Some(By::Envoy),
         Origin::Handshake(_) | Origin::CutOff(_) | Origin::Uncounted | Origin::Unanswered(_) => None,
     };
     assert_eq!(scene.last_by(), by, "{}", scene.last().1);
@@ -197,10 +197,10 @@ fn what_is_not_logged_is_envoys_own() {
 #[case::envoy("backend", status(404), local(404, ""))]
 #[case::envoy_with_a_time("backend", status(404), answered(404, "").by(Origin::Envoy(0)))]
 #[case::envoy_behind("proxy", status(404), local(404, "").by(Origin::Envoy(1)))]
-#[case::policy("backend", status(403), local(403, "go away").by(Origin::Denied(0)))]
-#[case::policy_behind("proxy", status(403), answered(403, "go away").by(Origin::Denied(1)))]
-#[case::policy_of_the_proxy("proxy", status(403), local(403, "go away").by(Origin::Denied(0)))]
-#[case::call("backend", grpc("16"), local(200, "").header("grpc-status", "16").by(Origin::Denied(0)))]
+#[case::policy("backend", status(403), local(403, "go away").by(Origin::Denied(Kind::Denied, 0)))]
+#[case::policy_behind("proxy", status(403), answered(403, "go away").by(Origin::Denied(Kind::Denied, 1)))]
+#[case::policy_of_the_proxy("proxy", status(403), local(403, "go away").by(Origin::Denied(Kind::Denied, 0)))]
+#[case::call("backend", grpc("16"), local(200, "").header("grpc-status", "16").by(Origin::Denied(Kind::Denied, 0)))]
 fn alone_counters_tell_each_origin(#[case] endpoint: &str, #[case] expect: Expect, #[case] met: Met) {
     for scenario in [world(), world_without_log()] {
         let case = (cell("it", "friend", endpoint, expect.clone()), met.clone());

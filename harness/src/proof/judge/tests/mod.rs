@@ -6,6 +6,7 @@ mod attribution;
 mod bytes;
 mod content;
 mod cut_off;
+mod deciders;
 mod pods;
 mod properties;
 mod rounds;
@@ -153,17 +154,20 @@ fn local(status: u16, body: &str) -> Met {
 
 /// By the first Envoy's policy.
 fn denied() -> Met {
-    local(403, RBAC_DENIED).by(Origin::Denied(0))
+    local(403, RBAC_DENIED).by(Origin::Denied(Kind::Denied, 0))
 }
 
 /// By the second Envoy's policy.
 fn denied_behind() -> Met {
-    answered(403, RBAC_DENIED).by(Origin::Denied(1))
+    answered(403, RBAC_DENIED).by(Origin::Denied(Kind::Denied, 1))
 }
 
 /// A gRPC call that the first Envoy's policy denied: nothing but trailers came.
 fn denied_call() -> Met {
-    local(200, "").header("grpc-status", "7").header("grpc-message", RBAC_DENIED).by(Origin::Denied(0))
+    local(200, "")
+        .header("grpc-status", "7")
+        .header("grpc-message", RBAC_DENIED)
+        .by(Origin::Denied(Kind::Denied, 0))
 }
 
 fn refused(number: u8, kind: Kind) -> Met {
@@ -201,7 +205,7 @@ fn caused(scenario: &Scenario, cell: &Cell, met: &Met) -> Vec<(String, Counted)>
     let through = |hops: usize| (0..hops).map(move |hop| at(hop, counted(|all| all.forwarded = 1)));
     let mut caused: Vec<_> = match met.origin {
         Origin::Handshake(kind) => vec![at(0, kind.once())],
-        Origin::Denied(hop) => through(hop).chain([at(hop, counted(|all| all.denied = 1))]).collect(),
+        Origin::Denied(kind, hop) => through(hop).chain([at(hop, kind.once())]).collect(),
         Origin::Envoy(hop) => through(hop).collect(),
         Origin::Unanswered(hop) => through(hop + 1).collect(),
         Origin::Application => through(way.len()).collect(),
@@ -317,7 +321,7 @@ impl Scene {
         let way = route(&self.scenario, &cell.endpoint);
         let way = if cell.expect.upstream.is_some() { &way[..1] } else { &way[..] };
         let count = match met.origin {
-            Origin::Denied(hop) | Origin::Envoy(hop) | Origin::Unanswered(hop) => hop + 1,
+            Origin::Denied(_, hop) | Origin::Envoy(hop) | Origin::Unanswered(hop) => hop + 1,
             Origin::Application => way.len(),
             Origin::Handshake(_) => 1,
             Origin::CutOff(cut) => usize::from(cut != CutOff::NoChain),
@@ -379,8 +383,9 @@ impl Scene {
 
 fn witness(marks: Marks, pods: &[(&str, Counted)]) -> Witness {
     let pods = pods.iter().map(|(name, counted)| {
-        let Counted { no_cert, san, chain, broken, denied, forwarded, allowed: _, .. } = *counted;
-        let requests = denied + forwarded;
+        let Counted { no_cert, san, chain, broken, denied, forwarded, .. } = *counted;
+        let by_others = counted.authz_denied + counted.authz_error + counted.jwt_denied;
+        let requests = denied + by_others + forwarded;
         let connections = requests + no_cert + san + chain + broken;
         ((*name).to_owned(), Ok(Happened { counted: *counted, requests, connections, ..Happened::default() }))
     });

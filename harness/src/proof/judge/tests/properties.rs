@@ -12,6 +12,7 @@ fn any_cell() -> impl Strategy<Value = (&'static str, &'static str, Expect)> {
         by(By::Application, 403),
         by(By::Envoy, 200),
         grpc("7"),
+        Expect { counts: Some(Kind::AuthzDenied), ..status(403) },
         alert_named("certificate_required"),
         alert_named("certificate_unknown"),
         alert_named("unknown_ca"),
@@ -39,6 +40,9 @@ fn fitting(expect: &Expect) -> Met {
             };
             refused(number, expect.counts.unwrap_or(kind))
         }
+        None if expect.counts == Some(Kind::AuthzDenied) => {
+            local(403, "no").by(Origin::Denied(Kind::AuthzDenied, 0))
+        }
         None if expect.cut_off.is_some() => {
             let cut = expect.cut_off.unwrap_or(CutOff::NoChain);
             failed(DialFailure::Closed).by(Origin::CutOff(cut))
@@ -58,7 +62,9 @@ fn any_met() -> impl Strategy<Value = Met> {
         denied(),
         denied_call(),
         denied().by(Origin::Application),
-        local(200, "ok").by(Origin::Denied(0)),
+        local(200, "ok").by(Origin::Denied(Kind::Denied, 0)),
+        local(403, "no").by(Origin::Denied(Kind::AuthzDenied, 0)),
+        local(401, "no").by(Origin::Denied(Kind::JwtDenied, 0)),
         local(503, "upstream connect error"),
         refused(40, Kind::NoCert),
         refused(46, Kind::San),

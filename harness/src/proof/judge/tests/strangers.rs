@@ -31,9 +31,9 @@ fn a_denial_that_says_200_is_no_success() {
     let scene = |endpoint, expect, met| {
         Scene::of(world_without_log(), marks, vec![(cell("it", "friend", endpoint, expect), met)])
     };
-    let here = local(200, "ok").by(Origin::Denied(0));
+    let here = local(200, "ok").by(Origin::Denied(Kind::Denied, 0));
     assert_last(&scene("backend", status(200), here.clone()), Verdict::Failed, "a policy denied the request");
-    let behind = answered(200, "ok").by(Origin::Denied(1));
+    let behind = answered(200, "ok").by(Origin::Denied(Kind::Denied, 1));
     assert_last(&scene("proxy", status(200), behind), Verdict::Failed, "a policy denied the request");
     let said = scene("backend", by(By::Envoy, 200), here);
     assert_eq!(said.last(), (Verdict::Passed, String::new()));
