@@ -91,6 +91,7 @@ fn a_server_that_comes_again_alone_is_given_its_entries() {
 }
 
 #[test]
+#[allow(clippy::print_stdout, reason = "what is left out is told")]
 fn helm_charts_hardened_is_used_as_it_is() {
     let Some(charts) = std::env::var_os(CHARTS) else {
         println!("{CHARTS} is not set: the charts themselves are left out");

@@ -63,10 +63,10 @@ mod tests {
     use crate::proof::plan::plan;
     use crate::scenario::one_check;
 
-    fn judged(verdict: Verdict, lost: Result<BTreeSet<String>, String>) -> (Verdict, String) {
+    fn judged(verdict: Verdict, lost: &Result<BTreeSet<String>, String>) -> (Verdict, String) {
         let scenario = one_check();
         let cell = plan(&scenario, &scenario.stages[0], "word").remove(0);
-        let all = registered(&scenario, vec![Judged::untried(cell, verdict, String::new())], &lost);
+        let all = registered(&scenario, vec![Judged::untried(cell, verdict, String::new())], lost);
         (all[0].verdict, all[0].reason.clone())
     }
 
@@ -90,6 +90,7 @@ mod tests {
         assert_eq!(both(&["/other"]), [Verdict::Passed, Verdict::Passed]);
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "as what is lost is told")]
     fn paths(paths: &[&str]) -> Result<BTreeSet<String>, String> {
         Ok(paths.iter().map(|path| (*path).to_owned()).collect())
     }
@@ -119,7 +120,7 @@ mod tests {
         #[case] expected: Verdict,
         #[case] words: &str,
     ) {
-        let (verdict, reason) = judged(verdict, lost);
+        let (verdict, reason) = judged(verdict, &lost);
         assert_eq!(verdict, expected);
         assert!(reason.contains(words) && (words.is_empty() == reason.is_empty()), "{reason}");
     }
