@@ -74,7 +74,7 @@ fn scenarios_that_collide_are_told_before_anything_is_made() {
     let output = world.svidproof(&["run", "--images", "upstream"]).exits(Exit::Input).get_output().clone();
     snapshot!(world, said(&output), @r"
     svidproof: [world]/project/tests/scenarios/web.yaml:5:17: release `web` in namespace `web` is also at [world]/project/tests/scenarios/shop.yaml:5:17, and they would share one cluster: give one of them another name or namespace
-    [world]/project/tests/scenarios/web.yaml:3:61: the socket's folder `/run/spire` is also at [world]/project/tests/scenarios/shop.yaml:3:61, and they would share one cluster: give each SPIRE agent a folder of its own, in its chart's values too
+    [world]/project/tests/scenarios/web.yaml:3:61: the agent's socket `/run/spire/agent.sock` is also at [world]/project/tests/scenarios/shop.yaml:3:61, and they would share one cluster: give each SPIRE agent a folder of its own, in its chart's values too
     ");
     assert_eq!(world.calls(), Vec::<String>::new());
     world.assert_nothing_is_left();

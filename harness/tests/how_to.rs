@@ -90,12 +90,14 @@ fn forges(text: &str) {
     }
 }
 
-/// In a project with one chart, `helm/shop`.
+/// In a project with one chart, `helm/shop`, and one file of manifests, `registration/shop.yaml`.
 fn loaded(text: &str) -> Result<Scenario, ScenarioError> {
     let project = tempfile::tempdir().unwrap();
     let chart = project.path().join("helm/shop");
     fs::create_dir_all(&chart).unwrap();
     fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: shop\nversion: 1.0.0\n").unwrap();
+    fs::create_dir(project.path().join("registration")).unwrap();
+    fs::write(project.path().join("registration/shop.yaml"), "kind: ClusterSPIFFEID\n").unwrap();
     let file = project.path().join("shop.yaml");
     fs::write(&file, text).unwrap();
     scenario::load(&file)
@@ -160,6 +162,11 @@ fn each_whole_example_of_writing_scenarios_is_read() {
 #[test]
 fn a_provider() {
     holds("provider.md");
+}
+
+#[test]
+fn a_spire_of_ones_own() {
+    holds("own-spire.md");
 }
 
 #[test]

@@ -36,6 +36,7 @@ type Asked = (Ask, oneshot::Sender<Answer>);
 /// One stream to one probe. Asks may be made side by side; the stream ends with its owner.
 pub struct Probe {
     pod: String,
+    uid: String,
     asks: mpsc::Sender<Asked>,
     stream: JoinHandle<()>,
     /// Why the stream ended, once it did.
@@ -62,7 +63,12 @@ impl Probe {
             let problem = serve(process, queue).await;
             let _ = why.send(Some(problem));
         });
-        Ok(Self { pod: backend.pod.clone(), asks, stream, ended })
+        Ok(Self { pod: backend.pod.clone(), uid: backend.uid().into(), asks, stream, ended })
+    }
+
+    /// The UID of its pod.
+    pub fn pod_uid(&self) -> &str {
+        &self.uid
     }
 
     /// Everything that the dial saw; what could not be judged is an outcome too.

@@ -10,34 +10,36 @@ use super::{list, string, walk};
 pub(super) struct Socket {
     /// The folder; `None` where the chart does not say it.
     pub(super) folder: Option<String>,
+    /// Its name in it; `None` for the one that it has where nothing is said.
+    pub(super) file: Option<String>,
     /// What of it the chart does not say, or says otherwise than the scenario can; a line each.
     pub(super) remarks: Vec<String>,
 }
 
-/// The name that the agent's socket has in svidproof.
+/// The name that the agent's socket has where a scenario does not say.
 const SOCKET: &str = "agent.sock";
 
 /// The folder on the host, by the mounts of the containers that run the Envoys.
 pub(super) fn socket(configs: &[Config]) -> Socket {
-    let (mut folders, mut remarks): (Vec<String>, Vec<String>) = (vec![], vec![]);
+    let (mut places, mut remarks): (Vec<(String, String)>, Vec<String>) = (vec![], vec![]);
     for config in configs {
         let Some(path) = asked(&config.bootstrap) else { continue };
         match config.workload.on_host(config.container, &path) {
             Ok(host) => {
                 let (folder, file) = host.rsplit_once('/').unwrap_or_default();
-                if file != SOCKET {
-                    remarks.push(format!("{}: its Envoy asks {file}, and here it is {SOCKET}", config.place));
-                }
-                if !folders.iter().any(|known| known == folder) {
-                    folders.push(folder.to_owned());
+                let place = (folder.to_owned(), file.to_owned());
+                if !places.contains(&place) {
+                    places.push(place);
                 }
             }
             Err(why) => remarks.push(format!("{}: {path} is not on the host: {why}", config.place)),
         }
     }
-    remarks.extend(folders.iter().skip(1).map(|folder| format!("another Envoy's socket stands in {folder}")));
+    let others = places.iter().skip(1);
+    remarks.extend(others.map(|(folder, file)| format!("another Envoy's socket is {folder}/{file}")));
     remarks.dedup();
-    Socket { folder: folders.into_iter().next(), remarks }
+    let (folder, file) = places.into_iter().next().unzip();
+    Socket { folder, file: file.filter(|file| file != SOCKET), remarks }
 }
 
 /// The path of the socket that an Envoy asks for its secrets: of the cluster that its SDS names, or of the
@@ -74,7 +76,7 @@ fn pipe(cluster: &Value) -> Option<String> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Own {
     pub(super) namespace: String,
-    /// Its StatefulSet; `None` where it is of another kind.
+    /// Its StatefulSet or Deployment; `None` where it is of another kind.
     pub(super) server: Option<String>,
     /// The server's container.
     pub(super) container: String,
@@ -90,7 +92,7 @@ pub(super) fn own(workloads: &[Workload]) -> Option<Own> {
         })
     };
     let (workload, container) = find("spire-server")?;
-    let kept = workload.object["kind"] == "StatefulSet";
+    let kept = ["StatefulSet", "Deployment"].iter().any(|kind| workload.object["kind"] == *kind);
     Some(Own {
         namespace: workload.namespace.into(),
         server: kept.then(|| string(&workload.object["metadata"]["name"])),

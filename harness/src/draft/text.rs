@@ -76,6 +76,9 @@ fn spire_text(system: &System) -> String {
         (None, Some(_)) => BLANK.into(),
     };
     let socket_dir = quoted(&socket_dir);
+    let file = system.socket.file.as_deref();
+    let socket_file = file.map(|file| format!("  socket-file: {}\n", quoted(file))).unwrap_or_default();
+    let agents_file = file.map(|file| format!("socketFile: {}, ", quoted(file))).unwrap_or_default();
     let remarks = system.socket.remarks.iter();
     let remarks = remarks.map(|remark| format!("  # The agent's socket: {remark}.\n")).collect::<String>();
     let values = if values.is_null() { String::new() } else { format!(", values: {values}") };
@@ -83,7 +86,7 @@ fn spire_text(system: &System) -> String {
     let head = format!("trust-domain: {trust_domain}\n\nspire:\n");
     if let Some(spire) = &system.spire {
         return format!(
-            "{head}{}  socket-dir: {socket_dir}\n{remarks}\n\
+            "{head}{}  socket-dir: {socket_dir}\n{socket_file}{remarks}\n\
              install:\n  \
                # Add the releases that this one needs: what its Envoys forward to, who calls it.\n  \
                - - {own}\n\n\
@@ -105,7 +108,7 @@ fn spire_text(system: &System) -> String {
            server: {spire}-server\n  \
            bundle: {spire}-bundle\n  \
            authority-secret: {spire}-ca\n  \
-           socket-dir: {socket_dir}\n{remarks}\n\
+           socket-dir: {socket_dir}\n{socket_file}{remarks}\n\
          install:\n  \
            - - release: {spire}-server\n      \
                chart: {SPIRE_CHART}\n      \
@@ -115,7 +118,7 @@ fn spire_text(system: &System) -> String {
            - - release: {spire}-agent\n      \
                chart: {SPIRE_CHART}\n      \
                namespace: spire\n      \
-               values: {{{shared}, server: {{enabled: false}}, agent: {{socketDir: {socket_dir}, \
+               values: {{{shared}, server: {{enabled: false}}, agent: {{socketDir: {socket_dir}, {agents_file}\
                syncInterval: 500ms, pollRetryInterval: 100ms}}}}\n  \
            # Add the releases that this one needs: what its Envoys forward to, who calls it.\n  \
            - - {own}\n\n\

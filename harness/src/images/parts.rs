@@ -364,7 +364,8 @@ mod tests {
     fn a_key_changes_with_what_makes_the_part_and_with_nothing_else() {
         let cache = Cache::at("/cache".into());
         let keys = |declaration: &Declaration, go: &str| -> BTreeMap<String, String> {
-            let parts = plan(declaration, &compilers(go), &cache, &declaration.cluster()).unwrap();
+            let all = declaration.with(&declaration.images.iter().collect::<Vec<_>>());
+            let parts = plan(declaration, &compilers(go), &cache, &all).unwrap();
             parts.into_iter().map(|part| (part.name.to_owned(), part.key)).collect()
         };
         let pristine = declaration();

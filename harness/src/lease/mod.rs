@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::scenario::ServerApi;
 use crate::sys::files::{self, FileError, could_not};
 
 /// Something that outlives the process unless it is taken down.
@@ -32,7 +33,11 @@ pub enum Thing {
     /// A folder outside the run's own.
     Folder { path: PathBuf },
     /// Registration entries whose IDs begin with this prefix.
-    Entries { namespace: String, server: String, container: String, prefix: String },
+    Entries {
+        #[serde(flatten)]
+        server: ServerApi,
+        prefix: String,
+    },
     /// A Helm release.
     Release { name: String, namespace: String },
     /// A Secret that Helm knows nothing of.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Neighbour, Scenario, Spire};
+use super::{Neighbour, Registration, Scenario, Spire};
 
 /// As the cluster was brought up with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ pub struct Fixed {
     pub name: String,
     trust_domain: String,
     spire: Spire,
-    registration: Vec<Entry>,
+    registration: Registration,
     #[serde(default)]
     federation: BTreeMap<String, Neighbour>,
     identities: BTreeSet<String>,

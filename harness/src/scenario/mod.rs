@@ -13,11 +13,14 @@ mod forged;
 mod image;
 mod merge;
 mod mistake;
+mod neighbour;
 mod parse;
 mod place;
+mod registration;
 mod release;
 mod schema;
 mod spelled;
+mod spire;
 mod together;
 mod validate;
 mod written;
@@ -30,10 +33,13 @@ pub use forged::{Forged, Forging, Stated, Table, tables};
 pub use image::OwnImage;
 pub use merge::merged;
 pub use mistake::Mistake;
+pub use neighbour::Neighbour;
 pub use parse::{ScenarioError, load, project_root, read_yaml};
+pub use registration::{Entry, Registration, Ttl};
 pub use release::{Fetched, Origin, Plain, Release};
 pub(crate) use schema::of as schema_of;
 pub use schema::text as schema_text;
+pub use spire::{ServerApi, Spire};
 pub use together::{PROBES, probe_name, together};
 pub use validate::is_label;
 pub use written::written_out;
@@ -43,7 +49,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::spiffe_id::spiffe_id;
@@ -77,8 +83,8 @@ pub struct Scenario {
     pub images: Vec<String>,
     /// Waves in order; the releases of one wave go side by side.
     pub install: Vec<Vec<Release>>,
-    /// Created as soon as the SPIRE server of the first wave is ready.
-    pub registration: Vec<Entry>,
+    /// Made as soon as the SPIRE server is ready, in whichever wave it is.
+    pub registration: Registration,
     /// What is dialled, by name.
     pub endpoints: BTreeMap<String, Endpoint>,
     /// Who dials, by name.
@@ -161,14 +167,27 @@ impl Scenario {
         release.values_files.iter().map(|path| folder.join(path)).collect()
     }
 
+    /// The release that the manifests of `registration` make, if there are any.
+    pub fn registration_release(&self) -> Option<Release> {
+        let manifests = &self.registration.manifests;
+        (!manifests.is_empty()).then(|| Release {
+            name: format!("registration-{}", self.name),
+            namespace: self.spire.namespace.clone(),
+            manifests: Some(OneOrMany::Many(manifests.clone())),
+            ..Release::default()
+        })
+    }
+
     /// `FILE:LINE:COLUMN` of what a release says under `key`, or of the release itself.
     pub fn place_in(&self, release: &Release, key: &str) -> String {
         let mut all = self.install.iter().enumerate().flat_map(|(wave, releases)| {
             releases.iter().enumerate().map(move |(number, one)| (wave, number, one))
         });
         let found = all.find(|(_, _, one)| one.full_name() == release.full_name());
-        let (wave, number) = found.map_or((0, 0), |(wave, number, _)| (wave, number));
-        let place = self.place_of(|places| places.at("install").nth(wave).nth(number).at(key).place());
+        let place = self.place_of(|places| match found {
+            Some((wave, number, _)) => places.at("install").nth(wave).nth(number).at(key).place(),
+            None => places.at("registration").at("manifests").place(),
+        });
         format!("{}:{}:{}", self.file.display(), place.line, place.column)
     }
 
@@ -204,66 +223,6 @@ impl Scenario {
         .map(|(name, _)| name.as_str())
         .take_while(move |name| passed.insert(*name))
     }
-}
-
-/// Where the scenario's SPIRE stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Spire {
-    /// Where the server stands.
-    pub namespace: String,
-    /// The server's StatefulSet; its first pod is asked to create entries.
-    pub server: String,
-    /// The server's container.
-    #[serde(default = "default_server_container")]
-    pub container: String,
-    /// The ConfigMap to which the server publishes its bundle under the key `bundle.crt`; waited for before
-    /// the second wave.
-    #[serde(default)]
-    pub bundle: Option<String>,
-    /// The Secret from which the server takes its upstream CA. svidproof makes both, and keeps the CA to
-    /// forge credentials with.
-    #[serde(default)]
-    pub authority_secret: Option<String>,
-    /// The host directory in which the agent's `agent.sock` stands; the probe mounts it.
-    pub socket_dir: String,
-}
-
-fn default_server_container() -> String {
-    "spire-server".into()
-}
-
-/// The SPIRE server of another trust domain, in the same cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Neighbour {
-    /// Where it stands.
-    pub namespace: String,
-    /// Its StatefulSet; the first pod is asked.
-    pub server: String,
-    /// Its container.
-    #[serde(default = "default_server_container")]
-    pub container: String,
-}
-
-/// A registration entry, as `spire-server entry create` takes it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Entry {
-    /// The path part of the SPIFFE ID: `/ns/default/sa/default/backend`.
-    pub id: String,
-    /// `type:value` each: `k8s:ns:default`.
-    pub select: Vec<String>,
-    /// A node alias: its parent is the server, and the other entries' parent is it.
-    #[serde(default)]
-    pub node: bool,
-    /// DNS SANs.
-    #[serde(default)]
-    pub dns: Vec<String>,
-    /// Other trust domains, of `federation`, whose bundles its workload is given in each stage that federates
-    /// with them.
-    #[serde(default)]
-    pub federates_with: Vec<String>,
 }
 
 /// Something that is dialled.

@@ -54,7 +54,7 @@ enum Thing {
     Name(String),
     /// Namespace and name.
     Release(String, String),
-    SocketDir(PathBuf),
+    Socket(PathBuf),
     /// Namespace and name.
     Authority(String, String),
     NodePort(u16),
@@ -89,10 +89,16 @@ fn claims(scenario: &Scenario) -> Vec<Claim> {
             claim(Thing::Release(release.namespace.clone(), release.name.clone()), place, None);
         }
     }
+    if let Some(release) = scenario.registration_release() {
+        let place = at(&|places| places.at("registration").at("manifests").place());
+        claim(Thing::Release(release.namespace, release.name), place, None);
+    }
     let spire = &scenario.spire;
-    // As a path: a slash more at the end leads to the same folder.
-    let socket_dir = Path::new(&spire.socket_dir).components().collect();
-    claim(Thing::SocketDir(socket_dir), at(&|places| places.at("spire").at("socket-dir").place()), None);
+    if let Some(folder) = &spire.socket_dir {
+        // As a path: a slash more at the end leads to the same folder.
+        let socket = Path::new(folder).join(&spire.socket_file).components().collect();
+        claim(Thing::Socket(socket), at(&|places| places.at("spire").at("socket-dir").place()), None);
+    }
     if let Some(name) = &spire.authority_secret {
         let place = at(&|places| places.at("spire").at("authority-secret").place());
         claim(Thing::Authority(spire.namespace.clone(), name.clone()), place, None);
@@ -119,7 +125,7 @@ impl Thing {
         let what = match self {
             Self::Name(name) => format!("the scenario's name `{name}`"),
             Self::Release(namespace, name) => format!("release `{name}` in namespace `{namespace}`"),
-            Self::SocketDir(path) => format!("the socket's folder `{}`", path.display()),
+            Self::Socket(path) => format!("the agent's socket `{}`", path.display()),
             Self::Authority(namespace, name) => format!("the CA's secret `{namespace}/{name}`"),
             Self::NodePort(port) => format!("node port {port}"),
             Self::HostPort(port) => format!("host port {port}"),
@@ -134,7 +140,7 @@ impl Thing {
         match self {
             Self::Name(_) => "name one of them otherwise",
             Self::Release(..) => "give one of them another name or namespace",
-            Self::SocketDir(_) => "give each SPIRE agent a folder of its own, in its chart's values too",
+            Self::Socket(_) => "give each SPIRE agent a folder of its own, in its chart's values too",
             Self::Authority(..) => "give each SPIRE server a secret of its own, in its chart's values too",
             Self::NodePort(_) | Self::HostPort(_) => "give one of them another port",
         }
@@ -206,7 +212,7 @@ stages:
     #[case::a_socket_dir(
         "/run/two",
         "/run/one/",
-        "b.yaml:7:15: the socket's folder `/run/one` is also at a.yaml:7:15, and they would share one cluster: \
+        "b.yaml:7:15: the agent's socket `/run/one/agent.sock` is also at a.yaml:7:15, and they would share one cluster: \
          give each SPIRE agent a folder of its own, in its chart's values too"
     )]
     #[case::a_secret(

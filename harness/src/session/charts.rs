@@ -22,7 +22,8 @@ pub(super) async fn ready(
 ) -> Result<Vec<Scenario>, SessionError> {
     let each = scenarios.into_iter().map(async |scenario| {
         let folder = dir.join("charts").join(&scenario.name);
-        let releases = scenario.install.iter().flatten();
+        let registration = scenario.registration_release();
+        let releases = scenario.install.iter().flatten().chain(&registration);
         let charts = releases.map(async |release| {
             let place = folder.join(&release.namespace).join(&release.name);
             let chart = chart(&scenario, release, &place, helm, progress).await;

@@ -71,7 +71,7 @@ fn things(scenarios: &[Scenario], run: &str) -> Vec<Thing> {
             namespaces.insert(spire.namespace.clone());
             rest.push(Thing::Secret { name: name.clone(), namespace: spire.namespace.clone() });
         }
-        for release in scenario.install.iter().flatten() {
+        for release in scenario.install.iter().flatten().chain(&scenario.registration_release()) {
             namespaces.insert(release.namespace.clone());
             rest.push(Thing::Release { name: release.name.clone(), namespace: release.namespace.clone() });
         }
@@ -83,18 +83,13 @@ fn things(scenarios: &[Scenario], run: &str) -> Vec<Thing> {
 
 /// The entries that the run makes in the scenario's SPIRE server.
 pub(super) fn entries(scenario: &Scenario, run: &str) -> Thing {
-    let spire = &scenario.spire;
-    Thing::Entries {
-        namespace: spire.namespace.clone(),
-        server: spire.server.clone(),
-        container: spire.container.clone(),
-        prefix: prefix(run),
-    }
+    Thing::Entries { server: scenario.spire.api(), prefix: prefix(run) }
 }
 
-/// What the IDs of the run's entries begin with.
-pub fn prefix(run: &str) -> String {
-    format!("svidproof-{run}-")
+/// What the IDs of the run's entries begin with. SPIRE's controller manager, told to clean up entries of no
+/// prefix, takes those without a dot for such (its configuration, `entryIDPrefixCleanup`).
+pub(super) fn prefix(run: &str) -> String {
+    format!("svidproof.{run}.")
 }
 
 /// In words, what is there already and is another's. A namespace may be: it is used, and stays.

@@ -9,14 +9,18 @@ mod autopsy;
 mod bringup;
 mod charts;
 mod hands;
+mod noted;
 mod record;
+mod register;
 mod supply;
 pub mod teardown;
 
 pub use apply::{apply, has_tests, makes_a_difference, restart, stage_values};
 pub use autopsy::autopsy;
-pub use hands::{Strange, keep, prefix as entry_prefix};
+pub use hands::{Strange, keep};
 pub use record::{Installed, Record};
+pub(crate) use register::server;
+pub use register::{federate, lost, restore};
 pub use supply::{Lacking, Missing};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +45,7 @@ use crate::session::hands::Renewal;
 use crate::sys::files::{self, FileError};
 use crate::sys::progress::Progress;
 use crate::sys::tool;
+use crate::sys::wait::TimedOut;
 
 /// Why the scenarios' systems do not stand.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +108,21 @@ pub enum SessionError {
     Probe { scenario: String, source: ProbeError },
     #[error("scenario {scenario}: no probe is ready in namespace {PROBES}\nhint: `svidproof up` installs it")]
     NoProbe { scenario: String },
+    #[error(
+        "scenario {scenario}: entries hang under the agents, since no entry has `node: true`\n\
+         hint: do its agents run, and reach the server? `kubectl logs` of their pods"
+    )]
+    NoAgent { scenario: String, source: TimedOut },
+    #[error(
+        "scenario {scenario}: what others registered is lost with the data of the SPIRE server\n\
+         hint: a controller manager makes its entries again; does it run?"
+    )]
+    Unregistered { scenario: String, source: TimedOut },
+    #[error(
+        "scenario {scenario}: the SPIRE server was made anew, and its agents go on with the CA of before\n\
+         hint: an agent takes the new one when it is restarted: `restart` of its release in the same stage"
+    )]
+    OldBundle { scenario: String, source: TimedOut },
     #[error("{0}")]
     Lacking(Box<Lacking>),
     #[error("an image of your own cannot be taken")]

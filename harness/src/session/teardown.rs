@@ -262,10 +262,11 @@ async fn remove_from(
         return Ok(());
     }
     match thing {
-        Thing::Entries { namespace, server, container, prefix } => {
-            // A server that the run installed may never have come, or have gone.
-            if kube.has_pod(namespace, &format!("{server}-0")).await? {
-                Server::new(kube.clone(), namespace, server, container).delete(prefix).await?;
+        Thing::Entries { server, prefix } => {
+            let server = Server::new(kube.clone(), server.clone());
+            // One that the run installed may never have come, or have gone.
+            if server.workload().await?.is_some() {
+                server.delete(prefix).await?;
             }
         }
         Thing::Release { name, namespace } => {

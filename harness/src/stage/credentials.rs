@@ -10,11 +10,10 @@ use jiff::Timestamp;
 use svidproof_probe::protocol::{Carried, Credential, Token, TrustAnchors};
 
 use crate::cluster::kube::Exec;
-use crate::cluster::spire::Server as SpireServer;
 use crate::forge::{self, Authority, ForgeError, Forged, JwtFlaw, Signer, authorities};
 use crate::proof::plan::Cell;
 use crate::scenario::{self, Client, FullClient, Jwt, Scenario};
-use crate::session::{RunContext, System};
+use crate::session::{self, RunContext, System};
 use crate::spiffe_id::spiffe_id;
 use crate::stage::federation::server_of;
 use crate::sys::chain;
@@ -174,9 +173,7 @@ async fn neighbours(run: &RunContext, trust_domain: &str, path: &str) -> Result<
         if other.trust_domain == trust_domain {
             continue;
         }
-        let spire = &other.spire;
-        let server = SpireServer::new(run.kube.clone(), &spire.namespace, &spire.server, &spire.container);
-        let minted = server.mint(&other.spiffe_id(path)).await;
+        let minted = session::server(run, &other).mint(&other.spiffe_id(path)).await;
         let minted = minted.map_err(|error| Unmade::Broken(chain(&error)))?;
         return Ok(Credential::Pem { chain: minted.chain, key: minted.key });
     }
@@ -195,8 +192,7 @@ async fn token(
 ) -> Result<Token, String> {
     let audience = system.scenario.audience(jwt);
     if jwt.forged == Some(JwtFlaw::Expired) {
-        let spire = &system.scenario.spire;
-        let server = SpireServer::new(run.kube.clone(), &spire.namespace, &spire.server, &spire.container);
+        let server = session::server(run, &system.scenario);
         let token = server.mint_brief_jwt(id, &audience).await.map_err(|error| chain(&error))?;
         expired(&token, clock_skew).await?;
         return Ok(token);
@@ -244,7 +240,7 @@ pub async fn carry_from(run: &RunContext, system: &System, from: &str, id: &str)
     let (namespace, app) = from.split_once('/').ok_or("`from` is namespace/app")?;
     let pods = run.kube.ready_pods(namespace, &[("app", app)]).await.map_err(|e| chain(&e))?;
     let pod = pods.first().ok_or(format!("no pod app={app} is ready in namespace {namespace}"))?;
-    let socket = format!("{}/agent.sock", system.scenario.spire.socket_dir);
+    let socket = run.kube.agent_socket(pod, app, &system.scenario.spire).await.map_err(|e| chain(&e))?;
     let argv =
         ["/opt/spire/bin/spire-agent", "api", "fetch", "x509", "-socketPath", &socket, "-output", "json"]
             .map(Into::into)

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::join;
 use svidproof_probe::Identities;
 use svidproof_probe::protocol::{Dial, DialFailure, Observation, Outcome, ServerProof, Timing};
 
@@ -15,6 +16,7 @@ use super::{Opened, StageError};
 use crate::proof::envoy::Stats;
 use crate::proof::judge::{self, Dialled, Dialling, Judged, Logs, Window, Witness};
 use crate::proof::plan::Cell;
+use crate::session::lost;
 
 /// A whole dial's bound: a refusal takes milliseconds, and Envoy's own upstream bound is 15 s.
 const DIAL: Duration = Duration::from_secs(10);
@@ -80,9 +82,10 @@ impl Opened<'_> {
                 }
             }
         }
-        self.note_changed(&mut windows).await;
-        let judged = judge::judge(&self.system.scenario, &self.cells, &windows, &followed.read());
-        judged.into_iter().chain(untried).collect()
+        let ((), lost) = join(self.note_changed(&mut windows), lost(self.run, self.system)).await;
+        let scenario = &self.system.scenario;
+        let judged = judge::judge(scenario, &self.cells, &windows, &followed.read());
+        judge::registered(scenario, judged, &lost).into_iter().chain(untried).collect()
     }
 
     /// Makes these dials, and reads the counters of all Envoys on their way before and after.

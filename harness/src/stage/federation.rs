@@ -1,5 +1,5 @@
-//! The trust domains that a stage federates with: bundles exchanged between the SPIRE servers, or taken away
-//! again, and the Envoys under test waited for until they have heard of it.
+//! The trust domains that a stage federates with: the Envoys under test are waited for until they have heard
+//! of it. Exchanging bundles is `session`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,45 +7,17 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::target::Target;
-use crate::cluster::spire::{Server, SpireError};
+use crate::cluster::spire::Server;
 use crate::scenario::{Neighbour, Scenario, Stage};
-use crate::session::{self, RunContext, SessionError};
+use crate::session::RunContext;
 use crate::sys::chain;
 
 /// From server to agent to Envoy: an agent asks every five seconds unless it is told otherwise.
 const HEARD: Duration = Duration::from_secs(30);
 
-/// Brings each trust domain that the scenario knows to what the stage says of it.
-pub(super) async fn federate(
-    run: &RunContext,
-    scenario: &Scenario,
-    stage: &Stage,
-) -> Result<(), SessionError> {
-    if scenario.federation.is_empty() {
-        return Ok(());
-    }
-    let spire = &scenario.spire;
-    let own = Server::new(run.kube.clone(), &spire.namespace, &spire.server, &spire.container);
-    let work = async {
-        for (name, neighbour) in &scenario.federation {
-            let other = server_of(run, neighbour);
-            if stage.federation.contains(name) {
-                own.trust(name, &other.bundle().await?).await?;
-                other.trust(&scenario.trust_domain, &own.bundle().await?).await?;
-            } else {
-                own.distrust(name).await?;
-                other.distrust(&scenario.trust_domain).await?;
-            }
-        }
-        let (domain, prefix) = (&scenario.trust_domain, session::entry_prefix(&run.run));
-        own.federate(domain, &prefix, &scenario.registration, &stage.federation).await
-    };
-    work.await.map_err(|source: SpireError| SessionError::Spire { scenario: scenario.name.clone(), source })
-}
-
 /// The SPIRE server of another trust domain.
 pub(super) fn server_of(run: &RunContext, neighbour: &Neighbour) -> Server {
-    Server::new(run.kube.clone(), &neighbour.namespace, &neighbour.server, &neighbour.container)
+    Server::new(run.kube.clone(), neighbour.api())
 }
 
 /// Waits until each Envoy verifies by the bundles that its entry is given in this stage. By endpoint, why one
@@ -69,8 +41,9 @@ pub(super) async fn unheard(
 
 /// The trust domains that the entries of an identity know of, and which of them the stage federates with.
 fn wanted(scenario: &Scenario, stage: &Stage, id: &str) -> (BTreeSet<String>, BTreeSet<String>) {
-    let entries = scenario.registration.iter().filter(|entry| entry.id == id);
-    let known: BTreeSet<_> = entries.flat_map(|entry| entry.federates_with.iter().cloned()).collect();
+    let entries = scenario.registration.entries.iter().filter(|entry| entry.id == id);
+    let known = entries.flat_map(|entry| entry.federates_with.iter().cloned());
+    let known: BTreeSet<_> = known.filter(|name| scenario.federation.contains_key(name)).collect();
     let wanted = known.iter().filter(|name| stage.federation.contains(name)).cloned().collect();
     (known, wanted)
 }

@@ -15,7 +15,7 @@ pub use credentials::carry_from;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use futures::future::{join_all, try_join_all};
+use futures::future::{join_all, try_join, try_join_all};
 use serde_json::Value;
 
 use crate::cluster::kube::KubeError;
@@ -24,7 +24,7 @@ use crate::proof::judge::Judged;
 use crate::proof::plan::{Cell, plan};
 use crate::proof::verdict::Verdict;
 use crate::scenario::{Scenario, Stage};
-use crate::session::{RunContext, SessionError, System, apply, restart, stage_values};
+use crate::session::{RunContext, SessionError, System, apply, federate, restart, restore, stage_values};
 use crate::sys::chain;
 
 use credentials::{Credentials, Unmade};
@@ -87,7 +87,6 @@ pub async fn bring(
     stage: &Stage,
     fault: &BTreeMap<String, Value>,
 ) -> Result<bool, StageError> {
-    federation::federate(run, scenario, stage).await?;
     let releases = scenario.install.iter().flatten();
     let brought = releases.map(async |release| {
         apply(run, scenario, release, &stage_values(release, &[&stage.values, fault])).await
@@ -146,7 +145,12 @@ impl<'a> Opened<'a> {
             let target = Target::open(run, &system.probe, name, &scenario.endpoints[name]).await?;
             Ok::<_, StageError>((name.to_owned(), target))
         });
-        let opened = try_join_all(targets).await?;
+        // Side by side: an Envoy may wait for what was lost.
+        let restored = async {
+            restore(run, system).await?;
+            Ok(federate(run, scenario, &stage.federation).await?)
+        };
+        let (opened, ()) = try_join(try_join_all(targets), restored).await?;
         let (mut targets, mut unfit) = (BTreeMap::new(), BTreeMap::new());
         for (name, target) in opened {
             match target {

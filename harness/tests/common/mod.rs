@@ -54,7 +54,7 @@ tools: [tools/helm, tools/kind]
 debian: {part: debian, version: "12", suite: bookworm, packages: [], remove: []}
 pip: []
 c: []
-cargo: {part: apps, programs: {}}
+cargo: [{part: apps, programs: {}}]
 images: []
 node: {upstream: "kindest/node:v1", files: {}, text: {}, links: {}, folders: [], environment: {},
   entrypoint: [/init], stop-signal: TERM}

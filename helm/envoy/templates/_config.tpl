@@ -82,7 +82,7 @@ static_resources:
         cluster_name: spire_agent
         endpoints:
           - lb_endpoints:
-              - endpoint: {address: {pipe: {path: {{ printf "%s/agent.sock" $e.socketDir | quote }}}}}
+              - endpoint: {address: {pipe: {path: {{ printf "%s/%s" $e.socketDir $e.socketFile | quote }}}}}
     {{- if and .inbound $e.extAuthz.port }}
     - name: authorizer
       connect_timeout: 0.25s

@@ -25,7 +25,11 @@
 - name: envoy
   configMap: {name: {{ .config }}}
 - name: spire-agent
+  {{- if .envoy.csi }}
+  csi: {driver: {{ .envoy.csi | quote }}, readOnly: true}
+  {{- else }}
   hostPath: {path: {{ .envoy.socketDir | quote }}, type: Directory}
+  {{- end }}
 {{- end }}
 
 {{/* The securityContext of a container that needs nothing of its node. Takes the user's number. */}}

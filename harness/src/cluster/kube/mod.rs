@@ -3,6 +3,7 @@
 
 mod broken;
 mod claim;
+mod entered;
 mod exec;
 mod fate;
 mod forward;
@@ -12,8 +13,10 @@ mod restart;
 mod rollout;
 mod service;
 mod settle;
+mod socket;
 mod stale;
 mod standing;
+mod workload;
 
 pub use claim::{AT_WORK, Claim, KEPT};
 pub use exec::Exec;

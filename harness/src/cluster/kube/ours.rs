@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
@@ -78,14 +78,6 @@ impl Kube {
             all if all.contains(&Holder::Another) => Holder::Another,
             _ => Holder::Ours,
         })
-    }
-
-    /// Whether there is such a pod.
-    pub async fn has_pod(&self, namespace: &str, name: &str) -> Result<bool, KubeError> {
-        let pods: Api<Pod> = Api::namespaced(self.client(), namespace);
-        let found = pods.get_metadata_opt(name).await;
-        let found = found.map_err(KubeError::api(format!("look for pod {namespace}/{name}")))?;
-        Ok(found.is_some())
     }
 
     /// Makes the namespace, with the run's label, unless it is there.

@@ -45,7 +45,7 @@ impl Kube {
         self.rolled_out(workload, limit.saturating_sub(begun.elapsed())).await
     }
 
-    async fn selector(&self, workload: &Workload, what: &str) -> Result<Selector, KubeError> {
+    pub(super) async fn selector(&self, workload: &Workload, what: &str) -> Result<Selector, KubeError> {
         let Workload { kind, namespace, name } = workload;
         let named = Named {
             api_version: "apps/v1".into(),

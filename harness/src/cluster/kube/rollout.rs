@@ -93,19 +93,21 @@ impl Kube {
         }
     }
 
-    /// Waits until the `ConfigMap` has this key.
+    /// Waits until what the `ConfigMap` has under this key is what it should be: `lacks` says what it lacks.
     pub async fn config_map_key(
         &self,
-        namespace: &str,
-        name: &str,
-        key: &str,
+        [namespace, name, key]: [&str; 3],
         limit: Duration,
+        lacks: impl Fn(&str) -> Option<String>,
     ) -> Result<(), KubeError> {
         let what = format!("key {key} of configmap {namespace}/{name}");
         let look = |map: ConfigMap| {
-            let there =
-                map.data.as_ref().is_some_and(|data| data.get(key).is_some_and(|text| !text.is_empty()));
-            if there { Look::Ready(()) } else { Look::NotYet("the key is not there".into()) }
+            let text = map.data.as_ref().and_then(|data| data.get(key)).filter(|text| !text.is_empty());
+            match text.map(|text| lacks(text)) {
+                None => Look::NotYet(format!("the key is not there{}", instead(&map))),
+                Some(Some(lack)) => Look::NotYet(lack),
+                Some(None) => Look::Ready(()),
+            }
         };
         Ok(self.watched(namespace, name, &what, limit, look).await?)
     }
@@ -161,7 +163,7 @@ impl Kube {
 }
 
 /// What can be watched in a namespace.
-trait Watched:
+pub(super) trait Watched:
     Resource<Scope = NamespaceResourceScope, DynamicType = ()>
     + Clone
     + std::fmt::Debug
@@ -179,6 +181,12 @@ impl<K> Watched for K where
         + DeserializeOwned
         + 'static
 {
+}
+
+/// The keys that a `ConfigMap` has, for one that lacks another.
+fn instead(map: &ConfigMap) -> String {
+    let keys: Vec<_> = map.data.iter().flatten().map(|(key, _)| key.as_str()).collect();
+    if keys.is_empty() { String::new() } else { format!(", but {}", keys.join(", ")) }
 }
 
 /// Waits until there is no such object.
@@ -202,7 +210,7 @@ where
 }
 
 /// Every state of one object.
-fn named<K: Watched>(api: Api<K>, name: &str) -> impl Stream<Item = watcher::Result<K>> + use<K> {
+pub(super) fn named<K: Watched>(api: Api<K>, name: &str) -> impl Stream<Item = watcher::Result<K>> + use<K> {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     watch(api, config).default_backoff().applied_objects()
 }

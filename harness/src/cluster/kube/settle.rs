@@ -162,7 +162,7 @@ fn is_definition(object: &Named) -> bool {
     object.api_version.starts_with("apiextensions.k8s.io/")
 }
 
-fn in_words(object: &Named) -> String {
+pub(super) fn in_words(object: &Named) -> String {
     let Named { kind, namespace, name, .. } = object;
     let kind = kind.to_lowercase();
     if is_definition(object) { format!("{kind} {name}") } else { format!("{kind} {namespace}/{name}") }

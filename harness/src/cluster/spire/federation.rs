@@ -1,15 +1,22 @@
-//! Federation, as a SPIRE server's command line does it: bundles shown, set and deleted, and the entries that
-//! are given those of other trust domains.
+//! Federation, as a SPIRE server's command line does it: bundles shown, set and deleted, and entries that are
+//! given those of other trust domains.
 
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::{OK, Server, Shown, SpireError, document};
-use crate::scenario::Entry;
+use super::{OK, Server, SpireError, Wanted, document};
 
 impl Server {
     /// The trust domain's own bundle, as a document (SPIFFE Trust Domain and Bundle, section 4).
     pub async fn bundle(&self) -> Result<Value, SpireError> {
         self.parsed(&self.run(&["bundle", "show", "-format", "spiffe"], &Value::Null).await?)
+    }
+
+    /// The other trust domains whose bundles it has.
+    pub async fn trusted(&self) -> Result<Vec<String>, SpireError> {
+        let listed: Bundles =
+            self.parsed(&self.run(&["bundle", "list", "-output", "json"], &Value::Null).await?)?;
+        Ok(listed.bundles.into_iter().map(|bundle| bundle.trust_domain).collect())
     }
 
     /// Takes another trust domain's bundle in, or the newer one in the place of that which is there.
@@ -20,91 +27,42 @@ impl Server {
 
     /// Deletes another trust domain's bundle where there is one, and takes it from the entries that have it.
     pub async fn distrust(&self, trust_domain: &str) -> Result<(), SpireError> {
-        let shown: Shown =
-            self.parsed(&self.run(&["bundle", "list", "-output", "json"], &Value::Null).await?)?;
-        if !shown.bundles.iter().any(|bundle| bundle.trust_domain == trust_domain) {
+        if !self.trusted().await?.iter().any(|one| one == trust_domain) {
             return Ok(());
         }
         let id = format!("spiffe://{trust_domain}");
         self.run(&["bundle", "delete", "-id", &id, "-mode", "dissociate"], &Value::Null).await.map(drop)
     }
 
-    /// Gives entries that [`Server::create`] made the bundles of these trust domains, as far as each wants
-    /// them. They must be there.
-    pub async fn federate(
+    /// Makes entries that [`Server::create`] made what is wanted now.
+    pub async fn update(
         &self,
         trust_domain: &str,
         prefix: &str,
-        entries: &[Entry],
-        with: &[String],
+        wanted: &[Wanted],
     ) -> Result<(), SpireError> {
-        let (document, given) = federated(trust_domain, prefix, entries, with);
-        if given.is_empty() {
+        if wanted.is_empty() {
             return Ok(());
         }
+        let document = document(trust_domain, prefix, wanted);
         let answer = self.run(&["entry", "update", "-data", "-", "-output", "json"], &document).await?;
-        for (result, entry) in self.results(&answer)?.iter().zip(given) {
+        for (result, one) in self.results(&answer)?.into_iter().zip(wanted) {
             if result.status.code != OK {
-                let (code, message) = (result.status.code, result.status.message.clone());
-                return Err(SpireError::Refused { server: self.name(), id: entry.id.clone(), message, code });
+                let (id, code, message) = (one.entry.id.clone(), result.status.code, result.status.message);
+                return Err(SpireError::Refused { server: self.name(), id, message, code });
             }
         }
         Ok(())
     }
 }
 
-/// The document that `entry update -data -` reads, of those entries that get a bundle; and these.
-fn federated<'a>(
-    trust_domain: &str,
-    prefix: &str,
-    entries: &'a [Entry],
-    with: &[String],
-) -> (Value, Vec<&'a Entry>) {
-    let mut document = document(trust_domain, prefix, entries);
-    let made = document["entries"].as_array_mut().map(std::mem::take).unwrap_or_default();
-    let given = made.into_iter().zip(entries).filter_map(|(mut made, entry)| {
-        let with = with.iter().filter(|one| entry.federates_with.contains(one));
-        let with: Vec<_> = with.map(|one| format!("spiffe://{one}")).collect();
-        let wanted = !with.is_empty();
-        made["federates_with"] = with.into();
-        wanted.then_some((made, entry))
-    });
-    let (made, given): (Vec<_>, Vec<_>) = given.unzip();
-    document["entries"] = made.into();
-    (document, given)
+#[derive(Deserialize)]
+struct Bundles {
+    #[serde(default)]
+    bundles: Vec<Bundle>,
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn each_entry_is_given_the_bundles_that_it_wants_and_that_are_there() {
-        let entry = |id: &str, with: &[&str]| Entry {
-            id: id.into(),
-            select: vec!["k8s:ns:shop".into()],
-            federates_with: with.iter().map(|one| (*one).into()).collect(),
-            ..Entry::default()
-        };
-        let entries =
-            [entry("/none", &[]), entry("/both", &["a.example", "b.example"]), entry("/b", &["b.example"])];
-        let of = |with: &[&str]| {
-            let with: Vec<_> = with.iter().map(|one| (*one).to_owned()).collect();
-            let (document, given) = federated("example.org", "run-", &entries, &with);
-            let ids: Vec<_> = given.iter().map(|entry| entry.id.clone()).collect();
-            (document["entries"].clone(), ids)
-        };
-        assert_eq!(of(&[]), (json!([]), vec![]));
-        let (document, ids) = of(&["a.example"]);
-        assert_eq!(ids, ["/both"]);
-        // The entry that was created, by its ID, with all that it had.
-        assert_eq!(document[0]["entry_id"], "run-1");
-        assert_eq!(document[0]["selectors"], json!([{"type": "k8s", "value": "ns:shop"}]));
-        assert_eq!(document[0]["federates_with"], json!(["spiffe://a.example"]));
-        let (document, ids) = of(&["b.example", "a.example"]);
-        assert_eq!(ids, ["/both", "/b"]);
-        assert_eq!(document[0]["federates_with"], json!(["spiffe://b.example", "spiffe://a.example"]));
-    }
+#[derive(Deserialize)]
+struct Bundle {
+    trust_domain: String,
 }

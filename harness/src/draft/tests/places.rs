@@ -211,12 +211,17 @@ fn a_spire_of_the_charts_own_is_not_installed_twice() {
     "/run/spire/a.org",
     "is no hostPath"
 )]
-#[case::another_file("/sock/agent.sock", "/sock/public/api.sock", "/run/agent/public", "asks api.sock")]
+#[case::another_file(
+    "/sock/agent.sock",
+    "/sock/public/api.sock",
+    "/run/agent/public",
+    "  socket-file: api.sock\n"
+)]
 #[case::the_file_itself(
     "mountPath: /sock}",
     "mountPath: /sock/agent.sock}",
     "/run",
-    "asks agent, and here it is agent.sock"
+    "agent: {socketDir: /run, socketFile: agent, "
 )]
 fn the_agents_socket_is_the_hosts(
     #[case] from: &str,

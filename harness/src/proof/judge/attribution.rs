@@ -406,8 +406,8 @@ fn behind(
     }
 }
 
-/// Whether such an answer has the time where it was passed on. Envoy's router puts none on one that goes on in
-/// another protocol.
+/// Whether such an answer has the time where it was passed on. Envoy's router puts none on one that goes on
+/// in another protocol.
 fn is_timed(marks: Marks, outcome: &Outcome) -> bool {
     marks.time && !matches!(outcome, Outcome::Response { status: 101, .. })
 }

@@ -16,14 +16,6 @@ pub(super) fn federation(scenario: &Scenario, places: &Node, found: &mut Found) 
             format!("`{name}` is the scenario's own trust domain: nobody federates with himself")
         });
     }
-    for (number, entry) in scenario.registration.iter().enumerate() {
-        known(
-            scenario,
-            &entry.federates_with,
-            places.at("registration").nth(number).at("federates-with"),
-            found,
-        );
-    }
     for (number, stage) in scenario.stages.iter().enumerate() {
         known(scenario, &stage.federation, places.at("stages").nth(number).at("federation"), found);
     }

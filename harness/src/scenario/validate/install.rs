@@ -92,7 +92,7 @@ pub(super) fn plain_in(
     }
 }
 
-fn lies_there(scenario: &Scenario, plain: &Plain, named: &str, place: Place, found: &mut Found) {
+pub(super) fn lies_there(scenario: &Scenario, plain: &Plain, named: &str, place: Place, found: &mut Found) {
     let (path, root) = (scenario.root.join(named), scenario.root.display());
     let files = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
     match plain {

@@ -21,20 +21,78 @@ pub(super) fn names(scenario: &Scenario, places: &Node, found: &mut Found) {
 }
 
 fn spire(spire: &Spire, place: &Node, found: &mut Found) {
-    let Spire { namespace, server, container, bundle, authority_secret, socket_dir } = spire;
-    label("namespace", namespace, place.at("namespace").place(), found);
-    object("StatefulSet", server, place.at("server").place(), found);
-    label("container", container, place.at("container").place(), found);
-    if let Some(bundle) = bundle {
+    label("namespace", &spire.namespace, place.at("namespace").place(), found);
+    server(&spire.server, place.at("server").place(), found);
+    label("container", &spire.container, place.at("container").place(), found);
+    absolute("program", &spire.binary, place.at("binary").place(), found);
+    if let Some(socket) = &spire.api_socket {
+        absolute("socket", socket, place.at("api-socket").place(), found);
+    }
+    if let Some((namespace, bundle)) = spire.bundle() {
+        label("namespace", namespace, place.at("bundle").place(), found);
         object("ConfigMap", bundle, place.at("bundle").place(), found);
     }
-    if let Some(secret) = authority_secret {
+    let is_key = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let fits = !spire.bundle_key.is_empty() && spire.bundle_key.bytes().all(is_key);
+    found.check(fits, place.at("bundle-key").place(), || {
+        format!("no ConfigMap has a key `{}`: letters, digits, `-`, `_` and `.` alone", spire.bundle_key)
+    });
+    found.check(spire.bundle.is_some() || !place.has("bundle-key"), place.key("bundle-key"), || {
+        "`bundle-key` without `bundle`: of which ConfigMap?".into()
+    });
+    if let Some(secret) = &spire.authority_secret {
         object("Secret", secret, place.at("authority-secret").place(), found);
     }
-    let plain = socket_dir.split('/').all(|part| part != "." && part != "..");
-    found.check(socket_dir.starts_with('/') && plain, place.at("socket-dir").place(), || {
-        format!("`{socket_dir}` is not a folder of the node: write its whole path, such as `/run/spire`")
+    socket(spire, place, found);
+}
+
+/// Alone, or after its kind.
+fn server(server: &str, place: Place, found: &mut Found) {
+    match server.split_once('/') {
+        None => object("StatefulSet or Deployment", server, place, found),
+        Some(("statefulset", name)) => object("StatefulSet", name, place, found),
+        Some(("deployment", name)) => object("Deployment", name, place, found),
+        Some((kind, name)) => found.add(
+            place,
+            format!("a SPIRE server is no `{kind}`: write `deployment/{name}` or `statefulset/{name}`"),
+        ),
+    }
+}
+
+/// The agent's socket: where its folder comes from, and its name in it.
+fn socket(spire: &Spire, place: &Node, found: &mut Found) {
+    match (&spire.socket_dir, &spire.csi) {
+        (Some(folder), None) => {
+            found.check(is_absolute(folder), place.at("socket-dir").place(), || {
+                format!("`{folder}` is not a folder of the node: write its whole path, such as `/run/spire`")
+            });
+        }
+        (None, Some(driver)) => object("CSI driver", driver, place.at("csi").place(), found),
+        (None, None) => found.add(
+            place.place(),
+            "where is the agent's socket? `socket-dir` is its folder on the node, `csi` the driver that \
+             gives it to pods, such as `csi.spiffe.io`",
+        ),
+        (Some(_), Some(_)) => found.add(
+            place.key("csi"),
+            "`csi` and `socket-dir`: the folder of the agent's socket comes from one of them",
+        ),
+    }
+    let file = &spire.socket_file;
+    let plain = !file.is_empty() && !file.contains('/') && file != "." && file != "..";
+    found.check(plain, place.at("socket-file").place(), || {
+        format!("`{file}` is no name of a file: its folder is said by `socket-dir` or `csi`")
     });
+}
+
+fn absolute(what: &str, path: &str, place: Place, found: &mut Found) {
+    found.check(is_absolute(path), place, || {
+        format!("`{path}` is no {what} of the server's container: write its whole path")
+    });
+}
+
+fn is_absolute(path: &str) -> bool {
+    path.starts_with('/') && path.split('/').all(|part| part != "." && part != "..")
 }
 
 fn release(release: &Release, place: &Node, found: &mut Found) {

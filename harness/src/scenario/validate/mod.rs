@@ -8,11 +8,10 @@ mod federation;
 mod identity;
 mod install;
 mod kubernetes;
+mod registration;
 mod request;
 mod stage;
 mod values;
-
-use std::collections::BTreeSet;
 
 pub use identity::is_label;
 use identity::{is_pair, label_wanted, spiffe_path, trust_domain};
@@ -20,7 +19,7 @@ use stage::{broken, forged, stages};
 
 use super::mistake::{Mistake, instead};
 use super::place::{Node, Place};
-use super::{Client, Endpoint, Entry, FullClient, OwnImage, Scenario};
+use super::{Client, Endpoint, FullClient, OwnImage, Scenario};
 
 /// In the order of the file; empty for a scenario that can be run.
 pub(super) fn mistakes(scenario: &Scenario, places: &Node) -> Vec<Mistake> {
@@ -29,7 +28,7 @@ pub(super) fn mistakes(scenario: &Scenario, places: &Node) -> Vec<Mistake> {
     kubernetes::names(scenario, places, &mut found);
     images(scenario, places.at("images"), &mut found);
     install::releases(scenario, places.at("install"), &mut found);
-    registration(&scenario.registration, places.at("registration"), &mut found);
+    registration::registration(scenario, places.at("registration"), &mut found);
     federation::federation(scenario, places, &mut found);
     for (name, endpoint) in &scenario.endpoints {
         self::endpoint(scenario, name, endpoint, places.at("endpoints"), &mut found);
@@ -95,28 +94,6 @@ fn images(scenario: &Scenario, places: &Node, found: &mut Found) {
         if let Err(why) = OwnImage::read(image, &scenario.root) {
             found.add(places.nth(number).place(), why);
         }
-    }
-}
-
-fn registration(entries: &[Entry], places: &Node, found: &mut Found) {
-    let mut seen = BTreeSet::new();
-    for (number, entry) in entries.iter().enumerate() {
-        let place = places.nth(number);
-        spiffe_path(&entry.id, place.at("id").place(), found);
-        found.check(!entry.select.is_empty(), place.at("select").place(), || {
-            format!("the entry for `{}` selects nothing: give at least one `type:value`", entry.id)
-        });
-        for (index, selector) in entry.select.iter().enumerate() {
-            let typed =
-                selector.split_once(':').is_some_and(|(kind, value)| !kind.is_empty() && !value.is_empty());
-            found.check(typed, place.at("select").nth(index).place(), || {
-                format!("selector `{selector}` has no type: write `type:value`, such as `k8s:ns:default`")
-            });
-        }
-        let selectors: BTreeSet<&String> = entry.select.iter().collect();
-        found.check(seen.insert((&entry.id, selectors)), place.at("id").place(), || {
-            format!("the entry for `{}` with these selectors stands here twice", entry.id)
-        });
     }
 }
 

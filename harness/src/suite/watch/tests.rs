@@ -124,10 +124,10 @@ fn publish(scenario: &mut Scenario, node_port: u16) {
 #[case::a_new_identity(|s: &mut Scenario| client(s, "/new"), Some("the clients' SPIFFE IDs"))]
 #[case::nobody(|s: &mut Scenario| client(s, "none"), None)]
 #[case::a_client_less(|s: &mut Scenario| s.clients.clear(), None)]
-#[case::an_entry(|s: &mut Scenario| s.registration[0].select.clear(), Some("the registration"))]
+#[case::an_entry(|s: &mut Scenario| s.registration.entries[0].select.clear(), Some("the registration"))]
 #[case::the_trust_domain(|s: &mut Scenario| s.trust_domain = "example.com".into(), Some("the trust domain"))]
 #[case::a_release(|s: &mut Scenario| s.install[0][0].name = "other".into(), Some("the releases"))]
-#[case::the_sockets_folder(|s: &mut Scenario| s.spire.socket_dir = "/run/other".into(), Some("the SPIRE"))]
+#[case::the_sockets_folder(|s: &mut Scenario| s.spire.socket_dir = Some("/run/other".into()), Some("the SPIRE"))]
 #[case::a_port(|s: &mut Scenario| publish(s, 30444), Some("the published ports"))]
 #[case::a_namespace(
     |s: &mut Scenario| s.install[0][0].namespace = "other".into(),

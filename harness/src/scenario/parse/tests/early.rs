@@ -66,6 +66,36 @@ fn an_alert_that_ends_nothing_is_no_refusal(#[case] alert: &str, #[case] said: &
 #[case::port("port: 80}", "port: 0}", "nothing listens on port 0")]
 #[case::socket("socket-dir: /run", "socket-dir: run", "`run/spire` is not a folder of the node")]
 #[case::upwards("socket-dir: /run", "socket-dir: /run/../etc", "is not a folder of the node")]
+#[case::no_socket("socket-dir: /run/spire", "bundle: b", "where is the agent's socket?")]
+#[case::two_sockets("socket-dir: /run", "csi: csi.spiffe.io, socket-dir: /run", "comes from one of them")]
+#[case::a_driver("socket-dir: /run/spire", "csi: csi spiffe", "Kubernetes takes no CSI driver `csi spiffe`")]
+#[case::a_socket_in_a_folder(
+    "socket-dir: /run",
+    "socket-file: a/agent.sock, socket-dir: /run",
+    "`a/agent.sock` is no name of a file"
+)]
+#[case::a_server_of_another_kind(
+    "server: spire-server",
+    "server: daemonset/x",
+    "a SPIRE server is no `daemonset`: write `deployment/x` or `statefulset/x`"
+)]
+#[case::a_program(
+    "socket-dir: /run",
+    "binary: spire-server, socket-dir: /run",
+    "`spire-server` is no program"
+)]
+#[case::an_api(
+    "socket-dir: /run",
+    "api-socket: ../api, socket-dir: /run",
+    "`../api` is no socket of the server"
+)]
+#[case::a_bundle("socket-dir: /run", "bundle: A/b, socket-dir: /run", "Kubernetes takes no namespace `A`")]
+#[case::a_bundles_key(
+    "socket-dir: /run",
+    "bundle: b, bundle-key: a/b, socket-dir: /run",
+    "no ConfigMap has a key `a/b`"
+)]
+#[case::a_key_of_no_bundle("socket-dir: /run", "bundle-key: b, socket-dir: /run", "of which ConfigMap?")]
 #[case::release(
     "install: []",
     "install: [[{release: --post-renderer=x, chart: helm/a, namespace: n}]]",
@@ -114,4 +144,35 @@ fn what_would_be_refused_minutes_later_is_told_at_once(
     assert!(RIGHT.contains(right), "{right}");
     let found = mistakes(&RIGHT.replacen(right, wrong, 1));
     assert!(found.contains(said), "{found}");
+}
+
+/// What SPIRE would refuse of an entry, or take and never hand out.
+#[rstest]
+#[case::its_own_parent("parent: /ns/a/sa/a", "would be its own parent")]
+#[case::a_parent_with_its_domain("parent: 'spiffe://example.org/a'", "write the path alone")]
+#[case::a_parent_of_an_alias("node: true, parent: /b", "a node alias has no `parent`")]
+#[case::no_time("ttl: {x509: 0s}", "SPIRE counts in whole seconds")]
+#[case::parts_of_a_second("ttl: {jwt: 1500ms}", "SPIRE counts in whole seconds")]
+#[case::a_domain("federates-with: ['spiffe://b.org']", "`spiffe://b.org` is not a trust domain")]
+#[case::its_own_domain("federates-with: [example.org]", "is the scenario's own trust domain")]
+#[case::a_store("store-svid: true", "with `store-svid` all selectors are of one type")]
+#[case::a_slip("hints: a", "unknown key `hints`: did you mean `hint`?")]
+fn an_entry_that_is_none_is_a_mistake(#[case] more: &str, #[case] said: &str) {
+    let entry = format!("{{id: /ns/a/sa/a, select: ['k8s:ns:a', 'unix:uid:1'], {more}}}");
+    for registration in [format!("[{entry}]"), format!("{{entries: [{entry}]}}")] {
+        let text = RIGHT.split("registration:").next().unwrap().to_owned()
+            + &format!("registration: {registration}\nendpoints:")
+            + RIGHT.split("endpoints:").nth(1).unwrap();
+        let found = mistakes(&text);
+        assert!(found.contains(said) && found.lines().count() == 1, "{found}");
+    }
+}
+
+#[test]
+fn manifests_of_a_registration_are_there() {
+    let text = RIGHT.split("registration:").next().unwrap().to_owned()
+        + "registration: {manifests: [nothing.yaml]}\nendpoints:"
+        + RIGHT.split("endpoints:").nth(1).unwrap();
+    let found = mistakes(&text);
+    assert!(found.contains("`nothing.yaml` is not there"), "{found}");
 }

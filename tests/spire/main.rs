@@ -1,0 +1,106 @@
+//! A SPIRE that is not svidproof's own, on a real cluster: as helm-charts-hardened installs it, with its
+//! controller manager and another socket, registered by `ClusterSPIFFEID`s alone, and restarted without its
+//! data. A small chart of ours has that shape; where `HELM_CHARTS_HARDENED` names a checkout of the charts
+//! themselves, they are installed too.
+//!
+//! Each is a real cluster, made and taken down here.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// The folder `charts` of a checkout of github.com/spiffe/helm-charts-hardened.
+const CHARTS: &str = "HELM_CHARTS_HARDENED";
+
+struct World(tempfile::TempDir);
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("spire/repository"), dir.path());
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "it is a test's to start svidproof itself")]
+    fn svidproof(&self, args: &[&str]) -> Output {
+        let here = std::env::current_exe().unwrap();
+        let program = here.ancestors().nth(2).unwrap().join("svidproof");
+        assert!(program.exists(), "no {}: `cargo build -p svidproof` makes it", program.display());
+        let mut command = Command::new(program);
+        command.current_dir(self.0.path()).env("XDG_STATE_HOME", self.path("state")).args(args);
+        command.output().unwrap()
+    }
+
+    /// Every check of every stage passes, and every planted fault is noticed.
+    #[track_caller]
+    fn holds(&self, scenario: &str, checks: usize) {
+        let up = self.svidproof(&["up", "--scenario", scenario]);
+        assert!(up.status.success(), "{}", said(&up));
+        let test = self.svidproof(&["test", "--out", "out"]);
+        assert_eq!(test.status.code(), Some(0), "{}\n{}", said(&test), String::from_utf8_lossy(&test.stdout));
+        let report = std::fs::read_to_string(self.path("out/report.json")).unwrap();
+        let report: Value = serde_json::from_str(&report).unwrap();
+        assert_eq!(report["totals"]["passed"], checks, "{}", report["totals"]);
+        assert!(said(&test).contains("and they are made again"), "nothing was lost: {}", said(&test));
+        let verify = self.svidproof(&["verify"]);
+        assert!(verify.status.success(), "{}\n{}", said(&verify), String::from_utf8_lossy(&verify.stdout));
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = self.svidproof(&["down"]);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).unwrap();
+        }
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_spire_with_a_controller_manager_is_used_as_it_is() {
+    World::new().holds("tests/scenarios/hardened.yaml", 8);
+}
+
+#[test]
+fn a_socket_by_csi_and_identities_that_are_there_already() {
+    World::new().holds("tests/scenarios/csi.yaml", 8);
+}
+
+#[test]
+fn helm_charts_hardened_is_used_as_it_is() {
+    let Some(charts) = std::env::var_os(CHARTS) else {
+        println!("{CHARTS} is not set: the charts themselves are left out");
+        return;
+    };
+    let world = World::new();
+    copy(Path::new(&charts), &world.path("hardened"));
+    let file = world.path("tests/scenarios/hardened.yaml");
+    let ours = std::fs::read_to_string(&file).unwrap();
+    let values = std::fs::read_to_string(world.path("published.yaml")).unwrap();
+    let theirs = ours.replace("charts/spire-crds", "hardened/spire-crds").replace(
+        "chart: charts/spire,",
+        &format!("chart: hardened/spire, timeout: 5m, values: {},", values.trim()),
+    );
+    assert_ne!(ours, theirs);
+    std::fs::write(&file, theirs).unwrap();
+    world.holds("tests/scenarios/hardened.yaml", 8);
+}
