@@ -64,8 +64,8 @@ impl Admin {
         self.get("/config_dump").await
     }
 
-    /// Waits until Envoy serves (`/ready`; Envoy's documentation, "Administration interface"), with its listener at this port and the secrets that it needs there.
-    /// Returns `/config_dump` as it was then.
+    /// Waits until Envoy serves (`/ready`; Envoy's documentation, "Administration interface"), with its
+    /// listener at this port and the secrets that it needs there. Returns `/config_dump` as it was then.
     pub async fn ready_at(&self, port: u16, limit: Duration) -> Result<String, EnvoyError> {
         let what = format!("Envoy in pod {} to be ready at port {port}", self.pod);
         // Envoy offers its state for reading only, not for watching.

@@ -87,8 +87,8 @@ impl Probe {
         }
     }
 
-    /// Waits until a TCP connection to this `address:port` is accepted; nothing is sent over it. In words, what
-    /// came instead.
+    /// Waits until a TCP connection to this `address:port` is accepted; nothing is sent over it. In words,
+    /// what came instead.
     pub async fn reach(&self, address: &str, limit: Duration) -> Result<Result<(), String>, ProbeError> {
         // A port offers nothing to watch.
         let every = Duration::from_millis(100);

@@ -8,38 +8,30 @@ use super::{list, string, walk};
 /// The agent's socket on the host.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Socket {
-    /// The folder; `None` where the chart does not say it.
-    pub(super) folder: Option<String>,
-    /// Its name in it; `None` for the one that it has where nothing is said.
-    pub(super) file: Option<String>,
+    /// The folder, and the socket's name in it; `None` where the chart does not say it.
+    pub(super) path: Option<(String, String)>,
     /// What of it the chart does not say, or says otherwise than the scenario can; a line each.
     pub(super) remarks: Vec<String>,
 }
 
-/// The name that the agent's socket has where a scenario does not say.
-const SOCKET: &str = "agent.sock";
+/// The name that the agent's socket has where nothing else is said.
+pub(super) const SOCKET: &str = "agent.sock";
 
-/// The folder on the host, by the mounts of the containers that run the Envoys.
+/// The socket on the host, by the mounts of the containers that run the Envoys.
 pub(super) fn socket(configs: &[Config]) -> Socket {
-    let (mut places, mut remarks): (Vec<(String, String)>, Vec<String>) = (vec![], vec![]);
+    let (mut paths, mut remarks): (Vec<String>, Vec<String>) = (vec![], vec![]);
     for config in configs {
         let Some(path) = asked(&config.bootstrap) else { continue };
         match config.workload.on_host(config.container, &path) {
-            Ok(host) => {
-                let (folder, file) = host.rsplit_once('/').unwrap_or_default();
-                let place = (folder.to_owned(), file.to_owned());
-                if !places.contains(&place) {
-                    places.push(place);
-                }
-            }
+            Ok(host) if paths.contains(&host) => {}
+            Ok(host) => paths.push(host),
             Err(why) => remarks.push(format!("{}: {path} is not on the host: {why}", config.place)),
         }
     }
-    let others = places.iter().skip(1);
-    remarks.extend(others.map(|(folder, file)| format!("another Envoy's socket is {folder}/{file}")));
+    remarks.extend(paths.iter().skip(1).map(|path| format!("another Envoy asks {path}")));
     remarks.dedup();
-    let (folder, file) = places.into_iter().next().unzip();
-    Socket { folder, file: file.filter(|file| file != SOCKET), remarks }
+    let path = paths.first().and_then(|path| path.rsplit_once('/'));
+    Socket { path: path.map(|(folder, file)| (folder.into(), file.into())), remarks }
 }
 
 /// The path of the socket that an Envoy asks for its secrets: of the cluster that its SDS names, or of the
@@ -76,8 +68,8 @@ fn pipe(cluster: &Value) -> Option<String> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Own {
     pub(super) namespace: String,
-    /// Its StatefulSet or Deployment; `None` where it is of another kind.
-    pub(super) server: Option<String>,
+    /// Its StatefulSet or Deployment.
+    pub(super) server: String,
     /// The server's container.
     pub(super) container: String,
     /// Whether its agent is in the chart too.
@@ -92,10 +84,9 @@ pub(super) fn own(workloads: &[Workload]) -> Option<Own> {
         })
     };
     let (workload, container) = find("spire-server")?;
-    let kept = ["StatefulSet", "Deployment"].iter().any(|kind| workload.object["kind"] == *kind);
     Some(Own {
         namespace: workload.namespace.into(),
-        server: kept.then(|| string(&workload.object["metadata"]["name"])),
+        server: string(&workload.object["metadata"]["name"]),
         container: string(&container["name"]),
         agent: find("spire-agent").is_some(),
     })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::checks::checks_text;
 use super::services::Endpoint;
-use super::spire::Own;
+use super::spire::{Own, SOCKET};
 use super::yaml::{flow, quoted};
 use super::{BLANK, NOBODY, STRANGER, System, Wanted, clients};
 
@@ -70,15 +70,17 @@ fn title(system: &System, open: bool) -> String {
 fn spire_text(system: &System) -> String {
     let Wanted { name, chart, release, namespace, values, .. } = system.wanted;
     let trust_domain = &system.trust_domain;
-    let socket_dir = match (&system.socket.folder, &system.spire) {
-        (Some(folder), _) => folder.clone(),
-        (None, None) => format!("/run/spire/{trust_domain}"),
-        (None, Some(_)) => BLANK.into(),
+    let (socket_dir, file) = match (&system.socket.path, &system.spire) {
+        (Some((folder, file)), _) => (folder.clone(), file.as_str()),
+        (None, None) => (format!("/run/spire/{trust_domain}"), SOCKET),
+        (None, Some(_)) => (BLANK.into(), SOCKET),
     };
     let socket_dir = quoted(&socket_dir);
-    let file = system.socket.file.as_deref();
-    let socket_file = file.map(|file| format!("  socket-file: {}\n", quoted(file))).unwrap_or_default();
-    let agents_file = file.map(|file| format!("socketFile: {}, ", quoted(file))).unwrap_or_default();
+    let other = |key: &str, before: &str| match file {
+        SOCKET => String::new(),
+        file => format!("{before}{key}: {}", quoted(file)),
+    };
+    let socket = format!("socket-dir: {socket_dir}{}", other("socket-file", "\n  "));
     let remarks = system.socket.remarks.iter();
     let remarks = remarks.map(|remark| format!("  # The agent's socket: {remark}.\n")).collect::<String>();
     let values = if values.is_null() { String::new() } else { format!(", values: {values}") };
@@ -86,18 +88,14 @@ fn spire_text(system: &System) -> String {
     let head = format!("trust-domain: {trust_domain}\n\nspire:\n");
     if let Some(spire) = &system.spire {
         return format!(
-            "{head}{}  socket-dir: {socket_dir}\n{socket_file}{remarks}\n\
+            "{head}{}  {socket}\n{remarks}\n\
              install:\n  \
                # Add the releases that this one needs: what its Envoys forward to, who calls it.\n  \
                - - {own}\n\n\
              # Make the selectors as narrow as those of your own entries: who matches them is given the \
              identity.\n\
-             registration:\n  \
-               # What the chart's agents attest themselves with, such as k8s_psat:cluster:NAME, as its \
-               server's configuration has it.\n  \
-               - id: /ns/{}/sa/spire-agent\n    node: true\n    select: [{BLANK}]\n",
+             registration:\n",
             own_spire(spire),
-            spire.namespace,
         );
     }
     let spire = format!("spire-{name}");
@@ -108,7 +106,7 @@ fn spire_text(system: &System) -> String {
            server: {spire}-server\n  \
            bundle: {spire}-bundle\n  \
            authority-secret: {spire}-ca\n  \
-           socket-dir: {socket_dir}\n{socket_file}{remarks}\n\
+           {socket}\n{remarks}\n\
          install:\n  \
            - - release: {spire}-server\n      \
                chart: {SPIRE_CHART}\n      \
@@ -118,7 +116,7 @@ fn spire_text(system: &System) -> String {
            - - release: {spire}-agent\n      \
                chart: {SPIRE_CHART}\n      \
                namespace: spire\n      \
-               values: {{{shared}, server: {{enabled: false}}, agent: {{socketDir: {socket_dir}, {agents_file}\
+               values: {{{shared}, server: {{enabled: false}}, agent: {{socketDir: {socket_dir}{}, \
                syncInterval: 500ms, pollRetryInterval: 100ms}}}}\n  \
            # Add the releases that this one needs: what its Envoys forward to, who calls it.\n  \
            - - {own}\n\n\
@@ -129,6 +127,7 @@ fn spire_text(system: &System) -> String {
              node: true\n    \
              select: [\"k8s_psat:cluster:{CLUSTER}\", \"k8s_psat:agent_ns:spire\", \
              \"k8s_psat:agent_sa:{spire}-agent\"]\n",
+        other("socketFile", ", "),
     )
 }
 
@@ -139,10 +138,10 @@ fn own_spire(spire: &Own) -> String {
     if !agent {
         text += "  # Its agent is not in the chart: add the release that has it.\n";
     }
-    let server = server.as_deref().map_or(format!("{BLANK}  # its StatefulSet"), |name| quoted(name).into());
     text + &format!(
-        "  namespace: {namespace}\n  server: {server}\n  container: {}\n  \
+        "  namespace: {namespace}\n  server: {}\n  container: {}\n  \
            # bundle: the ConfigMap that the server publishes its bundle to, where workloads wait for it.\n",
+        quoted(server),
         quoted(container)
     )
 }

@@ -1,6 +1,6 @@
 //! Whether RBAC lets a request through, as far as its configuration says so: `envoy.config.rbac.v3`,
-//! evaluated for one caller and one request. What only a run can tell (a condition, a remote address) is said to be unknown, with its name. Not for where the policies stand, nor for what else a
-//! filter chain holds.
+//! evaluated for one caller and one request. What only a run can tell (a condition, a remote address) is said
+//! to be unknown, with its name. Not for where the policies stand, nor for what else a filter chain holds.
 
 mod regex;
 

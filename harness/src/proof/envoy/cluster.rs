@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::json::{items, named, text};
+use super::json::{items, named, secrets, text};
 use super::listener::is_loopback;
 use super::names;
-use super::ready::secrets;
 
 /// Where a cluster says what its HTTP connections are like, and which filters stand before them.
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";

@@ -1,5 +1,7 @@
 //! Reading parts of a dump: every answer about what is not there is "nothing".
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 /// `config.<list>[].<inner>` of each list.
@@ -39,4 +41,17 @@ pub(super) fn typed(config: &Value) -> (&str, &Value) {
         return (inner.rsplit('/').next().unwrap_or_default(), &config["value"]);
     }
     (kind.rsplit('/').next().unwrap_or_default(), config)
+}
+
+/// The names of the secrets that SDS has to bring for what stands in `value` (`SdsSecretConfig` with a source
+/// of its own; without one, it names a static secret).
+pub(super) fn secrets(value: &Value) -> BTreeSet<String> {
+    match value {
+        Value::Array(all) => all.iter().flat_map(secrets).collect(),
+        Value::Object(fields) => {
+            let own = (value.get("sds_config").is_some()).then(|| text(value, "name"));
+            own.into_iter().chain(fields.values().flat_map(secrets)).collect()
+        }
+        _ => BTreeSet::new(),
+    }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::config::Envoy;
 use super::error::ConfigError;
-use super::json::{items, text};
+use super::json::{items, secrets, text};
 use super::listener::Listener;
 
 /// What is missing at this port, each in words: a listener that serves, or a secret of SDS (Envoy's
@@ -58,19 +58,6 @@ fn discovers(dump: &Value) -> bool {
     let bootstraps = items(&dump["configs"]).filter_map(|config| config.get("bootstrap"));
     let dynamic = bootstraps.filter_map(|bootstrap| bootstrap.get("dynamic_resources"));
     dynamic.into_iter().any(|one| one.get("lds_config").is_some())
-}
-
-/// The names of the secrets that SDS has to bring for what stands in `value` (`SdsSecretConfig` with a source
-/// of its own; without one, it names a static secret).
-pub(super) fn secrets(value: &Value) -> BTreeSet<String> {
-    match value {
-        Value::Array(all) => all.iter().flat_map(secrets).collect(),
-        Value::Object(fields) => {
-            let own = (value.get("sds_config").is_some()).then(|| text(value, "name"));
-            own.into_iter().chain(fields.values().flat_map(secrets)).collect()
-        }
-        _ => BTreeSet::new(),
-    }
 }
 
 /// Those that SDS has brought, and that are not waited for elsewhere (`SecretsConfigDump`).

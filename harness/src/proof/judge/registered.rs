@@ -15,12 +15,22 @@ pub fn registered(
     judged: Vec<Judged>,
     lost: &Result<BTreeSet<String>, String>,
 ) -> Vec<Judged> {
-    let err = |mut judged: Judged| {
+    let why = |judged: &Judged| {
         let Cell { client, endpoint, .. } = &judged.cell;
         let client = scenario.clients.get(client).into_iter().flat_map(Client::attested);
         let endpoint = scenario.endpoints.get(endpoint).and_then(|endpoint| endpoint.identity.as_deref());
         let why = client.chain(endpoint).find_map(|identity| why(scenario, identity, lost));
-        if let Some(why) = why.filter(|_| judged.verdict != Verdict::Skipped) {
+        why.filter(|_| judged.verdict != Verdict::Skipped)
+    };
+    let doubtful: BTreeSet<_> =
+        judged.iter().filter(|one| why(one).is_some()).map(|one| one.cell.check.clone()).collect();
+    let err = |mut judged: Judged| {
+        let control = judged.cell.control.as_ref().filter(|control| doubtful.contains(*control));
+        let of_control = || {
+            let of_control = |control| format!("its control says nothing: {control} (see there)");
+            control.map(of_control).filter(|_| judged.verdict == Verdict::Passed)
+        };
+        if let Some(why) = why(&judged).or_else(of_control) {
             judged.reason =
                 if judged.reason.is_empty() { why } else { format!("{why}; besides: {}", judged.reason) };
             judged.verdict = Verdict::Errored;
@@ -58,6 +68,26 @@ mod tests {
         let cell = plan(&scenario, &scenario.stages[0], "word").remove(0);
         let all = registered(&scenario, vec![Judged::untried(cell, verdict, String::new())], &lost);
         (all[0].verdict, all[0].reason.clone())
+    }
+
+    /// Nobody has no identity to lose, and is refused for nothing where who must get in was not shown to.
+    #[test]
+    fn a_control_that_is_lost_shows_nothing() {
+        let scenario = one_check();
+        let cell = plan(&scenario, &scenario.stages[0], "word").remove(0);
+        let refused = Cell {
+            check: "nobody is refused".into(),
+            client: "nobody".into(),
+            control: Some(cell.check.clone()),
+            ..cell.clone()
+        };
+        let both = |lost: &[&str]| {
+            let all = [cell.clone(), refused.clone()];
+            let all = all.map(|cell| Judged::untried(cell, Verdict::Passed, String::new())).to_vec();
+            registered(&scenario, all, &paths(lost)).into_iter().map(|one| one.verdict).collect::<Vec<_>>()
+        };
+        assert_eq!(both(&["/friend"]), [Verdict::Errored, Verdict::Errored]);
+        assert_eq!(both(&["/other"]), [Verdict::Passed, Verdict::Passed]);
     }
 
     fn paths(paths: &[&str]) -> Result<BTreeSet<String>, String> {
