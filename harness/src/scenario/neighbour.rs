@@ -44,7 +44,9 @@ impl Scenario {
     pub fn entries_with(&self, federated: &[String]) -> Vec<Entry> {
         let given = |name: &String| !self.federation.contains_key(name) || federated.contains(name);
         let mut entries = self.registration.entries.clone();
-        entries.iter_mut().for_each(|entry| entry.federates_with.retain(given));
+        for entry in &mut entries {
+            entry.federates_with.retain(given);
+        }
         entries
     }
 }
