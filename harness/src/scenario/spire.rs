@@ -43,11 +43,11 @@ pub struct Spire {
     pub socket_file: String,
 }
 
-fn default_container() -> String {
+pub(super) fn default_container() -> String {
     "spire-server".into()
 }
 
-fn default_binary() -> String {
+pub(super) fn default_binary() -> String {
     "/opt/spire/bin/spire-server".into()
 }
 

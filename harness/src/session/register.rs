@@ -48,7 +48,7 @@ pub(super) async fn register(
     }
     let registration = &scenario.registration;
     let aliases = registration.aliases();
-    let mut entries = registration.entries.clone();
+    let mut entries = scenario.entries_with(&server.trusted().await.map_err(failed)?);
     if disposable {
         entries.extend(probe_entries(scenario, None));
     }
@@ -93,12 +93,47 @@ pub(super) async fn ensure(
     scenario: &Scenario,
     pod: Option<&str>,
 ) -> Result<Created, SessionError> {
-    let mut entries = scenario.registration.entries.clone();
+    let trusted = server(context, scenario).trusted().await;
+    let trusted =
+        trusted.map_err(|source| SessionError::Spire { scenario: scenario.name.clone(), source })?;
+    let mut entries = scenario.entries_with(&trusted);
     entries.extend(pod.iter().flat_map(|pod| of_pod(context, scenario, pod)));
     let wanted = wanted(context, scenario, &entries).await?;
     let prefix = hands::prefix(&context.run);
     let created = server(context, scenario).create(&scenario.trust_domain, &prefix, &wanted).await;
     created.map_err(|source| SessionError::Spire { scenario: scenario.name.clone(), source })
+}
+
+/// Exchanges bundles with these trust domains of the scenario's federation, takes those of all others away,
+/// and gives the entries what they want of them.
+pub async fn federate(
+    context: &RunContext,
+    scenario: &Scenario,
+    federated: &[String],
+) -> Result<(), SessionError> {
+    if scenario.federation.is_empty() {
+        return Ok(());
+    }
+    let failed = |source| SessionError::Spire { scenario: scenario.name.clone(), source };
+    let own = server(context, scenario);
+    let exchange = async {
+        for (name, neighbour) in &scenario.federation {
+            let other = Server::new(context.kube.clone(), neighbour.api());
+            if federated.contains(name) {
+                own.trust(name, &other.bundle().await?).await?;
+                other.trust(&scenario.trust_domain, &own.bundle().await?).await?;
+            } else {
+                own.distrust(name).await?;
+                other.distrust(&scenario.trust_domain).await?;
+            }
+        }
+        Ok(())
+    };
+    exchange.await.map_err(failed)?;
+    let mut entries = scenario.entries_with(federated);
+    entries.retain(|entry| entry.federates_with.iter().any(|name| federated.contains(name)));
+    let wanted = wanted(context, scenario, &entries).await?;
+    own.update(&scenario.trust_domain, &hands::prefix(&context.run), &wanted).await.map_err(failed)
 }
 
 /// These entries under their parents: node aliases, or else the agents that there are.

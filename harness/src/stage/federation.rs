@@ -1,5 +1,5 @@
-//! The trust domains that a stage federates with: bundles exchanged between the SPIRE servers, or taken away
-//! again, and the Envoys under test waited for until they have heard of it.
+//! The trust domains that a stage federates with: the Envoys under test are waited for until they have heard
+//! of it. Exchanging bundles is `session`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,41 +7,13 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::target::Target;
-use crate::cluster::spire::{Server, SpireError};
+use crate::cluster::spire::Server;
 use crate::scenario::{Neighbour, Scenario, Stage};
-use crate::session::{self, RunContext, SessionError};
+use crate::session::RunContext;
 use crate::sys::chain;
 
 /// From server to agent to Envoy: an agent asks every five seconds unless it is told otherwise.
 const HEARD: Duration = Duration::from_secs(30);
-
-/// Brings each trust domain that the scenario knows to what the stage says of it.
-pub(super) async fn federate(
-    run: &RunContext,
-    scenario: &Scenario,
-    stage: &Stage,
-) -> Result<(), SessionError> {
-    if scenario.federation.is_empty() {
-        return Ok(());
-    }
-    let own = session::server(run, scenario);
-    let work = async {
-        for (name, neighbour) in &scenario.federation {
-            let other = server_of(run, neighbour);
-            if stage.federation.contains(name) {
-                own.trust(name, &other.bundle().await?).await?;
-                other.trust(&scenario.trust_domain, &own.bundle().await?).await?;
-            } else {
-                own.distrust(name).await?;
-                other.distrust(&scenario.trust_domain).await?;
-            }
-        }
-        Ok(())
-    };
-    let failed = |source: SpireError| SessionError::Spire { scenario: scenario.name.clone(), source };
-    work.await.map_err(failed)?;
-    session::federate(run, scenario, &stage.federation).await
-}
 
 /// The SPIRE server of another trust domain.
 pub(super) fn server_of(run: &RunContext, neighbour: &Neighbour) -> Server {
@@ -70,7 +42,8 @@ pub(super) async fn unheard(
 /// The trust domains that the entries of an identity know of, and which of them the stage federates with.
 fn wanted(scenario: &Scenario, stage: &Stage, id: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let entries = scenario.registration.entries.iter().filter(|entry| entry.id == id);
-    let known: BTreeSet<_> = entries.flat_map(|entry| entry.federates_with.iter().cloned()).collect();
+    let known = entries.flat_map(|entry| entry.federates_with.iter().cloned());
+    let known: BTreeSet<_> = known.filter(|name| scenario.federation.contains_key(name)).collect();
     let wanted = known.iter().filter(|name| stage.federation.contains(name)).cloned().collect();
     (known, wanted)
 }

@@ -24,7 +24,7 @@ use crate::proof::judge::Judged;
 use crate::proof::plan::{Cell, plan};
 use crate::proof::verdict::Verdict;
 use crate::scenario::{Scenario, Stage};
-use crate::session::{RunContext, SessionError, System, apply, restart, restore, stage_values};
+use crate::session::{RunContext, SessionError, System, apply, federate, restart, restore, stage_values};
 use crate::sys::chain;
 
 use credentials::{Credentials, Unmade};
@@ -148,7 +148,7 @@ impl<'a> Opened<'a> {
         // Side by side: an Envoy may wait for what was lost.
         let restored = async {
             restore(run, system).await?;
-            Ok(federation::federate(run, scenario, stage).await?)
+            Ok(federate(run, scenario, &stage.federation).await?)
         };
         let (opened, ()) = try_join(try_join_all(targets), restored).await?;
         let (mut targets, mut unfit) = (BTreeMap::new(), BTreeMap::new());

@@ -293,13 +293,6 @@ struct Status {
 struct Entries {
     #[serde(default)]
     entries: Vec<Shown>,
-    #[serde(default)]
-    bundles: Vec<ShownBundle>,
-}
-
-#[derive(Deserialize)]
-struct ShownBundle {
-    trust_domain: String,
 }
 
 #[derive(Deserialize)]

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::Judged;
 use crate::proof::plan::Cell;
 use crate::proof::verdict::Verdict;
-use crate::scenario::Scenario;
+use crate::scenario::{Client, Scenario};
 
 /// Errs the cells whose client's or server's identity the SPIRE server has no entry for after the windows:
 /// the paths of `lost`, or, where that is not known for the reason given, all.
@@ -17,9 +17,9 @@ pub fn registered(
 ) -> Vec<Judged> {
     let why = |judged: &Judged| {
         let Cell { client, endpoint, .. } = &judged.cell;
-        let client = scenario.clients.get(client).and_then(|client| client.identity());
+        let client = scenario.clients.get(client).into_iter().flat_map(Client::attested);
         let endpoint = scenario.endpoints.get(endpoint).and_then(|endpoint| endpoint.identity.as_deref());
-        let why = client.into_iter().chain(endpoint).find_map(|identity| why(scenario, identity, lost));
+        let why = client.chain(endpoint).find_map(|identity| why(scenario, identity, lost));
         why.filter(|_| judged.verdict != Verdict::Skipped)
     };
     let doubtful: BTreeSet<_> =
