@@ -39,7 +39,7 @@ pub use registration::{Entry, Registration, Ttl};
 pub use release::{Fetched, Origin, Plain, Release};
 pub(crate) use schema::of as schema_of;
 pub use schema::text as schema_text;
-pub use spire::{Neighbour, ServerApi, Spire};
+pub use spire::{ServerApi, Spire};
 pub use together::{PROBES, probe_name, together};
 pub use validate::is_label;
 pub use written::written_out;

@@ -78,33 +78,6 @@ impl Spire {
     }
 }
 
-/// The SPIRE server of another trust domain, in the same cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Neighbour {
-    /// Where it stands.
-    pub namespace: String,
-    /// Its workload, as [`Spire::server`] has it.
-    pub server: String,
-    /// Its container.
-    #[serde(default = "default_container")]
-    pub container: String,
-    /// Its program there.
-    #[serde(default = "default_binary")]
-    pub binary: String,
-    /// The API's socket there; absent: where the program looks for it.
-    #[serde(default)]
-    pub api_socket: Option<String>,
-}
-
-impl Neighbour {
-    /// Where it is asked.
-    pub fn api(&self) -> ServerApi {
-        let Self { namespace, server, container, binary, api_socket } = self.clone();
-        ServerApi { namespace, server, container, binary, api_socket }
-    }
-}
-
 /// Where a SPIRE server's API is asked: by its own program, in its own container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerApi {

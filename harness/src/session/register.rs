@@ -52,7 +52,7 @@ pub(super) async fn register(
     if disposable {
         entries.extend(probe_entries(scenario, None));
     }
-    let known = by_turns(scenario, under(&entries, &aliases));
+    let known = under(&entries, &aliases);
     let bundle = async {
         let Some((namespace, name)) = scenario.spire.bundle() else { return Ok(()) };
         server.publishes([namespace, name, &scenario.spire.bundle_key], SYNC).await
@@ -144,7 +144,7 @@ async fn wanted(
 ) -> Result<Vec<Wanted>, SessionError> {
     let aliases = scenario.registration.aliases();
     if !aliases.is_empty() {
-        return Ok(by_turns(scenario, under(entries, &aliases)));
+        return Ok(under(entries, &aliases));
     }
     let server = server(context, scenario);
     let what = format!("an agent to attest to SPIRE server {server}");
@@ -159,25 +159,7 @@ async fn wanted(
         }
         WaitError::Fatal { source, .. } => SessionError::Spire { scenario: scenario.name.clone(), source },
     })?;
-    let agents: Vec<_> = agents.iter().map(String::as_str).collect();
-    Ok(by_turns(scenario, under(entries, &agents)))
-}
-
-/// The bundles of the scenario's `federation` are given in its stages.
-fn by_turns(scenario: &Scenario, wanted: Vec<Wanted>) -> Vec<Wanted> {
-    wanted.into_iter().map(|one| one.by_turns(scenario.federation.keys())).collect()
-}
-
-/// Gives the scenario's own entries the bundles of these trust domains, as far as each wants them.
-pub async fn federate(
-    context: &RunContext,
-    scenario: &Scenario,
-    with: &[String],
-) -> Result<(), SessionError> {
-    let wanted = wanted(context, scenario, &scenario.registration.entries).await?;
-    let prefix = hands::prefix(&context.run);
-    let given = server(context, scenario).federate(&scenario.trust_domain, &prefix, &wanted, with).await;
-    given.map_err(|source| SessionError::Spire { scenario: scenario.name.clone(), source })
+    Ok(under(entries, &agents.iter().map(String::as_str).collect::<Vec<_>>()))
 }
 
 /// The probe's entries, where its pod is known.

@@ -17,10 +17,6 @@ pub struct Wanted {
     pub entry: Entry,
     /// The path of the parent's SPIFFE ID.
     pub parent: String,
-    /// Those of its `federates-with` whose bundles it is given and not given by turns ([`Server::federate`]).
-    ///
-    /// [`Server::federate`]: super::Server::federate
-    pub by_turns: BTreeSet<String>,
 }
 
 /// Every entry under each of its parents: the one that it names, the server for a node alias, else all of
@@ -33,11 +29,7 @@ pub fn under(entries: &[Entry], nodes: &[&str]) -> Vec<Wanted> {
     };
     let each = |entry: &Entry| {
         let entry = entry.clone();
-        parents(&entry).into_iter().map(move |parent| Wanted {
-            entry: entry.clone(),
-            parent,
-            by_turns: BTreeSet::new(),
-        })
+        parents(&entry).into_iter().map(move |parent| Wanted { entry: entry.clone(), parent })
     };
     entries.iter().flat_map(each).collect()
 }
@@ -51,18 +43,6 @@ impl Wanted {
         selectors.collect()
     }
 
-    /// With these of its domains by turns.
-    #[must_use]
-    pub fn by_turns<'a>(self, domains: impl IntoIterator<Item = &'a String>) -> Self {
-        Self { by_turns: domains.into_iter().cloned().collect(), ..self }
-    }
-
-    /// The domains whose bundles it always has.
-    fn always(&self) -> BTreeSet<String> {
-        let all = self.entry.federates_with.iter();
-        all.filter(|domain| !self.by_turns.contains(*domain)).cloned().collect()
-    }
-
     /// The same for the same entry: made again, it is known again.
     fn number(&self) -> String {
         let key = (&self.entry.id, &self.parent, self.entry.select.iter().collect::<BTreeSet<_>>());
@@ -71,10 +51,11 @@ impl Wanted {
 
     /// As `entry create -data -` reads it (SPIRE, `proto/spire/common/common.proto`, `RegistrationEntry`).
     fn document(&self, trust_domain: &str, prefix: &str) -> Value {
-        let Entry { id, ttl, dns, admin, downstream, hint, store_svid, jti, .. } = &self.entry;
+        let Entry { id, ttl, dns, federates_with, admin, downstream, hint, store_svid, jti, .. } =
+            &self.entry;
         let selectors = self.selectors().into_iter();
         let selectors = selectors.map(|one| json!({ "type": one.kind, "value": one.value }));
-        let domains = self.always().into_iter().map(|domain| format!("spiffe://{domain}"));
+        let domains = federates_with.iter().map(|domain| format!("spiffe://{domain}"));
         let mut document = json!({
             "entry_id": format!("{prefix}{}", self.number()),
             "spiffe_id": spiffe_id(trust_domain, id),
@@ -155,12 +136,11 @@ impl Shown {
 
     /// In what it is another than wanted, though it is of the same workload: the scenario's keys.
     pub(super) fn differs(&self, wanted: &Wanted) -> Vec<&'static str> {
-        let Entry { ttl, dns, admin, downstream, hint, store_svid, .. } = &wanted.entry;
-        let always = self.federates_with.iter().filter(|domain| !wanted.by_turns.contains(*domain));
+        let Entry { ttl, dns, federates_with, admin, downstream, hint, store_svid, .. } = &wanted.entry;
         let all = [
             ("ttl", self.x509_svid_ttl != seconds(ttl.x509) || self.jwt_svid_ttl != seconds(ttl.jwt)),
             ("dns", self.dns_names != *dns),
-            ("federates-with", always.cloned().collect::<BTreeSet<_>>() != wanted.always()),
+            ("federates-with", self.federates_with != federates_with.iter().cloned().collect()),
             ("admin", self.admin != *admin),
             ("downstream", self.downstream != *downstream),
             ("hint", self.hint != *hint),
