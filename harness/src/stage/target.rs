@@ -107,15 +107,14 @@ impl<'a> Target<'a> {
                 Ok(port) => port,
                 Err(why) => return Ok(Err(format!("endpoint {name}: Service {} {why}", declared.service))),
             };
-            let envoy = match declared.admin {
-                Some(admin) => Some(Running::open(run, name, declared, backend, admin, port).await?),
-                None => {
-                    let address = format!("{}:{port}", in_address(&backend.ip));
-                    match probe.reach(&address, READY).await? {
-                        Ok(()) => None,
-                        Err(why) => return Ok(Err(format!("endpoint {name}: pod {}: {why}", backend.pod))),
-                    }
+            let envoy = if let Some(admin) = declared.admin {
+                Some(Running::open(run, name, declared, backend, admin, port).await?)
+            } else {
+                let address = format!("{}:{port}", in_address(&backend.ip));
+                if let Err(why) = probe.reach(&address, READY).await? {
+                    return Ok(Err(format!("endpoint {name}: pod {}: {why}", backend.pod)));
                 }
+                None
             };
             Ok::<_, StageError>(match envoy.transpose() {
                 Ok(envoy) => Ok(Pod { backend: backend.clone(), port, envoy }),

@@ -2,7 +2,7 @@
 //! What RE2 knows and this does not is no expression here, and stays unread.
 
 use regex::Regex;
-use regex_syntax::hir::{Class, Hir, HirKind};
+use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind};
 
 /// Whether the expression matches the whole text; `None` where it cannot be read.
 pub(super) fn matches(expression: &str, text: &str) -> Option<bool> {
@@ -28,7 +28,7 @@ fn one_of(hir: &Hir, repeated: bool) -> Option<String> {
         HirKind::Class(Class::Unicode(class)) => {
             let holds =
                 |wanted: char| class.iter().any(|range| (range.start()..=range.end()).contains(&wanted));
-            let first = || class.iter().map(|range| range.start()).find(|first| first.is_ascii_graphic());
+            let first = || class.iter().map(ClassUnicodeRange::start).find(char::is_ascii_graphic);
             let dot = Some('.').filter(|dot| !repeated && holds(*dot));
             dot.into_iter().chain(['x', 'X', '1']).find(|one| holds(*one)).or_else(first).map(String::from)
         }
