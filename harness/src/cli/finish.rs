@@ -7,6 +7,7 @@ use clap::Args;
 use super::baseline::{Baseline, Compared, accept, compare};
 use super::exit::{Ended, Exit, print};
 use super::report::{About, table, write};
+use crate::proof::verdict::Totals;
 use crate::report::Report;
 use crate::suite::Outcome;
 use crate::sys::progress::Progress;
@@ -102,10 +103,15 @@ fn both(first: Result<(), Ended>, later: Result<(), Ended>) -> Result<(), Ended>
 
 /// How it ends where no check failed.
 fn told(report: &Report, new: usize, checks: Exit, strict: bool) -> Result<Exit, Ended> {
-    let skipped = report.totals.skipped;
-    if checks == Exit::Passed && strict && skipped + new > 0 {
+    let Totals { skipped, client_side, .. } = report.totals;
+    if checks == Exit::Passed && strict && skipped + client_side + new > 0 {
+        let seen = if client_side > 0 {
+            format!(", of {client_side} the client's side alone was seen")
+        } else {
+            String::new()
+        };
         return Err(Ended::not_judged(format!(
-            "--strict: {skipped} cell(s) were skipped, {new} recorded one(s) are compared with nothing"
+            "--strict: {skipped} cell(s) were skipped{seen}, {new} recorded one(s) are compared with nothing"
         )));
     }
     Ok(checks)
@@ -123,7 +129,7 @@ mod tests {
     use super::super::report::Begun;
     use super::*;
     use crate::proof::judge::Judged;
-    use crate::proof::verdict::Verdict::{self, Errored, Failed, Passed, Recorded, Skipped};
+    use crate::proof::verdict::Verdict::{self, ClientSide, Errored, Failed, Passed, Recorded, Skipped};
     use crate::proof::{plan, response};
 
     /// One cell for each verdict; those that came to something were answered.
@@ -161,6 +167,8 @@ mod tests {
     #[case::all_passed_strictly(&[Passed], true, Exit::Passed)]
     #[case::skipped(&[Passed, Skipped], false, Exit::Passed)]
     #[case::skipped_strictly(&[Passed, Skipped], true, Exit::NotJudged)]
+    #[case::seen_from_one_side(&[Passed, ClientSide], false, Exit::Passed)]
+    #[case::seen_from_one_side_strictly(&[Passed, ClientSide], true, Exit::NotJudged)]
     #[case::compared_with_nothing(&[Passed, Recorded], false, Exit::Passed)]
     #[case::compared_with_nothing_strictly(&[Passed, Recorded], true, Exit::NotJudged)]
     #[case::errored(&[Passed, Errored], false, Exit::NotJudged)]

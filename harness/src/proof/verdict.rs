@@ -10,6 +10,8 @@ use serde::Serialize;
 pub enum Verdict {
     /// As expected, from both sides.
     Passed,
+    /// As expected, as far as the client sees: the scenario says that the server's side cannot be read.
+    ClientSide,
     /// Nothing was expected of it, and both sides tell the same: it is kept, and compared with what was kept.
     Recorded,
     /// Not conformant: an answer or a refusal came that is not the expected one.
@@ -25,6 +27,9 @@ pub enum Verdict {
 pub struct Totals {
     /// As expected.
     pub passed: usize,
+    /// As expected by the client's side alone.
+    #[serde(skip_serializing_if = "is_none")]
+    pub client_side: usize,
     /// Nothing was expected of them.
     pub recorded: usize,
     /// Not as expected.
@@ -35,12 +40,18 @@ pub struct Totals {
     pub skipped: usize,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
+}
+
 impl FromIterator<Verdict> for Totals {
     fn from_iter<I: IntoIterator<Item = Verdict>>(verdicts: I) -> Self {
         let mut totals = Self::default();
         for verdict in verdicts {
             match verdict {
                 Verdict::Passed => totals.passed += 1,
+                Verdict::ClientSide => totals.client_side += 1,
                 Verdict::Recorded => totals.recorded += 1,
                 Verdict::Failed => totals.failed += 1,
                 Verdict::Errored => totals.errored += 1,
@@ -109,12 +120,12 @@ impl Exit {
 mod tests {
     use rstest::rstest;
 
-    use super::Verdict::{Errored, Failed, Passed, Recorded, Skipped};
+    use super::Verdict::{ClientSide, Errored, Failed, Passed, Recorded, Skipped};
     use super::*;
 
     #[rstest]
     #[case(&[], Exit::Passed)]
-    #[case(&[Passed, Skipped, Recorded], Exit::Passed)]
+    #[case(&[Passed, Skipped, Recorded, ClientSide], Exit::Passed)]
     #[case(&[Passed, Errored], Exit::NotJudged)]
     #[case(&[Errored, Failed, Passed], Exit::CheckFailed)]
     fn the_worst_verdict_makes_the_exit_status(#[case] verdicts: &[Verdict], #[case] exit: Exit) {
@@ -145,8 +156,10 @@ mod tests {
 
     #[test]
     fn each_verdict_is_counted_in_its_place() {
-        let totals: Totals =
-            [Passed, Passed, Passed, Recorded, Failed, Failed, Errored, Skipped].into_iter().collect();
-        assert_eq!(totals, Totals { passed: 3, recorded: 1, failed: 2, errored: 1, skipped: 1 });
+        let totals: Totals = [Passed, Passed, Passed, ClientSide, Recorded, Failed, Failed, Errored, Skipped]
+            .into_iter()
+            .collect();
+        let expected = Totals { passed: 3, client_side: 1, recorded: 1, failed: 2, errored: 1, skipped: 1 };
+        assert_eq!(totals, expected);
     }
 }

@@ -80,18 +80,21 @@ pub fn table(report: &Report, colour: bool, elapsed: Duration) -> String {
     if !findings.is_empty() {
         text.push('\n');
     }
-    let Totals { passed, recorded, failed, errored, skipped } = report.totals;
+    let Totals { passed, client_side, recorded, failed, errored, skipped } = report.totals;
     let counts = [
         (passed, "passed", GREEN),
+        (client_side, SEEN, YELLOW),
         (recorded, "recorded", FAINT),
         (failed, "failed", RED),
         (errored, "errored", YELLOW),
         (skipped, "skipped", FAINT),
     ];
+    let counts = counts.into_iter().filter(|(count, word, _)| *count > 0 || *word != SEEN);
     let counts = counts.map(|(count, word, style)| {
         let (on, off) = if count > 0 { paint(style) } else { ("", "") };
         format!("{on}{count} {word}{off}")
     });
+    let counts: Vec<_> = counts.collect();
     let found: usize = findings.iter().map(|(_, cells)| cells).sum();
     let found = if found > 0 { format!(" · {}", count(found, "finding")) } else { String::new() };
     put(&mut text, format_args!("{}{found}   {:.1} s\n", counts.join(" · "), elapsed.as_secs_f64()));
@@ -162,9 +165,13 @@ fn cut(text: String, widest: usize) -> String {
     text.chars().take(widest - 1).chain(['…']).collect()
 }
 
+/// Nobody looked at the server's side.
+const SEEN: &str = "client side only";
+
 fn mark(verdict: Verdict) -> (char, &'static str) {
     match verdict {
         Verdict::Passed => ('✓', GREEN),
+        Verdict::ClientSide => ('~', YELLOW),
         Verdict::Recorded => ('·', FAINT),
         Verdict::Failed => ('✗', RED),
         Verdict::Errored => ('!', YELLOW),
@@ -175,6 +182,7 @@ fn mark(verdict: Verdict) -> (char, &'static str) {
 fn verdict_word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Passed => "passed",
+        Verdict::ClientSide => SEEN,
         Verdict::Recorded => "recorded",
         Verdict::Failed => "failed",
         Verdict::Errored => "errored",

@@ -31,12 +31,13 @@ pub fn page(report: &Report) -> String {
 }
 
 fn title(report: &Report) -> String {
-    let Totals { passed, recorded, failed, errored, skipped } = report.totals;
+    let Totals { passed, client_side, recorded, failed, errored, skipped } = report.totals;
     let counts = [
         (failed, "failed"),
         (errored, "errored"),
         (skipped, "skipped"),
         (passed, "passed"),
+        (client_side, "client side only"),
         (recorded, "recorded"),
     ];
     let findings = report.checks.iter().filter(|row| row.finding.is_some()).count();

@@ -59,7 +59,7 @@ fn chart_test(test: &ChartTest) -> TestCase {
     let kind = match test.verdict {
         Verdict::Failed => Some(NonSuccessKind::Failure),
         Verdict::Errored => Some(NonSuccessKind::Error),
-        Verdict::Passed | Verdict::Recorded | Verdict::Skipped => None,
+        Verdict::Passed | Verdict::ClientSide | Verdict::Recorded | Verdict::Skipped => None,
     };
     let status = kind.map_or_else(TestCaseStatus::success, |kind| {
         let mut status = TestCaseStatus::non_success(kind);
@@ -88,7 +88,7 @@ fn unfinished(report: &Report) -> TestSuite {
 
 fn case(row: &Row, rows: &[&Row]) -> TestCase {
     let status = match row.verdict {
-        Verdict::Passed | Verdict::Recorded => TestCaseStatus::success(),
+        Verdict::Passed | Verdict::ClientSide | Verdict::Recorded => TestCaseStatus::success(),
         Verdict::Failed => explained(TestCaseStatus::non_success(NonSuccessKind::Failure), row),
         Verdict::Errored => explained(TestCaseStatus::non_success(NonSuccessKind::Error), row),
         Verdict::Skipped => {
@@ -100,8 +100,10 @@ fn case(row: &Row, rows: &[&Row]) -> TestCase {
     let mut case = TestCase::new(name(row, rows), status);
     case.set_classname(row.scenario.as_str());
     case.time = time(row);
-    if row.verdict == Verdict::Recorded {
-        case.add_property(("verdict", "recorded"));
+    match row.verdict {
+        Verdict::Recorded => drop(case.add_property(("verdict", "recorded"))),
+        Verdict::ClientSide => drop(case.add_property(("verdict", "client_side"))),
+        Verdict::Passed | Verdict::Failed | Verdict::Errored | Verdict::Skipped => {}
     }
     if let Some(finding) = &row.finding {
         case.add_property(("finding", finding.as_str()));

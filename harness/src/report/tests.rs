@@ -167,6 +167,22 @@ fn what_was_not_seen_is_no_finding(#[case] verdict: Verdict, #[case] expected: O
     assert_eq!(Row::new(&one).finding.as_deref(), expected);
 }
 
+/// What nobody looked at from the server's side is not among what passed, anywhere.
+#[test]
+fn what_only_the_client_saw_is_told_apart() {
+    let mut report = report();
+    report.checks[1].verdict = Verdict::ClientSide;
+    report.totals.passed = 1;
+    report.totals.client_side = 1;
+    let table = console::table(&report, false, Duration::from_millis(12_340));
+    assert!(table.contains("  ~ nobody is refused "), "{table}");
+    let totals = "1 passed · 1 client side only · 0 recorded · 1 failed · 1 errored · 1 skipped   12.3 s";
+    assert!(table.contains(totals), "{table}");
+    assert!(html::page(&report).contains("1 client side only"));
+    assert!(junit::text(&report).contains(r#"<property name="verdict" value="client_side"/>"#));
+    assert_eq!(serde_json::to_value(&report).unwrap()["checks"][1]["verdict"], "client_side");
+}
+
 #[test]
 fn findings_and_recorded_cells_are_counted_apart() {
     let mut report = report();

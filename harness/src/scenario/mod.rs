@@ -249,6 +249,10 @@ pub struct Endpoint {
     /// plain endpoint, its counters are read only where the port that is dialled is that Envoy's own.
     #[serde(default)]
     pub admin: Option<u16>,
+    /// In the place of `admin`, where nobody may read it: refusals are judged by what the client sees, and
+    /// told apart.
+    #[serde(default)]
+    pub evidence: Option<Evidence>,
     /// The name of Envoy's cluster that leads to the application: what it forwarded is counted there.
     #[serde(default)]
     pub app_cluster: Option<String>,
@@ -260,6 +264,14 @@ pub struct Endpoint {
     /// application.
     #[serde(default)]
     pub app_log: Option<String>,
+}
+
+/// What there is of evidence, where an Envoy's counters are not to be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Evidence {
+    /// What the client saw, and its control.
+    ClientSide,
 }
 
 /// How clients from outside the cluster come in.

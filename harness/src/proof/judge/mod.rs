@@ -27,7 +27,7 @@ use svidproof_probe::protocol::{Observation, Outcome};
 
 use crate::proof::plan::{Cell, CellId};
 use crate::proof::verdict::Verdict;
-use crate::scenario::{By, Counted, CutOff, Endpoint, Scenario};
+use crate::scenario::{By, Counted, CutOff, Endpoint, Evidence, Scenario};
 
 use attribution::{Attribution, Unsettled, units};
 use contradiction::{is_denial, wanted};
@@ -168,7 +168,7 @@ impl<'a> Judge<'a> {
         let worst = rulings.max_by_key(|(_, ruling)| match ruling.verdict {
             Verdict::Failed => 2,
             Verdict::Errored => 1,
-            Verdict::Passed | Verdict::Recorded | Verdict::Skipped => 0,
+            Verdict::Passed | Verdict::ClientSide | Verdict::Recorded | Verdict::Skipped => 0,
         });
         let left_out = self.left_out(cell, places);
         let (place, ruling) = match (worst, left_out) {
@@ -268,7 +268,10 @@ impl<'a> Judge<'a> {
             let verdict = if cell.expect.is_stated() { Verdict::Failed } else { Verdict::Errored };
             return ruling(verdict, why);
         }
-        doubts.extend(self.doubts_of_answerer(cell, place, by));
+        let is_blind = self.is_blind(cell, place);
+        if !(is_blind && by.is_none()) {
+            doubts.extend(self.doubts_of_answerer(cell, place, by));
+        }
         if cell.expect.is_refusal() {
             doubts.extend(self.doubts_of_refusal(cell, place));
         }
@@ -278,6 +281,7 @@ impl<'a> Judge<'a> {
         doubts.dedup();
         match (doubts.is_empty(), cell.expect.is_stated()) {
             (false, _) => ruling(Verdict::Errored, doubts.join("; ")),
+            (true, true) if is_blind => ruling(Verdict::ClientSide, String::new()),
             (true, true) => ruling(Verdict::Passed, String::new()),
             (true, false) => ruling(Verdict::Recorded, String::new()),
         }
@@ -426,11 +430,24 @@ impl<'a> Judge<'a> {
         !logged && !marks.time && (502..=504).contains(&status)
     }
 
+    /// Whether a refusal is judged by what the client sees: the scenario says that its Envoy's counters
+    /// cannot be read, and no other on the way has any.
+    fn is_blind(&self, cell: &'a Cell, place: Place<'a>) -> bool {
+        let expect = &cell.expect;
+        let endpoint = self.attribution.scenario.endpoints.get(&cell.endpoint);
+        let said = endpoint.is_some_and(|one| one.evidence == Some(Evidence::ClientSide));
+        let window = &self.windows[place.window];
+        let route = self.attribution.route(cell);
+        let is_watched = route.iter().any(|name| window.witnesses.contains_key(*name));
+        expect.is_refusal() && expect.cut_off.is_none() && expect.counts.is_none() && said && !is_watched
+    }
+
     /// What a refusal needs besides.
     fn doubts_of_refusal(&self, cell: &'a Cell, place: Place<'a>) -> Vec<String> {
         let mut doubts = vec![];
         let window = &self.windows[place.window];
-        if cell.expect.is_before_a_request() && !window.witnesses.contains_key(&cell.endpoint) {
+        let is_watched = window.witnesses.contains_key(&cell.endpoint);
+        if cell.expect.is_before_a_request() && !is_watched && !self.is_blind(cell, place) {
             doubts.push(format!("no evidence can be had at {}", cell.endpoint));
         }
         if cell.expect.cut_off.is_some() {

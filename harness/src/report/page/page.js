@@ -3,7 +3,7 @@
 (() => {
   const report = JSON.parse(document.getElementById("report").textContent);
   const cells = report.checks.map((row, index) => ({ ...row, index, client: row.as, saw: saw(row.observed) }));
-  const VERDICTS = { failed: "✗", errored: "!", skipped: "–", passed: "✓", recorded: "·" };
+  const VERDICTS = { failed: "✗", errored: "!", skipped: "–", passed: "✓", recorded: "·", client_side: "~" };
   const MOST_PROBLEMS = 200;
   const at = (id) => document.getElementById(id);
   const filter = { verdicts: new Set(), finding: false };
@@ -56,11 +56,11 @@
   }
 
   function header() {
-    const { passed, recorded, failed, errored, skipped } = report.totals;
-    const all = passed + recorded + failed + errored + skipped;
+    const { passed, client_side: seen = 0, recorded, failed, errored, skipped } = report.totals;
+    const all = passed + seen + recorded + failed + errored + skipped;
     const found = cells.filter((cell) => cell.finding).length;
     const bad = [[failed, "failed"], [errored, "could not be judged"], [skipped, "skipped"]].filter(([count]) => count).map(([count, word]) => `${count} ${word}`);
-    const good = [`${passed === all ? "All " : `${passed} of `}${plural(all, "cell")} passed`, recorded ? `${recorded} recorded` : ""].filter(Boolean).join(", ");
+    const good = [`${passed === all ? "All " : `${passed} of `}${plural(all, "cell")} passed`, seen ? `${seen} by the client's side only` : "", recorded ? `${recorded} recorded` : ""].filter(Boolean).join(", ");
     at("headline").textContent = (failed || errored ? `Of ${plural(all, "cell")}, ${bad.join(" and ")}` : [good, ...bad].join(", ")) + (found ? `, ${plural(found, "finding")}` : "");
     const errors = report.errors ?? [];
     at("errors").hidden = errors.length === 0;
@@ -94,7 +94,7 @@
 
   function problems(visible) {
     const order = ["failed", "errored", "skipped"];
-    const rows = visible.filter((cell) => cell.verdict !== "passed" && cell.verdict !== "recorded").sort((a, b) => order.indexOf(a.verdict) - order.indexOf(b.verdict) || a.index - b.index);
+    const rows = visible.filter((cell) => !["passed", "client_side", "recorded"].includes(cell.verdict)).sort((a, b) => order.indexOf(a.verdict) - order.indexOf(b.verdict) || a.index - b.index);
     at("problems").hidden = rows.length === 0;
     // Requests that went wrong alike stand together.
     const alike = Object.values(Object.groupBy(rows, (cell) => JSON.stringify([cell.verdict, cell.scenario, cell.stage, cell.check, cell.client, cell.to, cell.reason])));
@@ -265,7 +265,8 @@
   }
 
   function totals() {
-    const buttons = Object.entries(VERDICTS).map(([verdict, sign]) => toggle(verdict, sign, verdict, report.totals[verdict], "data-verdict", () => {
+    const there = Object.entries(VERDICTS).filter(([verdict]) => verdict in report.totals);
+    const buttons = there.map(([verdict, sign]) => toggle(verdict, sign, verdict, report.totals[verdict], "data-verdict", () => {
       if (!filter.verdicts.delete(verdict)) filter.verdicts.add(verdict);
       return filter.verdicts.has(verdict);
     }));

@@ -112,6 +112,9 @@ fn endpoint(scenario: &Scenario, name: &str, endpoint: &Endpoint, places: &Node,
         format!("endpoint `{name}` has `sni` but no `identity`: plain HTTP carries no server name")
     });
     request::server_name(endpoint.sni.as_deref(), place.at("sni").place(), found);
+    found.check(endpoint.evidence.is_none() || endpoint.admin.is_none(), place.key("evidence"), || {
+        format!("endpoint `{name}` has `admin`, so there is more evidence than the client's side")
+    });
     found.check(endpoint.app_log.is_none() || endpoint.admin.is_some(), place.key("app-log"), || {
         format!("endpoint `{name}` has `app-log` but no `admin`: the two are read together as evidence")
     });

@@ -88,6 +88,38 @@ fn a_refusal_on_a_way_that_is_not_watched_from_the_start_errs() {
     assert_eq!(scene.last(), (Verdict::Passed, String::new()));
 }
 
+/// Where the scenario says that nobody may read the counters, what the client saw is told apart from what both
+/// sides say; it is never more than that, and a control is needed as ever.
+#[test]
+fn without_counters_a_refusal_is_of_the_clients_side_only() {
+    let mut scenario = world_without_log();
+    let backend = scenario.endpoints.get_mut("backend").unwrap();
+    (backend.admin, backend.evidence) = (None, Some(Evidence::ClientSide));
+    let it = |expect| cell("it", "stranger", "backend", expect);
+    let scene =
+        |one: &Cell, met: Met| Scene::of(scenario.clone(), Marks::default(), vec![(one.clone(), met)]);
+    let by_san = it(alert_named("certificate_unknown"));
+    let told = scene(&by_san, refused(46, Kind::San));
+    assert_eq!(told.last(), (Verdict::ClientSide, String::new()));
+    let told = scene(&it(status(403)), denied());
+    assert_eq!(told.last(), (Verdict::ClientSide, String::new()));
+    // Another alert, or an answer, fails as ever.
+    assert_eq!(scene(&by_san, refused(48, Kind::Chain)).last().0, Verdict::Failed);
+    assert_eq!(scene(&by_san, answered(200, "")).last().0, Verdict::Failed);
+    // What only a counter can say is not said.
+    let counted = it(forged("certificate_unknown", Some(Kind::San)));
+    assert_last(&scene(&counted, refused(46, Kind::San)), Verdict::Errored, "no evidence can be had");
+    let mut alone = by_san.clone();
+    alone.control = None;
+    assert_last(&scene(&alone, refused(46, Kind::San)), Verdict::Errored, "without a control");
+    // Where counters are read, they decide.
+    let mut scenario = world();
+    scenario.endpoints.get_mut("proxy").unwrap().evidence = Some(Evidence::ClientSide);
+    let it = cell("it", "stranger", "proxy", alert_named("certificate_unknown"));
+    let watched = Scene::of(scenario, Marks::default(), vec![(it, refused(46, Kind::San))]);
+    assert_eq!(watched.last().0, Verdict::Passed);
+}
+
 /// What Envoy is said to have answered itself went to no other cluster either.
 #[test]
 fn what_envoy_answers_itself_went_nowhere_else() {

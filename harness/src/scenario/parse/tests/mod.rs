@@ -159,7 +159,13 @@ fn what_is_right_is_read() {
     "identity: /backend, admin: 9901}",
     "identity: /backend}",
     "x.yaml:19:44: a refusal needs evidence, and none can be had at `backend`: give the endpoint that \
-     refuses the port of its Envoy's `admin`"
+     refuses the port of its Envoy's `admin`, or, where nobody may read it, `evidence: client-side` (a \
+     `cut-off`, and `counts`, are told by counters alone)"
+)]
+#[case(
+    "identity: /backend, admin: 9901}",
+    "identity: /backend, admin: 9901, evidence: client-side}",
+    "x.yaml:8:84: endpoint `backend` has `admin`, so there is more evidence than the client's side"
 )]
 #[case(
     "check: page",
