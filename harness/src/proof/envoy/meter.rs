@@ -74,6 +74,12 @@ impl Happened {
         }
         self
     }
+
+    /// How many connections came, those among them that no filter chain took: `downstream_cx_total` has them
+    /// not.
+    pub fn reached(&self) -> u64 {
+        self.connections + self.counted.no_chain
+    }
 }
 
 impl Meter {

@@ -14,8 +14,8 @@ pub(super) fn others(witness: &Witness, happened: &Happened, dials: usize) -> St
     let mut words = String::new();
     if happened.requests > dials {
         words += &format!("; {} requests came there meanwhile, {dials} of ours", happened.requests);
-    } else if happened.connections > dials {
-        words += &format!("; {} connections came there meanwhile, {dials} of ours", happened.connections);
+    } else if happened.reached() > dials {
+        words += &format!("; {} connections came there meanwhile, {dials} of ours", happened.reached());
     }
     for remark in &witness.remarks {
         words += &format!("; {remark}");

@@ -99,7 +99,14 @@ impl<'a> Attribution<'a> {
                 let why = of(&likely).or(differing.first()).map(|(_, why)| why.clone()).unwrap_or_default();
                 return Err(Unsettled::Disagreement(why));
             }
-            return Ok(vec![agreeing.into_iter().map(|(origin, _)| origin).collect()]);
+            let agreeing: Vec<_> = agreeing.into_iter().map(|(origin, _)| origin).collect();
+            // What a mark tells is ours, whoever else was there.
+            let told = self.told(cell, dial, window).unwrap_or_default();
+            let is_told = agreeing.iter().all(|origin| told.contains(origin));
+            return match self.theirs(window, cell, dial).filter(|_| !is_told) {
+                Some(theirs) => Err(Unsettled::Disagreement(vec![theirs])),
+                None => Ok(vec![agreeing]),
+            };
         }
         // Whose copy it is that went to a mirror, and who was let in without an authorizer's word, shows only
         // where a dial is alone.
@@ -178,14 +185,13 @@ impl<'a> Attribution<'a> {
             route.iter().map(|name| window.witnesses.get(*name).map(|one| one.marks)).collect();
         let outcome = &dial.observation.outcome;
         let logged = self.logged(cell, dial);
-        if logged == Some(true) {
-            return Some(vec![Origin::Application]);
-        }
         match marks.first().copied().flatten() {
-            // The first Envoy puts its own time of an upstream on whatever it passes on.
+            // The first Envoy puts its own time of an upstream on whatever it passes on. An application that
+            // has the request in its log and then died did not answer it.
             Some(first) if is_timed(first, outcome) && !has_service_time(outcome) => {
-                by_itself(first, outcome).map(|one| vec![one])
+                by_itself(first, outcome).filter(|_| logged != Some(true)).map(|one| vec![one])
             }
+            _ if logged == Some(true) => Some(vec![Origin::Application]),
             Some(first) if is_timed(first, outcome) && route.len() == 1 => Some(vec![Origin::Application]),
             Some(first) if is_timed(first, outcome) => behind(1, &marks, logged, outcome),
             _ => behind(0, &marks, logged, outcome),
@@ -259,6 +265,25 @@ impl<'a> Attribution<'a> {
             route[..before].iter().filter_map(|name| window.witnesses.get(*name)?.happened(None).ok());
         let came = before.fold(1, |times: u64, one| times.saturating_mul(1 + one.retries));
         Times { came, forwarded: came.saturating_add(happened.retries) }
+    }
+
+    /// Where a dial was alone among ours and not among all: what was counted may be another's, and ours have
+    /// come to what that one is taken for. A connection that ended is no request.
+    fn theirs(&self, window: &Window, cell: &'a Cell, dial: &Dialled) -> Option<(String, String)> {
+        let is_request = matches!(dial.observation.outcome, Outcome::Response { .. });
+        self.route(cell).into_iter().find_map(|name| {
+            let witness = window.witnesses.get(name)?;
+            let happened = witness.happened(dial.pod.as_deref().filter(|_| name == cell.endpoint)).ok()?;
+            let came = self.times(name, window, &|_| cell, &happened).came;
+            let crowded = if is_request {
+                happened.requests > came
+            } else {
+                name == cell.endpoint && happened.reached() > 1
+            };
+            let others = others(witness, &happened, 1);
+            let why = "others were there meanwhile, and nothing says whose it is that was counted";
+            crowded.then(|| (name.to_owned(), format!("evidence is in doubt at {name}: {why}{others}")))
+        })
     }
 
     /// How many requests must have come to an endpoint from the one before it on their way.

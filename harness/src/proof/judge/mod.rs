@@ -420,14 +420,18 @@ impl<'a> Judge<'a> {
         doubts
     }
 
-    /// Whether what was forwarded may have come to nothing, and Envoy made the answer: no log names the
-    /// request, no time is on answers, and this is one that Envoy gives then.
+    /// Whether what was forwarded may have come to nothing, and an Envoy made the answer: no log names the
+    /// request, no time on it is the last Envoy's, and it is one that Envoy gives then, or in gRPC what that
+    /// is there (gRPC, "HTTP to gRPC Status Code Mapping"; 4 where the call's own time is over).
     fn may_be_in_its_place(&self, cell: &'a Cell, place: Place<'a>) -> bool {
         let witness = self.windows[place.window].witnesses.get(&cell.endpoint);
-        let Some(marks) = witness.map(|witness| witness.marks) else { return false };
-        let Outcome::Response { status, .. } = place.dial.observation.outcome else { return false };
+        let is_only = self.attribution.route(cell).len() == 1;
+        let is_timed = is_only && witness.is_some_and(|witness| witness.marks.time);
+        let outcome = &place.dial.observation.outcome;
+        let is_error = matches!(outcome, Outcome::Response { status: 502..=504, .. })
+            || words::grpc_status(outcome).is_some_and(|status| ["4", "14"].contains(&status));
         let logged = self.attribution.logged(cell, place.dial) == Some(true);
-        !logged && !marks.time && (502..=504).contains(&status)
+        !logged && !is_timed && is_error
     }
 
     /// Whether a refusal is judged by what the client sees: the scenario says that its Envoy's counters

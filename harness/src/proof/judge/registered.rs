@@ -18,8 +18,10 @@ pub fn registered(
     let why = |judged: &Judged| {
         let Cell { client, endpoint, .. } = &judged.cell;
         let client = scenario.clients.get(client).into_iter().flat_map(Client::attested);
-        let endpoint = scenario.endpoints.get(endpoint).and_then(|endpoint| endpoint.identity.as_deref());
-        let why = client.chain(endpoint).find_map(|identity| why(scenario, identity, lost));
+        // Each on the way proved its own.
+        let servers = scenario.route(endpoint).filter_map(|name| scenario.endpoints.get(name));
+        let servers = servers.filter_map(|endpoint| endpoint.identity.as_deref());
+        let why = client.chain(servers).find_map(|identity| why(scenario, identity, lost));
         why.filter(|_| judged.verdict != Verdict::Skipped)
     };
     let doubtful: BTreeSet<_> =
@@ -88,6 +90,19 @@ mod tests {
         };
         assert_eq!(both(&["/friend"]), [Verdict::Errored, Verdict::Errored]);
         assert_eq!(both(&["/other"]), [Verdict::Passed, Verdict::Passed]);
+    }
+
+    #[test]
+    fn who_is_forwarded_to_proves_an_identity_too() {
+        let mut scenario = one_check();
+        let cell = plan(&scenario, &scenario.stages[0], "word").remove(0);
+        let mut behind = scenario.endpoints[&cell.endpoint].clone();
+        behind.identity = Some("/behind".into());
+        scenario.endpoints.insert("behind".into(), behind);
+        scenario.endpoints.get_mut(&cell.endpoint).unwrap().upstream = Some("behind".into());
+        let one = Judged::untried(cell, Verdict::Passed, String::new());
+        let all = registered(&scenario, vec![one], &paths(&["/behind"]));
+        assert_eq!(all[0].verdict, Verdict::Errored);
     }
 
     #[allow(clippy::unnecessary_wraps, reason = "as what is lost is told")]

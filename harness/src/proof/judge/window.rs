@@ -121,6 +121,6 @@ impl Witness {
     /// Whether others than we were there: more requests or connections than our dials.
     pub(super) fn is_disturbed(&self, dials: u64) -> bool {
         let Ok(happened) = self.happened(None) else { return false };
-        happened.requests > dials || happened.connections > dials
+        happened.requests > dials || happened.reached() > dials
     }
 }

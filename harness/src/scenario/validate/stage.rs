@@ -346,6 +346,10 @@ fn control(stage: &Stage, check: &Check, place: &Node, found: &mut Found) {
     found.check(!control.expect.is_refusal(), at, || {
         format!("control `{name}` is itself a refusal: a control must succeed")
     });
+    let same_way = control.tls != TlsVersions::None || check.tls == TlsVersions::None;
+    found.check(same_way || control.to != check.to, at, || {
+        format!("control `{name}` speaks plain text (`tls: none`): it says nothing about who speaks TLS")
+    });
     found.check(control.to == check.to, at, || {
         format!(
             "control `{name}` goes to `{}`, not to `{}`: it says nothing about this refusal",

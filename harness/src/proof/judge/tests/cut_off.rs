@@ -158,3 +158,16 @@ fn each_attempt_is_cut_off() {
     assert_eq!(earlier(failed(DialFailure::TimedOut)).0, Verdict::Errored);
     assert_eq!(earlier(answered(200, "ok")).0, Verdict::Failed);
 }
+
+/// Another client's connection moved the counter, and ours ended for some other reason (`connection_limit`, an
+/// error of the protocol): no mark on a connection that ended says whose cut it was.
+#[test]
+fn a_cut_among_others_connections_may_be_theirs() {
+    for cut in CUTS {
+        let mut scene = scene(cut);
+        assert_eq!(scene.last().0, Verdict::Passed);
+        scene.says("backend").connections += 1;
+        assert!(is_disturbed(scene.last_window()), "{cut:?} is dialled again");
+        assert_last(&scene, Verdict::Errored, "others were there meanwhile");
+    }
+}

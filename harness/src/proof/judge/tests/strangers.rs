@@ -233,6 +233,72 @@ fn an_error_that_envoy_gives_too_is_not_taken_for_the_applications() {
     assert_eq!(of(404).last(), (Verdict::Passed, String::new()));
 }
 
+/// A gRPC call is told of such an error by its own status (gRPC, "HTTP to gRPC Status Code Mapping").
+#[test]
+fn a_call_that_envoy_gives_up_is_not_taken_for_the_applications() {
+    let marks = Marks { time: false, ..Marks::default() };
+    let of = |code: &str| {
+        let expect = Expect { by: Some(By::Application), ..grpc(code) };
+        let met = answered(200, "").bare().header("grpc-status", code);
+        Scene::of(world_without_log(), marks, vec![(cell("it", "friend", "backend", expect), met)])
+    };
+    assert_last(&of("14"), Verdict::Errored, "`app-log` would");
+    assert_last(&of("4"), Verdict::Errored, "`app-log` would");
+    assert_eq!(of("5").last(), (Verdict::Passed, String::new()));
+}
+
+/// The first Envoy's time is on whatever the second says, and so on what that one says in the application's
+/// place.
+#[test]
+fn an_error_of_an_envoy_behind_is_not_taken_for_the_applications() {
+    let of = |code| {
+        let case = (cell("it", "friend", "proxy", by(By::Application, code)), answered(code, "no"));
+        Scene::of(world_without_log(), Marks::default(), vec![case])
+    };
+    assert_last(&of(503), Verdict::Errored, "`app-log` would");
+    assert_eq!(of(404).last(), (Verdict::Passed, String::new()));
+}
+
+/// An application that logs a request and then dies did not answer it.
+#[test]
+fn what_the_application_only_logged_it_did_not_answer() {
+    let met = local(503, "upstream connect error").by(Origin::Unanswered(0));
+    let case = (cell("it", "friend", "backend", by(By::Application, 503)), met);
+    let mut scene = Scene::exactly(world(), Marks::default(), &[case]);
+    for word in ["a", "b"] {
+        let id = format!("{}.{word}", scene.cells[0].id);
+        scene.log().insert(id);
+    }
+    assert_last(&scene, Verdict::Errored, "Envoy answered in the application's place");
+    // The same among others.
+    let case = (scene.cells[0].clone(), scene.last_dial().clone());
+    let control = (cell("control backend", "friend", "backend", status(200)), answered(200, "ok"));
+    let mut crowd = Scene::exactly(world(), Marks::default(), &[control]);
+    crowd.cells.push(case.0);
+    crowd.windows[0].dials.push(Dialled { id: "it".into(), ..case.1 });
+    crowd.log().insert("it".into());
+    *crowd.says("backend") = Happened {
+        counted: counted(|all| all.forwarded = 2),
+        requests: 2,
+        connections: 2,
+        ..Happened::default()
+    };
+    assert_ne!(crowd.last().0, Verdict::Passed, "{}", crowd.last().1);
+}
+
+/// Where no mark tells, two requests may each have what the other is taken for: one that Envoy answers
+/// itself, and one that its policy denies or that it forwards.
+#[rstest]
+#[case::denied(Expect { counts: Some(Kind::Denied), ..status(403) }, denied())]
+#[case::forwarded(by(By::Application, 200), answered(200, "ok").bare())]
+fn what_was_counted_among_others_may_be_theirs(#[case] expect: Expect, #[case] met: Met) {
+    let it = cell("it", "friend", "backend", expect);
+    let mut scene = Scene::of(world_without_log(), super::attribution::NO_MARKS, vec![(it, met)]);
+    assert_eq!(scene.last(), (Verdict::Passed, String::new()));
+    scene.says("backend").requests += 1;
+    assert_last(&scene, Verdict::Errored, "others were there meanwhile");
+}
+
 #[rstest]
 #[case::beyond_a_float(r#"{"b": 12345678901234567890123}"#, "{b: 12345678901234567890124}", Verdict::Errored)]
 #[case::a_long_fraction(r#"{"b": 0.12345678901234567}"#, "{b: 0.12345678901234567}", Verdict::Errored)]

@@ -145,6 +145,11 @@ fn what_is_right_is_read() {
     "x.yaml:19:116: control `refused` is itself a refusal: a control must succeed"
 )]
 #[case(
+    "{check: served, as: friend",
+    "{check: served, tls: none, as: friend",
+    "x.yaml:19:116: control `served` speaks plain text (`tls: none`): it says nothing about who speaks TLS"
+)]
+#[case(
     "control: served",
     "control: page",
     "x.yaml:19:116: control `page` goes to `page`, not to `backend`: it says nothing about this refusal"
