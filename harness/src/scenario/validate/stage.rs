@@ -244,7 +244,7 @@ fn check(scenario: &Scenario, stage: &Stage, check: &Check, place: &Node, found:
     if let Some(endpoint) = endpoint {
         reach(scenario, check, endpoint, place, found);
     }
-    control(stage, check, place, found);
+    control(scenario, stage, check, place, found);
 }
 
 /// What is said of the body of an answer that has none (RFC 9110, sections 6.4.1 and 15.3.5): no answer could
@@ -322,7 +322,7 @@ fn reach(scenario: &Scenario, check: &Check, endpoint: &Endpoint, place: &Node, 
     });
 }
 
-fn control(stage: &Stage, check: &Check, place: &Node, found: &mut Found) {
+fn control(scenario: &Scenario, stage: &Stage, check: &Check, place: &Node, found: &mut Found) {
     let Some(name) = &check.control else {
         let controlled = check.send.iter().all(|send| stage.control_of(check, send).is_some());
         found.check(!check.expect.is_refusal() || controlled, place.at("check").place(), || {
@@ -346,9 +346,18 @@ fn control(stage: &Stage, check: &Check, place: &Node, found: &mut Found) {
     found.check(!control.expect.is_refusal(), at, || {
         format!("control `{name}` is itself a refusal: a control must succeed")
     });
-    let same_way = control.tls != TlsVersions::None || check.tls == TlsVersions::None;
+    let is_plain = scenario.endpoints.get(&check.to).is_none_or(Endpoint::is_plain);
+    let same_way = is_plain || control.tls != TlsVersions::None || check.tls == TlsVersions::None;
     found.check(same_way || control.to != check.to, at, || {
         format!("control `{name}` speaks plain text (`tls: none`): it says nothing about who speaks TLS")
+    });
+    // The name chooses the filter chain: another may refuse everyone.
+    let same_name = control.sni == check.sni || check.expect.cut_off.is_some();
+    found.check(same_name || control.to != check.to, at, || {
+        format!(
+            "control `{name}` sends another server name (`sni`), which may lead to another filter chain: it \
+             says nothing about this refusal"
+        )
     });
     found.check(control.to == check.to, at, || {
         format!(
