@@ -157,7 +157,7 @@ impl<'a> Attribution<'a> {
                 let first = window
                     .witnesses
                     .get(&cell.endpoint)
-                    .is_some_and(|one| is_timed(one.marks, &seen.outcome));
+                    .is_some_and(|one| is_timed(one.marks, cell, &seen.outcome));
                 if first && !has_service_time(&seen.outcome) {
                     // What was forwarded and answered has the first Envoy's time on it.
                     return by_envoys.chain((0..hops).map(Origin::Unanswered)).collect();
@@ -188,12 +188,14 @@ impl<'a> Attribution<'a> {
         match marks.first().copied().flatten() {
             // The first Envoy puts its own time of an upstream on whatever it passes on. An application that
             // has the request in its log and then died did not answer it.
-            Some(first) if is_timed(first, outcome) && !has_service_time(outcome) => {
+            Some(first) if is_timed(first, cell, outcome) && !has_service_time(outcome) => {
                 by_itself(first, outcome).filter(|_| logged != Some(true)).map(|one| vec![one])
             }
             _ if logged == Some(true) => Some(vec![Origin::Application]),
-            Some(first) if is_timed(first, outcome) && route.len() == 1 => Some(vec![Origin::Application]),
-            Some(first) if is_timed(first, outcome) => behind(1, &marks, logged, outcome),
+            Some(first) if is_timed(first, cell, outcome) && route.len() == 1 => {
+                Some(vec![Origin::Application])
+            }
+            Some(first) if is_timed(first, cell, outcome) => behind(1, &marks, logged, outcome),
             _ => behind(0, &marks, logged, outcome),
         }
     }
@@ -432,12 +434,14 @@ fn behind(
 }
 
 /// Whether such an answer has the time where it was passed on. Envoy's router puts none on one that goes on
-/// in another protocol.
-fn is_timed(marks: Marks, outcome: &Outcome) -> bool {
-    marks.time && !matches!(outcome, Outcome::Response { status: 101, .. })
+/// in another protocol, nor on one that came before its request was whole.
+pub(super) fn is_timed(marks: Marks, cell: &Cell, outcome: &Outcome) -> bool {
+    let is_whole_at_once = cell.body.is_empty() && cell.trailers.is_empty();
+    let may_lack = matches!(outcome, Outcome::Response { status: 101, .. }) || !is_whole_at_once;
+    marks.time && (!may_lack || has_service_time(outcome))
 }
 
-fn has_service_time(outcome: &Outcome) -> bool {
+pub(super) fn has_service_time(outcome: &Outcome) -> bool {
     let Outcome::Response { headers, .. } = outcome else { return false };
     header(headers, "x-envoy-upstream-service-time").is_some()
 }

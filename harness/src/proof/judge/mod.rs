@@ -29,7 +29,7 @@ use crate::proof::plan::{Cell, CellId};
 use crate::proof::verdict::Verdict;
 use crate::scenario::{By, Counted, CutOff, Endpoint, Evidence, Scenario};
 
-use attribution::{Attribution, Unsettled, units};
+use attribution::{Attribution, Unsettled, has_service_time, is_timed, units};
 use contradiction::{is_denial, wanted};
 use diff::{differences, expected_in_words, undecided};
 use origin::Origin;
@@ -426,12 +426,15 @@ impl<'a> Judge<'a> {
     fn may_be_in_its_place(&self, cell: &'a Cell, place: Place<'a>) -> bool {
         let witness = self.windows[place.window].witnesses.get(&cell.endpoint);
         let is_only = self.attribution.route(cell).len() == 1;
-        let is_timed = is_only && witness.is_some_and(|witness| witness.marks.time);
+        let marks = witness.map(|witness| witness.marks).unwrap_or_default();
         let outcome = &place.dial.observation.outcome;
+        let is_timed = is_only && is_timed(marks, cell, outcome);
+        // An application that logged the request and died lets Envoy answer without a time.
+        let lacks_time = marks.time && !has_service_time(outcome);
         let is_error = matches!(outcome, Outcome::Response { status: 502..=504, .. })
             || words::grpc_status(outcome).is_some_and(|status| ["4", "14"].contains(&status));
         let logged = self.attribution.logged(cell, place.dial) == Some(true);
-        !logged && !is_timed && is_error
+        (!logged || lacks_time) && !is_timed && is_error
     }
 
     /// Whether a refusal is judged by what the client sees: the scenario says that its Envoy's counters

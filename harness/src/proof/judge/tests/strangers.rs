@@ -323,3 +323,23 @@ fn every_value_of_a_header_is_the_expected_one() {
     let twice = scene(met.header("x-policy", "off"));
     assert_last(&twice, Verdict::Failed, "expected the header `x-policy: strict`, saw strict, off");
 }
+
+/// Envoy's router puts its time on no answer that came before its request was whole; that of a request with a
+/// body may.
+#[test]
+fn an_answer_that_came_early_has_no_time_and_is_the_applications_all_the_same() {
+    let whole = cell("it", "friend", "backend", status(200));
+    let early = Cell { body: b"basket".to_vec(), ..whole.clone() };
+    let met = || Met { seen: respond(200, &[("server", "envoy")], ""), origin: Origin::Application };
+    let marks = Marks { time: true, denial: true, serves: false };
+    let of = |it: &Cell| Scene::of(world_without_log(), marks, vec![(it.clone(), met())]).last();
+    assert_eq!(of(&early), (Verdict::Passed, String::new()));
+    assert_eq!(of(&whole).0, Verdict::Errored);
+    // An error that Envoy gives for a dead application has no time either, logged or not.
+    let it = Cell { expect: by(By::Application, 503), ..early };
+    for scenario in [world_without_log(), world()] {
+        let dead = Met { seen: respond(503, &[("server", "envoy")], ""), origin: Origin::Application };
+        let scene = Scene::of(scenario, marks, vec![(it.clone(), dead)]);
+        assert_last(&scene, Verdict::Errored, "from one that Envoy gives in its place at backend");
+    }
+}
