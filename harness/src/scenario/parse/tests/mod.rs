@@ -145,17 +145,6 @@ fn what_is_right_is_read() {
     "x.yaml:19:116: control `refused` is itself a refusal: a control must succeed"
 )]
 #[case(
-    "{check: served, as: friend",
-    "{check: served, tls: none, as: friend",
-    "x.yaml:19:116: control `served` speaks plain text (`tls: none`): it says nothing about who speaks TLS"
-)]
-#[case(
-    "{check: served, as: friend",
-    "{check: served, sni: other.example, as: friend",
-    "x.yaml:19:116: control `served` sends another server name (`sni`), which may lead to another filter \
-     chain: it says nothing about this refusal"
-)]
-#[case(
     "control: served",
     "control: page",
     "x.yaml:19:116: control `page` goes to `page`, not to `backend`: it says nothing about this refusal"

@@ -186,3 +186,16 @@ fn a_surface_is_held_to_the_same(#[case] right: &str, #[case] wrong: &str, #[cas
     let all = mistakes(&whole().replace(right, wrong));
     assert!(all.contains(said), "{all}");
 }
+
+/// The control of a refusal over TLS must have come by the same way.
+#[rstest]
+#[case("tls: none", "control `served` speaks plain text (`tls: none`): it says nothing about who speaks TLS")]
+#[case(
+    "sni: other.example",
+    "control `served` sends another server name (`sni`), which may lead to another filter chain: it says \
+     nothing about this refusal"
+)]
+fn a_control_takes_the_way_of_its_refusal(#[case] key: &str, #[case] said: &str) {
+    let all = mistakes(&RIGHT.replace("{check: served,", &format!("{{check: served, {key},")));
+    assert!(all.lines().any(|line| line == format!("x.yaml:19:116: {said}")), "{all}");
+}
