@@ -1,5 +1,51 @@
 //! The tiers that need more than a Rust compiler, a folder each: `browser` (a Chromium), `container` (a real
-//! Envoy in a container engine), `conformance` (a real cluster), `existing` (one that
-//! is somebody else's). CONTRIBUTING.md says what each may use.
+//! Envoy in a container engine), `conformance` (a real cluster), `existing` (one that is somebody else's), and
+//! more. CONTRIBUTING.md says what each may use. Here is what several of them do.
 //!
 //! Not for what can be held without those: that is `unit` (beside the code) or `cli` (harness/tests).
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// svidproof as it was built beside the test that asks.
+///
+/// # Panics
+/// It was not built.
+pub fn program() -> PathBuf {
+    let here = std::env::current_exe().expect("a test knows where it is");
+    let folder = here.ancestors().nth(2).unwrap_or(Path::new("."));
+    let program = folder.join("svidproof");
+    assert!(program.exists(), "no {}: `cargo build -p svidproof` makes it", program.display());
+    program
+}
+
+/// Starts it.
+///
+/// # Panics
+/// As [`program`].
+#[allow(clippy::disallowed_methods, reason = "it is a test's to start svidproof itself")]
+pub fn svidproof() -> Command {
+    Command::new(program())
+}
+
+/// Copies what is in a folder.
+///
+/// # Panics
+/// Something cannot be read or written.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder can be made");
+    for entry in std::fs::read_dir(from).expect("a folder can be read") {
+        let entry = entry.expect("an entry can be read");
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).expect("a file can be copied");
+        }
+    }
+}
+
+/// What a program wrote on standard error.
+pub fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}

@@ -14,6 +14,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use conformance::{copy, said};
 use sha2::{Digest, Sha256};
 use svidproof::images;
 use svidproof::sys::tool;
@@ -90,12 +91,8 @@ impl World {
         std::fs::remove_file(self.path(&format!("{name}-1.0.0.tgz"))).unwrap();
     }
 
-    #[allow(clippy::disallowed_methods, reason = "it is a test's to start svidproof itself")]
     fn svidproof(&self, args: &[&str]) -> Output {
-        let here = std::env::current_exe().unwrap();
-        let program = here.ancestors().nth(2).unwrap().join("svidproof");
-        assert!(program.exists(), "no {}: `cargo build -p svidproof` makes it", program.display());
-        let mut command = Command::new(program);
+        let mut command = conformance::svidproof();
         command.current_dir(self.dir.path()).env("XDG_STATE_HOME", self.path("state")).args(args);
         command.output().unwrap()
     }
@@ -127,22 +124,6 @@ impl Drop for World {
     fn drop(&mut self) {
         let _ = self.svidproof(&["down"]);
     }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let (path, to) = (entry.path(), to.join(entry.file_name()));
-        if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            std::fs::copy(&path, &to).unwrap();
-        }
-    }
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

@@ -12,9 +12,10 @@
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use conformance::said;
 use svidproof::sys::wait::{self, Look};
 
 /// What is compared. Pods and their like change by themselves.
@@ -36,12 +37,8 @@ fn repository() -> PathBuf {
 }
 
 impl World {
-    #[allow(clippy::disallowed_methods, reason = "it is a test's to start svidproof itself")]
     fn svidproof(&self, state: &str, args: &[&str]) -> Command {
-        let here = std::env::current_exe().unwrap();
-        let program = here.ancestors().nth(2).unwrap().join("svidproof");
-        assert!(program.exists(), "no {}: `cargo build -p svidproof` makes it", program.display());
-        let mut command = Command::new(program);
+        let mut command = conformance::svidproof();
         command.current_dir(repository()).env("XDG_STATE_HOME", self.dir.path().join(state)).args(args);
         command
     }
@@ -154,10 +151,6 @@ impl Drop for World {
             }
         }
     }
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn strs(args: &[String]) -> Vec<&str> {

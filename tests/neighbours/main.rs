@@ -29,12 +29,8 @@ impl User {
         Self(dir)
     }
 
-    #[allow(clippy::disallowed_methods, reason = "it is a test's to start svidproof itself")]
     fn svidproof(&self, args: &[&str]) -> Command {
-        let here = std::env::current_exe().unwrap();
-        let program = here.ancestors().nth(2).unwrap().join("svidproof");
-        assert!(program.exists(), "no {}: `cargo build -p svidproof` makes it", program.display());
-        let mut command = Command::new(program);
+        let mut command = conformance::svidproof();
         let home = std::env::home_dir().unwrap();
         command.current_dir(repository()).args(args);
         command.env("HOME", self.0.path().join("home")).env("XDG_STATE_HOME", self.0.path().join("state"));

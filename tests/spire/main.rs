@@ -7,8 +7,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
+use conformance::{copy, said};
 use serde_json::Value;
 
 /// The folder `charts` of a checkout of github.com/spiffe/helm-charts-hardened.
@@ -27,12 +28,8 @@ impl World {
         self.0.path().join(name)
     }
 
-    #[allow(clippy::disallowed_methods, reason = "it is a test's to start svidproof itself")]
     fn svidproof(&self, args: &[&str]) -> Output {
-        let here = std::env::current_exe().unwrap();
-        let program = here.ancestors().nth(2).unwrap().join("svidproof");
-        assert!(program.exists(), "no {}: `cargo build -p svidproof` makes it", program.display());
-        let mut command = Command::new(program);
+        let mut command = conformance::svidproof();
         command.current_dir(self.0.path()).env("XDG_STATE_HOME", self.path("state")).args(args);
         command.output().unwrap()
     }
@@ -57,22 +54,6 @@ impl Drop for World {
     fn drop(&mut self) {
         let _ = self.svidproof(&["down"]);
     }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let (path, to) = (entry.path(), to.join(entry.file_name()));
-        if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            std::fs::copy(&path, &to).unwrap();
-        }
-    }
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]

@@ -23,14 +23,11 @@ impl Drop for Repository {
 
 impl Repository {
     fn new() -> Self {
-        let here = std::env::current_exe().unwrap();
-        let program = here.ancestors().nth(2).unwrap().join("svidproof");
-        assert!(program.exists(), "no {}: `cargo build -p svidproof` makes it", program.display());
         let dir = tempfile::tempdir().unwrap();
         for folder in ["bin", "home", "state", "orders"] {
             fs::create_dir(dir.path().join(folder)).unwrap();
         }
-        fs::copy(program, dir.path().join("bin/svidproof")).unwrap();
+        fs::copy(conformance::program(), dir.path().join("bin/svidproof")).unwrap();
         Self { dir }
     }
 
