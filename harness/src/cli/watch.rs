@@ -104,7 +104,8 @@ async fn round(
     let report = About::of(lease, None, begun).report(&judged, ended.as_ref().err(), progress);
     let mut report = report.with_tests(tests);
     // The totals say how many there were.
-    report.checks.retain(|row| !matches!(row.verdict, Verdict::Passed | Verdict::Recorded));
+    let is_told = |verdict| !matches!(verdict, Verdict::Passed | Verdict::ClientSide | Verdict::Recorded);
+    report.checks.retain(|row| is_told(row.verdict));
     let surfaces = surface::surfaces(&judged);
     let changes = if watched.surfaces.is_empty() || ended.is_err() {
         String::new()

@@ -228,14 +228,22 @@ impl Opened<'_> {
         })
     }
 
-    /// What is not any more what it was when it was first looked at is no witness.
+    /// What is not any more what it was when it was first looked at is no witness, and where nobody counts it
+    /// was not what was asked.
     async fn note_changed(&self, windows: &mut [Window]) {
+        let scenario = &self.system.scenario;
         let looked = self.targets.iter().map(async |(name, target)| (name, target.changed(self.run).await));
         for (name, changed) in futures::future::join_all(looked).await {
             let Some(why) = changed else { continue };
+            let is_on_the_way = |cell: &str| {
+                let cell = self.cells.iter().find(|one| one.id == cell);
+                cell.is_some_and(|cell| judge::route(scenario, &cell.endpoint).contains(&name.as_str()))
+            };
+            let pods: Vec<_> = self.targets[name].pods.iter().map(|pod| pod.backend.pod.as_str()).collect();
             for window in windows.iter_mut() {
-                if let Some(witness) = window.witnesses.get_mut(name) {
-                    witness.pods.values_mut().for_each(|pod| *pod = Err(why.clone()));
+                let counts = window.witnesses.contains_key(name);
+                if counts || window.dials.iter().any(|dial| is_on_the_way(&dial.cell)) {
+                    window.discredit(name, &pods, &why);
                 }
             }
         }

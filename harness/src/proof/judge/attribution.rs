@@ -385,7 +385,7 @@ pub(super) fn units<'a>(
 
 /// The endpoints that a request to `endpoint` passes, first to last. What a page's application asks of its
 /// upstream is its own request, not this one.
-pub(super) fn route<'a>(scenario: &'a Scenario, endpoint: &'a str) -> Vec<&'a str> {
+pub fn route<'a>(scenario: &'a Scenario, endpoint: &'a str) -> Vec<&'a str> {
     if scenario.endpoints.get(endpoint).is_none_or(Endpoint::is_plain) {
         return vec![endpoint];
     }

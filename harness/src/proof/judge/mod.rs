@@ -29,6 +29,7 @@ use crate::proof::plan::{Cell, CellId};
 use crate::proof::verdict::Verdict;
 use crate::scenario::{By, Counted, CutOff, Endpoint, Evidence, Scenario};
 
+pub use attribution::route;
 use attribution::{Attribution, Unsettled, has_service_time, is_timed, units};
 use contradiction::{is_denial, wanted};
 use diff::{differences, expected_in_words, undecided};

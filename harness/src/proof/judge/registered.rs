@@ -30,7 +30,8 @@ pub fn registered(
         let control = judged.cell.control.as_ref().filter(|control| doubtful.contains(*control));
         let of_control = || {
             let of_control = |control| format!("its control says nothing: {control} (see there)");
-            control.map(of_control).filter(|_| judged.verdict == Verdict::Passed)
+            let is_good = matches!(judged.verdict, Verdict::Passed | Verdict::ClientSide);
+            control.map(of_control).filter(|_| is_good)
         };
         if let Some(why) = why(&judged).or_else(of_control) {
             judged.reason =
@@ -83,13 +84,15 @@ mod tests {
             control: Some(cell.check.clone()),
             ..cell.clone()
         };
-        let both = |lost: &[&str]| {
-            let all = [cell.clone(), refused.clone()];
-            let all = all.map(|cell| Judged::untried(cell, Verdict::Passed, String::new())).to_vec();
+        let both_as = |verdict: Verdict, lost: &[&str]| {
+            let all = [(cell.clone(), Verdict::Passed), (refused.clone(), verdict)];
+            let all = all.map(|(cell, verdict)| Judged::untried(cell, verdict, String::new())).to_vec();
             registered(&scenario, all, &paths(lost)).into_iter().map(|one| one.verdict).collect::<Vec<_>>()
         };
-        assert_eq!(both(&["/friend"]), [Verdict::Errored, Verdict::Errored]);
-        assert_eq!(both(&["/other"]), [Verdict::Passed, Verdict::Passed]);
+        for seen in [Verdict::Passed, Verdict::ClientSide] {
+            assert_eq!(both_as(seen, &["/friend"]), [Verdict::Errored, Verdict::Errored]);
+            assert_eq!(both_as(seen, &["/other"]), [Verdict::Passed, seen]);
+        }
     }
 
     #[test]

@@ -61,6 +61,15 @@ pub struct Window {
     pub witnesses: BTreeMap<String, Witness>,
 }
 
+impl Window {
+    /// These pods of the endpoint are not what they were when they were first looked at: what they counted
+    /// says nothing, and where nobody counts, neither does what they answered.
+    pub fn discredit(&mut self, endpoint: &str, pods: &[&str], why: &str) {
+        let witness = self.witnesses.entry(endpoint.into()).or_default();
+        witness.pods.extend(pods.iter().map(|pod| ((*pod).to_owned(), Err(why.to_owned()))));
+    }
+}
+
 /// What the Envoys of one endpoint say of one window.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Witness {

@@ -343,3 +343,24 @@ fn an_answer_that_came_early_has_no_time_and_is_the_applications_all_the_same() 
         assert_last(&scene, Verdict::Errored, "from one that Envoy gives in its place at backend");
     }
 }
+
+/// Pods that went meanwhile are other pods, also where nobody counts.
+#[test]
+fn what_answered_and_went_says_nothing_though_nobody_counts() {
+    let went = |mut scene: Scene, endpoint: &str, pod: &str| {
+        scene.last_window().discredit(endpoint, &[pod], "its pods were restarted");
+        assert_last(&scene, Verdict::Errored, "its pods were restarted");
+    };
+    let page = Met { seen: respond(200, &[], ""), origin: Origin::Application };
+    let read = cell("it", "nobody", "page", status(200));
+    let scene = Scene::exactly(world(), Marks::default(), &[(read, page)]);
+    assert_eq!(scene.last().0, Verdict::Passed);
+    went(scene, "page", "page-1");
+    let mut scenario = world_without_log();
+    let backend = scenario.endpoints.get_mut("backend").unwrap();
+    (backend.admin, backend.evidence) = (None, Some(Evidence::ClientSide));
+    let it = cell("it", "stranger", "backend", alert_named("certificate_unknown"));
+    let scene = Scene::of(scenario, Marks::default(), vec![(it, refused(46, Kind::San))]);
+    assert_eq!(scene.last().0, Verdict::ClientSide);
+    went(scene, "backend", "backend-1");
+}
