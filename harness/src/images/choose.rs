@@ -30,8 +30,11 @@ pub(super) async fn needed(declaration: &Declaration, cache: &Cache) -> Result<N
     let compilers = Compilers::find(cache).await?;
     let mut needed = Needed { paths: BTreeSet::new(), nodes: BTreeSet::new() };
     let all = declaration.with(&declaration.images.iter().collect::<Vec<_>>());
-    for part in parts::plan(declaration, &compilers, cache, &all)? {
-        needed.paths.insert(part.dir);
+    let parts = parts::plan(declaration, &compilers, cache, &all)?;
+    needed.paths.extend(parts.iter().map(|part| part.dir.clone()));
+    let made = Made::new(declaration, &parts);
+    for image in declaration.images.iter().filter(|image| image.extra) {
+        needed.paths.insert(cache.image(&image.name, &made.image_key(image)?));
     }
     for (sources, is_cluster) in [(declaration.cluster(), true), (declaration.tools_and_apps(), false)] {
         let parts = parts::plan(declaration, &compilers, cache, &sources)?;
