@@ -65,12 +65,18 @@ impl Admin {
     }
 
     /// Waits until Envoy serves (`/ready`; Envoy's documentation, "Administration interface"), with its
-    /// listener at this port and the secrets that it needs there. Returns `/config_dump` as it was then.
-    pub async fn ready_at(&self, port: u16, limit: Duration) -> Result<String, EnvoyError> {
+    /// listener at this port and the secrets that it needs there; `first` is what [`Admin::answers`] gave.
+    /// Returns `/config_dump` as it was then.
+    pub async fn ready_at(&self, port: u16, first: String, limit: Duration) -> Result<String, EnvoyError> {
         let what = format!("Envoy in pod {} to be ready at port {port}", self.pod);
         // Envoy offers its state for reading only, not for watching.
         let every = Duration::from_millis(100);
-        let look = async || match self.config().await.map(|dump| (lacking(&dump, port), dump)) {
+        let mut first = Some(first);
+        let mut dump = async || match first.take() {
+            Some(first) => Ok(first),
+            None => self.config().await,
+        };
+        let look = async || match dump().await.map(|dump| (lacking(&dump, port), dump)) {
             Ok((Ok(lacking), dump)) if lacking.is_empty() => match self.get("/ready").await {
                 Ok(_) => Look::Ready(dump),
                 Err(error) => Look::NotYet(chain(&error)),

@@ -19,8 +19,8 @@ pub use apply::{apply, has_tests, makes_a_difference, restart, stage_values};
 pub use autopsy::autopsy;
 pub use hands::{Strange, keep};
 pub use record::{Installed, Record};
-pub(crate) use register::server;
 pub use register::{federate, lost, restore};
+pub(crate) use register::{neighbour, server};
 pub use supply::{Lacking, Missing};
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use super::noted::note_release;
 use super::{RunContext, SessionError, System, apply, hands};
 use crate::cluster::probe::Probe;
-use crate::cluster::spire::{Created, Server, Wanted, lacks, under};
+use crate::cluster::spire::{Created, Server, SpireError, Wanted, lacks, under};
 use crate::lease::Lease;
-use crate::scenario::{Client, Entry, PROBES, Registration, Scenario, probe_name};
+use crate::scenario::{Client, Entry, Neighbour, PROBES, Registration, Scenario, probe_name};
 use crate::sys::chain;
 use crate::sys::wait::{self, Look, WaitError};
 
@@ -28,6 +28,11 @@ const ASK: Duration = Duration::from_millis(500);
 /// The scenario's SPIRE server.
 pub(crate) fn server(context: &RunContext, scenario: &Scenario) -> Server {
     Server::new(context.kube.clone(), scenario.spire.api())
+}
+
+/// The SPIRE server of another trust domain.
+pub(crate) fn neighbour(context: &RunContext, neighbour: &Neighbour) -> Server {
+    Server::new(context.kube.clone(), neighbour.api())
 }
 
 /// As soon as the server is ready, makes the entries whose parents are known, and waits for the bundle to be
@@ -48,7 +53,7 @@ pub(super) async fn register(
     }
     let registration = &scenario.registration;
     let aliases = registration.aliases();
-    let mut entries = scenario.entries_with(&server.trusted().await.map_err(failed)?);
+    let mut entries = entries(&server, scenario).await.map_err(failed)?;
     if disposable {
         entries.extend(probe_entries(scenario, None));
     }
@@ -93,15 +98,18 @@ pub(super) async fn ensure(
     scenario: &Scenario,
     pod: Option<&str>,
 ) -> Result<Created, SessionError> {
-    let trusted = server(context, scenario).trusted().await;
-    let trusted =
-        trusted.map_err(|source| SessionError::Spire { scenario: scenario.name.clone(), source })?;
-    let mut entries = scenario.entries_with(&trusted);
+    let failed = |source| SessionError::Spire { scenario: scenario.name.clone(), source };
+    let server = server(context, scenario);
+    let mut entries = entries(&server, scenario).await.map_err(failed)?;
     entries.extend(pod.iter().flat_map(|pod| of_pod(context, scenario, pod)));
     let wanted = wanted(context, scenario, &entries).await?;
-    let prefix = hands::prefix(&context.run);
-    let created = server(context, scenario).create(&scenario.trust_domain, &prefix, &wanted).await;
-    created.map_err(|source| SessionError::Spire { scenario: scenario.name.clone(), source })
+    server.create(&scenario.trust_domain, &hands::prefix(&context.run), &wanted).await.map_err(failed)
+}
+
+/// The scenario's own entries, with those bundles that the server has now.
+async fn entries(server: &Server, scenario: &Scenario) -> Result<Vec<Entry>, SpireError> {
+    let trusted = if scenario.federation.is_empty() { vec![] } else { server.trusted().await? };
+    Ok(scenario.entries_with(&trusted))
 }
 
 /// Exchanges bundles with these trust domains of the scenario's federation, takes those of all others away,
@@ -118,7 +126,7 @@ pub async fn federate(
     let own = server(context, scenario);
     let exchange = async {
         for (name, neighbour) in &scenario.federation {
-            let other = Server::new(context.kube.clone(), neighbour.api());
+            let other = self::neighbour(context, neighbour);
             if federated.contains(name) {
                 own.trust(name, &other.bundle().await?).await?;
                 other.trust(&scenario.trust_domain, &own.bundle().await?).await?;

@@ -15,7 +15,6 @@ use crate::proof::plan::Cell;
 use crate::scenario::{self, Client, FullClient, Jwt, Scenario};
 use crate::session::{self, RunContext, System};
 use crate::spiffe_id::spiffe_id;
-use crate::stage::federation::server_of;
 use crate::sys::chain;
 use crate::sys::wait::{self, Look};
 
@@ -159,7 +158,7 @@ async fn foreign(
 ) -> Result<Credential, Unmade> {
     let neighbour = scenario.federation.get(domain);
     let neighbour = neighbour.ok_or_else(|| Unmade::Broken(format!("{domain} is not in `federation`")))?;
-    let minted = server_of(run, neighbour).mint(&spiffe_id(domain, path)).await;
+    let minted = session::neighbour(run, neighbour).mint(&spiffe_id(domain, path)).await;
     let minted = minted.map_err(|error| Unmade::Broken(chain(&error)))?;
     Ok(Credential::Pem { chain: minted.chain, key: minted.key })
 }

@@ -7,18 +7,11 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::target::Target;
-use crate::cluster::spire::Server;
-use crate::scenario::{Neighbour, Scenario, Stage};
-use crate::session::RunContext;
+use crate::scenario::{Scenario, Stage};
 use crate::sys::chain;
 
 /// From server to agent to Envoy: an agent asks every five seconds unless it is told otherwise.
 const HEARD: Duration = Duration::from_secs(30);
-
-/// The SPIRE server of another trust domain.
-pub(super) fn server_of(run: &RunContext, neighbour: &Neighbour) -> Server {
-    Server::new(run.kube.clone(), neighbour.api())
-}
 
 /// Waits until each Envoy verifies by the bundles that its entry is given in this stage. By endpoint, why one
 /// does not.

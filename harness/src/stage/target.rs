@@ -221,14 +221,13 @@ impl Running {
                 backend.pod
             ))
         };
-        Envoy::read(&dump).map_err(no_envoy)?;
-        let dump = match admin.ready_at(port, READY).await {
-            Ok(dump) => dump,
+        let first = Envoy::read(&dump).map_err(no_envoy)?;
+        let config = match admin.ready_at(port, dump, READY).await {
+            Ok(dump) => Envoy::read(&dump).map_err(no_envoy)?,
             // The dials will tell: of a page, this Envoy may be no part.
-            Err(_) if declared.is_plain() => dump,
+            Err(_) if declared.is_plain() => first,
             Err(error) => return Ok(Err(chain(&error))),
         };
-        let config = Envoy::read(&dump).map_err(no_envoy)?;
         let meter = match config.at(port, declared.app_cluster.as_deref()) {
             Ok(meter) => Some(Ok(meter)),
             // A page is mostly its application's own, and the Envoy beside it leads elsewhere.
