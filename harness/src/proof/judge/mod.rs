@@ -447,7 +447,8 @@ impl<'a> Judge<'a> {
         let window = &self.windows[place.window];
         let route = self.attribution.route(cell);
         let is_watched = route.iter().any(|name| window.witnesses.contains_key(*name));
-        expect.is_refusal() && expect.cut_off.is_none() && expect.counts.is_none() && said && !is_watched
+        let wants_counters = expect.cut_off.is_some() || expect.counts.is_some() || expect.by.is_some();
+        expect.is_refusal() && !wants_counters && said && !is_watched
     }
 
     /// What a refusal needs besides.

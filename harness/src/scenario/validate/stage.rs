@@ -311,13 +311,14 @@ fn reach(scenario: &Scenario, check: &Check, endpoint: &Endpoint, place: &Node, 
     let hops = if check.expect.is_before_a_request() { 1 } else { usize::MAX };
     let refusing = scenario.route(to).take(hops).last().map(|last| &scenario.endpoints[last]);
     let readable = refusing.is_some_and(|last| last.admin.is_some());
-    let counted = check.expect.cut_off.is_some() || check.expect.counts.is_some();
+    let Expect { cut_off, counts, by, .. } = &check.expect;
+    let counted = cut_off.is_some() || counts.is_some() || by.is_some();
     let seen = refusing.is_some_and(|last| last.evidence.is_some()) && !counted;
     found.check(!check.expect.is_refusal() || readable || seen, place.at("to").place(), || {
         format!(
             "a refusal needs evidence, and none can be had at `{to}`: give the endpoint that refuses the \
              port of its Envoy's `admin`, or, where nobody may read it, `evidence: client-side` (a \
-             `cut-off`, and `counts`, are told by counters alone)"
+             `cut-off`, `counts` and `by` are told by counters alone)"
         )
     });
 }

@@ -109,6 +109,8 @@ fn without_counters_a_refusal_is_of_the_clients_side_only() {
     // What only a counter can say is not said.
     let counted = it(forged("certificate_unknown", Some(Kind::San)));
     assert_last(&scene(&counted, refused(46, Kind::San)), Verdict::Errored, "no evidence can be had");
+    let claimed = it(Expect { by: Some(By::Envoy), ..status(403) });
+    assert_last(&scene(&claimed, denied()), Verdict::Errored, "no evidence can be had");
     let mut alone = by_san.clone();
     alone.control = None;
     assert_last(&scene(&alone, refused(46, Kind::San)), Verdict::Errored, "without a control");

@@ -160,7 +160,7 @@ fn what_is_right_is_read() {
     "identity: /backend}",
     "x.yaml:19:44: a refusal needs evidence, and none can be had at `backend`: give the endpoint that \
      refuses the port of its Envoy's `admin`, or, where nobody may read it, `evidence: client-side` (a \
-     `cut-off`, and `counts`, are told by counters alone)"
+     `cut-off`, `counts` and `by` are told by counters alone)"
 )]
 #[case(
     "identity: /backend, admin: 9901}",
