@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::spire::{default_binary, default_container};
 use super::{Entry, Scenario, ServerApi};
 
+// Its keys are those of `spire`, written out again: serde cannot flatten what denies unknown keys.
 /// The SPIRE server of another trust domain, in the same cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
