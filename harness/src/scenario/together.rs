@@ -108,7 +108,9 @@ fn claims(scenario: &Scenario) -> Vec<Claim> {
         let place = |key: &str| at(&|places| places.at("endpoints").at(name).at("published").at(key).place());
         // Two endpoints may be one Service, dialled in two ways.
         let whose = format!("{} {}:{}", scenario.name, endpoint.service, endpoint.port);
-        claim(Thing::NodePort(published.node_port), place("node-port"), Some(whose));
+        if let Some(port) = published.node_port {
+            claim(Thing::NodePort(port), place("node-port"), Some(whose));
+        }
         if let Some(port) = published.host_port {
             claim(Thing::HostPort(port), place("host-port"), None);
         }

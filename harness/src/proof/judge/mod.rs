@@ -8,6 +8,7 @@
 //! nothing is recorded where the story is the same, and never passes.
 
 mod accounts;
+mod alike;
 mod attribution;
 mod contradiction;
 mod control;
@@ -29,6 +30,8 @@ use crate::proof::plan::{Cell, CellId};
 use crate::proof::verdict::Verdict;
 use crate::scenario::{By, Counted, CutOff, Endpoint, Evidence, Scenario};
 
+pub use alike::across;
+use alike::{of_pods, severity};
 pub use attribution::route;
 use attribution::{Attribution, Unsettled, has_service_time, is_timed, units};
 use contradiction::{is_denial, wanted};
@@ -166,11 +169,7 @@ impl<'a> Judge<'a> {
     fn cell(&self, cell: &'a Cell) -> Judged {
         let places = self.dials.get(&cell.id).map(Vec::as_slice).unwrap_or_default();
         let rulings = places.iter().map(|place| (*place, self.dial(cell, *place)));
-        let worst = rulings.max_by_key(|(_, ruling)| match ruling.verdict {
-            Verdict::Failed => 2,
-            Verdict::Errored => 1,
-            Verdict::Passed | Verdict::ClientSide | Verdict::Recorded | Verdict::Skipped => 0,
-        });
+        let worst = rulings.max_by_key(|(_, ruling)| severity(ruling.verdict));
         let left_out = self.left_out(cell, places);
         let (place, ruling) = match (worst, left_out) {
             (Some((place, ruling)), None) => (place, ruling),
@@ -181,18 +180,14 @@ impl<'a> Judge<'a> {
                 return Judged::untried(cell.clone(), Verdict::Errored, why);
             }
         };
-        let several =
-            places.iter().filter_map(|place| place.dial.pod.as_ref()).collect::<BTreeSet<_>>().len() > 1;
-        let reason = match &place.dial.pod {
-            Some(pod) if several && !ruling.reason.is_empty() => format!("at pod {pod}: {}", ruling.reason),
-            _ => ruling.reason,
-        };
+        let dials = places.iter().map(|one| one.dial);
+        let (verdict, reason) = of_pods(ruling.verdict, ruling.reason, place.dial, dials);
         Judged {
             cell: cell.clone(),
             observed: Some(place.dial.observation.clone()),
             by: ruling.by,
             cut_off: self.cut_off(place),
-            verdict: ruling.verdict,
+            verdict,
             reason,
             evidence: self.accounts(cell, place),
             control: cell.control.clone().zip(ruling.control).map(|(check, held)| Control { check, held }),
