@@ -127,9 +127,10 @@ impl Witness {
         }
     }
 
-    /// Whether others than we were there: more requests or connections than our dials.
+    /// Whether others than we were there: more requests or connections than our dials, or any at a port that
+    /// counts in the same place.
     pub(super) fn is_disturbed(&self, dials: u64) -> bool {
         let Ok(happened) = self.happened(None) else { return false };
-        happened.requests > dials || happened.reached() > dials
+        happened.requests > dials || happened.reached() > dials || happened.beside > 0
     }
 }

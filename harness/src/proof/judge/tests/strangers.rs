@@ -366,3 +366,34 @@ fn what_answered_and_went_says_nothing_though_nobody_counts() {
     assert_eq!(scene.last().0, Verdict::ClientSide);
     went(scene, "backend", "backend-1");
 }
+
+/// Somebody at another port of the same Envoy, whose requests go to the same cluster, or who is cut off under
+/// the same counter: what that one did is not taken for what became of ours.
+#[rstest]
+#[case::a_forwarded_request(by(By::Application, 404), local(404, "no"), |all: &mut Counted| all.forwarded = 1)]
+#[case::any_answer(Expect { by: Some(By::Application), ..Expect::default() }, local(404, "no"), |all: &mut Counted| all.forwarded = 1)]
+#[case::a_cut(
+    Expect { cut_off: Some(CutOff::NetworkRbac), ..Expect::default() },
+    failed(DialFailure::Reset),
+    |all: &mut Counted| all.network_rbac = 1
+)]
+fn what_another_port_counts_in_the_same_place_is_not_ours(
+    #[case] expect: Expect,
+    #[case] met: Met,
+    #[case] theirs: fn(&mut Counted),
+) {
+    // No mark tells who answered.
+    let marks = Marks { time: false, denial: false, serves: true };
+    let case = (cell("it", "friend", "backend", expect), met);
+    let mut scene = Scene::of(world_without_log(), marks, vec![case.clone()]);
+    scene.windows.retain(|window| window.dials.iter().all(|dial| dial.cell != "it"));
+    let alone = scene.window(marks, &[&case], "b");
+    scene.windows.push(alone);
+    assert_ne!(scene.last().0, Verdict::Passed, "{:?}", scene.last());
+    theirs(scene.counted());
+    let happened = scene.says("backend");
+    (happened.connections, happened.beside) = (1, 1);
+    assert!(is_disturbed(scene.last_window()));
+    assert_last(&scene, Verdict::Errored, "others were there meanwhile");
+    assert_last(&scene, Verdict::Errored, "1 came to a port of the same Envoy that counts there too");
+}
