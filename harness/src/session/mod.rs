@@ -123,6 +123,12 @@ pub enum SessionError {
          hint: an agent takes the new one when it is restarted: `restart` of its release in the same stage"
     )]
     OldBundle { scenario: String, source: TimedOut },
+    #[error(
+        "{place}: release {release} starts no Envoy that can be given an admin interface: {}\n\
+         hint: give the chart's own value that opens one, or say `evidence: client-side`",
+        if without.is_empty() { "none of its containers is one".into() } else { without.join("; ") }
+    )]
+    NotInjected { place: String, release: String, without: Vec<String> },
     #[error("{0}")]
     Lacking(Box<Lacking>),
     #[error("an image of your own cannot be taken")]
@@ -150,6 +156,7 @@ impl SessionError {
             | Self::NotUp { .. }
             | Self::Federates { .. }
             | Self::Kube { source: KubeError::Foreign { .. }, .. }
+            | Self::NotInjected { .. }
             | Self::Lacking(_)
             | Self::Own { .. } => true,
             _ => false,
@@ -386,6 +393,7 @@ async fn supplied(
     source: Source,
     progress: &Progress,
 ) -> Result<Source, SessionError> {
+    supply::check_injected(helm, scenarios).await?;
     if provider != Provider::Kind {
         if !own.is_empty() {
             progress.note(&format!("provider {provider} pulls its images: none of your own is loaded"));
