@@ -441,7 +441,7 @@ pub(super) fn is_timed(marks: Marks, cell: &Cell, outcome: &Outcome) -> bool {
     marks.time && (!may_lack || has_service_time(outcome))
 }
 
-pub(super) fn has_service_time(outcome: &Outcome) -> bool {
+fn has_service_time(outcome: &Outcome) -> bool {
     let Outcome::Response { headers, .. } = outcome else { return false };
     header(headers, "x-envoy-upstream-service-time").is_some()
 }

@@ -33,7 +33,7 @@ fn whatever_the_application_says_will_do(#[case] met: Met) {
 /// Of a 503 behind a proxy, no time says which of the two Envoys gave it.
 #[rstest]
 #[case::here("backend", Verdict::Passed, "")]
-#[case::behind_a_proxy("proxy", Verdict::Errored, "`app-log` would")]
+#[case::behind_a_proxy("proxy", Verdict::Errored, "the header `x-envoy-upstream-service-time`")]
 fn what_an_envoy_says_too_is_the_applications_where_that_is_told(
     #[case] endpoint: &str,
     #[case] verdict: Verdict,
@@ -124,6 +124,11 @@ fn it_is_a_control() {
     let it = || cell("it", "nobody", "backend", alert_named("certificate_required"));
     let scene = |met| Scene::exactly(world(), Marks::default(), &[(control(), met), (it(), no_cert())]);
     assert_eq!(scene(answered(403, "no")).last(), (Verdict::Passed, String::new()));
+    // Where no mark tells it from what an Envoy says in the application's place, too.
+    let marks = Marks { time: false, ..Marks::default() };
+    let dead = (control(), local(503, "").by(Origin::Unanswered(0)));
+    let unmarked = Scene::exactly(world_without_log(), marks, &[dead, (it(), no_cert())]);
+    assert_last(&unmarked, Verdict::Errored, "the control `control backend` did not hold");
     for met in [local(404, ""), denied(), no_cert(), local(503, "").by(Origin::Unanswered(0))] {
         assert_last(&scene(met), Verdict::Errored, "the control `control backend` did not hold");
     }

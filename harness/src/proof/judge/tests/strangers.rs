@@ -231,7 +231,11 @@ fn an_error_that_envoy_gives_too_is_not_taken_for_the_applications() {
             vec![(cell("it", "friend", "backend", by(By::Application, code)), met)],
         )
     };
-    assert_last(&of(503), Verdict::Errored, "`app-log` would");
+    assert_last(
+        &of(503),
+        Verdict::Errored,
+        "the header `x-envoy-upstream-service-time` of the Envoy before it would",
+    );
     assert_eq!(of(404).last(), (Verdict::Passed, String::new()));
 }
 
@@ -244,8 +248,16 @@ fn a_call_that_envoy_gives_up_is_not_taken_for_the_applications() {
         let met = answered(200, "").bare().header("grpc-status", code);
         Scene::of(world_without_log(), marks, vec![(cell("it", "friend", "backend", expect), met)])
     };
-    assert_last(&of("14"), Verdict::Errored, "`app-log` would");
-    assert_last(&of("4"), Verdict::Errored, "`app-log` would");
+    assert_last(
+        &of("14"),
+        Verdict::Errored,
+        "the header `x-envoy-upstream-service-time` of the Envoy before it would",
+    );
+    assert_last(
+        &of("4"),
+        Verdict::Errored,
+        "the header `x-envoy-upstream-service-time` of the Envoy before it would",
+    );
     assert_eq!(of("5").last(), (Verdict::Passed, String::new()));
 }
 
@@ -257,7 +269,11 @@ fn an_error_of_an_envoy_behind_is_not_taken_for_the_applications() {
         let case = (cell("it", "friend", "proxy", by(By::Application, code)), answered(code, "no"));
         Scene::of(world_without_log(), Marks::default(), vec![case])
     };
-    assert_last(&of(503), Verdict::Errored, "`app-log` would");
+    assert_last(
+        &of(503),
+        Verdict::Errored,
+        "the header `x-envoy-upstream-service-time` of the Envoy before it would",
+    );
     assert_eq!(of(404).last(), (Verdict::Passed, String::new()));
 }
 
@@ -286,6 +302,26 @@ fn what_the_application_only_logged_it_did_not_answer() {
         ..Happened::default()
     };
     assert_ne!(crowd.last().0, Verdict::Passed, "{}", crowd.last().1);
+}
+
+/// Nor may it have where nothing shows it: a log says that the request came, and the time on an answer is the
+/// first Envoy's, or is left out.
+#[rstest]
+#[case::behind_a_proxy("proxy", true, answered(503, "no").by(Origin::Unanswered(1)))]
+#[case::without_the_time("backend", false, local(503, "no").by(Origin::Unanswered(0)))]
+#[case::a_call("backend", false, local(200, "").header("grpc-status", "14").by(Origin::Unanswered(0)))]
+fn nor_what_it_logged_where_no_time_shows_it(
+    #[case] endpoint: &str,
+    #[case] time: bool,
+    #[case] met: Met,
+    #[values(true, false)] any: bool,
+) {
+    let status = (!any).then_some(503);
+    let expect = Expect { status, by: Some(By::Application), ..Expect::default() };
+    let case = vec![(cell("it", "friend", endpoint, expect), met)];
+    let mut scene = Scene::of(world(), Marks { time, ..Marks::default() }, case);
+    scene.logged(true);
+    assert_ne!(scene.last().0, Verdict::Passed, "{:?}", scene.last());
 }
 
 /// Where no mark tells, two requests may each have what the other is taken for: one that Envoy answers
