@@ -183,8 +183,9 @@ fn say(system: &System, endpoint: &Endpoint, client: &str, id: &str, told: &mut 
         Truth::Unknown(what) => what,
     };
     unread.extend(listener.unread.iter().cloned());
-    // Without the admin port nothing says who answered.
-    let by_application = if listener.admin.is_some() { BY_APPLICATION } else { SERVED };
+    // Without the admin port nothing says who answered, nor of an Envoy that the scenario does not know.
+    let is_told = listener.admin.is_some() && !endpoint.by_others;
+    let by_application = if is_told { BY_APPLICATION } else { SERVED };
     let (mut answered, mut denied, mut cut_off) = (None, None, None);
     for request in requests(endpoint) {
         let seen = Request { caller: listener.tls.seen(id), http: Some(request), port: listener.port };

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::{list, walk};
+use super::{is_type, list, walk};
 
 /// `host:port` of what a cluster leads to out of the pod, and that is no Service of the chart's.
 pub(super) fn elsewhere(
@@ -25,6 +25,16 @@ pub(super) fn elsewhere(
         });
     }
     found
+}
+
+/// Whether what a cluster leads to is asked over TLS: an Envoy of another's, it may be, and no application.
+pub(super) fn is_asked_over_tls(bootstrap: &Value, cluster: &str) -> bool {
+    let clusters = list(&bootstrap["static_resources"]["clusters"]);
+    clusters.filter(|one| one["name"] == cluster).any(|one| {
+        let several = list(&one["transport_socket_matches"]).map(|one| &one["transport_socket"]);
+        let all = std::iter::once(&one["transport_socket"]).chain(several);
+        all.into_iter().any(|socket| is_type(&socket["typed_config"], "UpstreamTlsContext"))
+    })
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -196,3 +196,11 @@ fn a_cluster_that_leads_out_of_the_chart(#[case] host: &str, #[case] expected: &
     );
     assert_says(&with("clusters: [", &cluster), expected);
 }
+
+/// What another Envoy says, a denial among it, is no answer of an application that nobody sees.
+#[test]
+fn a_cluster_that_asks_another_envoy() {
+    let tls = "transport_socket: {typed_config: {'@type': x/tls.v3.UpstreamTlsContext}}";
+    let draft = with("clusters: [", &format!("clusters: [{{name: local_service, {tls}}}, "));
+    assert_says(&draft, &["+till gets an answer", "+expect: {status: 200}", "-{by: application}"]);
+}
