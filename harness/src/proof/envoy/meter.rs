@@ -119,6 +119,7 @@ impl Meter {
         self.marks.time &= http.filters.marks.time;
         self.marks.denial &= http.filters.marks.denial;
         self.marks.serves |= http.filters.marks.serves;
+        self.marks.replaces |= http.filters.marks.replaces;
         http.remarks.iter().for_each(|remark| self.remark((*remark).into()));
     }
 
@@ -130,7 +131,7 @@ impl Meter {
 
     /// A TCP proxy has no requests and no marks.
     pub(super) fn tcp(&mut self) {
-        self.marks = Marks { time: false, denial: false, serves: true };
+        self.marks = Marks { time: false, denial: false, serves: true, ..self.marks };
     }
 
     /// `http.<stat_prefix>.` of each connection manager.

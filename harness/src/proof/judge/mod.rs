@@ -398,6 +398,7 @@ impl<'a> Judge<'a> {
                  the header `x-envoy-upstream-service-time` of the Envoy before it would"
             ));
         }
+        doubts.extend(self.replaced(cell, place).filter(|_| wanted == By::Application));
         if by != Some(By::Envoy) {
             return doubts;
         }

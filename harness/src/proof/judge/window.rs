@@ -98,6 +98,7 @@ impl Witness {
         self.marks.time &= meter.marks.time;
         self.marks.denial &= meter.marks.denial;
         self.marks.serves |= meter.marks.serves;
+        self.marks.replaces |= meter.marks.replaces;
         let new: Vec<_> = meter.remarks.iter().filter(|one| !self.remarks.contains(one)).cloned().collect();
         self.remarks.extend(new);
     }

@@ -133,3 +133,20 @@ fn it_is_a_control() {
         assert_last(&scene(met), Verdict::Errored, "the control `control backend` did not hold");
     }
 }
+
+/// Some filters answer when the application has (`ext_proc`, `custom_response`): what was forwarded is no
+/// proof then.
+#[test]
+fn what_a_filter_may_replace_is_not_the_applications() {
+    for expect in [any(), by(By::Application, 404)] {
+        let marks = |replaces| Marks { time: false, denial: false, serves: true, replaces };
+        let scene = |scenario, replaces| {
+            let it = cell("it", "friend", "backend", expect.clone());
+            Scene::of(scenario, marks(replaces), vec![(it, answered(404, "no").bare())])
+        };
+        assert_last(&scene(world_without_log(), false), Verdict::Passed, "");
+        for scenario in [world(), world_without_log()] {
+            assert_last(&scene(scenario, true), Verdict::Errored, "a filter may put an answer of its own");
+        }
+    }
+}

@@ -369,7 +369,7 @@ fn an_answer_that_came_early_has_no_time_and_is_the_applications_all_the_same() 
     let whole = cell("it", "friend", "backend", status(200));
     let early = Cell { body: b"basket".to_vec(), ..whole.clone() };
     let met = || Met { seen: respond(200, &[("server", "envoy")], ""), origin: Origin::Application };
-    let marks = Marks { time: true, denial: true, serves: false };
+    let marks = Marks { time: true, denial: true, serves: false, ..Marks::default() };
     let of = |it: &Cell| Scene::of(world_without_log(), marks, vec![(it.clone(), met())]).last();
     assert_eq!(of(&early), (Verdict::Passed, String::new()));
     assert_eq!(of(&whole).0, Verdict::Errored);
@@ -419,7 +419,7 @@ fn what_another_port_counts_in_the_same_place_is_not_ours(
     #[case] theirs: fn(&mut Counted),
 ) {
     // No mark tells who answered.
-    let marks = Marks { time: false, denial: false, serves: true };
+    let marks = Marks { time: false, denial: false, serves: true, ..Marks::default() };
     let case = (cell("it", "friend", "backend", expect), met);
     let mut scene = Scene::of(world_without_log(), marks, vec![case.clone()]);
     scene.windows.retain(|window| window.dials.iter().all(|dial| dial.cell != "it"));
