@@ -102,6 +102,23 @@ fn what_has_the_name_of_a_hook_is_left_alone() {
     world.assert_nothing_is_left();
 }
 
+/// Which bundles somebody's SPIRE servers have is somebody's, and is not changed.
+#[test]
+fn federation_is_for_a_cluster_of_svidproofs_own() {
+    let world = World::new();
+    world
+        .edit("clients: {", "federation: {partner.example: {namespace: spire, server: partner}}\nclients: {");
+    let kubeconfig = world.kubeconfig(stub_api());
+    let output = world.svidproof(&existing(&kubeconfig)).exits(Exit::Input).get_output().clone();
+    snapshot!(world, said(&output), @r"
+    ✓ teardown [time]
+    svidproof: [world]/project/tests/scenarios/web.yaml: `federation` gives SPIRE servers other bundles, and that is done only in a cluster of svidproof's own
+    hint: `--provider kind`
+    ");
+    assert!(world.calls().is_empty(), "{:?}", world.calls());
+    world.assert_nothing_is_left();
+}
+
 #[test]
 fn another_run_has_the_cluster() {
     let world = World::new();

@@ -195,7 +195,7 @@ stages:
     #[test]
     fn the_shipped_scenarios_stand_side_by_side() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/scenarios");
-        let shipped = ["symbank", "front-proxy", "ext-authz", "jwt", "federation"]
+        let shipped = ["symbank", "front-proxy", "ext-authz", "jwt", "federation", "wire"]
             .map(|name| crate::scenario::load(&folder.join(format!("{name}.yaml"))));
         let shipped: Vec<_> = shipped.into_iter().map(|one| one.unwrap_or_else(|e| panic!("{e}"))).collect();
         together(&shipped).unwrap_or_else(|error| panic!("{error}"));

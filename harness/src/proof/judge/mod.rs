@@ -33,7 +33,7 @@ use crate::scenario::{By, Counted, CutOff, Endpoint, Evidence, Scenario};
 pub use alike::across;
 use alike::{of_pods, severity};
 pub use attribution::route;
-use attribution::{Attribution, Unsettled, has_service_time, is_timed, units};
+use attribution::{Attribution, Unsettled, is_timed, units};
 use contradiction::{is_denial, wanted};
 use diff::{differences, expected_in_words, undecided};
 use origin::Origin;
@@ -390,9 +390,10 @@ impl<'a> Judge<'a> {
         if wanted == By::Application && self.may_be_in_its_place(cell, place) {
             doubts.push(format!(
                 "nothing tells the application's answer from one that Envoy gives in its place at {at}: \
-                 `app-log` would"
+                 the header `x-envoy-upstream-service-time` of the Envoy before it would"
             ));
         }
+        doubts.extend(self.replaced(cell, place).filter(|_| wanted == By::Application));
         if by != Some(By::Envoy) {
             return doubts;
         }
@@ -416,21 +417,19 @@ impl<'a> Judge<'a> {
         doubts
     }
 
-    /// Whether what was forwarded may have come to nothing, and an Envoy made the answer: no log names the
-    /// request, no time on it is the last Envoy's, and it is one that Envoy gives then, or in gRPC what that
-    /// is there (gRPC, "HTTP to gRPC Status Code Mapping"; 4 where the call's own time is over).
+    /// Whether what was forwarded may have come to nothing, and an Envoy made the answer: no time on it is
+    /// the last Envoy's, and it is one that Envoy gives then, or in gRPC what that is there (gRPC, "HTTP to
+    /// gRPC Status Code Mapping"; 4 where the call's own time is over). A log that names the request says
+    /// that it came: an application that dies then lets Envoy answer.
     fn may_be_in_its_place(&self, cell: &'a Cell, place: Place<'a>) -> bool {
         let witness = self.windows[place.window].witnesses.get(&cell.endpoint);
         let is_only = self.attribution.route(cell).len() == 1;
         let marks = witness.map(|witness| witness.marks).unwrap_or_default();
         let outcome = &place.dial.observation.outcome;
         let is_timed = is_only && is_timed(marks, cell, outcome);
-        // An application that logged the request and died lets Envoy answer without a time.
-        let lacks_time = marks.time && !has_service_time(outcome);
         let is_error = matches!(outcome, Outcome::Response { status: 502..=504, .. })
             || words::grpc_status(outcome).is_some_and(|status| ["4", "14"].contains(&status));
-        let logged = self.attribution.logged(cell, place.dial) == Some(true);
-        (!logged || lacks_time) && !is_timed && is_error
+        !is_timed && is_error
     }
 
     /// Whether a refusal is judged by what the client sees: the scenario says that its Envoy's counters
