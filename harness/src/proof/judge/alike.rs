@@ -4,12 +4,13 @@
 
 use std::collections::BTreeSet;
 
-use svidproof_probe::protocol::Observation;
+use svidproof_probe::protocol::{Observation, Outcome};
 
-use super::Judged;
 use super::window::Dialled;
-use super::words::seen_in_words;
+use super::words::{cut_off_in_words, seen_in_words};
+use super::{Judged, Place, Ruling};
 use crate::proof::verdict::Verdict;
+use crate::scenario::{By, CutOff};
 
 /// Of several verdicts the one with the most counts.
 pub(super) fn severity(verdict: Verdict) -> u8 {
@@ -21,15 +22,18 @@ pub(super) fn severity(verdict: Verdict) -> u8 {
 }
 
 /// What is said of a cell by the worst of its dials: at which pod that was, where there are several.
-pub(super) fn of_pods<'a>(
+pub(super) fn of_pods(
     verdict: Verdict,
     reason: String,
     worst: &Dialled,
-    dials: impl Iterator<Item = &'a Dialled> + Clone,
+    dials: &[(Place, Ruling)],
 ) -> (Verdict, String) {
     let at = |dial: &Dialled| format!("at pod {}", dial.pod.as_deref().unwrap_or("?"));
-    let told = unlike(dials.clone().map(|dial| (at(dial), &dial.observation)));
-    let pods: BTreeSet<_> = dials.filter_map(|dial| dial.pod.as_ref()).collect();
+    let told = |(place, ruling): &(Place, Ruling)| {
+        (at(place.dial), came_to(&place.dial.observation, ruling.by, ruling.cut_off))
+    };
+    let told = unlike(dials.iter().map(told));
+    let pods: BTreeSet<_> = dials.iter().filter_map(|(place, _)| place.dial.pod.as_ref()).collect();
     match told {
         Some(told) if verdict == Verdict::Recorded => {
             (Verdict::Errored, format!("its pods do not answer alike: {told}"))
@@ -39,9 +43,19 @@ pub(super) fn of_pods<'a>(
     }
 }
 
+/// What a snapshot tells apart, but for what is in a body: pods may say who they are.
+fn came_to(seen: &Observation, by: Option<By>, cut_off: Option<CutOff>) -> String {
+    let words = seen_in_words(&seen.outcome);
+    match (&seen.outcome, by) {
+        (Outcome::Response { .. }, Some(By::Envoy)) => format!("{words} by Envoy"),
+        (Outcome::Response { .. }, Some(By::Application)) => format!("{words} by the application"),
+        _ => cut_off.map_or(words, cut_off_in_words),
+    }
+}
+
 /// In words, what was seen where; `None` where it was the same everywhere.
-fn unlike<'a>(seen: impl Iterator<Item = (String, &'a Observation)>) -> Option<String> {
-    let all: Vec<_> = seen.map(|(place, one)| (place, seen_in_words(&one.outcome))).collect();
+fn unlike(all: impl Iterator<Item = (String, String)>) -> Option<String> {
+    let all: Vec<_> = all.collect();
     let kinds: BTreeSet<_> = all.iter().map(|(_, words)| words).collect();
     let each = all.iter().map(|(place, words)| format!("{place} {words}"));
     (kinds.len() > 1).then(|| each.collect::<Vec<_>>().join(", "))
@@ -63,9 +77,10 @@ pub fn across(nodes: Vec<(String, Vec<Judged>)>) -> Vec<Judged> {
 
 fn together(from: Vec<(String, Judged)>) -> Option<Judged> {
     let several = from.len() > 1;
-    let seen =
-        from.iter().filter_map(|(node, one)| Some((format!("from node {node}"), one.observed.as_ref()?)));
-    let unlike = unlike(seen);
+    let told = from.iter().filter_map(|(node, one)| {
+        Some((format!("from node {node}"), came_to(one.observed.as_ref()?, one.by, one.cut_off)))
+    });
+    let unlike = unlike(told);
     // The first of those that are alike.
     let worst = from.into_iter().rev().max_by_key(|(_, one)| severity(one.verdict));
     worst.map(|(node, mut judged)| {

@@ -143,6 +143,7 @@ struct Ruling {
     verdict: Verdict,
     reason: String,
     by: Option<By>,
+    cut_off: Option<CutOff>,
     control: Option<bool>,
 }
 
@@ -168,8 +169,8 @@ impl<'a> Judge<'a> {
 
     fn cell(&self, cell: &'a Cell) -> Judged {
         let places = self.dials.get(&cell.id).map(Vec::as_slice).unwrap_or_default();
-        let rulings = places.iter().map(|place| (*place, self.dial(cell, *place)));
-        let worst = rulings.max_by_key(|(_, ruling)| severity(ruling.verdict));
+        let rulings: Vec<_> = places.iter().map(|place| (*place, self.dial(cell, *place))).collect();
+        let worst = rulings.iter().max_by_key(|(_, ruling)| severity(ruling.verdict));
         let left_out = self.left_out(cell, places);
         let (place, ruling) = match (worst, left_out) {
             (Some((place, ruling)), None) => (place, ruling),
@@ -180,16 +181,15 @@ impl<'a> Judge<'a> {
                 return Judged::untried(cell.clone(), Verdict::Errored, why);
             }
         };
-        let dials = places.iter().map(|one| one.dial);
-        let (verdict, reason) = of_pods(ruling.verdict, ruling.reason, place.dial, dials);
+        let (verdict, reason) = of_pods(ruling.verdict, ruling.reason.clone(), place.dial, &rulings);
         Judged {
             cell: cell.clone(),
             observed: Some(place.dial.observation.clone()),
             by: ruling.by,
-            cut_off: self.cut_off(place),
+            cut_off: ruling.cut_off,
             verdict,
             reason,
-            evidence: self.accounts(cell, place),
+            evidence: self.accounts(cell, *place),
             control: cell.control.clone().zip(ruling.control).map(|(check, held)| Control { check, held }),
         }
     }
@@ -205,13 +205,13 @@ impl<'a> Judge<'a> {
     fn dial(&self, cell: &'a Cell, place: Place<'a>) -> Ruling {
         let control = self.control_of(cell, place);
         let (by, doubts) = self.answered_by(cell, place);
+        let cut_off = self.cut_off(place);
         let ruling = |verdict, reason: String| {
             let control = cell.control.as_ref().map(|_| control.is_ok());
-            Ruling { verdict, reason, by, control }
+            Ruling { verdict, reason, by, cut_off, control }
         };
         let seen = &place.dial.observation;
         let all = || place.dial.seen();
-        let cut_off = self.cut_off(place);
         // Whether an Envoy's own counter says how it ended.
         let is_cut = |seen: &Observation| {
             cut_off.is_some() && matches!(seen.outcome, Outcome::Failed { kind, .. } if is_an_end(kind))

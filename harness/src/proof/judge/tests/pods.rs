@@ -304,6 +304,24 @@ fn what_is_recorded_is_the_same_at_every_pod() {
     }
 }
 
+/// One status, and another who says it: a snapshot holds one of them.
+#[test]
+fn what_is_recorded_is_of_the_same_at_every_pod() {
+    for (through, not) in [("p", "q"), ("q", "p")] {
+        let mut scene = recorded_at_two_pods();
+        for (pod, met) in [(through, answered(404, "no")), (not, local(404, "no"))] {
+            scene.at("it", pod).observation = met.seen;
+            let counts = scene.pod(pod);
+            (counts.forwarded, counts.no_cert) = (1 + u64::from(pod == through), 0);
+        }
+        scene.log().insert(format!("it.{through}"));
+        let at = |pod: &str, who: &str| format!("at pod {pod} 404 by {who}");
+        assert_last(&scene, Verdict::Errored, "its pods do not answer alike");
+        assert_last(&scene, Verdict::Errored, &at(through, "the application"));
+        assert_last(&scene, Verdict::Errored, &at(not, "Envoy"));
+    }
+}
+
 /// What was judged of `scene`, as it was dialled from two nodes.
 fn from_nodes(scenes: [&Scene; 2]) -> Judged {
     let [a, b] = scenes.map(Scene::judge);
@@ -341,4 +359,25 @@ fn what_is_recorded_is_the_same_from_every_node() {
     let judged = from_nodes([&shut, &open]);
     assert_eq!(judged.verdict, Verdict::Errored);
     assert!(judged.reason.starts_with("it is not the same from every node: from node a "), "{judged:?}");
+}
+
+#[test]
+fn what_is_recorded_is_of_the_same_from_every_node() {
+    let all = |met: Met, forwarded| {
+        let mut scene = recorded_at_two_pods();
+        for pod in ["p", "q"] {
+            scene.at("it", pod).observation = met.seen.clone();
+            let counts = scene.pod(pod);
+            (counts.forwarded, counts.no_cert) = (forwarded, 0);
+            scene.log().extend((forwarded > 1).then(|| format!("it.{pod}")));
+        }
+        scene
+    };
+    let (through, not) = (all(answered(404, "no"), 2), all(local(404, "no"), 1));
+    assert_eq!(from_nodes([&through, &through]).verdict, Verdict::Recorded);
+    assert_eq!(from_nodes([&not, &not]).verdict, Verdict::Recorded);
+    let judged = from_nodes([&through, &not]);
+    assert_eq!(judged.verdict, Verdict::Errored);
+    let told = "from node a 404 by the application, from node b 404 by Envoy";
+    assert!(judged.reason.contains(told), "{judged:?}");
 }
