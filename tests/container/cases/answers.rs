@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Case, DENIED, Port, check, deny, denying, http, nobody, served, stranger};
+use super::{Case, DENIED, Port, Verdict, check, deny, denying, http, nobody, served, stranger};
 use crate::envoy::config::to;
 
 /// What Envoy says instead of its own words for a 403.
@@ -67,7 +67,60 @@ pub(super) fn cases() -> Vec<Case> {
             json!([{"header": {"key": "x-envoy-upstream-service-time", "value": "1"}}]);
         json!([route, to("/", "~app")])
     };
+    // What was forwarded came to nothing, and the error that Envoy gives then has a status of any other.
+    let dead = || check("it died", "friend", "GET /dies", "{status: 404, by: application}");
+    let restated = |router: Value| Port {
+        hcm: json!({"local_reply_config": {"mappers": [{"status_code": 404,
+            "filter": {"status_code_filter": {"comparison": {"op": "GE",
+                "value": {"default_value": 502, "runtime_key": "none"}}}}}]}}),
+        router,
+        ..Port::default()
+    };
+    let by_script = |prefix: &str| Port {
+        routes: json!([direct(prefix, 404, "no"), to("/", "~app")]),
+        filters: vec![http(
+            "lua.v3.Lua",
+            &json!({"default_source_code": {"inline_string": "function envoy_on_response(handle)
+              if handle:headers():get(':status') == '503' then handle:headers():replace(':status', '404') end
+            end"}}),
+        )],
+        ..Port::default()
+    };
+    let redirected = |prefix: &str| {
+        let mut moved = to("/moved", "~app");
+        moved["route"]["internal_redirect_policy"] = json!({"allow_cross_scheme_redirect": true});
+        let routes =
+            json!([moved, direct("/missing", 404, "no"), direct(prefix, 404, "no"), to("/", "~app")]);
+        Port { routes, ..bare(vec![]) }
+    };
+    let direct_at = |prefix: &str, port: Port| Port {
+        routes: json!([direct(prefix, 404, "no"), to("/", "~app")]),
+        ..port
+    };
     vec![
+        Case::new("an application that dies, whose error has another status", restated(json!({})))
+            .checks([served(), dead()])
+            .but(&[("it died", Verdict::Errored, "Envoy answered in the application's place")])
+            .broken("it is not asked", direct_at("/dies", restated(json!({}))), &["it died"]),
+        Case::new(
+            "an application that dies, whose error has another status and no header",
+            restated(json!({"suppress_envoy_headers": true})),
+        )
+        .checks([served(), dead()])
+        .but(&[("it died", Verdict::Errored, "from one that Envoy gives in its place")])
+        .broken(
+            "it is not asked",
+            direct_at("/dies", restated(json!({"suppress_envoy_headers": true}))),
+            &["it died"],
+        ),
+        Case::new("an application that dies, whose error a script restates", by_script("/never"))
+            .checks([served(), dead()])
+            .but(&[("it died", Verdict::Errored, "may put an answer of its own in the application's place")])
+            .broken("it is not asked", by_script("/dies"), &["it died"]),
+        Case::new("a redirect that Envoy follows to an answer of its own", redirected("/never"))
+            .checks([served(), check("it died", "friend", "GET /moved", "{status: 404, by: application}")])
+            .but(&[("it died", Verdict::Errored, "from one that Envoy gives in its place")])
+            .broken("it is not asked", direct_at("/moved", bare(vec![])), &["it died"]),
         Case::new("local_reply_config with another body", port(vec![deny(json!({}))], body()))
             .checks([
                 served(),

@@ -37,6 +37,8 @@ impl Http {
         let raw = format!("http.{}.", text(config, "stat_prefix"));
         let mut http = Self { prefix: names::scope(&raw), ..Self::default() };
         http.filters.marks.denial = config.get("local_reply_config").is_none();
+        let mut mappers = items(&config["local_reply_config"]["mappers"]);
+        http.filters.marks.restates = mappers.any(|mapper| mapper.get("status_code").is_some());
         http.filters.marks.time = !mentions(config, SERVICE_TIME);
         let upgrades = items(&config["upgrade_configs"]).flat_map(|one| items(&one["filters"]));
         for filter in items(&config["http_filters"]).chain(upgrades) {
@@ -85,6 +87,8 @@ impl Http {
                         }
                         "typed_per_filter_config" => self.filters.add_at_route(value),
                         "internal_redirect_policy" => {
+                            // Where it leads, Envoy may answer itself.
+                            self.filters.marks.restates = true;
                             self.remarks
                                 .insert("a route follows redirects itself (internal_redirect_policy)");
                         }

@@ -12,10 +12,13 @@ pub struct Marks {
     pub serves: bool,
     /// A filter may put an answer of its own, with whatever status, in the place of the application's.
     pub replaces: bool,
+    /// What Envoy says in the application's place, where that gave no answer or another than it goes by, may
+    /// have any status.
+    pub restates: bool,
 }
 
 impl Default for Marks {
     fn default() -> Self {
-        Self { time: true, denial: true, serves: false, replaces: false }
+        Self { time: true, denial: true, serves: false, replaces: false, restates: false }
     }
 }

@@ -120,6 +120,7 @@ impl Meter {
         self.marks.denial &= http.filters.marks.denial;
         self.marks.serves |= http.filters.marks.serves;
         self.marks.replaces |= http.filters.marks.replaces;
+        self.marks.restates |= http.filters.marks.restates;
         http.remarks.iter().for_each(|remark| self.remark((*remark).into()));
     }
 

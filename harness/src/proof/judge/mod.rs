@@ -419,17 +419,19 @@ impl<'a> Judge<'a> {
 
     /// Whether what was forwarded may have come to nothing, and an Envoy made the answer: no time on it is
     /// the last Envoy's, and it is one that Envoy gives then, or in gRPC what that is there (gRPC, "HTTP to
-    /// gRPC Status Code Mapping"; 4 where the call's own time is over). A log that names the request says
-    /// that it came: an application that dies then lets Envoy answer.
+    /// gRPC Status Code Mapping"; 4 where the call's own time is over), or an Envoy on the way gives it any
+    /// other. A log that names the request says that it came: an application that dies then lets Envoy answer.
     fn may_be_in_its_place(&self, cell: &'a Cell, place: Place<'a>) -> bool {
-        let witness = self.windows[place.window].witnesses.get(&cell.endpoint);
-        let is_only = self.attribution.route(cell).len() == 1;
-        let marks = witness.map(|witness| witness.marks).unwrap_or_default();
+        let witnesses = &self.windows[place.window].witnesses;
+        let route = self.attribution.route(cell);
+        let is_only = route.len() == 1;
+        let marks = witnesses.get(&cell.endpoint).map(|witness| witness.marks).unwrap_or_default();
+        let restates = route.iter().any(|name| witnesses.get(*name).is_some_and(|one| one.marks.restates));
         let outcome = &place.dial.observation.outcome;
         let is_timed = is_only && is_timed(marks, cell, outcome);
         let is_error = matches!(outcome, Outcome::Response { status: 502..=504, .. })
             || words::grpc_status(outcome).is_some_and(|status| ["4", "14"].contains(&status));
-        !is_timed && is_error
+        !is_timed && (is_error || restates)
     }
 
     /// Whether a refusal is judged by what the client sees: the scenario says that its Envoy's counters

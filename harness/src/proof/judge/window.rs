@@ -99,6 +99,7 @@ impl Witness {
         self.marks.denial &= meter.marks.denial;
         self.marks.serves |= meter.marks.serves;
         self.marks.replaces |= meter.marks.replaces;
+        self.marks.restates |= meter.marks.restates;
         let new: Vec<_> = meter.remarks.iter().filter(|one| !self.remarks.contains(one)).cloned().collect();
         self.remarks.extend(new);
     }

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use super::super::Marks;
 use super::*;
 
-const ALL: Marks = Marks { time: true, denial: true, serves: false, replaces: false };
+const ALL: Marks = Marks { time: true, denial: true, serves: false, replaces: false, restates: false };
 const SERVES: Marks = Marks { serves: true, ..ALL };
 const NO_TIME: Marks = Marks { time: false, ..ALL };
 const NO_DENIAL: Marks = Marks { denial: false, ..ALL };
-const NONE: Marks = Marks { time: false, denial: false, serves: true, replaces: false };
+const NONE: Marks = Marks { time: false, denial: false, serves: true, replaces: false, restates: false };
 const REPLACED: Marks = Marks { replaces: true, ..NONE };
 
 fn with(filter: &str) -> Dump {
@@ -81,7 +81,11 @@ fn configuration_takes_marks_away() {
         (routed(json!({"suppress_envoy_headers": false})), ALL),
         (upstream("upstream_codec"), ALL),
         (upstream("header_mutation"), NONE),
-        (Dump::http(json!({"local_reply_config": {"mappers": []}})), NO_DENIAL),
+        (Dump::http(json!({"local_reply_config": {"mappers": [{"body": "no"}]}})), NO_DENIAL),
+        (
+            Dump::http(json!({"local_reply_config": {"mappers": [{"body": "no"}, {"status_code": 404}]}})),
+            Marks { restates: true, ..NO_DENIAL },
+        ),
         (at_route(json!({"response_headers_to_remove": ["x-envoy-upstream-service-time"]})), NO_TIME),
         (at_route(json!({"response_headers_to_remove": ["X-Envoy-Upstream-Service-Time"]})), NO_TIME),
         (
@@ -108,6 +112,14 @@ fn routes_take_marks_away() {
     let per_filter = |config: Value| json!({"typed_per_filter_config": {"f": config}});
     for (patch, marks) in [
         (per_filter(config("lua")), NONE),
+        (
+            per_filter(
+                json!({"@type": format!("{HTTP}.lua.v3.LuaPerRoute"), "source_code": {"inline_string":
+            "handle:headers():replace(':status', '404')"}}),
+            ),
+            REPLACED,
+        ),
+        (json!({"route": {"internal_redirect_policy": {}}}), Marks { restates: true, ..ALL }),
         (per_filter(config("cors")), SERVES),
         (per_filter(config("buffer")), ALL),
         (per_filter(wrapped(json!({"config": config("lua")}))), NONE),

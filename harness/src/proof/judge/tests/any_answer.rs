@@ -139,7 +139,7 @@ fn it_is_a_control() {
 #[test]
 fn what_a_filter_may_replace_is_not_the_applications() {
     for expect in [any(), by(By::Application, 404)] {
-        let marks = |replaces| Marks { time: false, denial: false, serves: true, replaces };
+        let marks = |replaces| Marks { time: false, denial: false, serves: true, replaces, restates: false };
         let scene = |scenario, replaces| {
             let it = cell("it", "friend", "backend", expect.clone());
             Scene::of(scenario, marks(replaces), vec![(it, answered(404, "no").bare())])

@@ -239,6 +239,21 @@ fn an_error_that_envoy_gives_too_is_not_taken_for_the_applications() {
     assert_eq!(of(404).last(), (Verdict::Passed, String::new()));
 }
 
+/// Nor one that is given another status, where nothing but the time would tell; nor by an Envoy behind.
+#[test]
+fn an_error_of_whatever_status_is_not_taken_for_the_applications() {
+    let of = |endpoint: &str, time: bool, restates: bool, met: Met| {
+        let case = (cell("it", "friend", endpoint, by(By::Application, 404)), met);
+        let marks = Marks { time, restates, ..Marks::default() };
+        Scene::of(world_without_log(), marks, vec![case]).last().0
+    };
+    assert_eq!(of("backend", false, true, answered(404, "no").bare()), Verdict::Errored);
+    assert_eq!(of("backend", false, false, answered(404, "no").bare()), Verdict::Passed);
+    assert_eq!(of("backend", true, true, answered(404, "no")), Verdict::Passed);
+    assert_eq!(of("proxy", true, true, answered(404, "no")), Verdict::Errored);
+    assert_eq!(of("proxy", true, false, answered(404, "no")), Verdict::Passed);
+}
+
 /// A gRPC call is told of such an error by its own status (gRPC, "HTTP to gRPC Status Code Mapping").
 #[test]
 fn a_call_that_envoy_gives_up_is_not_taken_for_the_applications() {
