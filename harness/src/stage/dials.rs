@@ -17,6 +17,7 @@ use crate::cluster::probe::Probe;
 use crate::proof::envoy::Stats;
 use crate::proof::judge::{self, Dialled, Dialling, Judged, Logs, Window, Witness};
 use crate::proof::plan::Cell;
+use crate::scenario::Endpoint;
 use crate::session::lost;
 
 /// A whole dial's bound: a refusal takes milliseconds, and Envoy's own upstream bound is 15 s.
@@ -246,9 +247,11 @@ impl Opened<'_> {
 
     /// Where the endpoint's published port is dialled from this machine.
     fn outside(&self, name: &str, target: &Target) -> Result<String, StageError> {
-        let published = target.declared.published.as_ref();
-        let ports = self.run.record().cluster.published;
-        let of_provider = published.and_then(|published| ports.get(&published.node_port?).copied());
+        let said = target.declared.published.as_ref().and_then(|published| published.node_port);
+        let of_provider = said.and_then(|port| self.run.record().cluster.published.get(&port).copied());
+        if let Some(said) = said.filter(|_| of_provider.is_some()) {
+            leads_here(name, target.declared, target.resolved.node_port, said)?;
+        }
         let of_cloud =
             target.resolved.ingress.as_ref().map(|host| format!("{host}:{}", target.declared.port));
         of_provider.as_ref().map(SocketAddr::to_string).or(of_cloud).ok_or_else(|| StageError::NotPublished {
@@ -280,7 +283,36 @@ impl Opened<'_> {
     }
 }
 
+/// A node port is whose Service has it.
+fn leads_here(name: &str, declared: &Endpoint, own: Option<u16>, said: u16) -> Result<(), StageError> {
+    let Endpoint { service, port, .. } = declared;
+    let is = match own {
+        Some(own) if own == said => return Ok(()),
+        Some(own) => format!("Service {service} has {own} for its port {port}"),
+        None => format!("Service {service} has none for its port {port}"),
+    };
+    Err(StageError::OtherNodePort { endpoint: name.into(), said, is })
+}
+
 fn failed(detail: &str) -> Observation {
     let outcome = Outcome::Failed { kind: DialFailure::Unasked, detail: detail.into() };
     Observation { outcome, tls: None, timing: Timing::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::one_check;
+
+    #[test]
+    fn who_answers_at_another_services_node_port_is_not_the_endpoint() {
+        let scenario = one_check();
+        let (name, declared) = scenario.endpoints.first_key_value().unwrap();
+        let told = |own| leads_here(name, declared, own, 30443).map_err(|error| error.to_string());
+        assert_eq!(told(Some(30443)), Ok(()));
+        for (own, is) in [(Some(30444), "has 30444 for its port"), (None, "has none for its port")] {
+            let why = told(own).unwrap_err();
+            assert!(why.contains(is) && why.contains("published at node port 30443"), "{why}");
+        }
+    }
 }

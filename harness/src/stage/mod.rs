@@ -46,6 +46,11 @@ pub enum StageError {
     Mistake { endpoint: String, what: String },
     #[error("endpoint {endpoint} has no address that can be dialled from outside the cluster\nhint: {hint}")]
     NotPublished { endpoint: String, hint: &'static str },
+    #[error(
+        "endpoint {endpoint} is published at node port {said}, but {is}: what answers there is another's\n\
+         hint: `nodePort` of the Service and `node-port` of the endpoint are the same"
+    )]
+    OtherNodePort { endpoint: String, said: u16, is: String },
     #[error(transparent)]
     Probe(#[from] ProbeError),
 }

@@ -52,6 +52,8 @@ pub struct Resolved {
     pub cluster_ip: Option<String>,
     /// Where a cloud gave the Service an address: IP or host name.
     pub ingress: Option<String>,
+    /// The port of every node that leads to the port that was asked about: [`Resolved::at`].
+    pub node_port: Option<u16>,
     /// Addresses that it leads to and that are no pod's of its namespace, with the Service's ports.
     strays: BTreeMap<String, BTreeSet<u16>>,
     ports: Vec<Port>,
@@ -62,6 +64,7 @@ struct Port {
     name: Option<String>,
     number: u16,
     protocol: String,
+    of_nodes: Option<u16>,
     /// Of the containers.
     targets: BTreeSet<u16>,
     /// The name that no container of the pods has for a port.
@@ -192,6 +195,7 @@ impl Resolved {
                 "leads port {port} to a container's port named `{name}`, and no container of its pods has one"
             ));
         }
+        self.node_port = found.of_nodes;
         self.pods.retain(|pod| pod.ports.contains_key(&port));
         self.pods.iter_mut().for_each(|pod| pod.ports.retain(|one, _| *one == port));
         self.strays.retain(|_, ports| ports.contains(&port));
@@ -276,6 +280,7 @@ fn resolved(
         pods: found.into_values().collect(),
         cluster_ip: spec.cluster_ip.filter(|ip| ip != "None"),
         ingress: ingress.and_then(|one| one.ip.or(one.hostname)),
+        node_port: None,
         strays,
         ports,
     })
@@ -363,7 +368,8 @@ fn in_service(port: &ServicePort, found: &BTreeMap<String, Backend>, selected: &
             nameless = (!is_there).then(|| name.clone());
         }
     }
-    Some(Port { name: port.name.clone(), number, protocol, targets, nameless })
+    let of_nodes = port.node_port.and_then(|port| u16::try_from(port).ok());
+    Some(Port { name: port.name.clone(), number, protocol, of_nodes, targets, nameless })
 }
 
 /// Init containers that go on running serve ports too (Kubernetes, "Sidecar Containers").

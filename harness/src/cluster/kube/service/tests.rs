@@ -214,6 +214,14 @@ fn a_port_of_the_containers_is_told_from_the_services() {
 }
 
 #[test]
+fn a_port_of_the_nodes_is_that_of_one_port_alone() {
+    let ports = json!([{"port": 443, "name": "a", "nodePort": 30443}, {"port": 80, "name": "b", "nodePort": 30080},
+        {"port": 81, "name": "c"}]);
+    let at = |port| ask(service(&ports), &[], &[]).unwrap().at(port).unwrap().node_port;
+    assert_eq!([443, 80, 81].map(at), [Some(30443), Some(30080), None]);
+}
+
+#[test]
 fn a_pod_counts_with_its_sidecars_and_is_another_after_a_restart() {
     let ports = json!([{"port": 443}]);
     let slices = [slice(&ports, &json!([ready(1)]))];
