@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 use svidproof::forge::JwtFlaw;
 
-use super::{Case, Check, DENIED, Port, Verdict, check, deny, http, nobody, served, stranger};
-use crate::envoy::config::{AUTHORIZER, DOWN, cluster, merged, to, typed};
+use super::{Case, Check, DENIED, Port, SERVED, Verdict, check, deny, http, nobody, served, stranger};
+use crate::envoy::config::{AUTHORIZER, DOWN, cluster, merged, network, to, typed};
 use crate::envoy::tokens::{bearer, keys};
 
 const REFUSED: &str = "it is refused";
@@ -95,7 +95,28 @@ pub(super) fn cases() -> Vec<Case> {
     };
     let not_rbac: &[_] =
         &[(REFUSED, Verdict::Failed, "not as `counts: denied` says: it was counted as `authz-denied`")];
+    // Of connections, before a request is read.
+    let connected = |more: Value| {
+        let options = json!({"typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": typed("upstreams.http.v3.HttpProtocolOptions"),
+                "explicit_http_config": {"http2_protocol_options": {}}}}});
+        let asks = json!({"stat_prefix": "~cx", "grpc_service": {
+            "envoy_grpc": {"cluster_name": "~asked"}, "timeout": "0.25s"}});
+        Port {
+            network: vec![network("ext_authz.v3.ExtAuthz", &merged(asks, &more))],
+            clusters: vec![merged(cluster("~asked", DOWN), &options)],
+            ..Port::default()
+        }
+    };
     vec![
+        Case::new("nobody authorizes connections", Port::default())
+            .checks([served()])
+            .broken(
+                "an authorizer is down, and they are let in",
+                connected(json!({"failure_mode_allow": true})),
+                &[SERVED],
+            ),
         Case::new("an authorizer beside a policy", asking(vec![authz(json!({})), deny(json!({}))], AUTHORIZER))
             .checks([served(), by_authorizer(), denied(), stranger(), nobody()])
             .broken("the authorizer is gone", asking(vec![deny(json!({}))], AUTHORIZER), &[REFUSED]),

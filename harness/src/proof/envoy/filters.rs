@@ -77,6 +77,8 @@ pub(super) enum Network<'a> {
     Tcp(BTreeSet<String>),
     /// Role based access control of connections.
     Rbac { denied: String },
+    /// External authorization of connections: who is let in though the authorizer gives no answer.
+    Authz { opened: String },
     /// It forwards nothing itself.
     Transparent,
     /// It forwards nothing itself, but says of each connection to which cluster the TCP proxy does.
@@ -120,9 +122,11 @@ pub(super) fn network(filter: &Value) -> Result<Network<'_>, ConfigError> {
         }
         "set_filter_state" if mentions(config, CHOSEN_CLUSTER) => Network::Chooser,
         "sni_cluster" => Network::Chooser,
-        "connection_limit" | "local_ratelimit" | "ratelimit" | "ext_authz" | "set_filter_state" => {
-            Network::Transparent
+        "ext_authz" => {
+            let opened = format!("ext_authz.{}.failure_mode_allowed", text(config, "stat_prefix"));
+            Network::Authz { opened }
         }
+        "connection_limit" | "local_ratelimit" | "ratelimit" | "set_filter_state" => Network::Transparent,
         _ => return unexplained("is not known here"),
     })
 }

@@ -144,6 +144,15 @@ impl Meter {
         self.network_rbac.insert(denied.into());
     }
 
+    /// Connections that come in without their authorizer's word.
+    pub(super) fn lets_in(&mut self, opened: &str) {
+        self.opened.insert(opened.into());
+    }
+
+    pub(super) fn lets_in_like(&self, opened: &str) -> bool {
+        self.opened.contains(opened)
+    }
+
     pub(super) fn cuts_off_like(&self, denied: &str) -> bool {
         self.network_rbac.contains(denied)
     }

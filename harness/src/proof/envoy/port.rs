@@ -140,6 +140,7 @@ impl Envoy {
                     terminated = true;
                 }
                 Network::Rbac { denied } => meter.network_rbac(&denied),
+                Network::Authz { opened } => meter.lets_in(&opened),
                 Network::Chooser => ways.chosen = true,
                 Network::Transparent => {}
             }
@@ -240,6 +241,12 @@ impl Envoy {
     fn remark_what_is_shared(&self, port: u16, meter: &mut Meter) {
         for (other, filter) in self.others(port) {
             let who = other.in_words();
+            if let Ok(Network::Authz { opened }) = filters::network(filter)
+                && meter.lets_in_like(&opened)
+            {
+                meter.beside_connections(&other.stat);
+                meter.remark(format!("listener {who} counts who is let in under `{opened}` too"));
+            }
             if let Ok(Network::Rbac { denied }) = filters::network(filter)
                 && meter.cuts_off_like(&denied)
             {
@@ -283,7 +290,7 @@ impl Envoy {
                 Some((http.clusters.clone(), Some(http)))
             }
             Network::Tcp(clusters) => Some((clusters, None)),
-            Network::Rbac { .. } | Network::Transparent | Network::Chooser => None,
+            Network::Rbac { .. } | Network::Authz { .. } | Network::Transparent | Network::Chooser => None,
         }
     }
 

@@ -257,9 +257,23 @@ fn connections_that_a_policy_closes_are_cut_off() {
     }
 }
 
+/// So is who has no word of an authorizer of connections (Envoy's documentation, "External Authorization
+/// Network Filter": Statistics), also where another port counts it in the same place.
+#[test]
+fn connections_that_come_in_without_their_authorizer_are_told() {
+    let authz = || network("ext_authz", json!({"stat_prefix": "net", "failure_mode_allow": true}));
+    let mut dump = Dump::network(vec![authz(), hcm(json!({}))]);
+    let opened = "ext_authz.net.failure_mode_allowed";
+    assert_eq!(happened(&dump.meter(), &[(opened, 2)]).counted.authz_open, 2);
+    assert!(missing(&dump.meter()).contains(&format!("`{opened}`")));
+    dump.listeners.push(listener("0.0.0.0", 9002, vec![authz()]));
+    let seen = happened(&dump.meter(), &[(opened, 2), ("listener.0.0.0.0_9002.downstream_cx_total", 1)]);
+    assert_eq!((seen.counted.authz_open, seen.beside), (2, 1));
+}
+
 #[test]
 fn network_filters_before_the_last_are_transparent_or_named() {
-    for known in ["connection_limit", "local_ratelimit", "ratelimit", "ext_authz", "set_filter_state"] {
+    for known in ["connection_limit", "local_ratelimit", "ratelimit", "set_filter_state"] {
         let meter = Dump::network(vec![network(known, json!({})), hcm(json!({}))]).meter();
         assert_eq!(happened(&meter, &[]), Happened::default());
     }
