@@ -212,6 +212,14 @@ fn what_has_expired_is_taken_down_from_another_machine() {
 #[rstest::rstest]
 #[case(&["--context", "c"], "--context says nothing to the provider kind\nhint: is --provider existing meant?")]
 #[case(&["--set", "a=b"], "--set says nothing to the provider kind\nhint: is --provider gke meant?")]
+#[case(
+    &["--provider", "existing", "--registry-mirror", "localhost:5000"],
+    "--registry-mirror says nothing to the provider existing\nhint: is --provider kind meant?"
+)]
+#[case(
+    &["--images", "packages", "--registry-mirror", "localhost:5000"],
+    "--registry-mirror says nothing to --images packages, whose nodes pull nothing\nhint: is --images upstream meant?"
+)]
 fn what_a_provider_would_not_listen_to_is_a_mistake(#[case] args: &[&str], #[case] expected: &str) {
     let world = World::new();
     let args = [&["run"][..], args].concat();

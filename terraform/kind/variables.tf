@@ -1,3 +1,8 @@
+variable "kind" {
+  description = "The kind program, by its path: what PATH has may be another."
+  type        = string
+}
+
 variable "name" {
   description = "The cluster's name; kind labels its containers with it."
   type        = string
@@ -21,6 +26,12 @@ variable "port_mappings" {
 
 variable "containerd_store" {
   description = "A folder with the unpacked images, to be the node's /var/lib/containerd. Empty: the image brings its own."
+  type        = string
+  default     = ""
+}
+
+variable "registry_hosts" {
+  description = "A folder to be the node's /etc/containerd/certs.d, which names the registry that it pulls from. Empty: it asks each image's own."
   type        = string
   default     = ""
 }

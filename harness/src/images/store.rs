@@ -61,6 +61,13 @@ pub(super) async fn key(engine: &Engine, image: &str) -> Option<String> {
     Some(inspected.stdout.trim().to_owned())
 }
 
+/// Whether an image that the engine has is a node image of this module's making, under whatever name.
+pub(super) async fn is_own(engine: &Engine, image: &str) -> Result<bool, ImagesError> {
+    let format = format!("{{{{index .Config.Labels \"{LABEL}\"}}}}");
+    let inspected = engine.docker().args(["image", "inspect", "--format", &format, image]).run().await?;
+    Ok(inspected.stdout.trim() == "node")
+}
+
 pub(super) async fn pull(engine: &Engine, image: &str, log: &Path) -> Result<(), ImagesError> {
     engine.docker().args(["pull", image]).log(log).run().await?;
     Ok(())

@@ -13,7 +13,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::json;
 
-use super::{Cluster, Created, Provider, ProviderError, Site, host_ports};
+use super::{Cluster, Created, Provider, ProviderError, Site, host_ports, mirror};
 use crate::cluster::kube::{Kube, KubeError, WatchEnd};
 use crate::cluster::manifest::{Workload, WorkloadKind};
 use crate::engine::{self, Engine};
@@ -29,17 +29,22 @@ use crate::sys::{chain, dirs};
 pub(super) async fn create(site: &Site<'_>) -> Result<Created, ProviderError> {
     let step = site.progress.phase("container engine");
     let engine = engine::ensure(site.progress).await?;
-    let env = network(site, &engine).await?;
+    let (env, network) = network(site, &engine).await?;
     step.done();
     let step = site.progress.phase("images");
     let folder = site.lease.dir.join("images");
     let own = images::archives(&site.own, &engine, &site.home, &folder, site.progress).await?;
-    let images = images::build(&site.home, &engine, site.source, site.lease, site.progress).await?;
+    let images =
+        images::build(&site.home, &engine, site.source, site.mirror, site.lease, site.progress).await?;
+    let hosts = match site.mirror.filter(|_| images.source == Source::Upstream) {
+        Some(mirror) => Some(mirror::open(site, &engine, &network, mirror).await?),
+        None => None,
+    };
     step.done();
     let step = site.progress.phase(format!("cluster ({})", Provider::Kind));
-    let cluster = apply(site, &engine, env, &images).await?;
+    let cluster = apply(site, &engine, env, &images, hosts).await?;
     let kube = Kube::connect(&cluster.kubeconfig, None).await?;
-    load_archives(&engine, &images.bin.join("kind"), &cluster.name, images.load.iter().chain(&own)).await?;
+    load_archives(&engine, &cluster.name, images.load.iter().chain(&own)).await?;
     tokio::try_join!(serving_certificate(kube.client()), quick_dns(&kube), services(&kube, &cluster.name))?;
     step.done();
     Ok(Created { cluster, kube, images: Some(images) })
@@ -55,34 +60,37 @@ pub async fn load(
 ) -> Result<(), ProviderError> {
     let engine = engine::ensure(progress).await?;
     let archives = images::archives(own, &engine, home, &run.join("images"), progress).await?;
-    let kind = images::tool("kind").unwrap_or_else(|| "kind".into());
-    load_archives(&engine, &kind, cluster, &archives).await
+    load_archives(&engine, cluster, &archives).await
 }
 
 async fn load_archives(
     engine: &Engine,
-    kind: &Path,
     cluster: &str,
     archives: impl IntoIterator<Item = &PathBuf>,
 ) -> Result<(), ProviderError> {
     for archive in archives {
-        let kind = Tool::new(kind).envs(engine.env());
+        let kind = Tool::new(kind()?).envs(engine.env());
         kind.args(["load", "image-archive", "--name", cluster]).arg(archive).run().await?;
     }
     Ok(())
 }
 
-/// What kind must be started with. In a user's engine the run gets a network of its own: what is shared is
-/// another's too, and nobody could say when to take it away.
-async fn network(site: &Site<'_>, engine: &Engine) -> Result<Vec<(String, String)>, ProviderError> {
+/// The kind that was built: no other is meant, whatever PATH has.
+fn kind() -> Result<PathBuf, ProviderError> {
+    images::tool("kind").ok_or(ProviderError::NoKind)
+}
+
+/// What kind must be started with, and the cluster's network. In a user's engine the run gets a network of
+/// its own: what is shared is another's too, and nobody could say when to take it away.
+async fn network(site: &Site<'_>, engine: &Engine) -> Result<(Vec<(String, String)>, String), ProviderError> {
     if engine.private {
-        return Ok(engine.env());
+        return Ok((engine.env(), engine::NETWORK.into()));
     }
     let name = format!("{}-{}", engine::NETWORK, site.lease.id);
     let (env, id) = (engine.env(), engine.id.clone());
     site.lease.making(Thing::Network { name: name.clone(), env, engine: id })?;
     engine.make_network(&name, &site.lease.id).await?;
-    Ok(engine.env_on(&name))
+    Ok((engine.env_on(&name), name))
 }
 
 /// Applies the Terraform root; the cluster answers then.
@@ -91,13 +99,14 @@ async fn apply(
     engine: &Engine,
     mut env: Vec<(String, String)>,
     images: &Images,
+    hosts: Option<PathBuf>,
 ) -> Result<Cluster, ProviderError> {
     let published = host_ports(&site.published)?;
     let name = format!("svidproof-{}", site.lease.id);
     let store = node_store(site, images)?;
     let dir = site.lease.dir.join("terraform");
     let path = std::env::var("PATH").unwrap_or_default();
-    env.push(("PATH".into(), format!("{}:{path}", images.bin.display())));
+    env.push(("PATH".into(), path));
     let kubeconfig = site.lease.dir.join("kubeconfig");
     let (provider, engine) = ("kind".into(), engine.id.clone());
     let made = Thing::Cluster { provider, terraform: dir.clone(), env: env.clone(), engine };
@@ -109,12 +118,14 @@ async fn apply(
         .collect();
     terraform
         .apply(&json!({
+            "kind": kind()?,
             "name": name,
             "node_image": images.node,
             "kubeconfig": kubeconfig,
             "port_mappings": ports,
             "containerd_store": store.map(|path| path.display().to_string()).unwrap_or_default(),
-            "packages_node": images.source == Source::Packages,
+            "registry_hosts": hosts.map(|path| path.display().to_string()).unwrap_or_default(),
+            "packages_node": images.own_node,
         }))
         .await?;
     Ok(Cluster { provider: Provider::Kind, name, kubeconfig, context: None, uid: String::new(), published })

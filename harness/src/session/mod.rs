@@ -21,7 +21,8 @@ pub use hands::{Strange, keep};
 pub use record::{Installed, Record};
 pub use register::{federate, lost, restore};
 pub(crate) use register::{neighbour, server};
-pub use supply::{Lacking, Missing};
+use supply::Supplied;
+pub use supply::{Lacking, Missing, Ways};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -36,7 +37,7 @@ use crate::cluster::probe::{Probe, ProbeError};
 use crate::cluster::spire::SpireError;
 use crate::data;
 use crate::forge::ForgeError;
-use crate::images::{self, Images, ImagesError, Source};
+use crate::images::{self, Images, ImagesError};
 use crate::lease::{Lease, LeaseError};
 use crate::provider::{self, Cluster, ClusterOptions, Created, Provider, ProviderError, Site, host_ports};
 use crate::scenario::{OwnImage, PROBES, Release, Scenario};
@@ -152,6 +153,7 @@ impl SessionError {
             | Self::Kube { source: KubeError::Foreign { .. }, .. }
             | Self::Lacking(_)
             | Self::Own { .. } => true,
+            Self::Images(error) => error.is_input(),
             _ => false,
         }
     }
@@ -166,11 +168,9 @@ pub struct Setup<'a> {
     /// What the user says of the cluster.
     pub options: ClusterOptions,
     /// Where images come from.
-    pub source: Source,
+    pub ways: Ways,
     /// Images to be loaded into the nodes beside those that the scenarios name.
     pub load: Vec<OwnImage>,
-    /// Hosts of the registries whose images the engine may pull for nodes that reach none.
-    pub registries: Vec<String>,
     /// Who watches.
     pub progress: &'a Progress,
 }
@@ -283,7 +283,7 @@ pub struct System {
 
 /// Makes the cluster and brings every scenario up in it, side by side.
 pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError> {
-    let Setup { scenarios, provider, options, source, load, registries, progress } = setup;
+    let Setup { scenarios, provider, options, ways, load, progress } = setup;
     if provider == Provider::Kind {
         ports_are_free(&scenarios)?;
     }
@@ -298,15 +298,18 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
         None => return Err(SessionError::NoHelm),
     };
     let scenarios = charts::ready(scenarios, &lease.dir, &helm, progress).await?;
-    let mut own = own_images(&scenarios, load);
-    let source = supplied(&helm, &scenarios, provider, &mut own, &registries, source, progress).await?;
+    let own = own_images(&scenarios, load);
+    let (ways, Supplied { own, digests }) =
+        supplied(&helm, &scenarios, provider, own, ways, progress).await?;
     let published = scenarios
         .iter()
         .flat_map(|scenario| scenario.endpoints.values().filter_map(|endpoint| endpoint.published))
         .collect();
-    let site = Site { home, lease, options: &options, published, source, own, progress };
+    let (source, mirror) = (ways.source, ways.mirror.as_ref());
+    let site = Site { home, lease, options: &options, published, source, mirror, own, progress };
     let Created { cluster, kube, images } = provider.create(&site).await?;
     let mut record = first_record(cluster, images.as_ref(), &scenarios)?;
+    record.versions.extend(digests);
     record.versions.extend(which_helm(&record.helm).await);
     record.write(&lease.dir)?;
     let context = Arc::new(RunContext::new(lease, record, kube, progress));
@@ -332,12 +335,13 @@ async fn all_up(
 
 /// Goes on with a bring-up that failed and whose cluster was left: what stands as it should stays.
 pub async fn go_on(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError> {
-    let Setup { scenarios, provider, source, load, registries, progress, .. } = setup;
+    let Setup { scenarios, provider, ways, load, progress, .. } = setup;
     let record = Record::read(&lease.dir)?;
     record.fits(&scenarios)?;
     let scenarios = charts::ready(scenarios, &lease.dir, &record.helm, progress).await?;
-    let mut own = own_images(&scenarios, load);
-    supplied(&record.helm, &scenarios, provider, &mut own, &registries, source, progress).await?;
+    let own = own_images(&scenarios, load);
+    let (_, supplied) = supplied(&record.helm, &scenarios, provider, own, ways, progress).await?;
+    let own = supplied.own;
     if provider == Provider::Kind && !own.is_empty() {
         let home = home_of(&scenarios)?;
         provider::load(&own, &home, &record.cluster.name, &lease.dir, progress).await?;
@@ -376,26 +380,27 @@ fn home_of(scenarios: &[Scenario]) -> Result<PathBuf, FileError> {
 }
 
 /// Where images come from: every image that is asked for will be there, with those that the engine pulls, or
-/// that svidproof makes for this run alone, among `own`.
+/// that svidproof makes for this run alone, beside `own`.
 async fn supplied(
     helm: &Path,
     scenarios: &[Scenario],
     provider: Provider,
-    own: &mut Vec<OwnImage>,
-    registries: &[String],
-    source: Source,
+    own: Vec<OwnImage>,
+    ways: Ways,
     progress: &Progress,
-) -> Result<Source, SessionError> {
+) -> Result<(Ways, Supplied), SessionError> {
     if provider != Provider::Kind {
         if !own.is_empty() {
             progress.note(&format!("provider {provider} pulls its images: none of your own is loaded"));
         }
-        return Ok(source);
+        return Ok((ways, Supplied { own, ..Supplied::default() }));
     }
-    let source = images::settled(source, progress).await?;
+    let source = images::settled(ways.source, ways.mirror.as_ref(), progress).await?;
+    let ways = Ways { source, ..ways };
     let declared = images::declared(&home_of(scenarios)?)?;
-    own.extend(supply::check(helm, scenarios, &declared, own, registries, source, progress).await?);
-    Ok(source)
+    let mut supplied = supply::check(helm, scenarios, &declared, &own, &ways, progress).await?;
+    supplied.own.splice(..0, own);
+    Ok((ways, supplied))
 }
 
 /// Those that the scenarios name, and those that are to be loaded besides; each once.
