@@ -8,6 +8,7 @@ mod apply;
 mod autopsy;
 mod bringup;
 mod charts;
+mod error;
 mod hands;
 mod noted;
 mod record;
@@ -17,6 +18,7 @@ pub mod teardown;
 
 pub use apply::{apply, has_tests, makes_a_difference, restart, stage_values};
 pub use autopsy::autopsy;
+pub use error::SessionError;
 pub use hands::{Strange, keep};
 pub use record::{Installed, Record};
 pub use register::{federate, lost, restore};
@@ -30,134 +32,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::try_join_all;
 
-use crate::cluster::chart::ChartError;
 use crate::cluster::helm::{Helm, HelmError, How, version};
 use crate::cluster::kube::{Holder, KEPT, Kube, KubeError};
-use crate::cluster::probe::{Probe, ProbeError};
-use crate::cluster::spire::SpireError;
+use crate::cluster::probe::Probe;
 use crate::data;
-use crate::forge::ForgeError;
-use crate::images::{self, Images, ImagesError};
-use crate::lease::{Lease, LeaseError};
-use crate::provider::{self, Cluster, ClusterOptions, Created, Provider, ProviderError, Site, host_ports};
-use crate::scenario::{OwnImage, PROBES, Release, Scenario};
+use crate::images::{self, Images};
+use crate::lease::Lease;
+use crate::provider::{self, Cluster, ClusterOptions, Created, Provider, Site, host_ports};
+use crate::scenario::{OwnImage, Release, Scenario};
 use crate::session::bringup::{bring_up, open_probe};
 use crate::session::hands::Renewal;
 use crate::sys::files::{self, FileError};
 use crate::sys::progress::Progress;
 use crate::sys::tool;
-use crate::sys::wait::TimedOut;
-
-/// Why the scenarios' systems do not stand.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "each variant's message says what it is about")]
-pub enum SessionError {
-    #[error(transparent)]
-    Provider(#[from] ProviderError),
-    #[error(transparent)]
-    Lease(#[from] LeaseError),
-    #[error("the run's own cluster could not be made out")]
-    Strange(#[from] Strange),
-    #[error("could not look at what is in the cluster, or take it for the run")]
-    Claim(#[source] KubeError),
-    #[error(
-        "{cluster} has already what the scenarios would make, and it is not this run's:\n{}\n\
-         hint: nothing was touched; other names in the scenarios, or another cluster, keep both apart",
-        foreign.iter().map(|what| format!("  {what}")).collect::<Vec<_>>().join("\n")
-    )]
-    NotOurs { cluster: String, foreign: Vec<String> },
-    #[error("run {run} works on {cluster}, from {host} since {since}: one at a time\nhint: {hint}")]
-    Taken { cluster: String, run: String, host: String, since: String, hint: String },
-    #[error(transparent)]
-    WhichHelm(HelmError),
-    #[error(
-        "{}: {what} changed, and that is fixed once a cluster is up\n\
-         hint: `svidproof down`, then `svidproof up`",
-        file.display()
-    )]
-    Fixed { file: PathBuf, what: &'static str },
-    #[error(
-        "{}: the kept cluster was not brought up with scenario {scenario}, but with {}\n\
-         hint: `svidproof down`, then `svidproof up`",
-        file.display(),
-        if known.is_empty() { "what nobody wrote down".into() } else { known.join(", ") }
-    )]
-    NotUp { file: PathBuf, scenario: String, known: Vec<String> },
-    #[error(
-        "{}: `federation` gives SPIRE servers other bundles, and that is done only in a cluster of \
-         svidproof's own\nhint: `--provider kind`",
-        file.display()
-    )]
-    Federates { file: PathBuf },
-    #[error("the kept cluster cannot be talked to")]
-    Kept(#[source] KubeError),
-    #[error("{}:{line}", file.display())]
-    Port { file: PathBuf, line: u64, source: ProviderError },
-    #[error("scenario {scenario}: {}", hooks.join("\n"))]
-    Hook { scenario: String, hooks: Vec<String>, source: HelmError },
-    #[error("{place}: release {release}")]
-    Chart { place: String, release: String, source: ChartError },
-    #[error("scenario {scenario}")]
-    Helm { scenario: String, source: HelmError },
-    #[error("scenario {scenario}")]
-    Kube { scenario: String, source: KubeError },
-    #[error("scenario {scenario}")]
-    Spire { scenario: String, source: SpireError },
-    #[error("scenario {scenario}")]
-    Forge { scenario: String, source: ForgeError },
-    #[error("scenario {scenario}")]
-    Probe { scenario: String, source: ProbeError },
-    #[error("scenario {scenario}: no probe is ready in namespace {PROBES}\nhint: `svidproof up` installs it")]
-    NoProbe { scenario: String },
-    #[error(
-        "scenario {scenario}: entries hang under the agents, since no entry has `node: true`\n\
-         hint: do its agents run, and reach the server? `kubectl logs` of their pods"
-    )]
-    NoAgent { scenario: String, source: TimedOut },
-    #[error(
-        "scenario {scenario}: what others registered is lost with the data of the SPIRE server\n\
-         hint: a controller manager makes its entries again; does it run?"
-    )]
-    Unregistered { scenario: String, source: TimedOut },
-    #[error(
-        "scenario {scenario}: the SPIRE server was made anew, and its agents go on with the CA of before\n\
-         hint: an agent takes the new one when it is restarted: `restart` of its release in the same stage"
-    )]
-    OldBundle { scenario: String, source: TimedOut },
-    #[error("{0}")]
-    Lacking(Box<Lacking>),
-    #[error("an image of your own cannot be taken")]
-    Own { source: ImagesError },
-    #[error(transparent)]
-    Images(#[from] ImagesError),
-    #[error(transparent)]
-    File(#[from] FileError),
-    #[error("the run's record {} is not understood", path.display())]
-    Record { path: PathBuf, source: serde_json::Error },
-    #[error("helm is not on PATH, and none was built\nhint: install Helm, or run `svidproof images build`")]
-    NoHelm,
-}
-
-impl SessionError {
-    /// Whether the user's own input is the cause.
-    pub fn is_input(&self) -> bool {
-        match self {
-            Self::Provider(error) | Self::Port { source: error, .. } => error.is_input(),
-            Self::Chart { source, .. } => source.is_input(),
-            Self::NotOurs { .. }
-            | Self::Taken { .. }
-            | Self::WhichHelm(_)
-            | Self::Fixed { .. }
-            | Self::NotUp { .. }
-            | Self::Federates { .. }
-            | Self::Kube { source: KubeError::Foreign { .. }, .. }
-            | Self::Lacking(_)
-            | Self::Own { .. } => true,
-            Self::Images(error) => error.is_input(),
-            _ => false,
-        }
-    }
-}
 
 /// What is wanted.
 pub struct Setup<'a> {
