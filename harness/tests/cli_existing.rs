@@ -220,6 +220,10 @@ fn what_has_expired_is_taken_down_from_another_machine() {
     &["--images", "packages", "--registry-mirror", "localhost:5000"],
     "--registry-mirror says nothing to --images packages, whose nodes pull nothing\nhint: is --images upstream meant?"
 )]
+#[case(
+    &["--images", "packages", "--registry", "registry.test/own"],
+    "--registry says nothing to --images packages, whose nodes pull nothing\nhint: is --images upstream meant?"
+)]
 fn what_a_provider_would_not_listen_to_is_a_mistake(#[case] args: &[&str], #[case] expected: &str) {
     let world = World::new();
     let args = [&["run"][..], args].concat();

@@ -31,6 +31,10 @@ pub(super) struct ClusterArgs {
     /// Where images come from [default: `images` of svidproof.yaml, or auto]
     #[arg(long, value_enum)]
     images: Option<Source>,
+    /// The registry that `svidproof images push` put svidproof's own programs into: charts that run them
+    /// (probe, symbank, echo) pull them from there
+    #[arg(long, value_name = "HOST[:PORT][/PREFIX]")]
+    registry: Option<Remote>,
     /// The registry that stands in the place of every other, for nodes that pull [default:
     /// `registry-mirror` of svidproof.yaml]
     #[arg(long, value_name = "HOST[:PORT]", value_parser = Remote::mirror)]
@@ -61,11 +65,13 @@ impl ClusterArgs {
                 self.provider()
             )));
         }
-        if self.registry_mirror.is_some() && self.images == Some(Source::Packages) {
-            return Err(Ended::input(
-                "--registry-mirror says nothing to --images packages, whose nodes pull nothing\n\
+        let pulling = [("--registry-mirror", &self.registry_mirror), ("--registry", &self.registry)];
+        let shut = self.provider() == Provider::Kind && self.images == Some(Source::Packages);
+        if let Some((option, _)) = pulling.into_iter().find(|(_, said)| shut && said.is_some()) {
+            return Err(Ended::input(format!(
+                "{option} says nothing to --images packages, whose nodes pull nothing\n\
                  hint: is --images upstream meant?",
-            ));
+            )));
         }
         let Some(first) = scenarios.first() else { return Ok(()) };
         if self.provider() != Provider::Gke {
@@ -127,6 +133,7 @@ impl ClusterArgs {
             options,
             ways: Ways {
                 source: self.images.unwrap_or_default(),
+                registry: self.registry.clone(),
                 mirror: self.registry_mirror.clone(),
                 registries: self.registries.clone(),
             },

@@ -370,6 +370,22 @@ pub async fn digests(
     Ok(try_join_all(asked).await?.into_iter().collect())
 }
 
+/// What svidproof's own programs are called in a registry that they were pushed to, by the names that charts
+/// give them: each by its digest, so that no node takes one of before for it.
+///
+/// # Errors
+/// As of [`digests`].
+pub async fn in_registry(root: &Path, registry: &Remote) -> Result<BTreeMap<String, String>, ImagesError> {
+    let declaration = Declaration::load(root)?;
+    let client = remote::Client::of(registry)?;
+    let own = declaration.common().filter(|image| declaration.is_app(image));
+    let asked = own.map(async |image| {
+        let there = format!("{}@{}", registry.repository(&image.name), client.own(&image.name).await?);
+        Ok::<_, ImagesError>((image.name.clone(), there))
+    });
+    Ok(try_join_all(asked).await?.into_iter().collect())
+}
+
 /// The images that charts may use.
 pub struct Declared {
     /// The names of those that every node has, and whether a registry has them as well.

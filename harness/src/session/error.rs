@@ -65,6 +65,12 @@ pub enum SessionError {
     Hook { scenario: String, hooks: Vec<String>, source: HelmError },
     #[error("{place}: release {release}")]
     Chart { place: String, release: String, source: ChartError },
+    #[error(
+        "{place}: release {release} runs {image}, and --registry has it under another name, {to}\n\
+         hint: svidproof gives that name to the values that have the image's whole name, and no value of \
+         this chart has: give the chart such a value"
+    )]
+    NotRenamed { place: String, release: String, image: String, to: String },
     #[error("scenario {scenario}")]
     Helm { scenario: String, source: HelmError },
     #[error("scenario {scenario}")]
@@ -120,6 +126,7 @@ impl SessionError {
             | Self::Federates { .. }
             | Self::Kube { source: KubeError::Foreign { .. }, .. }
             | Self::Lacking(_)
+            | Self::NotRenamed { .. }
             | Self::Own { .. } => true,
             Self::Images(error) => error.is_input(),
             _ => false,

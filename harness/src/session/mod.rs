@@ -13,6 +13,7 @@ mod hands;
 mod noted;
 mod record;
 mod register;
+mod renamed;
 mod supply;
 pub mod teardown;
 
@@ -23,6 +24,8 @@ pub use hands::{Strange, keep};
 pub use record::{Installed, Record};
 pub use register::{federate, lost, restore};
 pub(crate) use register::{neighbour, server};
+pub use renamed::Renamed;
+use renamed::renamed;
 use supply::Supplied;
 pub use supply::{Lacking, Missing, Ways};
 
@@ -170,7 +173,8 @@ pub struct System {
 
 /// Makes the cluster and brings every scenario up in it, side by side.
 pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError> {
-    let Setup { scenarios, provider, options, ways, load, progress } = setup;
+    let Setup { scenarios, provider, options, mut ways, load, progress } = setup;
+    let registry = ways.registry.take();
     if provider == Provider::Kind {
         ports_are_free(&scenarios)?;
     }
@@ -185,6 +189,11 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
         None => return Err(SessionError::NoHelm),
     };
     let scenarios = charts::ready(scenarios, &lease.dir, &helm, progress).await?;
+    let names = match registry {
+        Some(registry) => images::in_registry(&home, &registry).await?,
+        None => Renamed::new(),
+    };
+    let scenarios = renamed(&helm, scenarios, &names).await?;
     let own = own_images(&scenarios, load);
     let (ways, Supplied { own, digests }) =
         supplied(&helm, &scenarios, provider, own, ways, progress).await?;
@@ -196,6 +205,7 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     let site = Site { home, lease, options: &options, published, source, mirror, own, progress };
     let Created { cluster, kube, images } = provider.create(&site).await?;
     let mut record = first_record(cluster, images.as_ref(), &scenarios)?;
+    record.renamed = names;
     record.versions.extend(digests);
     record.versions.extend(which_helm(&record.helm).await);
     record.write(&lease.dir)?;
@@ -226,6 +236,7 @@ pub async fn go_on(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionEr
     let record = Record::read(&lease.dir)?;
     record.fits(&scenarios)?;
     let scenarios = charts::ready(scenarios, &lease.dir, &record.helm, progress).await?;
+    let scenarios = renamed(&record.helm, scenarios, &record.renamed).await?;
     let own = own_images(&scenarios, load);
     let (_, supplied) = supplied(&record.helm, &scenarios, provider, own, ways, progress).await?;
     let own = supplied.own;
@@ -311,6 +322,7 @@ fn first_record(
         images: images.map_or_else(|| "those of the cluster".into(), |images| images.source.to_string()),
         scenarios: files_of(scenarios),
         fixed: scenarios.iter().map(Scenario::fixed).collect(),
+        renamed: Renamed::new(),
         installed: BTreeMap::new(),
     })
 }
@@ -355,6 +367,7 @@ pub async fn reopen(
     let record = Record::read(&lease.dir)?;
     record.fits(&scenarios)?;
     let scenarios = charts::ready(scenarios, &lease.dir, &record.helm, progress).await?;
+    let scenarios = renamed(&record.helm, scenarios, &record.renamed).await?;
     let cluster = &record.cluster;
     let connected = Kube::connect(&cluster.kubeconfig, cluster.context.as_deref()).await;
     let kube = connected.map_err(SessionError::Kept)?;

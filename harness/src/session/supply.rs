@@ -20,6 +20,8 @@ use crate::sys::progress::Progress;
 pub struct Ways {
     /// Built, or pulled by the nodes.
     pub source: Source,
+    /// What charts' images that svidproof makes itself are pulled from.
+    pub registry: Option<Remote>,
     /// What nodes that pull do so through.
     pub mirror: Option<Remote>,
     /// Hosts of the registries whose images the engine may pull for nodes that reach none.

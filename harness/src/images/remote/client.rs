@@ -35,8 +35,8 @@ const PIECE: usize = 1 << 20;
 pub enum RemoteError {
     #[error(
         "the registry {registry} has no image {image}\n\
-         hint: `svidproof images push --to HOST --all` puts there what svidproof declares; another is put \
-         there under this name, without the host of its own registry"
+         hint: `svidproof images push --to HOST` puts svidproof's own programs there, and with `--all` every \
+         image that it declares; another is put there under this name, without its own registry"
     )]
     NotThere { registry: String, image: String, source: Box<OciDistributionError> },
     #[error(
@@ -73,7 +73,7 @@ impl RemoteError {
 /// One registry, and who asks.
 pub(in crate::images) struct Client<'a> {
     remote: &'a Remote,
-    client: oci_client::Client,
+    oci: oci_client::Client,
     auth: RegistryAuth,
 }
 
@@ -87,7 +87,7 @@ impl<'a> Client<'a> {
             read_timeout: Some(SILENCE),
             ..ClientConfig::default()
         };
-        Ok(Self { remote, client: oci_client::Client::new(config), auth: credentials(remote)? })
+        Ok(Self { remote, oci: oci_client::Client::new(config), auth: credentials(remote)? })
     }
 
     /// The digest that the registry, as a mirror, has an image under.
@@ -99,7 +99,18 @@ impl<'a> Client<'a> {
         };
         // Asked as a node's containerd asks: with `?ns=` (containerd documentation, "hosts.md").
         reference.set_mirror_registry(self.remote.host.clone());
-        let asked = self.client.fetch_manifest_digest(&reference, &self.auth);
+        self.ask(&reference, image).await
+    }
+
+    /// The digest of what [`Client::push`] put there.
+    pub(in crate::images) async fn own(&self, image: &str) -> Result<String, RemoteError> {
+        let name = Name::of(image);
+        let path = self.remote.path(&name);
+        self.ask(&Reference::with_tag(self.remote.host.clone(), path, name.at), image).await
+    }
+
+    async fn ask(&self, reference: &Reference, image: &str) -> Result<String, RemoteError> {
+        let asked = self.oci.fetch_manifest_digest(reference, &self.auth);
         let (registry, what) = (self.remote.to_string(), format!("{}'s answer", self.remote));
         let answered = wait::within(&what, ANSWER, asked).await;
         let image = image.to_owned();
@@ -120,25 +131,25 @@ impl<'a> Client<'a> {
         let name = Name::of(image);
         let (path, tag) = (self.remote.path(&name), name.at);
         let reference = Reference::with_tag(self.remote.host.clone(), path, tag.clone());
-        let taken = self.give(&reference, &saved).await.map_err(|source| match Found::of(&source) {
-            Found::NoEntry => self.error(image.into(), source),
-            _ => {
-                let (registry, image) = (self.remote.to_string(), image.to_owned());
-                RemoteError::NotTaken { registry, image, source: Box::new(source) }
+        let taken = self.give(&reference, &saved).await.map_err(|source| {
+            if matches!(Found::of(&source), Found::NoEntry) {
+                return self.error(image.into(), source);
             }
+            let (registry, image) = (self.remote.to_string(), image.to_owned());
+            RemoteError::NotTaken { registry, image, source: Box::new(source) }
         })?;
         Ok((format!("{}:{tag}", self.remote.repository(image)), taken))
     }
 
     async fn give(&self, to: &Reference, saved: &Saved) -> Result<String, OciDistributionError> {
-        self.client.auth(to, &self.auth, RegistryOperation::Push).await?;
+        self.oci.auth(to, &self.auth, RegistryOperation::Push).await?;
         let kinds = std::iter::once(IMAGE_CONFIG_MEDIA_TYPE).chain(std::iter::repeat(IMAGE_LAYER_MEDIA_TYPE));
         let mut described = vec![];
         for (blob, kind) in saved.blobs.iter().zip(kinds) {
-            if !self.client.blob_exists(to, &blob.digest).await? {
+            if !self.oci.blob_exists(to, &blob.digest).await? {
                 let stream = blob.stream(&saved.archive).await?;
                 let stream = stream.map_err(OciDistributionError::from);
-                self.client.push_blob_stream(to, stream, &blob.digest, Some(blob.size)).await?;
+                self.oci.push_blob_stream(to, stream, &blob.digest, Some(blob.size)).await?;
             }
             described.push(json!({"mediaType": kind, "digest": blob.digest, "size": blob.size}));
         }
@@ -149,7 +160,7 @@ impl<'a> Client<'a> {
         let bytes = manifest.to_string().into_bytes();
         let digest = digest(&bytes);
         let kind = HeaderValue::from_static(OCI_IMAGE_MEDIA_TYPE);
-        self.client.push_manifest_raw(to, bytes, kind).await?;
+        self.oci.push_manifest_raw(to, bytes, kind).await?;
         Ok(digest)
     }
 
@@ -292,11 +303,8 @@ mod tests {
                 serde_json::from_value(json!({"errors": [{"code": code, "message": ""}]})).unwrap();
             let error = OciDistributionError::RegistryError { envelope, url: String::new() };
             let remote: Remote = "localhost:5000".parse().unwrap();
-            let client = Client {
-                remote: &remote,
-                client: oci_client::Client::default(),
-                auth: RegistryAuth::Anonymous,
-            };
+            let client =
+                Client { remote: &remote, oci: oci_client::Client::default(), auth: RegistryAuth::Anonymous };
             (client.error("a".into(), error).is_input(), code.to_owned())
         };
         let all = ["MANIFEST_UNKNOWN", "NAME_UNKNOWN", "DENIED", "UNAUTHORIZED", "TOOMANYREQUESTS", "OTHER"];
