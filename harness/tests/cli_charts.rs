@@ -123,3 +123,25 @@ fn a_values_file_that_is_no_map_of_values_is_a_mistake() {
         said(&output)
     );
 }
+
+#[test]
+fn an_admin_interface_for_a_release_without_an_envoy_is_a_mistake() {
+    let world = World::new();
+    world.fake("helm", HELM);
+    world.edit(CHART, "chart: helm/web, inject-admin: 9901, ");
+    let output = world.svidproof(&["run"]).exits(Exit::Input).get_output().clone();
+    let told = said(&output);
+    for words in [
+        "tests/scenarios/web.yaml:5:53: release web starts no Envoy that can be given an admin interface: none \
+         of its containers is one",
+        "hint: give the chart's own value that opens one",
+    ] {
+        assert!(told.contains(words), "{told}");
+    }
+    let post = world.calls_of("helm").lines().any(|call| {
+        call.starts_with("helm template web")
+            && call.contains(" --post-renderer-args=post-render --post-renderer-args=9901")
+    });
+    assert!(post, "{}", world.calls_of("helm"));
+    world.assert_nothing_is_left();
+}

@@ -1,6 +1,6 @@
 //! A repository outside of this checkout whose scenario installs what people install: a packed chart, one of
 //! a repository, one of a registry, one with a dependency that was not built, values files, a kustomization, plain manifests, a
-//! Job, a hook, a definition and its custom resource, and a chart's own tests. Each is broken once, and must
+//! Job, a hook, a definition and its custom resource, an Envoy without an admin interface, and a chart's own tests. Each is broken once, and must
 //! say so in words.
 //!
 //! One real cluster, made and taken down here. The repository of charts and the registry are one server on the
@@ -10,14 +10,16 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use conformance::{copy, said};
 use sha2::{Digest, Sha256};
 use svidproof::images;
-use svidproof::sys::tool;
+use svidproof::sys::tool::{self, Tool};
+use svidproof::sys::wait::{self, Look};
 
 const SCENARIO: &str = "tests/scenarios/web.yaml";
 /// Arguments with which nginx fails, and says so.
@@ -120,6 +122,52 @@ impl World {
     }
 }
 
+/// A hook's pod comes up in seconds.
+const LONGEST: Duration = Duration::from_mins(1);
+
+impl World {
+    /// With `from` replaced in the scenario, Helm hangs in a hook, and the run is killed there: the next one
+    /// finds a release that Helm calls under way, and goes on.
+    fn killed_in_a_hook(&self, from: &str, to: &str) {
+        std::fs::write(self.path(SCENARIO), self.scenario.replacen(from, to, 1)).unwrap();
+        let mut command = conformance::svidproof();
+        command.current_dir(self.dir.path()).env("XDG_STATE_HOME", self.path("state"));
+        command.args(["test", "--stage", "page"]).stderr(Stdio::null()).stdout(Stdio::null());
+        let mut run = command.spawn().unwrap();
+        let helm = images::tool("helm").unwrap();
+        let kubeconfig = files_below(&self.path("state"), "kubeconfig").pop().unwrap();
+        let every = Duration::from_millis(300);
+        let under_way = wait::poll("Helm to be in the hook", LONGEST, every, async || {
+            let status = Tool::new(&helm).args(["status", "jobs", "--namespace", "default"]);
+            match status.env("KUBECONFIG", &kubeconfig).run().await {
+                Ok(output) if output.stdout.contains("STATUS: pending-upgrade") => Look::Ready(()),
+                Ok(output) => Look::NotYet(output.stdout),
+                Err(error) => Look::Fatal(error),
+            }
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let under_way = runtime.block_on(under_way);
+        run.kill().unwrap();
+        run.wait().unwrap();
+        under_way.unwrap();
+        std::fs::write(self.path(SCENARIO), &self.scenario).unwrap();
+        self.tested(&["--stage", "page"], 0);
+    }
+}
+
+/// The files of this name.
+fn files_below(folder: &Path, name: &str) -> Vec<PathBuf> {
+    let all = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let found = |path: PathBuf| {
+        if path.is_dir() {
+            files_below(&path, name)
+        } else {
+            path.ends_with(name).then_some(path).into_iter().collect()
+        }
+    };
+    all.flat_map(found).collect()
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         let _ = self.svidproof(&["down"]);
@@ -171,7 +219,7 @@ fn what_people_install_is_installed_and_each_of_it_broken_says_so() {
     assert!(!world.path("charts/web/charts").exists(), "the user's own folder was written into");
 
     let (report, _) = world.tested(&[], 0);
-    assert_eq!(report["totals"]["passed"], 4, "two checks, and a chart's tests in each of two stages");
+    assert_eq!(report["totals"]["passed"], 7, "four checks, and a chart's tests in each of three stages");
     assert_eq!(report["helm_tests"][0]["check"], "helm test of default/jobs");
     let helm = report["versions"]["helm"].as_str().unwrap();
     assert!(helm.ends_with("built") || helm.ends_with("of PATH"), "{helm}");
@@ -182,9 +230,16 @@ fn what_people_install_is_installed_and_each_of_it_broken_says_so() {
     let job = &["job default/migrate-", "failed: ", "BackoffLimitExceeded", ITS_WORDS];
     world.broken(jobs, &with("job"), 3, job);
     world.broken(jobs, &with("hook"), 3, &["hook job default/prepare failed", ITS_WORDS]);
+    world.killed_in_a_hook(jobs, "helm-tests: true, values: {hook: [\"-g\", \"daemon off;\"]}}");
     let test = &["helm test of default/jobs", "failed: Error:", "pod smoke failed", ITS_WORDS];
     world.broken(jobs, &with("test"), 1, test);
     world.broken("{third: value}", "{third: another}", 1, &["the page says where its words come from"]);
+
+    let told_by_nobody = world.scenario.replace(", inject-admin: 9901", "");
+    std::fs::write(world.path(SCENARIO), told_by_nobody).unwrap();
+    let (_, told) = world.tested(&["--stage", "quiet"], 2);
+    assert!(told.contains("admin"), "{told}");
+    std::fs::write(world.path(SCENARIO), &world.scenario).unwrap();
 
     let widget = std::fs::read_to_string(world.path("widgets/widget.yaml")).unwrap();
     let stalled = widget.replace("type: Ready", "type: Stalled");

@@ -1,11 +1,14 @@
-//! `svidproof chart`: the charts that the binary carries.
+//! `svidproof chart`: the charts that the binary carries; and what Helm calls to write into a chart of the
+//! user's.
 
+use std::io::Read;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 use super::exit::{Ended, Exit, print};
 use super::scenarios::home;
+use crate::cluster::inject;
 use crate::data::{self, BUILTIN};
 use crate::sys::progress::Progress;
 
@@ -53,5 +56,13 @@ pub(super) fn chart(args: ChartArgs, progress: &Progress) -> Result<Exit, Ended>
     }
     data::export(&home()?, name, &to).map_err(Ended::not_judged)?;
     progress.note(&format!("wrote {}", to.display()));
+    Ok(Exit::Passed)
+}
+
+/// Standard input's manifests, each of their Envoys with an admin interface at this port.
+pub(super) fn post_render(port: u16) -> Result<Exit, Ended> {
+    let mut manifests = String::new();
+    std::io::stdin().read_to_string(&mut manifests)?;
+    print(&inject::admin(&manifests, port).text)?;
     Ok(Exit::Passed)
 }

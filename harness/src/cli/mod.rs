@@ -79,6 +79,9 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Measure how many dials a second are made in the cluster that `up` keeps
     Dials(dials::DialsArgs),
+    /// Helm's post-renderer, for `inject-admin`
+    #[command(hide = true)]
+    PostRender { port: u16 },
     /// The OCI runtime that the private engine calls where a capability is missing
     #[command(hide = true)]
     OciRuntime {
@@ -95,6 +98,9 @@ pub fn main() -> ExitCode {
 fn called(command: Command) -> Result<Exit, Ended> {
     if let Command::OciRuntime { args } = command {
         return Err(Ended::not_judged(crate::engine::oci_runtime(args)));
+    }
+    if let Command::PostRender { port } = command {
+        return chart::post_render(port);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(carry_out(command, &Progress::new()));
@@ -123,7 +129,8 @@ async fn carry_out(command: Command, progress: &Progress) -> Result<Exit, Ended>
         Command::Engine(args) => engine::engine(args, progress).await,
         Command::Doctor(args) => doctor::doctor(args, progress).await,
         Command::Dials(args) => dials::dials(args, progress).await,
-        // It is not for people, and was called before there was a runtime.
+        // They are not for people, and were called before there was a runtime.
+        Command::PostRender { port } => chart::post_render(port),
         Command::OciRuntime { args } => Err(Ended::not_judged(crate::engine::oci_runtime(args))),
     }
 }

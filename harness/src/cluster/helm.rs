@@ -11,6 +11,7 @@ pub use super::manifest::documents;
 use super::manifest::{Manifest, Named};
 use crate::proof::chart_test::Said;
 use crate::scenario::Release;
+use crate::sys::dirs;
 use crate::sys::files::{self, FileError};
 use crate::sys::tool::{Tool, ToolError, last_lines};
 
@@ -36,6 +37,12 @@ pub enum HelmError {
         program.display()
     )]
     Unfit { program: PathBuf, version: String },
+    #[error("where svidproof's own program is could not be found out, which Helm has to call")]
+    Itself(#[source] std::io::Error),
+    #[error("the plugin by which Helm calls svidproof could not be written")]
+    Plugin { source: FileError },
+    #[error("the folders of Helm's plugins cannot be given as one list")]
+    Paths(#[source] std::env::JoinPathsError),
     #[error("the values of release {release} could not be kept")]
     Values { release: String, source: FileError },
     #[error("what stands of release {release} (namespace {namespace}) could not be read")]
@@ -56,6 +63,9 @@ pub enum HelmError {
 
 /// No chart's hooks or deletions take longer, and be they slow; Helm's own limit for each is five minutes.
 const LONGEST: Duration = Duration::from_mins(15);
+
+/// What it says of a release whose last operation has not ended, or was never noted to have.
+const UNDER_WAY: &str = "another operation (install/upgrade/rollback) is in progress";
 
 /// By then Helm has given up by itself, has said of what, and has noted that the release failed.
 const PARTING: Duration = Duration::from_secs(10);
@@ -106,9 +116,14 @@ impl Wanted<'_> {
     }
 
     /// What is rendered with is installed with.
-    fn given(&self, tool: Tool) -> Tool {
+    async fn given(&self, program: &Path, tool: Tool) -> Result<Tool, HelmError> {
         let files = self.files.iter().flat_map(|file| ["--values".into(), file.clone().into_os_string()]);
-        tool.args(&self.release.args).args(files).args(["--values", "-"]).stdin(given(self.values))
+        let tool =
+            tool.args(&self.release.args).args(files).args(["--values", "-"]).stdin(given(self.values));
+        match self.release.inject_admin {
+            Some(port) => post_rendered(program, tool, port.get()).await,
+            None => Ok(tool),
+        }
     }
 }
 
@@ -167,13 +182,29 @@ impl Helm {
             namespace: namespace.into(),
             source,
         };
-        wanted.given(tool).run().await.map_err(failed)?;
+        let tool = wanted.given(&self.program, tool).await?;
+        match tool.clone().run().await {
+            // A Helm that was ended half-way: the run's own, since nobody else works in what is the run's.
+            Err(ToolError::Failed { tail, .. }) if how != How::Install && tail.contains(UNDER_WAY) => {
+                self.free(release, namespace).await?;
+                tool.run().await.map_err(failed)?;
+            }
+            ended => drop(ended.map_err(failed)?),
+        }
         let stands = self.stored(release, namespace).await?;
         let stands = stands.unwrap_or_else(|| Manifest::read("", namespace));
         match rendered.without_hooks().difference(&stands) {
             None => Ok(stands),
             Some(what) => self.explained(wanted, rendered, stands, what).await,
         }
+    }
+
+    /// Ends what Helm takes for an operation under way: the release is again what it was before, or is not
+    /// there.
+    async fn free(&self, release: &str, namespace: &str) -> Result<(), HelmError> {
+        let back = self.tool().args(["rollback", release, "--namespace", namespace]).run().await;
+        // Of a first install there is nothing to go back to.
+        if back.is_err() { self.uninstall(release, namespace).await } else { Ok(()) }
     }
 
     /// The manifest that Helm has stored of a release; `None` where there is no such release.
@@ -214,7 +245,7 @@ impl Helm {
         let asked = if matches!(self.major().await, Ok(3)) { &["--validate"][..] } else { &[] };
         for asking in [&["--dry-run=server", "--is-upgrade"][..], &["--dry-run=server"]] {
             // One that cannot be rendered like that explains nothing.
-            let there = render(self.tool(), wanted, &[asking, asked].concat()).await;
+            let there = render(&self.program, self.tool(), wanted, &[asking, asked].concat()).await;
             if there.is_ok_and(|there| there.without_hooks().difference(&stands).is_none()) {
                 return Ok(stands);
             }
@@ -230,7 +261,7 @@ impl Helm {
     /// The manifests that `upgrade` would send, without a look at the cluster. Charts' own definitions
     /// (`crds/`) are not among them: Helm stores nothing of those, and never upgrades them.
     pub async fn rendered(&self, wanted: Wanted<'_>) -> Result<Manifest, HelmError> {
-        render(self.tool(), wanted, &[]).await
+        render(&self.program, self.tool(), wanted, &[]).await
     }
 
     /// Keeps the values for a person to see.
@@ -274,12 +305,7 @@ impl Helm {
     /// # Errors
     /// It cannot label a release (`--labels` came with 3.13), or is of a kind that nobody has seen yet.
     pub async fn major(&self) -> Result<u32, HelmError> {
-        let version = version(&self.program).await?;
-        match parts(&version) {
-            Some((3, minor)) if minor >= 13 => Ok(3),
-            Some((4, _)) => Ok(4),
-            _ => Err(HelmError::Unfit { program: self.program.clone(), version }),
-        }
+        major(&self.program).await
     }
 
     fn tool(&self) -> Tool {
@@ -293,6 +319,51 @@ impl Helm {
             None => tool,
         }
     }
+}
+
+async fn major(program: &Path) -> Result<u32, HelmError> {
+    let version = version(program).await?;
+    match parts(&version) {
+        Some((3, minor)) if minor >= 13 => Ok(3),
+        Some((4, _)) => Ok(4),
+        _ => Err(HelmError::Unfit { program: program.into(), version }),
+    }
+}
+
+/// What svidproof is called as by Helm, to write into what was rendered.
+pub const POST_RENDERER: &str = "post-render";
+
+/// Helm 4's form of a post-renderer; Helm 3 is given the program itself (Helm documentation, "Advanced Helm
+/// Techniques", "Post Rendering").
+const PLUGIN: &str = "\
+apiVersion: v1
+type: postrenderer/v1
+name: svidproof
+version: 0.0.0
+runtime: subprocess
+config: {}
+runtimeConfig:
+  platformCommand: [{command: $SVIDPROOF_PROGRAM}]
+";
+
+/// Helm lets svidproof itself write the admin interface into what it rendered, and then renders, installs and
+/// stores that.
+async fn post_rendered(program: &Path, tool: Tool, port: u16) -> Result<Tool, HelmError> {
+    let itself = std::env::current_exe().map_err(HelmError::Itself)?;
+    let args = [POST_RENDERER, &port.to_string()].map(|arg| format!("--post-renderer-args={arg}"));
+    if major(program).await? == 3 {
+        return Ok(tool.arg("--post-renderer").arg(itself).args(args));
+    }
+    let folder = dirs::cache().join("helm-plugins");
+    let own = folder.join("svidproof");
+    let kept = |source| HelmError::Plugin { source };
+    files::make_folder(&own).map_err(kept)?;
+    files::replace(&own.join("plugin.yaml"), PLUGIN).map_err(kept)?;
+    let asked = Tool::new(program).args(["env", "HELM_PLUGINS"]).run().await;
+    let users = asked.map_err(HelmError::Version)?.stdout.trim().trim_matches('"').to_owned();
+    let both = std::env::join_paths([Path::new(&users), &folder]).map_err(HelmError::Paths)?;
+    let tool = tool.env("HELM_PLUGINS", both).env("SVIDPROOF_PROGRAM", itself);
+    Ok(tool.args(["--post-renderer", "svidproof"]).args(args))
 }
 
 /// What the program says of itself: `v4.0.0+g1234`.
@@ -309,7 +380,7 @@ fn parts(version: &str) -> Option<(u32, u32)> {
 
 /// The manifests of a chart and its `crds/`, with `program` as Helm, for no cluster in particular.
 pub async fn template(program: &Path, wanted: Wanted<'_>) -> Result<String, HelmError> {
-    templated(Tool::new(program), wanted, &["--include-crds"]).await
+    templated(program, Tool::new(program), wanted, &["--include-crds"]).await
 }
 
 /// A chart's own values.
@@ -326,12 +397,17 @@ pub async fn defaults(program: &Path, chart: &Path) -> Result<Value, HelmError> 
     read.map_err(|e| failed(ToolError::Output { command, problem: e.to_string(), output: output.clone() }))
 }
 
-async fn render(tool: Tool, wanted: Wanted<'_>, how: &[&str]) -> Result<Manifest, HelmError> {
-    let text = templated(tool, wanted, how).await?;
+async fn render(program: &Path, tool: Tool, wanted: Wanted<'_>, how: &[&str]) -> Result<Manifest, HelmError> {
+    let text = templated(program, tool, wanted, how).await?;
     Ok(Manifest::read(&text, wanted.namespace()))
 }
 
-async fn templated(tool: Tool, wanted: Wanted<'_>, how: &[&str]) -> Result<String, HelmError> {
+async fn templated(
+    program: &Path,
+    tool: Tool,
+    wanted: Wanted<'_>,
+    how: &[&str],
+) -> Result<String, HelmError> {
     let (release, namespace) = (wanted.name(), wanted.namespace());
     let tool = tool.args(["template", release]).arg(wanted.chart).args(["--namespace", namespace]);
     let failed = |source| HelmError::Render {
@@ -340,7 +416,7 @@ async fn templated(tool: Tool, wanted: Wanted<'_>, how: &[&str]) -> Result<Strin
         namespace: namespace.into(),
         source,
     };
-    let rendered = wanted.given(tool.args(how.iter().copied())).run().await;
+    let rendered = wanted.given(program, tool.args(how.iter().copied())).await?.run().await;
     rendered.map(|output| output.stdout).map_err(failed)
 }
 

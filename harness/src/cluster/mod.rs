@@ -5,6 +5,7 @@ pub mod chart;
 pub mod containers;
 pub mod envoy;
 pub mod helm;
+pub mod inject;
 pub mod kube;
 pub mod manifest;
 pub mod probe;

@@ -2,6 +2,7 @@
 //! installing are others' work.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,6 +59,11 @@ pub struct Release {
     /// does. Helm's own choice where it is not said.
     #[serde(default)]
     pub server_side: Option<bool>,
+    /// Every Envoy of the release is started with an admin interface at this port of its pod's loopback, over
+    /// what its configuration says: for an Envoy whose configuration opens none. Nothing else becomes
+    /// otherwise.
+    #[serde(default)]
+    pub inject_admin: Option<NonZeroU16>,
     /// Its pods go and come again at the beginning of every stage.
     #[serde(default)]
     pub restart: bool,

@@ -98,6 +98,12 @@ pub enum SessionError {
          hint: an agent takes the new one when it is restarted: `restart` of its release in the same stage"
     )]
     OldBundle { scenario: String, source: TimedOut },
+    #[error(
+        "{place}: release {release} starts no Envoy that can be given an admin interface: {}\n\
+         hint: give the chart's own value that opens one, or say `evidence: client-side`",
+        if without.is_empty() { "none of its containers is one".into() } else { without.join("; ") }
+    )]
+    NotInjected { place: String, release: String, without: Vec<String> },
     #[error("{0}")]
     Lacking(Box<Lacking>),
     #[error("an image of your own cannot be taken")]
@@ -127,6 +133,7 @@ impl SessionError {
             | Self::Kube { source: KubeError::Foreign { .. }, .. }
             | Self::Lacking(_)
             | Self::NotRenamed { .. }
+            | Self::NotInjected { .. }
             | Self::Own { .. } => true,
             Self::Images(error) => error.is_input(),
             _ => false,

@@ -287,6 +287,7 @@ async fn supplied(
     ways: Ways,
     progress: &Progress,
 ) -> Result<(Ways, Supplied), SessionError> {
+    supply::check_injected(helm, scenarios).await?;
     if provider != Provider::Kind {
         if !own.is_empty() {
             progress.note(&format!("provider {provider} pulls its images: none of your own is loaded"));

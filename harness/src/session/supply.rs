@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{SessionError, stage_values};
 use crate::cluster::containers::{Container, containers};
 use crate::cluster::helm::{self, Wanted};
+use crate::cluster::inject::{self, Injected};
 use crate::images::{self, Declared, Remote, Source, full_name};
 use crate::scenario::{OwnImage, Release, Scenario};
 use crate::sys::progress::Progress;
@@ -152,6 +153,32 @@ pub(super) async fn check(
     }
     let images: BTreeSet<_> = pulled.into_iter().map(|one| OwnImage::Pulled(one.container.image)).collect();
     Ok(Supplied { own: extra.chain(images).collect(), ..Supplied::default() })
+}
+
+/// Whether every release that is to be given an admin interface has an Envoy that can be given it.
+///
+/// # Errors
+/// One has none.
+pub(super) async fn check_injected(helm: &Path, scenarios: &[Scenario]) -> Result<(), SessionError> {
+    let releases = scenarios.iter().flat_map(|scenario| {
+        let asks = |release: &&Release| release.inject_admin.is_some();
+        scenario.install.iter().flatten().filter(asks).map(move |release| (scenario, release))
+    });
+    for (scenario, release) in releases {
+        let Some(port) = release.inject_admin else { continue };
+        for values in variants(scenario, release) {
+            let (chart, files) = (scenario.chart(release), scenario.values_files(release));
+            let wanted = Wanted { release, chart: &chart, files: &files, values: &values };
+            // What cannot be rendered without a cluster is told by who installs it.
+            let Ok(text) = helm::template(helm, wanted).await else { continue };
+            let Injected { into, without, .. } = inject::admin(&text, port.get());
+            if into.is_empty() {
+                let place = scenario.place_in(release, "inject-admin");
+                return Err(SessionError::NotInjected { place, release: release.name.clone(), without });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether the engine may get it, and a node then has it by its name: an archive knows tags, no digests.
