@@ -178,7 +178,10 @@ impl Drop for World {
 fn a_cluster_is_made_of_what_a_registry_has_and_what_it_does_wrong_is_told() {
     let world = World::new();
     let own = format!("localhost:{}/own", world.port);
-    let run = world.svidproof(&["run", "--registry", &own, "--out", "out"]);
+    // By the flag: what comes through the faulty one later has not been pulled by that one's name.
+    let mirror = format!("localhost:{}", world.port);
+    let run = ["run", "--registry-mirror", &mirror, "--registry", &own, "--out", "out"];
+    let run = world.svidproof(&run);
     assert!(run.status.success(), "{}\n{}", said(&run), String::from_utf8_lossy(&run.stdout));
     let report = std::fs::read_to_string(world.path("out/report.json")).unwrap();
     let report: Value = serde_json::from_str(&report).unwrap();
@@ -197,9 +200,9 @@ fn a_cluster_is_made_of_what_a_registry_has_and_what_it_does_wrong_is_told() {
     world.is_bare();
 
     let faulty = &world.faulty;
-    let mirror = format!("the registry http://127.0.0.1:{}", faulty.port);
+    let faulty_one = format!("the registry http://127.0.0.1:{}", faulty.port);
     let nginx = "docker.io/library/nginx:1.22";
-    let of = |tells: &str| format!("{mirror} {tells}");
+    let of = |tells: &str| format!("{faulty_one} {tells}");
 
     // Before anything is made.
     faulty.does(Fault::Status(404), "", "/library/nginx/manifests/");

@@ -194,8 +194,8 @@ impl<'a> Filler<'a> {
     }
 }
 
-/// The node images of this module that the engine has, by every name: one that was pulled out of a registry has
-/// no tag.
+/// The node images of this module that the engine has, by every name: one that was pulled out of a registry
+/// has no tag.
 pub(super) async fn images(engine: &Engine) -> Result<Vec<String>, ImagesError> {
     let filter = format!("label={LABEL}=node");
     let listed = engine
