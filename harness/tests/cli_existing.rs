@@ -102,6 +102,23 @@ fn what_has_the_name_of_a_hook_is_left_alone() {
     world.assert_nothing_is_left();
 }
 
+/// Which bundles somebody's SPIRE servers have is somebody's, and is not changed.
+#[test]
+fn federation_is_for_a_cluster_of_svidproofs_own() {
+    let world = World::new();
+    world
+        .edit("clients: {", "federation: {partner.example: {namespace: spire, server: partner}}\nclients: {");
+    let kubeconfig = world.kubeconfig(stub_api());
+    let output = world.svidproof(&existing(&kubeconfig)).exits(Exit::Input).get_output().clone();
+    snapshot!(world, said(&output), @r"
+    ✓ teardown [time]
+    svidproof: [world]/project/tests/scenarios/web.yaml: `federation` gives SPIRE servers other bundles, and that is done only in a cluster of svidproof's own
+    hint: `--provider kind`
+    ");
+    assert!(world.calls().is_empty(), "{:?}", world.calls());
+    world.assert_nothing_is_left();
+}
+
 #[test]
 fn another_run_has_the_cluster() {
     let world = World::new();
@@ -223,6 +240,10 @@ fn what_has_expired_is_taken_down_from_another_machine() {
 #[case(
     &["--images", "packages", "--registry", "registry.test/own"],
     "--registry says nothing to --images packages, whose nodes pull nothing\nhint: is --images upstream meant?"
+)]
+#[case(
+    &["--provider", "existing", "--workers", "2"],
+    "--workers says nothing to the provider existing\nhint: is --provider kind meant?"
 )]
 fn what_a_provider_would_not_listen_to_is_a_mistake(#[case] args: &[&str], #[case] expected: &str) {
     let world = World::new();

@@ -76,6 +76,20 @@ fn new_for_a_chart_without_envoy() {
 }
 
 #[test]
+fn new_for_a_chart_that_installs_nothing() {
+    let world = world();
+    let chart = world.project().join("helm/web/Chart.yaml");
+    let text = fs::read_to_string(&chart).unwrap();
+    fs::write(&chart, format!("{text}type: library\n")).unwrap();
+    let assert = world.svidproof(&["new", "shop", "--chart", "helm/web"]).exits(Exit::Input);
+    snapshot!(world, stderr(&assert), @r"
+    svidproof: [world]/project/helm/web is a library chart (`type: library`): it installs nothing, so there is nothing to dial
+    hint: draft from a chart that has it among its dependencies
+    ");
+    assert!(!world.called("template") && !world.project().join("tests/scenarios/shop.yaml").exists());
+}
+
+#[test]
 fn new_for_a_chart_that_helm_does_not_render() {
     let world = world();
     world.fake("helm", "cat > /dev/null\necho 'Error: values do not meet the schema' >&2\nexit 1");

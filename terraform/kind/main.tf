@@ -47,19 +47,19 @@ locals {
       podSubnet        = "10.244.0.0/16"
       serviceSubnet    = "10.96.0.0/16"
     }
-    # One node: the node image's network plugin links pods of one node only, since kind's own cannot be built from packages.
-    nodes = [{
-      role = "control-plane"
+    nodes = [for number in range(1 + var.workers) : {
+      role = number == 0 ? "control-plane" : "worker"
+      # A node port is every node's; one way in is enough.
       extraPortMappings = [for ports in var.port_mappings : {
         containerPort = ports.container_port
         hostPort      = ports.host_port
         listenAddress = "127.0.0.1"
-      }]
-      extraMounts = [for mount in [
-        { hostPath = var.containerd_store, containerPath = "/var/lib/containerd", readOnly = false },
-        { hostPath = var.registry_hosts, containerPath = "/etc/containerd/certs.d", readOnly = true },
-      ] : mount if mount.hostPath != ""]
-      kubeadmConfigPatches = [for patch in local.patches : yamlencode(patch)]
+      } if number == 0]
+      extraMounts = concat(
+        [for store in slice(var.containerd_stores, number, min(number + 1, length(var.containerd_stores))) : { hostPath = store, containerPath = "/var/lib/containerd", readOnly = false }],
+        [for hosts in [var.registry_hosts] : { hostPath = hosts, containerPath = "/etc/containerd/certs.d", readOnly = true } if hosts != ""],
+      )
+      kubeadmConfigPatches = [for patch in local.patches : yamlencode(patch) if number == 0]
     }]
   }
 }

@@ -24,10 +24,16 @@ variable "port_mappings" {
   default     = []
 }
 
-variable "containerd_store" {
-  description = "A folder with the unpacked images, to be the node's /var/lib/containerd. Empty: the image brings its own."
-  type        = string
-  default     = ""
+variable "workers" {
+  description = "How many nodes there are beside the control plane, which then takes no pods of anybody's."
+  type        = number
+  default     = 0
+}
+
+variable "containerd_stores" {
+  description = "A folder a node with the unpacked images, to be its /var/lib/containerd. None: the image brings its own."
+  type        = list(string)
+  default     = []
 }
 
 variable "registry_hosts" {

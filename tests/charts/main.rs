@@ -1,6 +1,6 @@
 //! A repository outside of this checkout whose scenario installs what people install: a packed chart, one of
 //! a repository, one of a registry, one with a dependency that was not built, values files, a kustomization, plain manifests, a
-//! Job, a hook, a definition and its custom resource, an Envoy without an admin interface, and a chart's own tests. Each is broken once, and must
+//! Job, a hook, a definition and its custom resource, an Envoy without an admin interface, a Service of the type `LoadBalancer`, and a chart's own tests. Each is broken once, and must
 //! say so in words.
 //!
 //! One real cluster, made and taken down here. The repository of charts and the registry are one server on the
@@ -219,7 +219,7 @@ fn what_people_install_is_installed_and_each_of_it_broken_says_so() {
     assert!(!world.path("charts/web/charts").exists(), "the user's own folder was written into");
 
     let (report, _) = world.tested(&[], 0);
-    assert_eq!(report["totals"]["passed"], 7, "four checks, and a chart's tests in each of three stages");
+    assert_eq!(report["totals"]["passed"], 8, "five checks, and a chart's tests in each of three stages");
     assert_eq!(report["helm_tests"][0]["check"], "helm test of default/jobs");
     let helm = report["versions"]["helm"].as_str().unwrap();
     assert!(helm.ends_with("built") || helm.ends_with("of PATH"), "{helm}");

@@ -28,6 +28,9 @@ pub(super) struct ClusterArgs {
     /// Terraform variable of the provider `gke`
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = variable)]
     set: Vec<(String, serde_json::Value)>,
+    /// Worker nodes of the cluster that `kind` makes; every check is made from each of them
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=9))]
+    workers: u8,
     /// Where images come from [default: `images` of svidproof.yaml, or auto]
     #[arg(long, value_enum)]
     images: Option<Source>,
@@ -54,6 +57,7 @@ impl ClusterArgs {
         let said = [
             ("--context", self.context.is_some(), Provider::Existing),
             ("--kubeconfig", self.kubeconfig.is_some(), Provider::Existing),
+            ("--workers", self.workers > 0, Provider::Kind),
             ("--set", !self.set.is_empty(), Provider::Gke),
             ("--registry-mirror", self.registry_mirror.is_some(), Provider::Kind),
         ];
@@ -125,6 +129,7 @@ impl ClusterArgs {
         let options = ClusterOptions {
             context: self.context.clone(),
             kubeconfig: self.kubeconfig.clone(),
+            workers: self.workers,
             set: self.set.iter().cloned().collect(),
         };
         Setup {

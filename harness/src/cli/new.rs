@@ -60,6 +60,7 @@ pub(super) async fn new(args: NewArgs, progress: &Progress) -> Result<Exit, Ende
         return Err(taken(&path));
     }
     let chart = inside(&root, &args.chart)?;
+    not_a_library(&root.join(&chart))?;
     let values = values(args.values.as_deref())?;
     let helm = tool::find("helm")
         .or_else(|| images::tool("helm"))
@@ -128,6 +129,21 @@ fn inside(root: &Path, chart: &Path) -> Result<String, Ended> {
     let named = std::path::absolute(chart)?;
     let inside = named.strip_prefix(&root).or_else(|_| real.strip_prefix(&root)).map_err(|_| outside())?;
     inside.to_str().map(ToOwned::to_owned).ok_or_else(outside)
+}
+
+/// A library chart (Helm, "Library Charts") has templates for others and installs nothing.
+fn not_a_library(chart: &Path) -> Result<(), Ended> {
+    let text = std::fs::read_to_string(chart.join("Chart.yaml")).unwrap_or_default();
+    // What is wrong with it otherwise, Helm says.
+    let said: Value = serde_saphyr::from_str(&text).unwrap_or_default();
+    if said["type"] != "library" {
+        return Ok(());
+    }
+    Err(Ended::input(format!(
+        "{} is a library chart (`type: library`): it installs nothing, so there is nothing to dial\n\
+         hint: draft from a chart that has it among its dependencies",
+        chart.display()
+    )))
 }
 
 fn values(file: Option<&Path>) -> Result<Value, Ended> {

@@ -68,7 +68,7 @@ async fn work(
     progress: &Progress,
 ) -> Result<(), Ended> {
     let setup = args.cluster.setup(scenarios.clone(), progress);
-    let session = match session::up(lease, setup).await {
+    let session = match Box::pin(session::up(lease, setup)).await {
         Ok(session) => session,
         Err(error) => {
             let failure = error.into();

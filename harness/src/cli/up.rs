@@ -40,8 +40,11 @@ pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<Exit, Ended>
     }
     let setup = cluster.setup(scenarios.clone(), progress);
     let work = async {
-        let session =
-            if goes_on { session::go_on(&lease, setup).await } else { session::up(&lease, setup).await };
+        let session = if goes_on {
+            session::go_on(&lease, setup).await
+        } else {
+            Box::pin(session::up(&lease, setup)).await
+        };
         Ok(session?)
     };
     match or_interrupted(INTERRUPTED, Box::pin(work)).await {

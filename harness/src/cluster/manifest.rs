@@ -141,6 +141,12 @@ impl Manifest {
         self.objects.iter().filter(|object| !object.is_hook).filter_map(|one| one.workload.clone()).collect()
     }
 
+    /// The Services.
+    pub fn services(&self) -> Vec<Named> {
+        let named = self.objects.iter().filter(|object| !object.is_hook).filter_map(|one| one.named.clone());
+        named.filter(|one| one.kind == "Service" && one.group().is_empty()).collect()
+    }
+
     /// The objects, beside the workloads, that say of themselves when they are done or ready: Jobs,
     /// definitions of custom resources, and custom resources.
     pub fn settling(&self) -> Vec<Named> {

@@ -37,6 +37,7 @@ type Asked = (Ask, oneshot::Sender<Answer>);
 pub struct Probe {
     pod: String,
     uid: String,
+    node: String,
     asks: mpsc::Sender<Asked>,
     stream: JoinHandle<()>,
     /// Why the stream ended, once it did.
@@ -63,12 +64,18 @@ impl Probe {
             let problem = serve(process, queue).await;
             let _ = why.send(Some(problem));
         });
-        Ok(Self { pod: backend.pod.clone(), uid: backend.uid().into(), asks, stream, ended })
+        let (pod, node) = (backend.pod.clone(), backend.node.clone());
+        Ok(Self { pod, uid: backend.uid().into(), node, asks, stream, ended })
     }
 
     /// The UID of its pod.
     pub fn pod_uid(&self) -> &str {
         &self.uid
+    }
+
+    /// The node that its pod is on.
+    pub fn node(&self) -> &str {
+        &self.node
     }
 
     /// Everything that the dial saw; what could not be judged is an outcome too.

@@ -24,10 +24,14 @@ const HARMLESS: [&str; 9] = [
 /// What the configuration says of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// Every filter lets it through, and it is forwarded, or answered with 200.
-    Answered,
+    /// Every filter lets it through, and it is forwarded.
+    Forwarded,
+    /// Every filter lets it through, and the route itself answers with 200.
+    Served,
     /// An HTTP RBAC filter answers 403.
     Denied,
+    /// A network RBAC filter ends the connection.
+    CutOff,
     /// This could not be read.
     Unknown(BTreeSet<String>),
 }
@@ -45,6 +49,7 @@ pub(super) fn outcome(
         if is_type(filter, "network.rbac.v3.RBAC") {
             match lets_through(filter, Request { http: None, ..request }) {
                 Truth::Yes => {}
+                Truth::No if unread.is_empty() => return Outcome::CutOff,
                 Truth::No => unread.extend(["a network RBAC filter that cuts it off".to_owned()]),
                 Truth::Unknown(what) => {
                     unread.extend(what.iter().map(|what| format!("{what} in a network RBAC filter")));
@@ -216,8 +221,8 @@ fn answered(route: &Found) -> Outcome {
         Ok(Some(places)) => places.last(),
     };
     match place {
-        Some(route) if route["route"].is_object() => Outcome::Answered,
-        Some(route) if route["direct_response"]["status"] == 200 => Outcome::Answered,
+        Some(route) if route["route"].is_object() => Outcome::Forwarded,
+        Some(route) if route["direct_response"]["status"] == 200 => Outcome::Served,
         _ => unknown("a route that does not forward"),
     }
 }
@@ -237,8 +242,8 @@ pub(super) struct Vocabulary {
     pub(super) paths: Vec<String>,
     /// Where virtual hosts do not take every name: those that they take.
     pub(super) domains: Option<Vec<String>>,
-    /// Where requests go first.
-    pub(super) cluster: Option<String>,
+    /// Where requests go, first of all the first route's.
+    pub(super) clusters: Vec<String>,
     /// Whether any policy stands in it.
     pub(super) policies: bool,
 }
@@ -279,7 +284,7 @@ pub(super) fn vocabulary(filters: &[Value]) -> Vocabulary {
                 let paths = ["path", "prefix", "path_separated_prefix"].map(|key| wanted[key].as_str());
                 routed.extend(paths.into_iter().flatten().map(ToOwned::to_owned));
                 let cluster = route["route"]["cluster"].as_str().map(ToOwned::to_owned);
-                words.cluster = words.cluster.take().or(cluster);
+                words.clusters.extend(cluster.filter(|name| !words.clusters.contains(name)));
             }
         }
     }

@@ -22,6 +22,10 @@ struct Drafted {
 
 const NO_CERTIFICATE: &str = "{alert: certificate_required}";
 const NOT_LISTED: &str = "{alert: certificate_unknown}";
+const CUT_OFF: &str = "{cut-off: network-rbac}";
+/// Which status it answers with, nothing in a chart says.
+const BY_APPLICATION: &str = "{by: application}";
+const SERVED: &str = "{status: 200}";
 
 /// What could be told of the clients of an endpoint.
 #[derive(Debug, Default)]
@@ -68,8 +72,8 @@ pub(super) fn checks_text(
     if !text.is_empty() {
         text.insert_str(
             0,
-            "      # Fill in a request that the application answers, and what it answers with: \
-                            `json`, `contains`.\n",
+            "      # Where you know what the application answers with, say so: `status`, `json`, \
+                            `contains`.\n",
         );
     }
     text + &remarks(endpoint, &told)
@@ -134,8 +138,9 @@ fn told(system: &System, endpoint: &Endpoint, clients: &BTreeMap<String, String>
         told.refusals.insert(0, nobody);
     }
     told.refusals.extend(of_stranger.refusals);
-    // A handshake is refused whatever would be sent: as its control does.
-    for refusal in told.refusals.iter_mut().filter(|refusal| refusal.expect == NOT_LISTED) {
+    // A handshake is refused whatever would be sent, and a connection ended: as its control does.
+    for refusal in told.refusals.iter_mut().filter(|refusal| [NOT_LISTED, CUT_OFF].contains(&refusal.expect))
+    {
         refusal.send.clone_from(&send);
     }
     told
@@ -178,20 +183,25 @@ fn say(system: &System, endpoint: &Endpoint, client: &str, id: &str, told: &mut 
         Truth::Unknown(what) => what,
     };
     unread.extend(listener.unread.iter().cloned());
-    let (mut answered, mut denied) = (None, None);
+    // Without the admin port nothing says who answered, nor of an Envoy that the scenario does not know.
+    let is_told = listener.admin.is_some() && !endpoint.by_others;
+    let by_application = if is_told { BY_APPLICATION } else { SERVED };
+    let (mut answered, mut denied, mut cut_off) = (None, None, None);
     for request in requests(endpoint) {
         let seen = Request { caller: listener.tls.seen(id), http: Some(request), port: listener.port };
         match outcome(&listener.filters, &unread, &endpoint.authority, seen) {
-            Outcome::Answered => answered = answered.or(Some(request)),
+            Outcome::Forwarded => answered = answered.or(Some((request, by_application))),
+            Outcome::Served => answered = answered.or(Some((request, SERVED))),
+            Outcome::CutOff => cut_off = Some(request),
             Outcome::Denied => denied = denied.or(Some(request)),
             Outcome::Unknown(what) => {
-                if answered.is_none() && denied.is_none() {
+                if answered.is_none() && denied.is_none() && cut_off.is_none() {
                     told.unread.entry(client.into()).or_default().extend(what);
                 }
             }
         }
     }
-    if answered.is_some() || denied.is_some() {
+    if answered.is_some() || denied.is_some() || cut_off.is_some() {
         told.unread.remove(client);
     }
     let check = |verb: &str, request, expect| Drafted {
@@ -200,7 +210,8 @@ fn say(system: &System, endpoint: &Endpoint, client: &str, id: &str, told: &mut 
         send: sent(request),
         expect,
     };
-    told.answers.extend(answered.map(|request| check("gets an answer from", request, "{status: 200}")));
+    told.answers.extend(answered.map(|(request, expect)| check("gets an answer from", request, expect)));
+    told.refusals.extend(cut_off.map(|request| check("is cut off by", request, CUT_OFF)));
     told.refusals.extend(
         denied.map(|request| check("is denied by", request, "{status: 403, body: \"RBAC: access denied\"}")),
     );

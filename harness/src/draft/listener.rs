@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use rustls::pki_types::DnsName;
 use serde_json::Value;
 
 use super::policy::{Truth, matches, sample};
@@ -40,6 +41,8 @@ pub(super) struct Listener {
     pub(super) port: u64,
     pub(super) identity: Identity,
     pub(super) tls: Tls,
+    /// The server name without which its chain takes nobody.
+    pub(super) sni: Option<String>,
     /// HTTP versions that it speaks.
     pub(super) http: &'static [&'static str],
     /// Its filters, in order.
@@ -47,6 +50,13 @@ pub(super) struct Listener {
     /// What stands before the filters and may turn anyone away.
     pub(super) unread: BTreeSet<String>,
     pub(super) admin: Option<u64>,
+}
+
+impl Listener {
+    /// Whether requests are what it takes, and not bytes of any kind.
+    pub(super) fn speaks_http(&self) -> bool {
+        self.filters.iter().any(|filter| is_type(filter, "HttpConnectionManager"))
+    }
 }
 
 /// Whom the handshake lets in.
@@ -206,6 +216,7 @@ pub(super) fn read(config: &Config, listener: &Value) -> Result<Option<Listener>
         http: versions(context, &filters),
         filters,
         unread: before(listener, chain, chains().count()),
+        sni: server_name(&chain["filter_chain_match"]["server_names"]),
         admin: config.bootstrap["admin"]["address"]["socket_address"]["port_value"].as_u64(),
         place,
     }))
@@ -226,6 +237,12 @@ fn versions(context: &Value, filters: &[Value]) -> &'static [&'static str] {
     }
 }
 
+/// The first of these names that is one, and not a pattern.
+fn server_name(names: &Value) -> Option<String> {
+    let is_name = |name: &&str| DnsName::try_from(*name).is_ok() && !name.contains('*');
+    list(names).filter_map(Value::as_str).find(is_name).map(ToOwned::to_owned)
+}
+
 /// What decides, before any filter of the chain, whether the chain is the one.
 fn before(listener: &Value, chain: &Value, chains: usize) -> BTreeSet<String> {
     let harmless = ["tls_inspector", "http_inspector"];
@@ -235,7 +252,12 @@ fn before(listener: &Value, chain: &Value, chains: usize) -> BTreeSet<String> {
         (!known).then(|| format!("the listener filter `{}`", filter["name"].as_str().unwrap_or(kind)))
     });
     let matched = chain["filter_chain_match"].as_object().into_iter().flatten();
-    let matched = matched.filter(|(key, value)| !(*key == "transport_protocol" && *value == "tls"));
+    let taken = |key: &str, value: &Value| match key {
+        "transport_protocol" => value == "tls",
+        "server_names" => server_name(value).is_some(),
+        _ => false,
+    };
+    let matched = matched.filter(|(key, value)| !taken(key, value));
     let matched = matched.map(|(key, _)| format!("`filter_chain_match` by `{key}`"));
     let several = (chains > 1).then(|| format!("which of its {chains} filter chains serves a connection"));
     filters.chain(matched).chain(several).collect()

@@ -13,6 +13,7 @@ mod services;
 mod sources;
 mod spire;
 mod text;
+mod upstream;
 mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -123,6 +124,8 @@ struct System<'a> {
     trust_domain: String,
     endpoints: Vec<Endpoint>,
     entries: Vec<Entry>,
+    /// What endpoints forward to, and is not in the chart: `host:port`, and the endpoints' names.
+    absent: BTreeMap<String, Vec<String>>,
     /// IDs of Envoys that call others, and are of another trust domain.
     foreign: BTreeSet<String>,
     /// Where the agent's socket stands on the host.
@@ -158,12 +161,23 @@ pub fn draft(wanted: &Wanted, manifests: &str) -> Result<Draft, DraftError> {
         socket: spire::socket(&found.configs),
         spire: spire::own(&found.workloads),
         trust_domain,
+        absent: absent(&endpoints),
         endpoints,
         entries,
         foreign,
         notes,
     };
     Ok(Draft { text: text(&system), notes: system.notes })
+}
+
+fn absent(endpoints: &[Endpoint]) -> BTreeMap<String, Vec<String>> {
+    let mut absent: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for Endpoint { name, elsewhere, .. } in endpoints {
+        for place in elsewhere {
+            absent.entry(place.clone()).or_default().push(name.clone());
+        }
+    }
+    absent
 }
 
 fn first_line(text: &str) -> String {
@@ -185,7 +199,7 @@ fn endpoints(
             match listener::read(config, listener) {
                 Ok(None) => plain += 1,
                 Ok(Some(listener)) => {
-                    match services::endpoint(wanted, objects, &config.workload, listener, &mut taken) {
+                    match services::endpoint(wanted, objects, config, listener, &mut taken) {
                         Ok(endpoint) => endpoints.push(endpoint),
                         Err(error) => passed_over.push(error),
                     }
@@ -208,8 +222,14 @@ fn endpoints(
         Identity::Own => format!("the identity of {}", owner.workload.place()),
     });
     let callers: Vec<_> = callers.collect();
+    let is_spire = spire::own(&found.workloads).is_some();
     Err(DraftError::NoListener {
         looked: match (looked.is_empty(), callers.is_empty()) {
+            (true, _) if is_spire => {
+                "nothing in it holds an Envoy configuration: it is the SPIRE that gives \
+                                      others their SVIDs, which a scenario names under `spire`"
+                    .into()
+            }
             (true, _) => "nothing in it holds an Envoy configuration".into(),
             (false, true) => format!("{looked} has {plain} listener(s), all without TLS"),
             (false, false) => format!(

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::chain::{Vocabulary, vocabulary};
 use super::listener::Listener;
-use super::sources::Workload;
+use super::sources::{Config, Workload};
+use super::upstream::{elsewhere, is_asked_over_tls};
 use super::{DraftError, Wanted, list, path_of, string, unique};
 
 /// A listener with the Service that leads to it.
@@ -25,6 +26,10 @@ pub(super) struct Endpoint {
     /// What requests are sent with.
     pub(super) authority: String,
     pub(super) words: Vocabulary,
+    /// Whether what answers may be an Envoy of another's, and not the application.
+    pub(super) by_others: bool,
+    /// What it forwards to, and is not in the chart: `host:port`.
+    pub(super) elsewhere: BTreeSet<String>,
     pub(super) listener: Listener,
 }
 
@@ -32,10 +37,11 @@ pub(super) struct Endpoint {
 pub(super) fn endpoint(
     wanted: &Wanted,
     objects: &[Value],
-    workload: &Workload,
+    config: &Config,
     listener: Listener,
     taken: &mut BTreeSet<String>,
 ) -> Result<Endpoint, DraftError> {
+    let workload = &config.workload;
     for service in objects.iter().filter(|object| object["kind"] == "Service") {
         let namespace = service["metadata"]["namespace"].as_str().unwrap_or(wanted.namespace);
         let Some(selector) = service["spec"]["selector"].as_object().filter(|all| !all.is_empty()) else {
@@ -49,6 +55,9 @@ pub(super) fn endpoint(
         let Some(port) = list(&service["spec"]["ports"]).find(leads) else { continue };
         let service = string(&service["metadata"]["name"]);
         let words = vocabulary(&listener.filters);
+        let of = |cluster: &String| elsewhere(&config.bootstrap, cluster, objects, namespace);
+        let by_others = words.clusters.iter().any(|name| is_asked_over_tls(&config.bootstrap, name));
+        let elsewhere = words.clusters.iter().flat_map(of).collect();
         let dns = words.domains.as_ref().and_then(|domains| name_for(domains, &service));
         return Ok(Endpoint {
             name: unique(&service, taken),
@@ -59,6 +68,8 @@ pub(super) fn endpoint(
             authority: dns.clone().unwrap_or(service),
             dns,
             words,
+            by_others,
+            elsewhere,
             listener,
         });
     }

@@ -85,13 +85,14 @@ fn spire_text(system: &System) -> String {
     let remarks = remarks.map(|remark| format!("  # The agent's socket: {remark}.\n")).collect::<String>();
     let values = if values.is_null() { String::new() } else { format!(", values: {values}") };
     let own = format!("{{release: {release}, chart: {}, namespace: {namespace}{values}}}", quoted(chart));
+    let own = format!("{}  - - {own}", absent_text(system));
     let head = format!("trust-domain: {trust_domain}\n\nspire:\n");
     if let Some(spire) = &system.spire {
         return format!(
             "{head}{}  {socket}\n{remarks}\n\
              install:\n  \
-               # Add the releases that this one needs: what its Envoys forward to, who calls it.\n  \
-               - - {own}\n\n\
+               # Add the releases that this one needs: what its Envoys forward to, who calls it.\n\
+             {own}\n\n\
              # Make the selectors as narrow as those of your own entries: who matches them is given the \
              identity.\n\
              registration:\n",
@@ -118,8 +119,8 @@ fn spire_text(system: &System) -> String {
                namespace: spire\n      \
                values: {{{shared}, server: {{enabled: false}}, agent: {{socketDir: {socket_dir}{}, \
                syncInterval: 500ms, pollRetryInterval: 100ms}}}}\n  \
-           # Add the releases that this one needs: what its Envoys forward to, who calls it.\n  \
-           - - {own}\n\n\
+           # Add the releases that this one needs: what its Envoys forward to, who calls it.\n\
+         {own}\n\n\
          # Make the selectors as narrow as those of your own entries: who matches them is given the \
          identity.\n\
          registration:\n  \
@@ -129,6 +130,18 @@ fn spire_text(system: &System) -> String {
              \"k8s_psat:agent_sa:{spire}-agent\"]\n",
         other("socketFile", ", "),
     )
+}
+
+/// The releases without which an endpoint has nothing to answer with.
+fn absent_text(system: &System) -> String {
+    let one = |(place, endpoints): (&String, &Vec<String>)| {
+        let who = endpoints.join(", ");
+        format!(
+            "  - - {{release: {BLANK}, chart: {BLANK}, namespace: {BLANK}}}  # What answers at {place}, to \
+             which {who} forwards.\n"
+        )
+    };
+    system.absent.iter().map(one).collect()
 }
 
 /// The SPIRE of the chart, as far as its manifests tell it.
@@ -182,7 +195,8 @@ fn stage_text(system: &System, clients: &BTreeMap<String, String>) -> String {
 fn surface_text(endpoints: &[Endpoint], clients: &BTreeMap<String, String>) -> String {
     let mut text = String::new();
     // Without the admin port nothing can be judged there, and the scenario would not be valid.
-    let provable: Vec<_> = endpoints.iter().filter(|endpoint| endpoint.listener.admin.is_some()).collect();
+    let swept = |endpoint: &&Endpoint| endpoint.listener.admin.is_some() && endpoint.listener.speaks_http();
+    let provable: Vec<_> = endpoints.iter().filter(swept).collect();
     if !provable.is_empty() {
         text += "    # Every client with every request. Fill in the paths that your application has; what \
                  comes of them is left to --accept.\n";
@@ -208,12 +222,14 @@ fn endpoint_text(endpoint: &Endpoint) -> String {
         quoted(identity)
     );
     text.extend(dns.iter().map(|name| format!("    dns: {}\n", quoted(name))));
+    let sni = listener.sni.iter().filter(|name| dns.as_ref() != Some(*name));
+    text.extend(sni.map(|name| format!("    sni: {}\n", quoted(name))));
     text += &listener.admin.map_or_else(
         || "    # admin: Envoy's admin interface is not configured; without it no refusal can be proved from \
             the server's side.\n".into(),
         |admin| format!("    admin: {admin}\n"),
     );
-    if let Some(cluster) = words.cluster.as_ref().filter(|cluster| *cluster != "local_service") {
+    if let Some(cluster) = words.clusters.first().filter(|cluster| *cluster != "local_service") {
         text += &format!("    app-cluster: {}\n", quoted(cluster));
         text +=
             "    # upstream: the endpoint that it forwards to, if that is an Envoy with an identity too.\n";

@@ -155,7 +155,7 @@ stages:
     #[test]
     fn a_word_is_spelled_out() {
         let of = |keys: &str| {
-            let again = "- {check: again, as: friend, to: backend, send: GET /, expect: {status: 200}}";
+            let again = "- {check: again, as: friend, to: backend, grpc: a.B/C, expect: {grpc-status: 0}}";
             let text =
                 TEXT.replacen("send: GET /, expect: {status: 200}}", &format!("{keys}}}\n      {again}"), 1);
             let scenario = scenario::read_text(&text);

@@ -1,11 +1,13 @@
-//! kind, through `terraform/kind`: one node in the local container engine, its ports on the loopback. Sees to
-//! the engine and the images first.
+//! kind, through `terraform/kind`: nodes in the local container engine, their ports on the loopback. Sees to
+//! the engine and the images first, and to what kind's own network plugin would do.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::try_join_all;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use kube::Client;
@@ -13,7 +15,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::json;
 
-use super::{Cluster, Created, Provider, ProviderError, Site, host_ports, mirror};
+use super::{Cluster, Created, Provider, ProviderError, Site, host_ports, mirror, network};
 use crate::cluster::kube::{Kube, KubeError, WatchEnd};
 use crate::cluster::manifest::{Workload, WorkloadKind};
 use crate::engine::{self, Engine};
@@ -29,7 +31,7 @@ use crate::sys::{chain, dirs};
 pub(super) async fn create(site: &Site<'_>) -> Result<Created, ProviderError> {
     let step = site.progress.phase("container engine");
     let engine = engine::ensure(site.progress).await?;
-    let (env, network) = network(site, &engine).await?;
+    let (env, on) = engine_network(site, &engine).await?;
     step.done();
     let step = site.progress.phase("images");
     let folder = site.lease.dir.join("images");
@@ -37,7 +39,7 @@ pub(super) async fn create(site: &Site<'_>) -> Result<Created, ProviderError> {
     let images =
         images::build(&site.home, &engine, site.source, site.mirror, site.lease, site.progress).await?;
     let hosts = match site.mirror.filter(|_| images.source == Source::Upstream) {
-        Some(mirror) => Some(mirror::open(site, &engine, &network, mirror).await?),
+        Some(mirror) => Some(mirror::open(site, &engine, &on, mirror).await?),
         None => None,
     };
     step.done();
@@ -45,9 +47,28 @@ pub(super) async fn create(site: &Site<'_>) -> Result<Created, ProviderError> {
     let cluster = apply(site, &engine, env, &images, hosts).await?;
     let kube = Kube::connect(&cluster.kubeconfig, None).await?;
     load_archives(&engine, &cluster.name, images.load.iter().chain(&own)).await?;
-    tokio::try_join!(serving_certificate(kube.client()), quick_dns(&kube), services(&kube, &cluster.name))?;
+    let nodes = nodes(&cluster.name, site.options.workers);
+    let linked = async {
+        // Upstream's node image has a plugin for it.
+        if images.own_node { network::link(&engine, kube.client(), &nodes).await } else { Ok(()) }
+    };
+    let ready = async {
+        linked.await?;
+        network::ready(kube.client(), &nodes).await?;
+        services(&kube, &nodes).await
+    };
+    tokio::try_join!(serving_certificates(kube.client(), nodes.len()), quick_dns(&kube), ready)?;
     step.done();
     Ok(Created { cluster, kube, images: Some(images) })
+}
+
+/// What kind calls the nodes' containers, and Kubernetes the nodes (kind's source, its docker provider).
+fn nodes(cluster: &str, workers: u8) -> Vec<String> {
+    let worker = |number: u8| match number {
+        1 => format!("{cluster}-worker"),
+        number => format!("{cluster}-worker{number}"),
+    };
+    [format!("{cluster}-control-plane")].into_iter().chain((1..=workers).map(worker)).collect()
 }
 
 /// Gives the nodes of a cluster that is there images of the user's own.
@@ -82,7 +103,10 @@ fn kind() -> Result<PathBuf, ProviderError> {
 
 /// What kind must be started with, and the cluster's network. In a user's engine the run gets a network of
 /// its own: what is shared is another's too, and nobody could say when to take it away.
-async fn network(site: &Site<'_>, engine: &Engine) -> Result<(Vec<(String, String)>, String), ProviderError> {
+async fn engine_network(
+    site: &Site<'_>,
+    engine: &Engine,
+) -> Result<(Vec<(String, String)>, String), ProviderError> {
     if engine.private {
         return Ok((engine.env(), engine::NETWORK.into()));
     }
@@ -103,7 +127,8 @@ async fn apply(
 ) -> Result<Cluster, ProviderError> {
     let published = host_ports(&site.published)?;
     let name = format!("svidproof-{}", site.lease.id);
-    let store = node_store(site, images)?;
+    let workers = site.options.workers;
+    let stores = node_stores(site, images, workers)?;
     let dir = site.lease.dir.join("terraform");
     let path = std::env::var("PATH").unwrap_or_default();
     env.push(("PATH".into(), path));
@@ -123,7 +148,8 @@ async fn apply(
             "node_image": images.node,
             "kubeconfig": kubeconfig,
             "port_mappings": ports,
-            "containerd_store": store.map(|path| path.display().to_string()).unwrap_or_default(),
+            "workers": workers,
+            "containerd_stores": stores,
             "registry_hosts": hosts.map(|path| path.display().to_string()).unwrap_or_default(),
             "packages_node": images.own_node,
         }))
@@ -131,26 +157,26 @@ async fn apply(
     Ok(Cluster { provider: Provider::Kind, name, kubeconfig, context: None, uid: String::new(), published })
 }
 
-/// The node's own containerd store, where images come as one.
-fn node_store(site: &Site<'_>, images: &Images) -> Result<Option<PathBuf>, ProviderError> {
-    let Some(store) = &images.store else { return Ok(None) };
+/// Each node's own containerd store, where images come as one.
+fn node_stores(site: &Site<'_>, images: &Images, workers: u8) -> Result<Vec<PathBuf>, ProviderError> {
+    let Some(store) = &images.store else { return Ok(vec![]) };
     // Hard links want one file system: beside the store.
-    let node = dirs::cache().join("nodes").join(&site.lease.id);
-    site.lease.making(Thing::Folder { path: node.clone() })?;
-    images::link_store(store, &node)?;
-    Ok(Some(node))
+    let folder = dirs::cache().join("nodes").join(&site.lease.id);
+    site.lease.making(Thing::Folder { path: folder.clone() })?;
+    let own = (0..=workers).map(|number| folder.join(number.to_string()));
+    own.map(|own| images::link_store(store, &own).map(|()| own).map_err(Into::into)).collect()
 }
 
-/// Approves the node's request for a serving certificate (`serverTLSBootstrap`), so that SPIRE's agent can
-/// verify the kubelet.
+/// Approves the nodes' requests for serving certificates (`serverTLSBootstrap`), so that SPIRE's agents can
+/// verify the kubelets; as many as there are `nodes`.
 ///
-/// No controller approves these by itself (Kubernetes documentation, "kubelet-serving signer"): here the node
-/// is ours, and its name is the requester's.
-async fn serving_certificate(client: Client) -> Result<(), ProviderError> {
+/// No controller approves these by itself (Kubernetes documentation, "kubelet-serving signer"): here the
+/// nodes are ours, and their names are the requesters'.
+async fn serving_certificates(client: Client, nodes: usize) -> Result<(), ProviderError> {
     let requests: Api<CertificateSigningRequest> = Api::all(client);
     let config = watcher::Config::default().fields("spec.signerName=kubernetes.io/kubelet-serving");
     let mut events = pin!(watcher(requests.clone(), config).default_backoff().applied_objects());
-    let mut approved = std::collections::BTreeSet::new();
+    let mut approved = BTreeSet::new();
     let next = async || {
         let request = events.next().await.ok_or(WatchEnd::Closed)?.map_err(WatchEnd::from)?;
         let name = request.metadata.name.clone().unwrap_or_default();
@@ -169,12 +195,18 @@ async fn serving_certificate(client: Client) -> Result<(), ProviderError> {
         }
         Ok::<_, KubeError>(request)
     };
-    let look = |request: CertificateSigningRequest| match request.status.and_then(|status| status.certificate)
-    {
-        Some(_) => Look::Ready(()),
-        None => Look::NotYet("the request is there, its certificate is not issued".into()),
+    let mut issued = BTreeSet::new();
+    let look = |request: CertificateSigningRequest| {
+        let has = request.status.is_some_and(|status| status.certificate.is_some());
+        issued.extend(request.spec.username.filter(|_| has));
+        if issued.len() >= nodes {
+            Look::Ready(())
+        } else {
+            Look::NotYet(format!("{} of {nodes} nodes have theirs", issued.len()))
+        }
     };
-    let waited = wait::events("the kubelet's serving certificate", Duration::from_secs(30), next, look).await;
+    let waited =
+        wait::events("the kubelets' serving certificates", Duration::from_secs(30), next, look).await;
     Ok(waited?)
 }
 
@@ -204,28 +236,29 @@ async fn quick_dns(kube: &Kube) -> Result<(), ProviderError> {
 
 /// Waits until kube-proxy has programmed the Services once. Before that, a server that cannot reach the API
 /// server's Service gives up for half a minute (SPIRE's bundle publisher).
-async fn services(kube: &Kube, cluster: &str) -> Result<(), ProviderError> {
+async fn services(kube: &Kube, nodes: &[String]) -> Result<(), ProviderError> {
     let proxy = Workload {
         kind: WorkloadKind::DaemonSet,
         namespace: "kube-system".into(),
         name: "kube-proxy".into(),
     };
     kube.rolled_out(&proxy, Duration::from_mins(1)).await?;
-    let healthz = format!("/api/v1/nodes/{cluster}-control-plane:10256/proxy/healthz");
-    // It answers 200 once its first sync is done; that is no event of the API.
-    let waited = wait::poll(
-        "kube-proxy to program the Services",
-        Duration::from_secs(30),
-        Duration::from_millis(50),
-        async || match http::Request::get(healthz.as_str()).body(vec![]) {
-            Err(e) => Look::Fatal(KubeError::api("ask kube-proxy")(kube::Error::HttpError(e))),
-            Ok(request) => match kube.client().request_text(request).await {
-                Ok(_) => Look::Ready(()),
-                Err(e) => Look::NotYet(chain(&e)),
-            },
-        },
-    );
-    Ok(waited.await?)
+    let each = nodes.iter().map(async |node| {
+        let healthz = format!("/api/v1/nodes/{node}:10256/proxy/healthz");
+        // It answers 200 once its first sync is done; that is no event of the API.
+        let what = format!("kube-proxy to program the Services on {node}");
+        let waited = wait::poll(&what, Duration::from_secs(30), Duration::from_millis(50), async || {
+            match http::Request::get(healthz.as_str()).body(vec![]) {
+                Err(e) => Look::Fatal(KubeError::api("ask kube-proxy")(kube::Error::HttpError(e))),
+                Ok(request) => match kube.client().request_text(request).await {
+                    Ok(_) => Look::Ready(()),
+                    Err(e) => Look::NotYet(chain(&e)),
+                },
+            }
+        });
+        Ok(waited.await?)
+    });
+    try_join_all(each).await.map(drop)
 }
 
 #[cfg(test)]
@@ -238,6 +271,12 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+
+    #[test]
+    fn nodes_are_called_as_kind_calls_them() {
+        assert_eq!(nodes("c", 0), ["c-control-plane"]);
+        assert_eq!(nodes("c", 2), ["c-control-plane", "c-worker", "c-worker2"]);
+    }
 
     /// An API server with one request, which somebody else changes before it is approved.
     #[tokio::test]
@@ -279,7 +318,7 @@ mod tests {
             let answer = Response::builder().status(code).body(Body::from(body.into_bytes()));
             async move { answer }
         });
-        serving_certificate(Client::new(api, "default")).await.unwrap();
+        serving_certificates(Client::new(api, "default"), 1).await.unwrap();
         assert_eq!(approvals.load(Ordering::SeqCst), 2);
     }
 }

@@ -4,6 +4,7 @@ pub mod existing;
 mod gke;
 mod kind;
 mod mirror;
+mod network;
 pub mod terraform;
 
 pub use kind::load;
@@ -56,6 +57,8 @@ pub struct ClusterOptions {
     pub context: Option<String>,
     /// `existing`: else `KUBECONFIG`, else `~/.kube/config`.
     pub kubeconfig: Option<PathBuf>,
+    /// `kind`: how many nodes there are beside the control plane.
+    pub workers: u8,
     /// `gke`: Terraform variables.
     pub set: BTreeMap<String, Value>,
 }
@@ -208,8 +211,8 @@ impl Provider {
 /// One entry a node port. Two scenarios may publish the same only where they agree.
 fn node_ports(published: &[Published]) -> BTreeMap<u16, Option<u16>> {
     let mut ports = BTreeMap::new();
-    for one in published {
-        let host = ports.entry(one.node_port).or_insert(one.host_port);
+    for (one, node_port) in published.iter().filter_map(|one| Some((one, one.node_port?))) {
+        let host = ports.entry(node_port).or_insert(one.host_port);
         *host = host.or(one.host_port);
     }
     ports
@@ -242,7 +245,7 @@ mod tests {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
         let error =
-            host_ports(&[Published { node_port: 30443, host_port: Some(port), line: 1 }]).unwrap_err();
+            host_ports(&[Published { node_port: Some(30443), host_port: Some(port), line: 1 }]).unwrap_err();
         assert!(
             error.is_input() && error.to_string().starts_with(&format!("port {port} of 127.0.0.1")),
             "{error}"
@@ -251,9 +254,12 @@ mod tests {
 
     #[test]
     fn free_ports_differ() {
-        let ports =
-            host_ports(&[30443, 30444].map(|node_port| Published { node_port, host_port: None, line: 1 }))
-                .unwrap();
+        let ports = host_ports(&[30443, 30444].map(|port| Published {
+            node_port: Some(port),
+            host_port: None,
+            line: 1,
+        }))
+        .unwrap();
         assert_ne!(ports[&30443], ports[&30444]);
     }
 }

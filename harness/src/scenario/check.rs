@@ -72,7 +72,7 @@ pub struct Check {
 }
 
 /// What must be seen. At most one of `status`, `grpc-status`, `reply`, `alert` and `cut-off` is there, and in
-/// a check that a user writes exactly one; the rest narrows it down.
+/// a check that a user writes exactly one, or `by: application` alone; the rest narrows it down.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Expect {
@@ -115,7 +115,8 @@ pub struct Expect {
     /// Header names in lower case, and their values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// Who must have answered. A refusal is an Envoy's unless this says `application`.
+    /// Who must have answered. A refusal is an Envoy's unless this says `application`; that alone is an
+    /// answer of the application with whatever status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<By>,
     /// What the endpoint's `upstream` must have counted for this one request, if it is not the request
@@ -127,7 +128,13 @@ pub struct Expect {
 impl Expect {
     /// Whether anything is: a cell of a surface only has to be judged.
     pub fn is_stated(&self) -> bool {
-        self.is_before_a_request() || self.status.is_some() || self.reply.is_some()
+        self.is_before_a_request() || self.status.is_some() || self.reply.is_some() || self.is_any_answer()
+    }
+
+    /// Whether any answer will do that is the application's own.
+    pub fn is_any_answer(&self) -> bool {
+        let is_else = self.is_before_a_request() || self.status.is_some() || self.reply.is_some();
+        self.by == Some(By::Application) && !is_else
     }
 
     /// Whether the client must be turned away before any request of its is looked at: by a TLS alert, or by
@@ -217,9 +224,14 @@ pub struct Matrix {
     /// The endpoints.
     pub to: OneOrMany,
     /// HTTP methods.
+    #[serde(default)]
     pub methods: OneOrMany,
     /// Request targets, as in `send`.
+    #[serde(default)]
     pub paths: OneOrMany,
+    /// In the place of `methods` and `paths`, gRPC calls, as in a check.
+    #[serde(default)]
+    pub grpc: OneOrMany,
     /// HTTP versions; 1.1 alone where it is not said.
     #[serde(default = "default_http")]
     #[schemars(schema_with = "schema::https")]
@@ -263,6 +275,8 @@ mod tests {
     #[case::an_alert("{alert: unknown_ca}", true, true)]
     #[case::an_alert_by_number("{alert: 48}", true, true)]
     #[case::the_applications_own("{status: 404, by: application}", true, false)]
+    #[case::any_of_the_applications("{by: application}", true, false)]
+    #[case::any_of_an_envoys("{by: envoy}", false, false)]
     #[case::a_grpc_denial("{status: 200, headers: {grpc-status: '7'}}", true, true)]
     #[case::a_grpc_answer("{status: 200, headers: {grpc-status: '0'}}", true, false)]
     #[case::sent_elsewhere("{status: 302, counts: authz-denied}", true, true)]

@@ -22,7 +22,7 @@ pub struct Fixed {
     /// Namespace and name.
     releases: BTreeSet<(String, String)>,
     /// Which a cluster of svidproof's own maps once and for all.
-    ports: BTreeSet<(u16, Option<u16>)>,
+    ports: BTreeSet<(Option<u16>, Option<u16>)>,
 }
 
 impl Scenario {

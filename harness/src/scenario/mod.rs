@@ -278,8 +278,10 @@ pub enum Evidence {
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Published {
-    /// The port on each node.
-    pub node_port: u16,
+    /// The port on each node; absent where the Service is of the type `LoadBalancer`, and dialled at the
+    /// address that it was given.
+    #[serde(default)]
+    pub node_port: Option<u16>,
     /// On 127.0.0.1, where the provider is `kind`; a free one where it is absent.
     #[serde(default)]
     pub host_port: Option<u16>,

@@ -24,7 +24,7 @@ pub(super) fn spell_out(scenario: &mut Scenario) {
 }
 
 /// gRPC over HTTP/2, "Requests" and "Responses".
-fn call(check: &mut Check) {
+pub(super) fn call(check: &mut Check) {
     check.send = check.grpc.map(|method| format!("POST /{method}"));
     check.http = Http::Http2;
     add(check, &[("content-type", "application/grpc"), ("te", "trailers")]);

@@ -108,7 +108,9 @@ fn claims(scenario: &Scenario) -> Vec<Claim> {
         let place = |key: &str| at(&|places| places.at("endpoints").at(name).at("published").at(key).place());
         // Two endpoints may be one Service, dialled in two ways.
         let whose = format!("{} {}:{}", scenario.name, endpoint.service, endpoint.port);
-        claim(Thing::NodePort(published.node_port), place("node-port"), Some(whose));
+        if let Some(port) = published.node_port {
+            claim(Thing::NodePort(port), place("node-port"), Some(whose));
+        }
         if let Some(port) = published.host_port {
             claim(Thing::HostPort(port), place("host-port"), None);
         }
@@ -193,7 +195,7 @@ stages:
     #[test]
     fn the_shipped_scenarios_stand_side_by_side() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/scenarios");
-        let shipped = ["symbank", "front-proxy", "ext-authz", "jwt", "federation"]
+        let shipped = ["symbank", "front-proxy", "ext-authz", "jwt", "federation", "wire"]
             .map(|name| crate::scenario::load(&folder.join(format!("{name}.yaml"))));
         let shipped: Vec<_> = shipped.into_iter().map(|one| one.unwrap_or_else(|e| panic!("{e}"))).collect();
         together(&shipped).unwrap_or_else(|error| panic!("{error}"));

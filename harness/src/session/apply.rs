@@ -67,6 +67,9 @@ pub async fn apply(
             });
         }
     };
+    if context.record().cluster.provider.is_disposable() {
+        try_join_all(stands.services().iter().map(|one| context.kube.balance(one))).await.map_err(kube)?;
+    }
     // What the release's own limit has left.
     let limit = release.limit().map_or(ROLL_OUT, |limit| limit.saturating_sub(begun.elapsed()));
     let (workloads, settling) = (stands.workloads(), stands.settling());

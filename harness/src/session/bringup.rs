@@ -9,6 +9,7 @@ use super::noted::{make_namespace, note_release};
 use super::register::{SYNC, ensure, hold, register, registered, server};
 use super::{RunContext, SessionError, System, apply};
 use crate::cluster::kube::{Backend, Holder, KubeError};
+use crate::cluster::manifest::{Workload, WorkloadKind};
 use crate::cluster::probe::Probe;
 use crate::data;
 use crate::forge::{Authority, authorities};
@@ -27,9 +28,9 @@ pub(super) async fn bring_up(
     let (told, done) = watch::channel(false);
     let made = Box::pin(register(context, lease, &scenario, &told));
     let installed = Box::pin(installed(context, lease, &scenario, done));
-    let ((), probe) = try_join(made, installed).await?;
+    let ((), (probe, elsewhere)) = try_join(made, installed).await?;
     registered(context, &scenario).await?;
-    Ok(System { scenario, probe })
+    Ok(System { scenario, probe, elsewhere })
 }
 
 /// Every wave; the one after the server's begins once its entries are made.
@@ -38,7 +39,7 @@ async fn installed(
     lease: &Lease,
     scenario: &Scenario,
     mut made: watch::Receiver<bool>,
-) -> Result<Probe, SessionError> {
+) -> Result<Probes, SessionError> {
     let phase = |what: &str| context.progress.phase(format!("{}: {what}", scenario.name));
     let mut waves = scenario.install.iter();
     let step = phase("SPIRE server, bundle and entries");
@@ -63,9 +64,9 @@ async fn installed(
         }
         Ok(())
     };
-    let ((), probe) = try_join(rest, install_probe(context, lease, scenario)).await?;
+    let ((), probes) = try_join(rest, install_probe(context, lease, scenario)).await?;
     step.done();
-    Ok(probe)
+    Ok(probes)
 }
 
 /// Makes the CA that the scenario's SPIRE server takes its own from, and puts it where the server looks for
@@ -111,7 +112,7 @@ async fn install_probe(
     context: &RunContext,
     lease: &Lease,
     scenario: &Scenario,
-) -> Result<Probe, SessionError> {
+) -> Result<Probes, SessionError> {
     let name = probe_name(&scenario.name);
     note_release(context, lease, scenario, &name, PROBES).await?;
     let spire = &scenario.spire;
@@ -131,26 +132,37 @@ async fn install_probe(
         ..Release::default()
     };
     apply(context, scenario, &release, &release.values).await?;
-    open_probe(context, scenario).await
+    open_probes(context, scenario).await
 }
 
-pub(super) async fn open_probe(context: &RunContext, scenario: &Scenario) -> Result<Probe, SessionError> {
+/// The probe that carries credentials out, and those on other nodes.
+type Probes = (Probe, Vec<Probe>);
+
+/// In a cluster of the run's own, the probe of every node: nobody says how many another's has.
+pub(super) async fn open_probes(context: &RunContext, scenario: &Scenario) -> Result<Probes, SessionError> {
     let labels =
         [("app.kubernetes.io/name", "svidproof-probe"), ("svidproof.dev/scenario", scenario.name.as_str())];
-    let ready = context
-        .kube
-        .ready_pods(PROBES, &labels)
-        .await
-        .map_err(|source| SessionError::Kube { scenario: scenario.name.clone(), source })?;
-    let pod: &Backend =
-        ready.first().ok_or_else(|| SessionError::NoProbe { scenario: scenario.name.clone() })?;
+    let failed = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
+    let disposable = context.record().cluster.provider.is_disposable();
+    if disposable {
+        let (kind, namespace) = (WorkloadKind::DaemonSet, PROBES.to_owned());
+        let workload = Workload { kind, namespace, name: probe_name(&scenario.name) };
+        // None of them may be left out.
+        context.kube.rolled_out(&workload, SYNC).await.map_err(failed)?;
+    }
+    let ready = context.kube.ready_pods(PROBES, &labels).await.map_err(failed)?;
+    let pods = ready.iter().take(if disposable { usize::MAX } else { 1 });
     let failed = |source| SessionError::Probe { scenario: scenario.name.clone(), source };
-    let probe = Probe::open(&context.kube, pod).await.map_err(failed)?;
+    let opened = pods.map(|pod: &Backend| Probe::open(&context.kube, pod));
+    let mut probes = try_join_all(opened).await.map_err(failed)?.into_iter();
+    let probe = probes.next().ok_or_else(|| SessionError::NoProbe { scenario: scenario.name.clone() })?;
+    let elsewhere: Vec<_> = probes.collect();
     // Where the pod had to be known, or the agents: another pod than before gets entries of its own, and
     // those of before select nothing any more.
-    if !context.record().cluster.provider.is_disposable() || scenario.registration.aliases().is_empty() {
+    if !disposable || scenario.registration.aliases().is_empty() {
         ensure(context, scenario, Some(probe.pod_uid())).await?;
     }
-    hold(scenario, &probe, SYNC).await?;
-    Ok(probe)
+    let all = elsewhere.iter().chain([&probe]);
+    try_join_all(all.map(|probe| hold(scenario, probe, SYNC))).await?;
+    Ok((probe, elsewhere))
 }

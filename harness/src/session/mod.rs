@@ -43,7 +43,7 @@ use crate::images::{self, Images};
 use crate::lease::Lease;
 use crate::provider::{self, Cluster, ClusterOptions, Created, Provider, Site, host_ports};
 use crate::scenario::{OwnImage, Release, Scenario};
-use crate::session::bringup::{bring_up, open_probe};
+use crate::session::bringup::{bring_up, open_probes};
 use crate::session::hands::Renewal;
 use crate::sys::files::{self, FileError};
 use crate::sys::progress::Progress;
@@ -169,6 +169,8 @@ pub struct System {
     pub scenario: Scenario,
     /// In the cluster, with every identity that the scenario's clients present.
     pub probe: Probe,
+    /// The same on the run's other nodes.
+    pub elsewhere: Vec<Probe>,
 }
 
 /// Makes the cluster and brings every scenario up in it, side by side.
@@ -208,6 +210,9 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     record.renamed = names;
     record.versions.extend(digests);
     record.versions.extend(which_helm(&record.helm).await);
+    if options.workers > 0 {
+        record.versions.insert("workers".into(), format!("{}, each check from each", options.workers));
+    }
     record.write(&lease.dir)?;
     let context = Arc::new(RunContext::new(lease, record, kube, progress));
     all_up(context, lease, scenarios).await
@@ -382,8 +387,8 @@ pub async fn reopen(
         context.hold(Renewal::begin(context.kube.clone(), lease.id.clone(), KEPT));
     }
     let open = async |scenario: Scenario| {
-        let probe = open_probe(&context, &scenario).await?;
-        Ok::<_, SessionError>(System { scenario, probe })
+        let (probe, elsewhere) = open_probes(&context, &scenario).await?;
+        Ok::<_, SessionError>(System { scenario, probe, elsewhere })
     };
     let systems = try_join_all(scenarios.into_iter().map(open)).await?;
     Ok(Session { context, systems })

@@ -198,7 +198,7 @@ fn probe_ids(scenario: &Scenario) -> BTreeSet<String> {
 /// Before a stage's windows: what the server has lost since, by a restart say, is made again; then it is
 /// waited for until the probe trusts that server.
 pub async fn restore(context: &RunContext, system: &System) -> Result<(), SessionError> {
-    let System { scenario, probe } = system;
+    let System { scenario, probe, elsewhere } = system;
     let Created { new, .. } = ensure(context, scenario, Some(probe.pod_uid())).await?;
     if new == 0 {
         return Ok(());
@@ -211,18 +211,26 @@ pub async fn restore(context: &RunContext, system: &System) -> Result<(), Sessio
     let failed = |source| SessionError::Spire { scenario: scenario.name.clone(), source };
     let authorities = server.authorities().await.map_err(failed)?;
     others(scenario, &server).await?;
-    hold(scenario, probe, ATTESTED_ANEW).await?;
-    let what = format!("the probe to be handed the bundle of SPIRE server {server}");
     let Some(id) = probe_ids(scenario).pop_first() else { return Ok(()) };
-    // The probe knows, and tells only who asks.
-    let trusts = wait::poll(&what, AGENTS, ASK, async || match probe.fetch(scenario.spiffe_id(&id)).await {
-        Ok(carried) => lacks(&carried.bundle, &authorities).map_or(Look::Ready(()), Look::NotYet),
-        Err(error) => Look::Fatal(error),
+    let each = elsewhere.iter().chain([probe]).map(async |probe| {
+        hold(scenario, probe, ATTESTED_ANEW).await?;
+        let what = format!("the probe to be handed the bundle of SPIRE server {server}");
+        // The probe knows, and tells only who asks.
+        let trusts =
+            wait::poll(&what, AGENTS, ASK, async || match probe.fetch(scenario.spiffe_id(&id)).await {
+                Ok(carried) => lacks(&carried.bundle, &authorities).map_or(Look::Ready(()), Look::NotYet),
+                Err(error) => Look::Fatal(error),
+            });
+        trusts.await.map_err(|error| match error {
+            WaitError::TimedOut(source) => {
+                SessionError::OldBundle { scenario: scenario.name.clone(), source }
+            }
+            WaitError::Fatal { source, .. } => {
+                SessionError::Probe { scenario: scenario.name.clone(), source }
+            }
+        })
     });
-    trusts.await.map_err(|error| match error {
-        WaitError::TimedOut(source) => SessionError::OldBundle { scenario: scenario.name.clone(), source },
-        WaitError::Fatal { source, .. } => SessionError::Probe { scenario: scenario.name.clone(), source },
-    })
+    try_join_all(each).await.map(drop)
 }
 
 /// Waits until the server has again what others than svidproof register in it, as a controller does.
@@ -264,7 +272,7 @@ fn registered_by_others(scenario: &Scenario) -> BTreeSet<&str> {
 /// # Errors
 /// In words, why that is not known.
 pub async fn lost(context: &RunContext, system: &System) -> Result<BTreeSet<String>, String> {
-    let System { scenario, probe } = system;
+    let System { scenario, probe, .. } = system;
     let known = async {
         let wanted = wanted(context, scenario, &of_pod(context, scenario, probe.pod_uid())).await?;
         let failed = |source| SessionError::Spire { scenario: scenario.name.clone(), source };

@@ -13,6 +13,7 @@ use svidproof_probe::protocol::{Dial, DialFailure, Observation, Outcome, ServerP
 use super::log::Followed;
 use super::target::Target;
 use super::{Opened, StageError};
+use crate::cluster::probe::Probe;
 use crate::proof::envoy::Stats;
 use crate::proof::judge::{self, Dialled, Dialling, Judged, Logs, Window, Witness};
 use crate::proof::plan::Cell;
@@ -38,13 +39,17 @@ struct Round<'a> {
     opened: &'a Opened<'a>,
     followed: &'a Followed,
     at_once: usize,
+    /// Who dials what is not dialled from outside.
+    probe: &'a Probe,
+    /// Keeps ids of the nodes' dials apart.
+    mark: String,
 }
 
 impl Dialling for Round<'_> {
     type Place = Place;
 
     async fn window(&self, dials: &[(Cell, Place)], word: &str) -> Window {
-        self.opened.window(dials, word, self.followed, self.at_once).await
+        self.opened.window(self, dials, word).await
     }
 
     fn logs(&self) -> Logs {
@@ -58,48 +63,66 @@ impl Opened<'_> {
     pub(super) async fn run(mut self) -> Vec<Judged> {
         let untried = self.untried();
         let followed = Followed::open(&self.run.kube, &self.targets, &self.cells).await;
-        let mut windows = vec![];
         let mut entries: Vec<&str> = vec![];
         for cell in &self.cells {
             if !entries.contains(&cell.endpoint.as_str()) {
                 entries.push(&cell.endpoint);
             }
         }
+        let probes = [&self.system.probe].into_iter().chain(&self.system.elsewhere);
+        let mut nodes: Vec<(&Probe, Vec<Window>)> = probes.map(|probe| (probe, vec![])).collect();
         // One after the other: two may have an Envoy in common.
         for entry in entries {
-            for outside in [false, true] {
-                let here = |cell: &&Cell| cell.endpoint == entry && self.is_outside(cell) == outside;
-                let cells: Vec<_> = self.cells.iter().filter(here).collect();
-                if !cells.is_empty() {
-                    let at_once = if outside { OUTSIDE } else { INSIDE };
-                    let round = Round { opened: &self, followed: &followed, at_once };
-                    let dials = cells
-                        .into_iter()
-                        .flat_map(|cell| self.places(cell).into_iter().map(|place| (cell.clone(), place)));
-                    let dials = dials.collect();
-                    let scenario = &self.system.scenario;
-                    windows.extend(judge::settled(&round, scenario, &self.cells, dials).await);
-                }
+            // What is dialled from outside the cluster is so once, and holds for each node.
+            let outside = self.windows(entry, true, &self.system.probe, "", &followed).await;
+            for (number, (probe, windows)) in nodes.iter_mut().enumerate() {
+                let mark = if number == 0 { String::new() } else { format!("n{number}") };
+                windows.extend(self.windows(entry, false, probe, &mark, &followed).await);
+                windows.extend(outside.iter().cloned());
             }
         }
-        let ((), lost) = join(self.note_changed(&mut windows), lost(self.run, self.system)).await;
+        let noted = self.note_changed(nodes.iter_mut().flat_map(|(_, windows)| windows).collect());
+        let ((), lost) = join(noted, lost(self.run, self.system)).await;
         let scenario = &self.system.scenario;
-        let judged = judge::judge(scenario, &self.cells, &windows, &followed.read());
+        let logs = followed.read();
+        let judge = |(probe, windows): (&Probe, Vec<Window>)| {
+            (probe.node().to_owned(), judge::judge(scenario, &self.cells, &windows, &logs))
+        };
+        let judged = judge::across(nodes.into_iter().map(judge).collect());
         judge::registered(scenario, judged, &lost).into_iter().chain(untried).collect()
     }
 
-    /// Makes these dials, and reads the counters of all Envoys on their way before and after.
-    async fn window(
+    /// The windows of the entry's cells that are dialled from outside the cluster, or of those by this probe.
+    async fn windows(
         &self,
-        dials: &[(Cell, Place)],
-        word: &str,
+        entry: &str,
+        outside: bool,
+        probe: &Probe,
+        mark: &str,
         followed: &Followed,
-        at_once: usize,
-    ) -> Window {
+    ) -> Vec<Window> {
+        let here = |cell: &&Cell| cell.endpoint == entry && self.is_outside(cell) == outside;
+        let cells = self.cells.iter().filter(here);
+        let at = |cell: &Cell| {
+            self.places(cell).into_iter().map(|place| (cell.clone(), place)).collect::<Vec<_>>()
+        };
+        let dials: Vec<_> = cells.flat_map(at).collect();
+        if dials.is_empty() {
+            return vec![];
+        }
+        let at_once = if outside { OUTSIDE } else { INSIDE };
+        let round = Round { opened: self, followed, at_once, probe, mark: mark.into() };
+        judge::settled(&round, &self.system.scenario, &self.cells, dials).await
+    }
+
+    /// Makes these dials, and reads the counters of all Envoys on their way before and after.
+    async fn window(&self, round: &Round<'_>, dials: &[(Cell, Place)], word: &str) -> Window {
+        let Round { followed, at_once, probe, mark, .. } = round;
+        let word = &format!("{mark}{word}");
         let names: BTreeSet<&str> = dials.iter().flat_map(|(cell, _)| self.counted(cell)).collect();
         let before = self.read(&names).await;
-        let made = dials.iter().map(async |(cell, place)| self.dialled(cell, place, word).await);
-        let made: Vec<Dialled> = futures::stream::iter(made).buffered(at_once).collect().await;
+        let made = dials.iter().map(async |(cell, place)| self.dialled(probe, cell, place, word).await);
+        let made: Vec<Dialled> = futures::stream::iter(made).buffered(*at_once).collect().await;
         let after = self.read(&names).await;
         let witnesses = names.iter().filter_map(|name| {
             let (before, after) = (before.get(*name)?, after.get(*name)?);
@@ -144,11 +167,11 @@ impl Opened<'_> {
         futures::future::join_all(read).await.into_iter().collect()
     }
 
-    async fn dialled(&self, cell: &Cell, place: &Place, word: &str) -> Dialled {
+    async fn dialled(&self, probe: &Probe, cell: &Cell, place: &Place, word: &str) -> Dialled {
         let pod =
             place.pod.as_deref().and_then(|pod| self.number_of(&cell.endpoint, pod)).unwrap_or_default();
         let id = format!("{}.{word}{pod}", cell.id);
-        let observation = match self.dial(cell, place, &id).await {
+        let observation = match self.dial(probe, cell, place, &id).await {
             Ok(observation) => observation,
             Err(error) => failed(&crate::sys::chain(&error)),
         };
@@ -159,7 +182,13 @@ impl Opened<'_> {
         self.targets.get(endpoint)?.pods.iter().position(|one| one.backend.pod == pod)
     }
 
-    pub(super) async fn dial(&self, cell: &Cell, place: &Place, id: &str) -> Result<Observation, StageError> {
+    pub(super) async fn dial(
+        &self,
+        probe: &Probe,
+        cell: &Cell,
+        place: &Place,
+        id: &str,
+    ) -> Result<Observation, StageError> {
         let scenario = &self.system.scenario;
         let client = &scenario.clients[&cell.client];
         let declared = self.targets[&cell.endpoint].declared;
@@ -187,7 +216,7 @@ impl Opened<'_> {
         if client.is_outside() {
             return Ok(svidproof_probe::dial(&dial, &Identities::none()).await);
         }
-        Ok(self.system.probe.dial(dial).await?)
+        Ok(probe.dial(dial).await?)
     }
 
     pub(super) fn is_outside(&self, cell: &Cell) -> bool {
@@ -219,18 +248,19 @@ impl Opened<'_> {
     fn outside(&self, name: &str, target: &Target) -> Result<String, StageError> {
         let published = target.declared.published.as_ref();
         let ports = self.run.record().cluster.published;
-        let of_provider = published.and_then(|published| ports.get(&published.node_port).copied());
+        let of_provider = published.and_then(|published| ports.get(&published.node_port?).copied());
         let of_cloud =
             target.resolved.ingress.as_ref().map(|host| format!("{host}:{}", target.declared.port));
         of_provider.as_ref().map(SocketAddr::to_string).or(of_cloud).ok_or_else(|| StageError::NotPublished {
             endpoint: name.into(),
-            hint: "give its Service the type LoadBalancer, or use the provider `kind`",
+            hint: "its Service has no address of a load balancer: give it the type LoadBalancer, or say a \
+                   `node-port` and use the provider `kind`",
         })
     }
 
     /// What is not any more what it was when it was first looked at is no witness, and where nobody counts it
     /// was not what was asked.
-    async fn note_changed(&self, windows: &mut [Window]) {
+    async fn note_changed(&self, mut windows: Vec<&mut Window>) {
         let scenario = &self.system.scenario;
         let looked = self.targets.iter().map(async |(name, target)| (name, target.changed(self.run).await));
         for (name, changed) in futures::future::join_all(looked).await {
@@ -240,7 +270,7 @@ impl Opened<'_> {
                 cell.is_some_and(|cell| judge::route(scenario, &cell.endpoint).contains(&name.as_str()))
             };
             let pods: Vec<_> = self.targets[name].pods.iter().map(|pod| pod.backend.pod.as_str()).collect();
-            for window in windows.iter_mut() {
+            for window in &mut windows {
                 let counts = window.witnesses.contains_key(name);
                 if counts || window.dials.iter().any(|dial| is_on_the_way(&dial.cell)) {
                     window.discredit(name, &pods, &why);

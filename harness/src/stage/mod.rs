@@ -110,7 +110,7 @@ pub async fn time_dials(
     let dials: Vec<_> = opened.cells.iter().flat_map(at).collect();
     let begun = Instant::now();
     let made = dials.iter().filter(|(cell, _)| !opened.is_outside(cell)).cycle().take(count);
-    try_join_all(made.map(|(cell, place)| opened.dial(cell, place, "timed"))).await?;
+    try_join_all(made.map(|(cell, place)| opened.dial(&system.probe, cell, place, "timed"))).await?;
     Ok(begun.elapsed().as_secs_f64())
 }
 

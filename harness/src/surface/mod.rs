@@ -47,11 +47,11 @@ pub struct Got(String);
 enum Reach {
     /// Its connection was turned down: a TLS alert, or cut off by the server's own account.
     Alert,
-    /// Its request was turned down: 401, 403, or an Envoy's own error.
+    /// Its request was turned down by an Envoy.
     Denied,
     /// Neither an answer nor a refusal: nothing shows that it is kept out.
     Unknown,
-    /// The application answered with an error of its own, so the request came through.
+    /// The application answered with an error or a denial of its own, so the request came through.
     Application,
     /// It was served.
     Served,
@@ -162,15 +162,11 @@ impl Got {
         if self.0.starts_with("reply ") {
             return Reach::Served;
         }
-        if self.0.contains(" grpc-status ") {
-            return Reach::Denied;
-        }
         match self.0.split(' ').next().and_then(|status| status.parse::<u16>().ok()) {
             None => Reach::Unknown,
-            Some(..=399) => Reach::Served,
-            Some(401 | 403) => Reach::Denied,
-            Some(_) if self.0.ends_with(BY_ENVOY) => Reach::Denied,
-            Some(_) => Reach::Application,
+            Some(..=399) if !self.0.contains(" grpc-status ") => Reach::Served,
+            Some(_) if body::is_fingerprinted(&self.0) => Reach::Application,
+            Some(_) => Reach::Denied,
         }
     }
 

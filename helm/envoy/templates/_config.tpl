@@ -5,7 +5,8 @@ A whole envoy.yaml. Takes a dict:
   inbound   the port of a listener with mTLS on every address, or nothing
   outbound  the port of a plain listener on loopback, which forwards to `envoy.upstream`, or nothing
   app       the port of the application on loopback, where `inbound` forwards to; without it, to `envoy.upstream`
-Cluster names: `local_service` is the application, `backend` the upstream, `spire_agent` SDS.
+  bytes     {port, appPort}: a listener with the same mTLS that passes bytes on, and the application's port for them, or nothing
+Cluster names: `local_service` is the application, `local_bytes` its port for bytes, `backend` the upstream, `spire_agent` SDS.
 */}}
 {{- define "envoy.config" -}}
 {{- $e := .envoy -}}
@@ -38,12 +39,14 @@ static_resources:
             log_format:
               text_format_source:
                 inline_string: "[%START_TIME%] connection from=%DOWNSTREAM_REMOTE_ADDRESS% tls=%DOWNSTREAM_TLS_VERSION% peer=%DOWNSTREAM_PEER_URI_SAN% failure=%DOWNSTREAM_TRANSPORT_FAILURE_REASON%\n"
-      filter_chains:
-        - transport_socket:
-            name: envoy.transport_sockets.tls
-            typed_config: {{- include "envoy.downstream" $e | nindent 14 }}
-          filters:
-            {{- include "envoy.http" (dict "envoy" $e "stat" "ingress_http" "inbound" true "to" (ternary "local_service" "backend" (not (empty $.app)))) | nindent 12 }}
+      {{- $http := include "envoy.http" (dict "envoy" $e "stat" "ingress_http" "inbound" true "to" (ternary "local_service" "backend" (not (empty $.app)))) }}
+      {{- include "envoy.chains" (dict "envoy" $e "stat" "ingress_http" "names" $e.serverNames "filters" $http) | trim | nindent 6 }}
+    {{- end }}
+    {{- with .bytes }}
+    - name: bytes
+      address:
+        socket_address: {address: 0.0.0.0, port_value: {{ int .port }}}
+      {{- include "envoy.chains" (dict "envoy" $e "stat" "bytes" "names" list "filters" (include "envoy.tcp" .)) | trim | nindent 6 }}
     {{- end }}
     {{- with .outbound }}
     - name: outbound
@@ -115,9 +118,21 @@ static_resources:
           common_tls_context:
             {{- include "envoy.secrets" (dict "envoy" $e "sans" (list "/spire/server") "verification" "VERIFY_TRUST_CHAIN") | nindent 12 }}
     {{- end }}
+    {{- with .bytes }}
+    - name: local_bytes
+      connect_timeout: 1s
+      load_assignment:
+        cluster_name: local_bytes
+        endpoints:
+          - lb_endpoints:
+              - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: {{ int .appPort }}}}}
+    {{- end }}
     {{- with .app }}
     - name: local_service
       connect_timeout: 1s
+      {{- if or $e.sameHttp $e.trailers }}
+      {{- include "envoy.toApp" $e | nindent 6 }}
+      {{- end }}
       load_assignment:
         cluster_name: local_service
         endpoints:
@@ -145,6 +160,73 @@ static_resources:
         name: envoy.transport_sockets.tls
         typed_config: {{- include "envoy.upstreamTls" $e | nindent 10 }}
     {{- end }}
+{{- end }}
+
+{{/*
+A listener's filter chains: which connections are taken, and how. Takes a dict of envoy, stat (the prefix of what is counted),
+names (the server names that are taken; none for any) and filters (text).
+*/}}
+{{- define "envoy.chains" -}}
+{{- if or .names .envoy.plainText }}
+listener_filters:
+  - name: envoy.filters.listener.tls_inspector
+    typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector}
+{{- end }}
+filter_chains:
+  - transport_socket:
+      name: envoy.transport_sockets.tls
+      typed_config: {{- include "envoy.downstream" .envoy | nindent 8 }}
+    {{- with .names }}
+    filter_chain_match: {server_names: {{ toJson . }}}
+    {{- end }}
+    filters:
+      {{- if .envoy.cutOff }}
+      {{- include "envoy.cutOff" . | nindent 6 }}
+      {{- end }}
+      {{- .filters | nindent 6 }}
+  {{- if .envoy.plainText }}
+  - filter_chain_match: {transport_protocol: raw_buffer}
+    filters:
+      {{- .filters | nindent 6 }}
+  {{- end }}
+{{- end }}
+
+{{/* The network filter that cuts connections off, whatever is sent on them. Takes a dict of envoy and stat. */}}
+{{- define "envoy.cutOff" -}}
+- name: envoy.filters.network.rbac
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC
+    stat_prefix: {{ .stat }}.
+    rules:
+      action: DENY
+      policies:
+        cut-off:
+          permissions: [{any: true}]
+          principals:
+            {{- range .envoy.cutOff }}
+            - authenticated: {principal_name: {exact: {{ printf "spiffe://%s%s" $.envoy.trustDomain . | quote }}}}
+            {{- end }}
+{{- end }}
+
+{{/* The network filter that passes bytes on to the application. */}}
+{{- define "envoy.tcp" -}}
+- name: envoy.filters.network.tcp_proxy
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+    stat_prefix: bytes
+    cluster: local_bytes
+{{- end }}
+
+{{/* How the application is spoken to, in other than HTTP/1.1 or with trailers. Takes the values of this chart. */}}
+{{- define "envoy.toApp" -}}
+typed_extension_protocol_options:
+  envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+    "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+    {{ ternary "use_downstream_protocol_config" "explicit_http_config" .sameHttp }}:
+      http_protocol_options: {enable_trailers: {{ .trailers }}}
+      {{- if .sameHttp }}
+      http2_protocol_options: {}
+      {{- end }}
 {{- end }}
 
 {{/* The TLS of a listener: who may come in. Takes the values of this chart. */}}
@@ -228,6 +310,12 @@ typed_extension_protocol_options:
     merge_slashes: true
     path_with_escaped_slashes_action: REJECT_REQUEST
     {{- end }}
+    {{- if .envoy.trailers }}
+    http_protocol_options: {enable_trailers: true}
+    {{- end }}
+    {{- if .envoy.websockets }}
+    upgrade_configs: [{upgrade_type: websocket}]
+    {{- end }}
     {{- end }}
     access_log:
       - name: envoy.access_loggers.stdout
@@ -249,6 +337,12 @@ typed_extension_protocol_options:
                 envoy.filters.http.ext_authz:
                   "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute
                   disabled: true
+            {{- end }}
+            {{- end }}
+            {{- if .inbound }}
+            {{- range .envoy.direct }}
+            - match: {path: {{ .path | quote }}}
+              direct_response: {status: {{ int .status }}, body: {inline_string: {{ .body | quote }}}}
             {{- end }}
             {{- end }}
             - match: {prefix: /}

@@ -18,7 +18,7 @@ fn port(filters: Vec<Value>, hcm: Value) -> Port {
     Port { hcm, filters, ..Port::default() }
 }
 
-fn direct(prefix: &str, status: u16, body: &str) -> Value {
+pub(super) fn direct(prefix: &str, status: u16, body: &str) -> Value {
     json!({"match": {"prefix": prefix}, "direct_response": {"status": status, "body": {"inline_string": body}}})
 }
 
@@ -41,6 +41,7 @@ pub(super) fn cases() -> Vec<Case> {
             check("its own 403", "friend", "GET /forbidden", "{status: 403, by: application}"),
             check("its own 404", "friend", "GET /missing", "{status: 404, by: application}"),
             check("its own 500", "friend", "GET /broken", "{status: 500, by: application}"),
+            check("whatever it says", "friend", "GET /forbidden", "{by: application}"),
         ]
     };
     let feigned = json!([
@@ -49,7 +50,7 @@ pub(super) fn cases() -> Vec<Case> {
         direct("/broken", 500, "broken"),
         to("/", "~app")
     ]);
-    let own_red: &[_] = &["its own 403", "its own 404", "its own 500"];
+    let own_red: &[_] = &["its own 403", "its own 404", "its own 500", "whatever it says"];
     let timeless = |filters: Vec<Value>| {
         let mut route = to("/", "~app");
         route["response_headers_to_remove"] = json!(["X-Envoy-Upstream-Service-Time"]);

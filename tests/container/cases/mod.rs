@@ -48,7 +48,7 @@ pub(crate) struct Case {
     knocks: bool,
 }
 
-/// One check; the first at the same endpoint is its control where it needs one.
+/// One check; the first at the same endpoint that is of its kind is its control where it needs one.
 #[derive(Clone)]
 pub(crate) struct Check {
     name: &'static str,
@@ -71,6 +71,12 @@ impl Check {
 
     fn with(self, more: &'static str) -> Self {
         Self { more, ..self }
+    }
+
+    /// Whether another check may be its control: that of a call is a call, that of a WebSocket one.
+    fn is_shown_by(&self, other: &Self) -> bool {
+        let kind = |one: &Self| one.send.split_once(": ").map_or("", |(kind, _)| kind).to_owned();
+        self.to == other.to && self.name != other.name && (kind(self) == kind(other) || kind(self).is_empty())
     }
 
     /// `send`, where what is sent is no kind of its own: `grpc: shop.Prices/List`.
@@ -172,7 +178,7 @@ impl Case {
             .map(|(name, more)| format!("  {name}: {{service: none/{name}, port: 1, admin: 1, {more}}}\n"));
         let checks = self.checks.iter().map(|one| {
             let expect: Expect = serde_saphyr::from_str(one.expect).expect("an expectation");
-            let control = self.checks.iter().find(|other| other.to == one.to && other.name != one.name);
+            let control = self.checks.iter().find(|other| one.is_shown_by(other));
             let control = control.filter(|_| expect.is_refusal()).map(|control| control.name);
             let control = control.map(|name| format!(", control: \"{name}\"")).unwrap_or_default();
             let more = if one.more.is_empty() { String::new() } else { format!(", {}", one.more) };

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Case, DENIED, NOBODY, Port, SERVED, STRANGER, Verdict, Verdicts, denying};
+use super::answers::direct;
+use super::{Case, DENIED, NOBODY, Port, SERVED, STRANGER, Verdict, Verdicts, check, denying, served};
 use crate::envoy::config::{ANOTHER, cluster, dynamic, to};
 
 fn hiding(pattern: Value) -> Value {
@@ -12,6 +13,20 @@ fn hiding(pattern: Value) -> Value {
 /// Another port, whose requests go where `cluster` is.
 fn beside(target: &str) -> Port {
     Port { routes: json!([to("/", target)]), clusters: vec![cluster("~side", ANOTHER)], ..denying() }
+}
+
+/// With nothing on an answer that tells whose it is.
+fn bare(routes: Value) -> Port {
+    Port { routes, router: json!({"suppress_envoy_headers": true}), ..Port::default() }
+}
+
+fn feigned() -> Value {
+    json!([direct("/missing", 404, "no"), to("/", "~app")])
+}
+
+/// Another port, whose requests go to the application of the port before it.
+fn denying_to_below() -> Port {
+    Port { routes: json!([to("/", "p~below-app")]), ..denying() }
 }
 
 pub(super) fn cases() -> Vec<Case> {
@@ -57,6 +72,15 @@ pub(super) fn cases() -> Vec<Case> {
             vec![shared(Port::default()), shared(beside("~side"))],
         )
         .exclusive(),
+        // Its requests are forwarded, ours are answered here, and no header says so.
+        Case {
+            ports: vec![bare(feigned()), denying_to_below()],
+            crowd: Some((1, 1000)),
+            broken: ("the application answers", vec![bare(json!([to("/", "~app")])), denying_to_below()]),
+            ..Case::new("another client at another port that leads to the same cluster", Port::default())
+        }
+        .checks([served(), check("its own 404", "friend", "GET /missing", "{by: application}")])
+        .but(&[(SERVED, Verdict::Errored, "meanwhile"), ("its own 404", Verdict::Errored, "meanwhile")]),
         Case::new("counters of clusters that are left out", denying())
             .alone(hiding(json!({"prefix": "cluster."})))
             .but(&[

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Case, DENIED, Port, check, deny, denying, http, served};
+use super::{Case, DENIED, Port, Verdict, check, deny, denying, http, served};
 use crate::envoy::config::to;
 
 const UPGRADE: &str = "a WebSocket is opened";
@@ -44,7 +44,8 @@ pub(super) fn cases() -> Vec<Case> {
                 check(UPGRADE, "friend", "websocket: /chat", "{status: 101}"),
                 check("blocked opens none", "blocked", "websocket: /chat", "{status: 403}"),
             ])
-            .broken("no upgrade is let through", upgrades(json!({})), &[UPGRADE]),
+            .broken("no upgrade is let through", upgrades(json!({})), &[UPGRADE])
+            .fallen(&[("blocked opens none", Verdict::Errored, "the control `a WebSocket is opened`")]),
         Case::new("a host of its own", hosts(json!(["shop.example.org"])))
             .checks([
                 served().with("authority: shop.example.org"),

@@ -1,6 +1,7 @@
 //! What this harness needs of the Kubernetes API, typed: roll-outs watched, commands run in pods, pods found,
 //! logs followed, ports forwarded. Not for installing things: that is Helm's.
 
+mod balancer;
 mod broken;
 mod claim;
 mod entered;

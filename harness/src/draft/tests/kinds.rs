@@ -2,7 +2,8 @@
 
 use rstest::rstest;
 
-use super::chart::{Chart, assert_says, chart};
+use super::chart::{Chart, assert_says, chart, drafted, objects};
+use crate::draft::Draft;
 
 /// An HTTP RBAC filter and a router.
 macro_rules! rbac {
@@ -64,7 +65,7 @@ macro_rules! rbac {
 #[case::a_path_that_is_denied(
     Chart { filters: rbac!("rules: {action: DENY, policies: {p: {permissions: [{url_path: {path: {prefix: /admin}}}],
         principals: [{any: true}]}}}"), ..chart() },
-    &["+send: GET /admin\n        expect: {status: 403", "+send: GET /\n        expect: {status: 200}"])]
+    &["+send: GET /admin\n        expect: {status: 403", "+send: GET /\n        expect: {by: application}"])]
 #[case::shadow_rules(
     Chart { filters: rbac!("shadow_rules: {action: ALLOW, policies: {}}"), ..chart() },
     &["+till gets an answer", "-403"])]
@@ -89,11 +90,20 @@ macro_rules! rbac {
         routes: "{virtual_hosts: [{domains: ['*'], routes: [{match: {prefix: /open}, route: {cluster: c},
             typed_per_filter_config: {rbac: {'@type': x/http.rbac.v3.RBACPerRoute}}}, {match: {prefix: /}, route: {cluster: c}}]}]}",
         ..chart() },
-    &["+send: GET /open\n        expect: {status: 200}", "+send: GET /\n        expect: {status: 403"])]
+    &["+send: GET /open\n        expect: {by: application}", "+send: GET /\n        expect: {status: 403"])]
 #[case::a_network_policy(
     Chart { network: "{name: n, typed_config: {'@type': x/envoy.extensions.filters.network.rbac.v3.RBAC, rules: {policies: {}}}},",
         ..chart() },
-    &["-gets an answer", "+a network RBAC filter"])]
+    &["-gets an answer", "+With one, this could be checked: till is cut off by web ({cut-off: network-rbac})."])]
+#[case::a_network_policy_against_one(
+    Chart { network: "{name: n, typed_config: {'@type': x/envoy.extensions.filters.network.rbac.v3.RBAC, rules: {action: DENY,
+        policies: {p: {permissions: [{any: true}], principals: [{authenticated: {principal_name: {exact: 'spiffe://a.org/bad'}}}]}}}}},",
+        sans: "[]", ..chart() },
+    &["+- check: bad is cut off by web", "+expect: {cut-off: network-rbac}\n        control: a stranger gets an answer",
+      "-bad gets an answer", "-bad is denied"])]
+#[case::an_answer_of_a_route(
+    Chart { routes: "{virtual_hosts: [{domains: ['*'], routes: [{match: {prefix: /}, direct_response: {status: 200}}]}]}", ..chart() },
+    &["+till gets an answer", "+expect: {status: 200}", "-{by: application}"])]
 #[case::what_becomes_of_a_denial(
     Chart { sans: "[]", manager: "local_reply_config: {mappers: []},", filters: rbac!("rules: {policies: {p: {permissions: [{any: true}],
         principals: [{authenticated: {principal_name: {exact: 'spiffe://a.org/ns/till'}}}]}}}"), ..chart() },
@@ -148,4 +158,49 @@ macro_rules! rbac {
     &["-gets an answer", "+the validation context `ca`"])]
 fn a_configuration(#[case] chart: Chart, #[case] expected: &[&str]) {
     assert_says(&chart.draft(), expected);
+}
+
+/// A draft of the chart with one text of its bootstrap in the place of another.
+fn with(from: &str, to: &str) -> Draft {
+    let envoy = chart().envoy();
+    assert!(envoy.contains(from), "{from:?} is not in the bootstrap");
+    drafted(&objects("ConfigMap", "data: {envoy.yaml: TEXT}", &envoy.replacen(from, to, 1)))
+}
+
+/// Of bytes nothing is drafted, and requests are not swept there.
+#[test]
+fn a_listener_of_bytes() {
+    let draft = with("x/HttpConnectionManager", "x/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy");
+    assert_says(&draft, &["-gets an answer", "-surface:", "+a listener that is not HTTP", "+FILL-IN"]);
+}
+
+/// Who comes without the name of the chain would be cut off, and no check would say why.
+#[rstest]
+#[case("[a.example, b.example]", &["+    sni: a.example\n", "+till gets an answer", "-FILL-IN"])]
+#[case("['*.example']", &["-sni:", "-gets an answer", "+`filter_chain_match` by `server_names`"])]
+fn a_chain_for_server_names(#[case] names: &str, #[case] expected: &[&str]) {
+    let chain = format!("filter_chains: [{{filter_chain_match: {{server_names: {names}}}, ");
+    assert_says(&with("filter_chains: [{", &chain), expected);
+}
+
+/// Where the application is another release's, nothing answers before that is named.
+#[rstest]
+#[case("prices.other", &["+{release: FILL-IN, chart: FILL-IN, namespace: FILL-IN}  # What answers at prices.other:443, to which web forwards.",
+    "+It does not run before every FILL-IN", "+till gets an answer"])]
+#[case("web.shop.svc", &["-FILL-IN"])]
+#[case("127.0.0.1", &["-FILL-IN"])]
+fn a_cluster_that_leads_out_of_the_chart(#[case] host: &str, #[case] expected: &[&str]) {
+    let cluster = format!(
+        "clusters: [{{name: local_service, load_assignment: {{endpoints: [{{socket_address: {{address: \
+         {host}, port_value: 443}}}}]}}}}, "
+    );
+    assert_says(&with("clusters: [", &cluster), expected);
+}
+
+/// What another Envoy says, a denial among it, is no answer of an application that nobody sees.
+#[test]
+fn a_cluster_that_asks_another_envoy() {
+    let tls = "transport_socket: {typed_config: {'@type': x/tls.v3.UpstreamTlsContext}}";
+    let draft = with("clusters: [", &format!("clusters: [{{name: local_service, {tls}}}, "));
+    assert_says(&draft, &["+till gets an answer", "+expect: {status: 200}", "-{by: application}"]);
 }

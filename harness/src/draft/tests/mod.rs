@@ -66,6 +66,14 @@ fn a_chart_without_config_maps() {
 }
 
 #[test]
+fn a_chart_that_is_the_spire_itself() {
+    let server = "kind: StatefulSet\nmetadata: {name: spire-server}\nspec: {template: {spec: {containers: \
+                  [{name: spire-server, image: ghcr.io/spiffe/spire-server:1.15.3}]}}}\n";
+    let error = drafted(server).unwrap_err().to_string();
+    assert!(error.contains("it is the SPIRE that gives others their SVIDs"), "{error}");
+}
+
+#[test]
 fn a_chart_whose_listeners_are_plain() {
     let error = drafted(&with("tls.v3.DownstreamTlsContext", "raw_buffer.v3.RawBuffer")).unwrap_err();
     assert_eq!(

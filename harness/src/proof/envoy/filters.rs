@@ -56,6 +56,9 @@ const CHANGING: &[&str] = &[
     "rate_limit_quota",
     "stateful_session",
 ];
+/// Those among them that may answer themselves after the request was forwarded.
+const REPLACING: &[&str] =
+    &["custom_response", "ext_proc", "grpc_http1_reverse_bridge", "grpc_json_transcoder"];
 /// What a Lua script must have to send a request of its own, or to be other than what the dump shows.
 const REACHES_OUT: &[&str] = &["httpcall", "require", "filename", "environment_variable"];
 
@@ -233,6 +236,7 @@ impl Filters {
         self.marks.denial = false;
         let stays = CHANGING.contains(&package)
             || package == "lua" && !REACHES_OUT.iter().any(|word| mentions(config, word));
+        self.marks.replaces |= !stays || REPLACING.contains(&package);
         if !stays {
             self.strays.insert(format!("the HTTP filter `{name}` ({kind}) may forward requests itself"));
         }

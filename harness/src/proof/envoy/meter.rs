@@ -31,6 +31,8 @@ pub struct Meter {
     mirrors: BTreeSet<String>,
     requests: BTreeSet<String>,
     connections: BTreeSet<String>,
+    /// Of requests and connections at other ports, which move some of these counters too.
+    beside: BTreeSet<String>,
     /// A cluster's counters are made when it is first used, and nothing else leaves them out.
     pub(super) deferred: bool,
     /// Which marks on an answer can be relied on.
@@ -58,6 +60,9 @@ pub struct Happened {
     pub requests: u64,
     /// New connections at the port.
     pub connections: u64,
+    /// Requests and connections at other ports that may have moved the same counters. Requests that count
+    /// among the port's own are no part of them.
+    pub beside: u64,
 }
 
 impl Happened {
@@ -69,6 +74,7 @@ impl Happened {
         self.mirrored += other.mirrored;
         self.requests += other.requests;
         self.connections += other.connections;
+        self.beside += other.beside;
         for (cluster, times) in &other.elsewhere {
             *self.elsewhere.entry(cluster.clone()).or_default() += times;
         }
@@ -113,6 +119,7 @@ impl Meter {
         self.marks.time &= http.filters.marks.time;
         self.marks.denial &= http.filters.marks.denial;
         self.marks.serves |= http.filters.marks.serves;
+        self.marks.replaces |= http.filters.marks.replaces;
         http.remarks.iter().for_each(|remark| self.remark((*remark).into()));
     }
 
@@ -124,7 +131,7 @@ impl Meter {
 
     /// A TCP proxy has no requests and no marks.
     pub(super) fn tcp(&mut self) {
-        self.marks = Marks { time: false, denial: false, serves: true };
+        self.marks = Marks { time: false, denial: false, serves: true, ..self.marks };
     }
 
     /// `http.<stat_prefix>.` of each connection manager.
@@ -134,6 +141,20 @@ impl Meter {
 
     pub(super) fn network_rbac(&mut self, denied: &str) {
         self.network_rbac.insert(denied.into());
+    }
+
+    pub(super) fn cuts_off_like(&self, denied: &str) -> bool {
+        self.network_rbac.contains(denied)
+    }
+
+    /// Requests of another port's connection manager move some of these counters.
+    pub(super) fn beside_requests(&mut self, http: &Http) {
+        self.beside.insert(format!("{}.downstream_rq_total", http.prefix));
+    }
+
+    /// Connections at another port do.
+    pub(super) fn beside_connections(&mut self, stat: &str) {
+        self.beside.insert(format!("listener.{stat}.downstream_cx_total"));
     }
 
     pub(super) fn lead_to(&mut self, cluster: &str) {
@@ -228,6 +249,7 @@ impl Meter {
                 .sum::<Result<_, _>>()?,
             requests: sum(&self.requests)?,
             connections: sum(&self.connections)?,
+            beside: sum(&self.beside)?,
         })
     }
 

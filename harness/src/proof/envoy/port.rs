@@ -236,17 +236,30 @@ impl Envoy {
         Ok(())
     }
 
-    /// Says which counters have what happens at other ports in them.
+    /// Which counters have what happens at other ports in them.
     fn remark_what_is_shared(&self, port: u16, meter: &mut Meter) {
         for (other, filter) in self.others(port) {
             let who = other.in_words();
+            if let Ok(Network::Rbac { denied }) = filters::network(filter)
+                && meter.cuts_off_like(&denied)
+            {
+                meter.beside_connections(&other.stat);
+                meter.remark(format!("listener {who} counts who is cut off under `{denied}` too"));
+            }
             let Some((clusters, http)) = self.leads(filter) else { continue };
-            if let Some(http) = http.filter(|http| meter.counts_requests_like(http)) {
+            let same = http.as_ref().filter(|http| meter.counts_requests_like(http));
+            if let Some(http) = same {
                 meter.remark(format!("listener {who} counts its requests under `{}.` too", http.prefix));
             }
             for name in self.chosen_from(clusters) {
-                if meter.leads_to(&self.stat_of(&name)) {
-                    meter.remark(format!("listener {who} leads to cluster `{name}` too"));
+                if !meter.leads_to(&self.stat_of(&name)) {
+                    continue;
+                }
+                meter.remark(format!("listener {who} leads to cluster `{name}` too"));
+                match &http {
+                    Some(_) if same.is_some() => {}
+                    Some(http) => meter.beside_requests(http),
+                    None => meter.beside_connections(&other.stat),
                 }
             }
         }

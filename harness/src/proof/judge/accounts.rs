@@ -16,6 +16,9 @@ pub(super) fn others(witness: &Witness, happened: &Happened, dials: usize) -> St
         words += &format!("; {} requests came there meanwhile, {dials} of ours", happened.requests);
     } else if happened.reached() > dials {
         words += &format!("; {} connections came there meanwhile, {dials} of ours", happened.reached());
+    } else if happened.beside > 0 {
+        let beside = happened.beside;
+        words += &format!("; meanwhile {beside} came to a port of the same Envoy that counts there too");
     }
     for remark in &witness.remarks {
         words += &format!("; {remark}");

@@ -278,9 +278,9 @@ impl<'a> Attribution<'a> {
             let happened = witness.happened(dial.pod.as_deref().filter(|_| name == cell.endpoint)).ok()?;
             let came = self.times(name, window, &|_| cell, &happened).came;
             let crowded = if is_request {
-                happened.requests > came
+                happened.requests > came || happened.beside > 0
             } else {
-                name == cell.endpoint && happened.reached() > 1
+                name == cell.endpoint && (happened.reached() > 1 || happened.beside > 0)
             };
             let others = others(witness, &happened, 1);
             let why = "others were there meanwhile, and nothing says whose it is that was counted";
@@ -441,7 +441,7 @@ pub(super) fn is_timed(marks: Marks, cell: &Cell, outcome: &Outcome) -> bool {
     marks.time && (!may_lack || has_service_time(outcome))
 }
 
-pub(super) fn has_service_time(outcome: &Outcome) -> bool {
+fn has_service_time(outcome: &Outcome) -> bool {
     let Outcome::Response { headers, .. } = outcome else { return false };
     header(headers, "x-envoy-upstream-service-time").is_some()
 }

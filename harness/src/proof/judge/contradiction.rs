@@ -52,6 +52,15 @@ impl<'a> Judge<'a> {
         Some(why.into())
     }
 
+    /// Where on the way a filter may have answered after the application did.
+    pub(super) fn replaced(&self, cell: &'a Cell, place: Place<'a>) -> Option<String> {
+        let witnesses = &self.windows[place.window].witnesses;
+        let mut route = self.attribution.route(cell).into_iter();
+        let name = route.find(|name| witnesses.get(*name).is_some_and(|one| one.marks.replaces))?;
+        let why = "a filter may put an answer of its own in the application's place, and nothing tells it";
+        Some(format!("who answered is in doubt at {name}: {why}"))
+    }
+
     /// Whether an Envoy on the way let the request in without its authorizer's word.
     fn is_let_in(&self, cell: &'a Cell, place: Place<'a>) -> bool {
         let window = &self.windows[place.window];

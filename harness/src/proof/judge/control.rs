@@ -77,6 +77,7 @@ impl<'a> Judge<'a> {
             let differing = place.dial.seen().find_map(|one| differences(control, one).into_iter().next());
             let (by, doubts) = self.answered_by(control, *place);
             let doubts = doubts.into_iter().chain(undecided(&control.expect, &seen.outcome));
+            let doubts = doubts.chain(self.doubts_of_answerer(control, *place, by));
             let mut doubts = differing.into_iter().chain(doubts).chain(self.doubts_of(control, *place));
             if let Some(doubt) = doubts.next().or_else(|| self.contradicts(control, *place, by)) {
                 return Err(doubt);

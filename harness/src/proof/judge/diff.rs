@@ -27,6 +27,7 @@ pub(super) fn differences(cell: &Cell, observation: &Observation) -> Vec<String>
             let who = if cell.nobody { "nobody" } else { cell.client.as_str() };
             vec![format!("expected {expected}, saw {seen}: the endpoint let {who} in")]
         }
+        outcome @ Outcome::Response { .. } if expect.is_any_answer() => content(expect, outcome),
         outcome @ Outcome::Response { status, .. } if Some(*status) == expect.status => {
             let failed = grpc_status(outcome).is_some_and(|status| status != "0");
             if failed && !expect.headers.contains_key("grpc-status") {
@@ -67,7 +68,8 @@ pub(super) fn expected_in_words(expect: &Expect) -> Option<String> {
     }
     let cut = expect.cut_off.map(cut_off_in_words);
     let reply = expect.reply.as_ref().map(|text| format!("the reply {}", excerpt(text)));
-    cut.or(reply).or_else(|| Some(expect.status?.to_string()))
+    let any = expect.is_any_answer().then(|| "an answer of the application".to_owned());
+    cut.or(reply).or(any).or_else(|| Some(expect.status?.to_string()))
 }
 
 fn is_tls12(cell: &Cell, observation: &Observation) -> bool {

@@ -8,6 +8,7 @@
 //! nothing is recorded where the story is the same, and never passes.
 
 mod accounts;
+mod alike;
 mod attribution;
 mod contradiction;
 mod control;
@@ -29,8 +30,10 @@ use crate::proof::plan::{Cell, CellId};
 use crate::proof::verdict::Verdict;
 use crate::scenario::{By, Counted, CutOff, Endpoint, Evidence, Scenario};
 
+pub use alike::across;
+use alike::{of_pods, severity};
 pub use attribution::route;
-use attribution::{Attribution, Unsettled, has_service_time, is_timed, units};
+use attribution::{Attribution, Unsettled, is_timed, units};
 use contradiction::{is_denial, wanted};
 use diff::{differences, expected_in_words, undecided};
 use origin::Origin;
@@ -166,11 +169,7 @@ impl<'a> Judge<'a> {
     fn cell(&self, cell: &'a Cell) -> Judged {
         let places = self.dials.get(&cell.id).map(Vec::as_slice).unwrap_or_default();
         let rulings = places.iter().map(|place| (*place, self.dial(cell, *place)));
-        let worst = rulings.max_by_key(|(_, ruling)| match ruling.verdict {
-            Verdict::Failed => 2,
-            Verdict::Errored => 1,
-            Verdict::Passed | Verdict::ClientSide | Verdict::Recorded | Verdict::Skipped => 0,
-        });
+        let worst = rulings.max_by_key(|(_, ruling)| severity(ruling.verdict));
         let left_out = self.left_out(cell, places);
         let (place, ruling) = match (worst, left_out) {
             (Some((place, ruling)), None) => (place, ruling),
@@ -181,18 +180,14 @@ impl<'a> Judge<'a> {
                 return Judged::untried(cell.clone(), Verdict::Errored, why);
             }
         };
-        let several =
-            places.iter().filter_map(|place| place.dial.pod.as_ref()).collect::<BTreeSet<_>>().len() > 1;
-        let reason = match &place.dial.pod {
-            Some(pod) if several && !ruling.reason.is_empty() => format!("at pod {pod}: {}", ruling.reason),
-            _ => ruling.reason,
-        };
+        let dials = places.iter().map(|one| one.dial);
+        let (verdict, reason) = of_pods(ruling.verdict, ruling.reason, place.dial, dials);
         Judged {
             cell: cell.clone(),
             observed: Some(place.dial.observation.clone()),
             by: ruling.by,
             cut_off: self.cut_off(place),
-            verdict: ruling.verdict,
+            verdict,
             reason,
             evidence: self.accounts(cell, place),
             control: cell.control.clone().zip(ruling.control).map(|(check, held)| Control { check, held }),
@@ -395,9 +390,10 @@ impl<'a> Judge<'a> {
         if wanted == By::Application && self.may_be_in_its_place(cell, place) {
             doubts.push(format!(
                 "nothing tells the application's answer from one that Envoy gives in its place at {at}: \
-                 `app-log` would"
+                 the header `x-envoy-upstream-service-time` of the Envoy before it would"
             ));
         }
+        doubts.extend(self.replaced(cell, place).filter(|_| wanted == By::Application));
         if by != Some(By::Envoy) {
             return doubts;
         }
@@ -421,21 +417,19 @@ impl<'a> Judge<'a> {
         doubts
     }
 
-    /// Whether what was forwarded may have come to nothing, and an Envoy made the answer: no log names the
-    /// request, no time on it is the last Envoy's, and it is one that Envoy gives then, or in gRPC what that
-    /// is there (gRPC, "HTTP to gRPC Status Code Mapping"; 4 where the call's own time is over).
+    /// Whether what was forwarded may have come to nothing, and an Envoy made the answer: no time on it is
+    /// the last Envoy's, and it is one that Envoy gives then, or in gRPC what that is there (gRPC, "HTTP to
+    /// gRPC Status Code Mapping"; 4 where the call's own time is over). A log that names the request says
+    /// that it came: an application that dies then lets Envoy answer.
     fn may_be_in_its_place(&self, cell: &'a Cell, place: Place<'a>) -> bool {
         let witness = self.windows[place.window].witnesses.get(&cell.endpoint);
         let is_only = self.attribution.route(cell).len() == 1;
         let marks = witness.map(|witness| witness.marks).unwrap_or_default();
         let outcome = &place.dial.observation.outcome;
         let is_timed = is_only && is_timed(marks, cell, outcome);
-        // An application that logged the request and died lets Envoy answer without a time.
-        let lacks_time = marks.time && !has_service_time(outcome);
         let is_error = matches!(outcome, Outcome::Response { status: 502..=504, .. })
             || words::grpc_status(outcome).is_some_and(|status| ["4", "14"].contains(&status));
-        let logged = self.attribution.logged(cell, place.dial) == Some(true);
-        (!logged || lacks_time) && !is_timed && is_error
+        !is_timed && is_error
     }
 
     /// Whether a refusal is judged by what the client sees: the scenario says that its Envoy's counters

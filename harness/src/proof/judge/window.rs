@@ -98,6 +98,7 @@ impl Witness {
         self.marks.time &= meter.marks.time;
         self.marks.denial &= meter.marks.denial;
         self.marks.serves |= meter.marks.serves;
+        self.marks.replaces |= meter.marks.replaces;
         let new: Vec<_> = meter.remarks.iter().filter(|one| !self.remarks.contains(one)).cloned().collect();
         self.remarks.extend(new);
     }
@@ -127,9 +128,10 @@ impl Witness {
         }
     }
 
-    /// Whether others than we were there: more requests or connections than our dials.
+    /// Whether others than we were there: more requests or connections than our dials, or any at a port that
+    /// counts in the same place.
     pub(super) fn is_disturbed(&self, dials: u64) -> bool {
         let Ok(happened) = self.happened(None) else { return false };
-        happened.requests > dials || happened.reached() > dials
+        happened.requests > dials || happened.reached() > dials || happened.beside > 0
     }
 }

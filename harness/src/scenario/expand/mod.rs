@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use svidproof_probe::protocol::{Http, TlsVersions};
 
-use super::{Check, Client, Expect, Forging, Matrix, OneOrMany, Scenario, Stated, forged};
+use super::{Check, Client, Expect, Forging, Matrix, OneOrMany, Scenario, Stated, forged, spelled};
 use crate::forge::SOUND;
 
 pub(super) fn expand(scenario: &mut Scenario) {
@@ -59,8 +59,10 @@ fn check(forging: &Forging, client: &str, credential: &str, stated: &Stated, tls
     }
 }
 
-/// One check for each endpoint, HTTP version and set of headers.
+/// One check for each endpoint, HTTP version and set of headers; gRPC has one version.
 fn cells(matrix: &Matrix) -> Vec<Check> {
+    let calls = !matrix.grpc.is_empty();
+    let versions = if calls { &[Http::Http2] } else { matrix.http.as_slice() };
     let sends: Vec<String> = matrix
         .methods
         .iter()
@@ -68,15 +70,15 @@ fn cells(matrix: &Matrix) -> Vec<Check> {
         .collect();
     let mut checks = vec![];
     for to in matrix.to.iter() {
-        for http in &matrix.http {
+        for http in versions {
             for headers in &matrix.headers {
-                let over = if *http == Http::Http2 { " over HTTP/2" } else { "" };
+                let over = if *http == Http::Http2 && !calls { " over HTTP/2" } else { "" };
                 let with = if headers.is_empty() {
                     String::new()
                 } else {
                     format!(" with {}", headers.keys().cloned().collect::<Vec<_>>().join(", "))
                 };
-                checks.push(Check {
+                let mut check = Check {
                     name: format!("{to}: surface of {}{over}{with}", matrix.name),
                     clients: matrix.clients.clone(),
                     to: to.into(),
@@ -90,12 +92,17 @@ fn cells(matrix: &Matrix) -> Vec<Check> {
                     body_file: None,
                     trailers: BTreeMap::new(),
                     sent: matrix.body.clone().unwrap_or_default().into_bytes(),
-                    grpc: OneOrMany::default(),
+                    grpc: matrix.grpc.clone(),
                     websocket: OneOrMany::default(),
                     expect: Expect::default(),
                     control: None,
                     finding: None,
-                });
+                };
+                if calls {
+                    spelled::call(&mut check);
+                    check.sent = spelled::framed(&check.sent);
+                }
+                checks.push(check);
             }
         }
     }

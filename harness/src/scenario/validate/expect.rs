@@ -19,6 +19,7 @@ pub(super) fn expect(expect: &Expect, place: &Node, found: &mut Found) {
     ];
     let stated: Vec<_> = stated.into_iter().filter(|(_, there)| *there).map(|(key, _)| key).collect();
     match stated.as_slice() {
+        [] if expect.is_any_answer() => {}
         [] => found.add(place.place(), "nothing is expected: give `status`, `alert` or `cut-off`"),
         [_] => {}
         [one, others @ ..] => {
@@ -37,7 +38,7 @@ pub(super) fn expect(expect: &Expect, place: &Node, found: &mut Found) {
         self::alert(alert, place.at("alert").place(), found);
     }
     counts(expect, place, found);
-    if expect.status.is_none() && expect.is_stated() {
+    if expect.status.is_none() && expect.is_stated() && !expect.is_any_answer() {
         let needing = [
             ("json", expect.json.is_some()),
             ("body", expect.body.is_some()),

@@ -120,9 +120,16 @@ fn endpoint(endpoint: &Endpoint, place: &Node, found: &mut Found) {
     }
     if let Some(published) = &endpoint.published {
         let at = place.at("published").at("node-port").place();
-        found.check(NODE_PORTS.contains(&published.node_port), at, || {
+        found.check(published.node_port.is_some() || published.host_port.is_none(), at, || {
+            "`host-port` leads to a `node-port`, and there is none".into()
+        });
+        let node_port = published.node_port;
+        found.check(node_port.is_none_or(|port| NODE_PORTS.contains(&port)), at, || {
             let (first, last) = (NODE_PORTS.start(), NODE_PORTS.end());
-            format!("no Service is given the node port {}: expected {first} to {last}", published.node_port)
+            format!(
+                "no Service is given the node port {}: expected {first} to {last}",
+                node_port.unwrap_or_default()
+            )
         });
     }
 }

@@ -11,7 +11,7 @@ use svidproof_probe::protocol::Http;
 use super::Found;
 use crate::scenario::place::{Node, Place};
 use crate::scenario::written::{LONGEST, length};
-use crate::scenario::{CELL_HEADER, Check, Scenario};
+use crate::scenario::{CELL_HEADER, Check, OneOrMany, Scenario};
 
 pub(super) fn headers(headers: &BTreeMap<String, String>, place: &Node, found: &mut Found) {
     for (name, value) in headers {
@@ -42,14 +42,7 @@ pub(super) fn kind(scenario: &Scenario, check: &Check, place: &Node, found: &mut
     found.check(!check.send.is_empty(), place.at(key).place(), || {
         format!("check `{}` sends nothing", check.name)
     });
-    for (number, method) in check.grpc.iter().enumerate() {
-        let named = method.split_once('/').is_some_and(|(service, method)| {
-            !service.is_empty() && !method.is_empty() && !method.contains('/')
-        });
-        found.check(named, place.at("grpc").nth(number).place(), || {
-            format!("`{method}` is not a gRPC method: write `package.Service/Method`")
-        });
-    }
+    calls(&check.grpc, place.at("grpc"), found);
     let grpc = !check.grpc.is_empty();
     found.check(!grpc || !place.has("http"), place.key("http"), || "gRPC is HTTP/2: leave `http` out".into());
     let at = place.at("expect");
@@ -80,6 +73,17 @@ pub(super) fn kind(scenario: &Scenario, check: &Check, place: &Node, found: &mut
     self::authority(authority, check.http == Http::Http2, place.at("authority").place(), found);
 }
 
+pub(super) fn calls(methods: &OneOrMany, place: &Node, found: &mut Found) {
+    for (number, method) in methods.iter().enumerate() {
+        let named = method.split_once('/').is_some_and(|(service, method)| {
+            !service.is_empty() && !method.is_empty() && !method.contains('/')
+        });
+        found.check(named, place.nth(number).place(), || {
+            format!("`{method}` is not a gRPC method: write `package.Service/Method`")
+        });
+    }
+}
+
 /// Bytes alone have none of what a request in HTTP has, and no answer in HTTP comes back.
 fn bytes(check: &Check, place: &Node, found: &mut Found) {
     let at = place.at("expect");
@@ -100,9 +104,10 @@ fn bytes(check: &Check, place: &Node, found: &mut Found) {
     for (key, _) in of_http.into_iter().filter(|(_, there)| *there) {
         found.add(place.key(key), format!("`{key}` is HTTP, and `http` is `none`"));
     }
-    found.check(check.expect.status.is_none(), at.key("status"), || {
-        "with `http: none` no status comes back: expect a `reply`".into()
-    });
+    let answers = [("status", check.expect.status.is_some()), ("by", check.expect.is_any_answer())];
+    for (key, _) in answers.into_iter().filter(|(_, there)| *there) {
+        found.add(at.key(key), "with `http: none` no status comes back: expect a `reply`");
+    }
 }
 
 fn body(scenario: &Scenario, check: &Check, place: &Node, found: &mut Found) {

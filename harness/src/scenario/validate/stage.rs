@@ -164,13 +164,19 @@ fn surface(scenario: &Scenario, stage: &Stage, places: &Node, found: &mut Found)
 
 /// What a surface dials with: something, and nothing that a request cannot carry.
 fn requests(scenario: &Scenario, matrix: &Matrix, place: &Node, found: &mut Found) {
-    for (key, many) in
-        [("as", &matrix.clients), ("to", &matrix.to), ("methods", &matrix.methods), ("paths", &matrix.paths)]
-    {
+    let calls = place.has("grpc");
+    let (methods, paths) = (("methods", &matrix.methods), ("paths", &matrix.paths));
+    let requests = if calls { vec![("grpc", &matrix.grpc)] } else { vec![methods, paths] };
+    for (key, many) in [("as", &matrix.clients), ("to", &matrix.to)].into_iter().chain(requests) {
         found.check(many.iter().next().is_some(), place.at(key).place(), || {
             format!("`{key}` is empty, so nothing is dialled")
         });
     }
+    for key in ["methods", "paths", "http"].into_iter().filter(|key| calls && place.has(key)) {
+        let why = "a call is a POST of HTTP/2 to a path of its own";
+        found.add(place.key(key), format!("`grpc` and `{key}` exclude each other: {why}"));
+    }
+    request::calls(&matrix.grpc, place.at("grpc"), found);
     found.check(!matrix.http.is_empty(), place.at("http").place(), || {
         "`http` is empty, so nothing is dialled".into()
     });
@@ -188,13 +194,11 @@ fn requests(scenario: &Scenario, matrix: &Matrix, place: &Node, found: &mut Foun
     found.check(!matrix.http.contains(&Http::None), place.at("http").place(), || {
         "the requests of a surface are HTTP".into()
     });
-    found.check(
-        matrix.tls != TlsVersions::None || !matrix.http.contains(&Http::Http2),
-        place.at("http").place(),
-        || "in plain text (`tls: none`) HTTP/1.1 is spoken here".into(),
-    );
+    let over2 = calls || matrix.http.contains(&Http::Http2);
+    found.check(matrix.tls != TlsVersions::None || !over2, place.at("http").place(), || {
+        "in plain text (`tls: none`) HTTP/1.1 is spoken here".into()
+    });
     server_name(matrix.sni.as_deref(), place.at("sni").place(), found);
-    let over2 = matrix.http.contains(&Http::Http2);
     authority(matrix.authority.as_deref(), over2, place.at("authority").place(), found);
     for (number, headers) in matrix.headers.iter().enumerate() {
         self::headers(headers, place.at("headers").nth(number), found);
@@ -314,6 +318,12 @@ fn reach(scenario: &Scenario, check: &Check, endpoint: &Endpoint, place: &Node, 
     let Expect { cut_off, counts, by, .. } = &check.expect;
     let counted = cut_off.is_some() || counts.is_some() || by.is_some();
     let seen = refusing.is_some_and(|last| last.evidence.is_some()) && !counted;
+    found.check(by.is_none() || check.expect.is_refusal() || readable, place.at("expect").key("by"), || {
+        format!(
+            "who answered is told by counters, and none can be had at `{to}`: give the endpoint behind \
+             which the application stands the port of its Envoy's `admin`"
+        )
+    });
     found.check(!check.expect.is_refusal() || readable || seen, place.at("to").place(), || {
         format!(
             "a refusal needs evidence, and none can be had at `{to}`: give the endpoint that refuses the \
@@ -352,6 +362,17 @@ fn control(scenario: &Scenario, stage: &Stage, check: &Check, place: &Node, foun
     found.check(same_way || control.to != check.to, at, || {
         format!("control `{name}` speaks plain text (`tls: none`): it says nothing about who speaks TLS")
     });
+    // Envoy turns down, with a status, whatever kind of request it does not let through at all.
+    let kinds = [
+        ("opens no WebSocket", &check.websocket, &control.websocket),
+        ("makes no gRPC call", &check.grpc, &control.grpc),
+    ];
+    for (what, of_check, of_control) in kinds {
+        let shows = of_check.is_empty() || !of_control.is_empty() || check.expect.is_before_a_request();
+        found.check(shows, at, || {
+            format!("control `{name}` {what}: where none is let through, everyone is refused")
+        });
+    }
     // The name chooses the filter chain: another may refuse everyone.
     let same_name = control.sni == check.sni || check.expect.cut_off.is_some();
     found.check(same_name || control.to != check.to, at, || {

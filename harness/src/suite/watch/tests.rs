@@ -113,7 +113,7 @@ fn client(scenario: &mut Scenario, identity: &str) {
 }
 
 fn publish(scenario: &mut Scenario, node_port: u16) {
-    let published = crate::scenario::Published { node_port, host_port: None, line: 1 };
+    let published = crate::scenario::Published { node_port: Some(node_port), host_port: None, line: 1 };
     scenario.endpoints.values_mut().for_each(|endpoint| endpoint.published = Some(published));
 }
 

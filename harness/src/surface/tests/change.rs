@@ -26,6 +26,36 @@ use super::*;
     "frontend-2 now gets through to backend with GET /x: 405 no body"
 )]
 #[case(
+    "403 RBAC: access denied",
+    "403 text 000000000000",
+    Danger::Opened,
+    "frontend-2 now gets through to backend with GET /x: 403 text 000000000000"
+)]
+#[case(
+    "403 RBAC: access denied",
+    "403 RBAC: access denied text 000000000000",
+    Danger::Opened,
+    "frontend-2 now gets through to backend with GET /x: 403 RBAC: access denied text 000000000000"
+)]
+#[case(
+    "200 grpc-status 7",
+    "200 grpc-status 5 no body",
+    Danger::Opened,
+    "frontend-2 now gets through to backend with GET /x: 200 grpc-status 5 no body"
+)]
+#[case(
+    "200 grpc-status 5 no body",
+    "200 text 000000000000",
+    Danger::Opened,
+    "frontend-2 can now GET /x at backend"
+)]
+#[case(
+    "401 by Envoy",
+    "200 grpc-status 7",
+    Danger::Changed,
+    "frontend-2 is refused otherwise at backend for GET /x: 200 grpc-status 7"
+)]
+#[case(
     "alert 116 certificate_required",
     "404 no body",
     Danger::Opened,
@@ -62,7 +92,7 @@ use super::*;
     "frontend-2 is no longer shown to be refused at backend for GET /x: timed out"
 )]
 #[case(
-    "403 no body",
+    "403 by Envoy",
     "not observed",
     Danger::Weakened,
     "frontend-2 is no longer shown to be refused at backend for GET /x: not observed"

@@ -26,6 +26,8 @@ pub struct Backend {
     pub pod: String,
     /// Its address in the cluster.
     pub ip: String,
+    /// The node that it is on.
+    pub node: String,
     /// Init containers that go on running among them.
     pub containers: Vec<String>,
     /// Another after each restart of any of its containers, and for another pod of the same name.
@@ -388,6 +390,7 @@ fn backend(namespace: &str, pod: &Pod) -> Option<Backend> {
         namespace: namespace.into(),
         pod: pod.metadata.name.clone()?,
         ip: status.pod_ip.clone()?,
+        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
         containers: containers(pod).map(|container| container.name.clone()).collect(),
         incarnation: format!("{} {}", pod.metadata.uid.clone().unwrap_or_default(), ids.join(" ")),
         ports: BTreeMap::new(),

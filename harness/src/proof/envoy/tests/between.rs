@@ -48,6 +48,7 @@ fn both_together_is_the_sum_of_each() {
         mirrored: from + 3,
         requests: from + 5,
         connections: from + 6,
+        beside: from + 7,
     };
     let both = Happened {
         counted: Counted { san: 110, ..Counted::default() },
@@ -56,6 +57,7 @@ fn both_together_is_the_sum_of_each() {
         mirrored: 116,
         requests: 120,
         connections: 122,
+        beside: 124,
     };
     assert_eq!(of(10).plus(&of(100)), both);
 }

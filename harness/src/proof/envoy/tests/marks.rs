@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 use super::super::Marks;
 use super::*;
 
-const ALL: Marks = Marks { time: true, denial: true, serves: false };
+const ALL: Marks = Marks { time: true, denial: true, serves: false, replaces: false };
 const SERVES: Marks = Marks { serves: true, ..ALL };
 const NO_TIME: Marks = Marks { time: false, ..ALL };
 const NO_DENIAL: Marks = Marks { denial: false, ..ALL };
-const NONE: Marks = Marks { time: false, denial: false, serves: true };
+const NONE: Marks = Marks { time: false, denial: false, serves: true, replaces: false };
+const REPLACED: Marks = Marks { replaces: true, ..NONE };
 
 fn with(filter: &str) -> Dump {
     Dump::filter(http(filter, json!({})))
@@ -51,20 +52,21 @@ fn filters_take_marks_away() {
         // A client may ask for any status by `x-envoy-fault-abort-request`: 200 too.
         ("fault", SERVES),
         ("lua", NONE),
-        ("ext_proc", NONE),
+        ("ext_proc", REPLACED),
+        ("custom_response", REPLACED),
         ("ext_authz", NONE),
         ("header_mutation", NONE),
         ("compressor", NONE),
-        ("composite", NONE),
-        ("never_heard_of", NONE),
+        ("composite", REPLACED),
+        ("never_heard_of", REPLACED),
     ] {
         assert_eq!(with(filter).meter().marks, marks, "{filter}");
     }
     assert_eq!(Dump::default().meter().marks, ALL);
     let vendor =
         json!({"name": "v", "typed_config": {"@type": "type.googleapis.com/acme.filters.rbac.v3.X"}});
-    assert_eq!(Dump::filter(vendor).meter().marks, NONE);
-    assert_eq!(Dump::filter(json!({"name": "d", "config_discovery": {}})).meter().marks, NONE);
+    assert_eq!(Dump::filter(vendor).meter().marks, REPLACED);
+    assert_eq!(Dump::filter(json!({"name": "d", "config_discovery": {}})).meter().marks, REPLACED);
     let disabled =
         json!({"name": "l", "disabled": true, "typed_config": {"@type": format!("{HTTP}.lua.v3.Lua")}});
     assert_eq!(Dump::filter(disabled).meter().marks, NONE);
@@ -112,7 +114,7 @@ fn routes_take_marks_away() {
         (per_filter(wrapped(json!({"config": config("buffer")}))), ALL),
         (per_filter(wrapped(json!({"config": config("lua"), "disabled": true}))), ALL),
         (per_filter(wrapped(json!({"disabled": true}))), ALL),
-        (per_filter(json!({"@type": "type.googleapis.com/acme.X"})), NONE),
+        (per_filter(json!({"@type": "type.googleapis.com/acme.X"})), REPLACED),
         (answer(json!(200)), SERVES),
         (answer(json!(299)), SERVES),
         (answer(json!(300)), ALL),

@@ -27,6 +27,36 @@ fn counters_that_another_port_moves_too_are_named() {
     assert!(same.meter().remarks.is_empty());
 }
 
+/// What came to another port moves no counter of this one's own, and may have moved those that both have.
+#[test]
+fn what_came_to_another_port_that_counts_here_too_is_told() {
+    let policy = |prefix: &str| network("rbac", json!({"stat_prefix": prefix, "rules": {}}));
+    let with = |own: Vec<Value>, other: Vec<Value>| {
+        let mut dump = Dump::network(own);
+        dump.listeners.push(listener("0.0.0.0", 9002, other));
+        let moved = [
+            "listener.0.0.0.0_9002.downstream_cx_total",
+            "http.second.downstream_rq_total",
+            "net.rbac.denied",
+            "cluster.app.upstream_cx_tx_bytes_total",
+            "cluster.app.upstream_cx_rx_bytes_total",
+        ];
+        happened(&dump.meter(), &moved.map(|name| (name, 1))).beside
+    };
+    let second =
+        |cluster: Value| hcm(json!({"stat_prefix": "second", "route_config": {"virtual_hosts": cluster}}));
+    let to_other = json!([{"name": "v", "domains": ["*"], "routes": [
+        {"match": {"prefix": "/"}, "route": {"cluster": "other"}}]}]);
+    let own = || vec![policy("net."), hcm(json!({}))];
+    assert_eq!(with(own(), vec![policy("net."), second(to_other.clone())]), 1, "who is cut off there");
+    assert_eq!(with(own(), vec![policy("own."), second(to_other.clone())]), 0);
+    assert_eq!(with(own(), vec![hcm(json!({"stat_prefix": "second"}))]), 1, "what is forwarded there");
+    assert_eq!(with(own(), vec![hcm(json!({}))]), 0, "it counts as this port's own");
+    assert_eq!(with(own(), vec![tcp(json!({"cluster": "app"}))]), 1, "bytes that go there");
+    assert_eq!(with(own(), vec![tcp(json!({"cluster": "other"}))]), 0);
+    assert_eq!(with(vec![tcp(json!({"cluster": "app"}))], vec![tcp(json!({"cluster": "app"}))]), 1);
+}
+
 #[test]
 fn two_that_are_equal_count_the_same() {
     assert_eq!(Dump::default().read(), Dump::default().read());

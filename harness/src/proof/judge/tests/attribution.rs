@@ -3,7 +3,7 @@
 
 use super::*;
 
-pub(super) const NO_MARKS: Marks = Marks { time: false, denial: false, serves: true };
+pub(super) const NO_MARKS: Marks = Marks { time: false, denial: false, serves: true, replaces: false };
 
 #[test]
 fn counters_that_moved_otherwise_err_every_cell_of_the_window_and_no_other() {
@@ -151,8 +151,8 @@ fn a_relayed_denial_is_counted_where_it_was_made() {
 #[case::text(Marks { time: false, ..Marks::default() }, denied(), true)]
 #[case::text_of_a_call(Marks { time: false, ..Marks::default() }, denied_call(), true)]
 #[case::served(Marks { time: false, ..Marks::default() }, answered(200, "ok").bare(), true)]
-#[case::served_where_envoy_serves(Marks { time: false, denial: true, serves: true }, answered(200, "ok").bare(), false)]
-#[case::served_and_other_texts(Marks { time: false, denial: false, serves: false }, answered(200, "ok").bare(), false)]
+#[case::served_where_envoy_serves(Marks { time: false, denial: true, serves: true, replaces: false }, answered(200, "ok").bare(), false)]
+#[case::served_and_other_texts(Marks { time: false, denial: false, serves: false, replaces: false }, answered(200, "ok").bare(), false)]
 #[case::an_error(Marks { time: false, ..Marks::default() }, answered(404, "no").bare(), false)]
 #[case::a_redirect(Marks { time: false, ..Marks::default() }, answered(302, "").bare(), false)]
 #[case::a_call_that_failed(Marks { time: false, ..Marks::default() }, answered(200, "").bare().header("grpc-status", "5"), false)]

@@ -16,7 +16,7 @@ fn scene(expect: Expect, met: Met) -> Scene {
     let it = Cell { http: Http::None, ..cell("it", "friend", "backend", expect) };
     let control =
         Cell { http: Http::None, ..cell("control backend", "friend", "backend", expecting("+PONG")) };
-    let marks = Marks { time: false, denial: false, serves: true };
+    let marks = Marks { time: false, denial: false, serves: true, ..Marks::default() };
     let mut scene = Scene::exactly(world_without_log(), marks, &[(control, replied("+PONG")), (it, met)]);
     for witness in scene.windows.iter_mut().flat_map(|window| window.witnesses.values_mut()) {
         (witness.speaks_http, witness.passes_bytes) = (false, true);

@@ -150,7 +150,7 @@ fn a_witness_heeds_every_pod() {
         for meter in meters {
             witness.heed(meter);
         }
-        let Marks { time, denial, serves } = witness.marks;
+        let Marks { time, denial, serves, replaces: _ } = witness.marks;
         (witness.speaks_http, witness.passes_bytes, time, denial, serves)
     };
     assert_eq!(of(&[&http]), (true, false, true, true, false));

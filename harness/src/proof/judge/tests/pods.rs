@@ -278,3 +278,67 @@ fn dials_of_no_pod_in_particular_are_held_against_all_of_them_together() {
     let told = "clients saw 2 refusals for want of a certificate, Envoy counted 3";
     assert_last(&scene, Verdict::Errored, told);
 }
+
+/// `it` of [`at_two_pods`] with nothing expected of it.
+fn recorded_at_two_pods() -> Scene {
+    let mut scene = at_two_pods();
+    let it = scene.cells.last_mut().unwrap();
+    (it.expect, it.control) = (Expect::default(), None);
+    scene
+}
+
+#[test]
+fn what_is_recorded_is_the_same_at_every_pod() {
+    assert_eq!(recorded_at_two_pods().last(), (Verdict::Recorded, String::new()));
+    for (open, shut) in [("p", "q"), ("q", "p")] {
+        let mut scene = recorded_at_two_pods();
+        scene.at("it", open).observation = answered(200, "ok").seen;
+        let counts = scene.pod(open);
+        (counts.forwarded, counts.no_cert) = (2, 0);
+        scene.log().insert(format!("it.{open}"));
+        let (verdict, reason) = scene.last();
+        assert_eq!(verdict, Verdict::Errored);
+        assert!(reason.starts_with("its pods do not answer alike: at pod p "), "{reason}");
+        let at = |pod: &str, words: &str| reason.contains(&format!("at pod {pod} {words}"));
+        assert!(at(open, "200") && at(shut, "alert 116"), "{reason}");
+    }
+}
+
+/// What was judged of `scene`, as it was dialled from two nodes.
+fn from_nodes(scenes: [&Scene; 2]) -> Judged {
+    let [a, b] = scenes.map(Scene::judge);
+    across(vec![("a".into(), a), ("b".into(), b)]).pop().unwrap()
+}
+
+#[test]
+fn the_worst_node_decides_and_is_named() {
+    let right = at_two_pods();
+    let mut open = at_two_pods();
+    open.at("it", "q").observation = answered(200, "ok").seen;
+    let same = from_nodes([&right, &right]);
+    assert_eq!((same.verdict, same.reason.as_str()), (Verdict::Passed, ""));
+    for (node, scenes) in [("b", [&right, &open]), ("a", [&open, &right])] {
+        let judged = from_nodes(scenes);
+        assert_eq!(judged.verdict, Verdict::Failed);
+        assert!(judged.reason.starts_with(&format!("from node {node}: at pod q: expected ")), "{judged:?}");
+    }
+    let alone = across(vec![("a".into(), open.judge())]).pop().unwrap();
+    assert!(alone.reason.starts_with("at pod q: "), "one node is not named: {alone:?}");
+}
+
+#[test]
+fn what_is_recorded_is_the_same_from_every_node() {
+    let shut = recorded_at_two_pods();
+    let mut open = recorded_at_two_pods();
+    for pod in ["p", "q"] {
+        open.at("it", pod).observation = answered(200, "ok").seen;
+        let counts = open.pod(pod);
+        (counts.forwarded, counts.no_cert) = (2, 0);
+        open.log().insert(format!("it.{pod}"));
+    }
+    assert_eq!(from_nodes([&shut, &shut]).verdict, Verdict::Recorded);
+    assert_eq!(from_nodes([&open, &open]).verdict, Verdict::Recorded);
+    let judged = from_nodes([&shut, &open]);
+    assert_eq!(judged.verdict, Verdict::Errored);
+    assert!(judged.reason.starts_with("it is not the same from every node: from node a "), "{judged:?}");
+}

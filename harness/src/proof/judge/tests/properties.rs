@@ -84,8 +84,8 @@ fn any_marks() -> impl Strategy<Value = Marks> {
     prop::sample::select(vec![
         Marks::default(),
         Marks::default(),
-        Marks { time: false, denial: false, serves: true },
-        Marks { time: false, denial: false, serves: false },
+        Marks { time: false, denial: false, serves: true, ..Marks::default() },
+        Marks { time: false, denial: false, serves: false, ..Marks::default() },
     ])
 }
 

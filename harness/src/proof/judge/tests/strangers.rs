@@ -231,7 +231,11 @@ fn an_error_that_envoy_gives_too_is_not_taken_for_the_applications() {
             vec![(cell("it", "friend", "backend", by(By::Application, code)), met)],
         )
     };
-    assert_last(&of(503), Verdict::Errored, "`app-log` would");
+    assert_last(
+        &of(503),
+        Verdict::Errored,
+        "the header `x-envoy-upstream-service-time` of the Envoy before it would",
+    );
     assert_eq!(of(404).last(), (Verdict::Passed, String::new()));
 }
 
@@ -244,8 +248,16 @@ fn a_call_that_envoy_gives_up_is_not_taken_for_the_applications() {
         let met = answered(200, "").bare().header("grpc-status", code);
         Scene::of(world_without_log(), marks, vec![(cell("it", "friend", "backend", expect), met)])
     };
-    assert_last(&of("14"), Verdict::Errored, "`app-log` would");
-    assert_last(&of("4"), Verdict::Errored, "`app-log` would");
+    assert_last(
+        &of("14"),
+        Verdict::Errored,
+        "the header `x-envoy-upstream-service-time` of the Envoy before it would",
+    );
+    assert_last(
+        &of("4"),
+        Verdict::Errored,
+        "the header `x-envoy-upstream-service-time` of the Envoy before it would",
+    );
     assert_eq!(of("5").last(), (Verdict::Passed, String::new()));
 }
 
@@ -257,7 +269,11 @@ fn an_error_of_an_envoy_behind_is_not_taken_for_the_applications() {
         let case = (cell("it", "friend", "proxy", by(By::Application, code)), answered(code, "no"));
         Scene::of(world_without_log(), Marks::default(), vec![case])
     };
-    assert_last(&of(503), Verdict::Errored, "`app-log` would");
+    assert_last(
+        &of(503),
+        Verdict::Errored,
+        "the header `x-envoy-upstream-service-time` of the Envoy before it would",
+    );
     assert_eq!(of(404).last(), (Verdict::Passed, String::new()));
 }
 
@@ -286,6 +302,26 @@ fn what_the_application_only_logged_it_did_not_answer() {
         ..Happened::default()
     };
     assert_ne!(crowd.last().0, Verdict::Passed, "{}", crowd.last().1);
+}
+
+/// Nor may it have where nothing shows it: a log says that the request came, and the time on an answer is the
+/// first Envoy's, or is left out.
+#[rstest]
+#[case::behind_a_proxy("proxy", true, answered(503, "no").by(Origin::Unanswered(1)))]
+#[case::without_the_time("backend", false, local(503, "no").by(Origin::Unanswered(0)))]
+#[case::a_call("backend", false, local(200, "").header("grpc-status", "14").by(Origin::Unanswered(0)))]
+fn nor_what_it_logged_where_no_time_shows_it(
+    #[case] endpoint: &str,
+    #[case] time: bool,
+    #[case] met: Met,
+    #[values(true, false)] any: bool,
+) {
+    let status = (!any).then_some(503);
+    let expect = Expect { status, by: Some(By::Application), ..Expect::default() };
+    let case = vec![(cell("it", "friend", endpoint, expect), met)];
+    let mut scene = Scene::of(world(), Marks { time, ..Marks::default() }, case);
+    scene.logged(true);
+    assert_ne!(scene.last().0, Verdict::Passed, "{:?}", scene.last());
 }
 
 /// Where no mark tells, two requests may each have what the other is taken for: one that Envoy answers
@@ -333,7 +369,7 @@ fn an_answer_that_came_early_has_no_time_and_is_the_applications_all_the_same() 
     let whole = cell("it", "friend", "backend", status(200));
     let early = Cell { body: b"basket".to_vec(), ..whole.clone() };
     let met = || Met { seen: respond(200, &[("server", "envoy")], ""), origin: Origin::Application };
-    let marks = Marks { time: true, denial: true, serves: false };
+    let marks = Marks { time: true, denial: true, serves: false, ..Marks::default() };
     let of = |it: &Cell| Scene::of(world_without_log(), marks, vec![(it.clone(), met())]).last();
     assert_eq!(of(&early), (Verdict::Passed, String::new()));
     assert_eq!(of(&whole).0, Verdict::Errored);
@@ -365,4 +401,35 @@ fn what_answered_and_went_says_nothing_though_nobody_counts() {
     let scene = Scene::of(scenario, Marks::default(), vec![(it, refused(46, Kind::San))]);
     assert_eq!(scene.last().0, Verdict::ClientSide);
     went(scene, "backend", "backend-1");
+}
+
+/// Somebody at another port of the same Envoy, whose requests go to the same cluster, or who is cut off under
+/// the same counter: what that one did is not taken for what became of ours.
+#[rstest]
+#[case::a_forwarded_request(by(By::Application, 404), local(404, "no"), |all: &mut Counted| all.forwarded = 1)]
+#[case::any_answer(Expect { by: Some(By::Application), ..Expect::default() }, local(404, "no"), |all: &mut Counted| all.forwarded = 1)]
+#[case::a_cut(
+    Expect { cut_off: Some(CutOff::NetworkRbac), ..Expect::default() },
+    failed(DialFailure::Reset),
+    |all: &mut Counted| all.network_rbac = 1
+)]
+fn what_another_port_counts_in_the_same_place_is_not_ours(
+    #[case] expect: Expect,
+    #[case] met: Met,
+    #[case] theirs: fn(&mut Counted),
+) {
+    // No mark tells who answered.
+    let marks = Marks { time: false, denial: false, serves: true, ..Marks::default() };
+    let case = (cell("it", "friend", "backend", expect), met);
+    let mut scene = Scene::of(world_without_log(), marks, vec![case.clone()]);
+    scene.windows.retain(|window| window.dials.iter().all(|dial| dial.cell != "it"));
+    let alone = scene.window(marks, &[&case], "b");
+    scene.windows.push(alone);
+    assert_ne!(scene.last().0, Verdict::Passed, "{:?}", scene.last());
+    theirs(scene.counted());
+    let happened = scene.says("backend");
+    (happened.connections, happened.beside) = (1, 1);
+    assert!(is_disturbed(scene.last_window()));
+    assert_last(&scene, Verdict::Errored, "others were there meanwhile");
+    assert_last(&scene, Verdict::Errored, "1 came to a port of the same Envoy that counts there too");
 }

@@ -8,8 +8,8 @@ fn served(keys: &str) -> String {
     assert_ne!(text, RIGHT);
     // Nothing else depends on it.
     let text = text.replace(", control: served", ", control: again");
-    let again =
-        "      - {check: again, as: friend, to: backend, send: GET /, expect: {status: 200}}\nbroken:\n";
+    let again = "      - {check: again, as: friend, to: backend, send: GET /, expect: {status: 200}}\n      \
+                 - {check: called, as: friend, to: backend, grpc: a.B/E, expect: {grpc-status: 0}}\nbroken:\n";
     text.replace("broken:\n", again)
 }
 
@@ -29,9 +29,12 @@ fn served(keys: &str) -> String {
 #[case("as: friend, to: backend, http: none, send: PING, expect: {alert: 46}, control: again")]
 #[case("as: nobody, to: page, http: none, send: PING, expect: {reply: PONG}")]
 #[case("as: friend, to: backend, grpc: a.B/C, body: message, expect: {grpc-status: 0}")]
-#[case("as: friend, to: backend, grpc: [a.B/C, a.B/D], expect: {grpc-status: 7}, control: again")]
-#[case("as: friend, to: backend, grpc: a.B/C, expect: {status: 403}, control: again")]
+#[case("as: friend, to: backend, grpc: [a.B/C, a.B/D], expect: {grpc-status: 7}, control: called")]
+#[case("as: friend, to: backend, grpc: a.B/C, expect: {status: 403}, control: called")]
+#[case("as: friend, to: backend, grpc: a.B/C, expect: {alert: 46}, control: again")]
 #[case("as: friend, to: backend, websocket: /chat, expect: {status: 101}")]
+#[case("as: friend, to: backend, send: GET /, expect: {by: application}")]
+#[case("as: friend, to: backend, grpc: a.B/C, expect: {by: application, contains: [a], headers: {a: b}}")]
 fn what_can_be_said_is_read(#[case] keys: &str) {
     assert_eq!(mistakes(&served(keys)), "");
 }
@@ -53,6 +56,27 @@ fn what_can_be_said_is_read(#[case] keys: &str) {
 #[case(
     "as: friend, to: backend, grpc: a.B/C, expect: {status: 200}",
     "what came of a gRPC call says its `grpc-status`, not its `status`: 0 is an answer"
+)]
+#[case(
+    "as: friend, to: backend, websocket: /chat, expect: {status: 403}, control: again",
+    "control `again` opens no WebSocket: where none is let through, everyone is refused"
+)]
+#[case(
+    "as: friend, to: backend, grpc: a.B/C, expect: {grpc-status: 7}, control: again",
+    "control `again` makes no gRPC call: where none is let through, everyone is refused"
+)]
+#[case("as: friend, to: backend, send: GET /, expect: {by: envoy}", "nothing is expected: give `status`")]
+#[case(
+    "as: nobody, to: page, send: GET /, expect: {by: application}",
+    "who answered is told by counters, and none can be had at `page`"
+)]
+#[case(
+    "as: friend, to: backend, http: none, send: PING, expect: {by: application}",
+    "with `http: none` no status comes back: expect a `reply`"
+)]
+#[case(
+    "as: friend, to: backend, send: GET /, expect: {by: application, counts: authz-open}",
+    "with an `alert`, `counts` says what is counted of a handshake"
 )]
 #[case(
     "as: friend, to: backend, send: GET /, expect: {grpc-status: 0}",
@@ -182,6 +206,20 @@ fn the_name_that_an_endpoint_is_asked_by_is_one(#[case] more: &str, #[case] said
 #[case("http: ['1.1', '2']", "http: ['2'], tls: none", "in plain text (`tls: none`) HTTP/1.1 is spoken here")]
 #[case("http: ['1.1', '2']", "sni: 'a b'", "`a b` is not a DNS name")]
 #[case("http: ['1.1', '2']", "authority: \"a\\nb\"", "cannot go out")]
+#[case(
+    "http: ['1.1', '2']",
+    "grpc: a.B/C",
+    "`grpc` and `methods` exclude each other: a call is a POST of HTTP/2"
+)]
+#[case("methods: [GET, BREW], paths: [/, '/{x*8}']", "grpc: [a.B/C, C]", "`C` is not a gRPC method")]
+#[case("methods: [GET, BREW], paths: [/, '/{x*8}']", "grpc: a.B/C", "`grpc` and `http` exclude each other")]
+#[case("methods: [GET, BREW], paths: [/, '/{x*8}'], http: ['1.1', '2']", "grpc: []", "`grpc` is empty")]
+#[case(
+    "methods: [GET, BREW], paths: [/, '/{x*8}'], http: ['1.1', '2']",
+    "grpc: a.B/C, tls: none",
+    "HTTP/1.1 is spoken"
+)]
+#[case("methods: [GET, BREW], paths: [/, '/{x*8}']", "paths: /", "`methods` is empty, so nothing is dialled")]
 fn a_surface_is_held_to_the_same(#[case] right: &str, #[case] wrong: &str, #[case] said: &str) {
     let all = mistakes(&whole().replace(right, wrong));
     assert!(all.contains(said), "{all}");
@@ -198,4 +236,28 @@ fn a_surface_is_held_to_the_same(#[case] right: &str, #[case] wrong: &str, #[cas
 fn a_control_takes_the_way_of_its_refusal(#[case] key: &str, #[case] said: &str) {
     let all = mistakes(&RIGHT.replace("{check: served,", &format!("{{check: served, {key},")));
     assert!(all.lines().any(|line| line == format!("x.yaml:19:116: {said}")), "{all}");
+}
+
+/// A surface of calls has each of them as a check has it.
+#[test]
+fn a_surface_may_be_of_calls() {
+    let requests = "methods: [GET, BREW], paths: [/, '/{x*8}'], http: ['1.1', '2'], headers: [{}, {a: b}]";
+    let text = whole();
+    assert!(text.contains(requests));
+    let calls = "grpc: [a.B/C, a.B/D], body: tada, headers: [{}, {a: b}]";
+    let scenario = read(&text.replace(requests, calls), Path::new("x.yaml"), Path::new("/nowhere")).unwrap();
+    let checks = &scenario.stages[0].checks;
+    let checks: Vec<_> =
+        checks.iter().filter(|check| check.name.starts_with("backend: surface of all")).collect();
+    assert_eq!(checks.len(), 2, "one for each set of headers");
+    for check in checks {
+        assert_eq!(check.send.iter().collect::<Vec<_>>(), ["POST /a.B/C", "POST /a.B/D"]);
+        assert_eq!(check.http, svidproof_probe::protocol::Http::Http2);
+        assert_eq!(
+            (check.headers["content-type"].as_str(), check.headers["te"].as_str()),
+            ("application/grpc", "trailers")
+        );
+        assert_eq!(check.sent, b"\0\0\0\0\x04tada");
+        assert!(!check.expect.is_stated());
+    }
 }
