@@ -9,12 +9,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// From the checkout's root.
-const CARRIED: [&str; 12] = [
+const CARRIED: [&str; 13] = [
     "helm",
     "terraform",
     "fixtures/images",
     "fixtures/apps/authorizer",
     "fixtures/apps/echo",
+    "fixtures/apps/relay",
     "fixtures/apps/symbank",
     "harness/probe",
     "Cargo.toml",

@@ -181,6 +181,36 @@ fn terraform_fails() {
     world.assert_nothing_is_left();
 }
 
+/// What PATH has by that name may be anything.
+#[test]
+fn the_kind_that_was_built_makes_the_cluster_and_no_other() {
+    let world = World::with_images();
+    world.real_terraform();
+    world.fake("kind", "[ \"$1\" = create ] || exit 0\ncat > /dev/null\nexit 1");
+    let on_path = world.root.join("fakes/kind");
+    fs::remove_file(&on_path).unwrap();
+    world.svidproof(&["up", "--images", "upstream"]).exits(Exit::NotJudged);
+    for call in ["kind create cluster --name svidproof-", "kind delete cluster --name svidproof-"] {
+        assert!(world.called(call), "{:#?}", world.calls());
+    }
+    world.assert_nothing_is_left();
+}
+
+/// Nobody listens there: nothing is made.
+#[test]
+fn a_mirror_that_is_not_there() {
+    let world = World::with_images();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mirror = format!("127.0.0.1:{port}");
+    let args = ["run", "--images", "upstream", "--registry-mirror", &mirror];
+    let told = said(world.svidproof(&args).exits(Exit::NotJudged).get_output());
+    let expected =
+        format!("svidproof: the registry http://{mirror} could not be asked for kindest/node:v1: ");
+    assert!(told.contains(&expected) && told.contains("hint: does it run there"), "{told}");
+    assert!(!world.called("terraform") && !world.called("docker run"), "{:#?}", world.calls());
+    world.assert_nothing_is_left();
+}
+
 /// Terraform's own word is long: kind's last lines must be in it.
 #[test]
 fn kind_fails() {

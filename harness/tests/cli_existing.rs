@@ -230,6 +230,18 @@ fn what_has_expired_is_taken_down_from_another_machine() {
 #[case(&["--context", "c"], "--context says nothing to the provider kind\nhint: is --provider existing meant?")]
 #[case(&["--set", "a=b"], "--set says nothing to the provider kind\nhint: is --provider gke meant?")]
 #[case(
+    &["--provider", "existing", "--registry-mirror", "localhost:5000"],
+    "--registry-mirror says nothing to the provider existing\nhint: is --provider kind meant?"
+)]
+#[case(
+    &["--images", "packages", "--registry-mirror", "localhost:5000"],
+    "--registry-mirror says nothing to --images packages, whose nodes pull nothing\nhint: is --images upstream meant?"
+)]
+#[case(
+    &["--images", "packages", "--registry", "registry.test/own"],
+    "--registry says nothing to --images packages, whose nodes pull nothing\nhint: is --images upstream meant?"
+)]
+#[case(
     &["--provider", "existing", "--workers", "2"],
     "--workers says nothing to the provider existing\nhint: is --provider kind meant?"
 )]

@@ -55,7 +55,10 @@ locals {
         hostPort      = ports.host_port
         listenAddress = "127.0.0.1"
       } if number == 0]
-      extraMounts          = [for store in slice(var.containerd_stores, number, min(number + 1, length(var.containerd_stores))) : { hostPath = store, containerPath = "/var/lib/containerd" }]
+      extraMounts = concat(
+        [for store in slice(var.containerd_stores, number, min(number + 1, length(var.containerd_stores))) : { hostPath = store, containerPath = "/var/lib/containerd", readOnly = false }],
+        [for hosts in [var.registry_hosts] : { hostPath = hosts, containerPath = "/etc/containerd/certs.d", readOnly = true } if hosts != ""],
+      )
       kubeadmConfigPatches = [for patch in local.patches : yamlencode(patch) if number == 0]
     }]
   }
@@ -66,6 +69,7 @@ locals {
 resource "terraform_data" "removal" {
   # A destroy-time provisioner sees nothing but its own resource.
   input = {
+    kind       = var.kind
     name       = var.name
     kubeconfig = var.kubeconfig
   }
@@ -74,8 +78,9 @@ resource "terraform_data" "removal" {
 
   provisioner "local-exec" {
     when    = destroy
-    command = "kind delete cluster --name \"$NAME\" --kubeconfig \"$FILE\""
+    command = "\"$KIND\" delete cluster --name \"$NAME\" --kubeconfig \"$FILE\""
     environment = {
+      KIND = self.input.kind
       NAME = self.input.name
       FILE = self.input.kubeconfig
     }
@@ -88,9 +93,10 @@ resource "terraform_data" "cluster" {
   triggers_replace = [terraform_data.removal.id]
 
   provisioner "local-exec" {
-    command = "printf '%s' \"$CONFIG\" | kind create cluster --name \"$NAME\" --image \"$IMAGE\" --kubeconfig \"$FILE\" --wait \"$WAIT\" --config -"
+    command = "printf '%s' \"$CONFIG\" | \"$KIND\" create cluster --name \"$NAME\" --image \"$IMAGE\" --kubeconfig \"$FILE\" --wait \"$WAIT\" --config -"
     environment = {
       CONFIG = yamlencode(local.config)
+      KIND   = var.kind
       NAME   = var.name
       IMAGE  = var.node_image
       FILE   = var.kubeconfig

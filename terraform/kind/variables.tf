@@ -1,3 +1,8 @@
+variable "kind" {
+  description = "The kind program, by its path: what PATH has may be another."
+  type        = string
+}
+
 variable "name" {
   description = "The cluster's name; kind labels its containers with it."
   type        = string
@@ -29,6 +34,12 @@ variable "containerd_stores" {
   description = "A folder a node with the unpacked images, to be its /var/lib/containerd. None: the image brings its own."
   type        = list(string)
   default     = []
+}
+
+variable "registry_hosts" {
+  description = "A folder to be the node's /etc/containerd/certs.d, which names the registry that it pulls from. Empty: it asks each image's own."
+  type        = string
+  default     = ""
 }
 
 variable "packages_node" {

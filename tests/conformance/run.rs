@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt;
-use svidproof::images::Source;
 use svidproof::lease::Lease;
 use svidproof::proof::judge::Judged;
 use svidproof::proof::verdict::Verdict;
 use svidproof::provider::{ClusterOptions, Provider};
 use svidproof::scenario::{Scenario, Stage};
-use svidproof::session::{self, Session, Setup, System, teardown};
+use svidproof::session::{self, Session, Setup, System, Ways, teardown};
 use svidproof::stage;
 use svidproof::stage::fault::Faults;
 use svidproof::surface::{Surface, surfaces};
@@ -69,12 +68,11 @@ async fn work(
         scenarios,
         provider: Provider::Kind,
         options: ClusterOptions::default(),
-        source: Source::Auto,
+        ways: Ways::default(),
         load: vec![],
-        registries: vec![],
         progress,
     };
-    let session = session::up(lease, setup).await.map_err(|e| svidproof::sys::chain(&e))?;
+    let session = Box::pin(session::up(lease, setup)).await.map_err(|e| svidproof::sys::chain(&e))?;
     let systems = || subjects.iter().map(|subject| (subject, live(&session, subject)));
     for (subject, live) in systems() {
         for one in &subject.scenario.stages {

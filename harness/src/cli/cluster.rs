@@ -6,11 +6,11 @@ use clap::Args;
 
 use super::exit::Ended;
 use crate::data;
-use crate::images::Source;
+use crate::images::{Remote, Source};
 use crate::project::Project;
 use crate::provider::{ClusterOptions, Provider, terraform};
 use crate::scenario::{OwnImage, Scenario};
-use crate::session::Setup;
+use crate::session::{Setup, Ways};
 use crate::sys::progress::Progress;
 
 /// Where the cluster comes from.
@@ -34,6 +34,14 @@ pub(super) struct ClusterArgs {
     /// Where images come from [default: `images` of svidproof.yaml, or auto]
     #[arg(long, value_enum)]
     images: Option<Source>,
+    /// The registry that `svidproof images push` put svidproof's own programs into: charts that run them
+    /// (probe, symbank, echo) pull them from there
+    #[arg(long, value_name = "HOST[:PORT][/PREFIX]")]
+    registry: Option<Remote>,
+    /// The registry that stands in the place of every other, for nodes that pull [default:
+    /// `registry-mirror` of svidproof.yaml]
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = Remote::mirror)]
+    registry_mirror: Option<Remote>,
     /// An image that the nodes are given: NAME of the container engine, FILE.tar, or
     /// Dockerfile:FOLDER[=NAME]; may be repeated
     #[arg(long, value_name = "IMAGE", value_parser = own_image)]
@@ -51,6 +59,7 @@ impl ClusterArgs {
             ("--kubeconfig", self.kubeconfig.is_some(), Provider::Existing),
             ("--workers", self.workers > 0, Provider::Kind),
             ("--set", !self.set.is_empty(), Provider::Gke),
+            ("--registry-mirror", self.registry_mirror.is_some(), Provider::Kind),
         ];
         if let Some((option, _, whose)) =
             said.into_iter().find(|(_, is_said, whose)| *is_said && *whose != self.provider())
@@ -58,6 +67,14 @@ impl ClusterArgs {
             return Err(Ended::input(format!(
                 "{option} says nothing to the provider {}\nhint: is --provider {whose} meant?",
                 self.provider()
+            )));
+        }
+        let pulling = [("--registry-mirror", &self.registry_mirror), ("--registry", &self.registry)];
+        let shut = self.provider() == Provider::Kind && self.images == Some(Source::Packages);
+        if let Some((option, _)) = pulling.into_iter().find(|(_, said)| shut && said.is_some()) {
+            return Err(Ended::input(format!(
+                "{option} says nothing to --images packages, whose nodes pull nothing\n\
+                 hint: is --images upstream meant?",
             )));
         }
         let Some(first) = scenarios.first() else { return Ok(()) };
@@ -94,6 +111,10 @@ impl ClusterArgs {
             let project = Project::at(&first.root)?;
             self.provider = self.provider.or(project.provider);
             self.images = self.images.or(project.images);
+            // What a project says in general need not suit what a person says now.
+            let pulls = self.provider() == Provider::Kind && self.images != Some(Source::Packages);
+            self.registry_mirror =
+                self.registry_mirror.or(project.registry_mirror.filter(|_| pulls).map(|mirror| mirror.0));
             self.registries = project.registries.into_iter().map(|registry| registry.0).collect();
         }
         Ok(self)
@@ -115,9 +136,13 @@ impl ClusterArgs {
             scenarios,
             provider: self.provider(),
             options,
-            source: self.images.unwrap_or_default(),
+            ways: Ways {
+                source: self.images.unwrap_or_default(),
+                registry: self.registry.clone(),
+                mirror: self.registry_mirror.clone(),
+                registries: self.registries.clone(),
+            },
             load: self.load.clone(),
-            registries: self.registries.clone(),
             progress,
         }
     }

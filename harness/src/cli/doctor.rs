@@ -68,7 +68,8 @@ fn told(found: impl Fn(&str) -> Option<PathBuf>, wanted: impl Fn(When) -> bool) 
 pub(super) async fn doctor(_args: DoctorArgs, progress: &Progress) -> Result<Exit, Ended> {
     let engine = engine::status().await;
     let users = matches!(engine, Ok(Status::Users { .. }));
-    let builds = images::settled(Source::Auto, progress).await.is_ok_and(|source| source == Source::Packages);
+    let builds =
+        images::settled(Source::Auto, None, progress).await.is_ok_and(|source| source == Source::Packages);
     let (mut text, lacking) = told(tool::find, |when| match when {
         When::Always => true,
         When::PrivateEngine => !users,

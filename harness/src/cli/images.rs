@@ -8,7 +8,7 @@ use super::down::{and_down, clear};
 use super::exit::{Ended, Exit, or_interrupted, print};
 use super::scenarios::home;
 use crate::engine;
-use crate::images::{self, Cached, ImagesError, Source};
+use crate::images::{self, Cached, ImagesError, Remote, Source, Which};
 use crate::lease::Lease;
 use crate::sys::files;
 use crate::sys::progress::Progress;
@@ -39,6 +39,17 @@ enum ImagesCommand {
         #[arg(long, value_enum, default_value_t = Source::Auto)]
         images: Source,
     },
+    /// Put images into a registry: svidproof's own programs, which no other registry has. Each is printed by
+    /// its name there and its digest
+    Push {
+        /// The registry, and what is to stand before each name there. `docker login` keeps its credentials
+        #[arg(long, value_name = "HOST[:PORT][/PREFIX]")]
+        to: Remote,
+        /// Every image that svidproof declares, and the node image, under its upstream name: what
+        /// `--registry-mirror` asks for
+        #[arg(long)]
+        all: bool,
+    },
     /// What is in the cache, and how large it is
     List,
     /// Remove from the cache what svidproof does not need any more
@@ -52,6 +63,10 @@ pub(super) async fn images(args: ImagesArgs, progress: &Progress) -> Result<Exit
         ImagesCommand::Load { names, images } => {
             or_interrupted(KEPT, load(&home, &names, images, progress)).await
         }
+        ImagesCommand::Push { to, all } => {
+            let which = if all { Which::All } else { Which::Own };
+            or_interrupted(KEPT, push(&home, &to, which, progress)).await
+        }
         ImagesCommand::List => or_interrupted(KEPT, async { listed(&images::list(&home).await?) }).await,
         ImagesCommand::Prune => or_interrupted(KEPT, prune(&home, progress)).await,
     }
@@ -64,7 +79,7 @@ async fn build(home: &Path, source: Source, progress: &Progress) -> Result<Exit,
     let work = async {
         let step = progress.phase("images");
         let engine = engine::ensure(progress).await?;
-        images::build(home, &engine, source, &lease, progress).await?;
+        images::build(home, &engine, source, None, &lease, progress).await?;
         step.done();
         Ok(Exit::Passed)
     };
@@ -84,6 +99,17 @@ async fn load(home: &Path, names: &[String], source: Source, progress: &Progress
         ImagesError::NotDeclared { .. } => Ended::input(error),
         _ => error.into(),
     })?;
+    step.done();
+    Ok(Exit::Passed)
+}
+
+async fn push(home: &Path, to: &Remote, which: Which, progress: &Progress) -> Result<Exit, Ended> {
+    let step = progress.phase(format!("images for {to}"));
+    let mut lines = String::new();
+    let pushed = images::push(home, to, which, |line| lines += &format!("{line}\n"), progress).await;
+    // What went before something did not is there.
+    print(&lines)?;
+    pushed.map_err(|error| if error.is_input() { Ended::input(error) } else { error.into() })?;
     step.done();
     Ok(Exit::Passed)
 }

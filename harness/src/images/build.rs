@@ -1,19 +1,26 @@
 //! What is made once all parts are: the folder of tools, archives, the node image, the store. Each is kept
 //! under the digest of what it is made of, and made only where it is not there.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::assemble::Made;
 use super::cache::Cache;
 use super::choose::{Keys, NODE, bin_of};
 use super::declaration::{Declaration, Image};
 use super::store::Filler;
-use super::{ImagesError, link_store, parts, store};
+use super::{ImagesError, Remote, digests, link_store, parts, registry, store};
 use crate::engine::Engine;
 use crate::lease::Lease;
 use crate::sys::files::{could_not, remove};
 use crate::sys::progress::Progress;
+
+/// How long the engine may take to pull the node image, which is a gigabyte.
+const PULL: Duration = Duration::from_mins(10);
+/// The registry of what every node of kubeadm's runs.
+const KUBERNETES: &str = "registry.k8s.io";
 
 /// What the steps after the parts share.
 pub(super) struct Build<'a> {
@@ -72,6 +79,34 @@ impl Build<'_> {
         remove(&scratch)?;
         step.done();
         Ok(name)
+    }
+
+    /// The node image as the mirror has it, pulled by its digest, and whether it is svidproof's own: that one
+    /// brings no images along, so the mirror must have those of Kubernetes too. What was found goes into
+    /// `versions`.
+    pub(super) async fn mirrored_node(
+        &self,
+        mirror: &Remote,
+        versions: &mut BTreeMap<String, String>,
+    ) -> Result<(String, bool), ImagesError> {
+        let upstream = &self.declaration.node.upstream;
+        let found = digests(mirror, [upstream.as_str()]).await?;
+        let name = format!("{}@{}", mirror.repository(upstream), found[upstream]);
+        if !store::has(self.engine, &name).await {
+            let step = self.progress.part(format!("pull {name}"));
+            let pulled = self.engine.docker().limit(PULL).args(["pull", "--quiet", &name]).run().await;
+            let (of, mirror) = (name.clone(), mirror.to_string());
+            pulled.map_err(|source| ImagesError::NodeNotPulled { name: of, mirror, source })?;
+            step.done();
+        }
+        versions.extend(found);
+        let is_own = store::is_own(self.engine, &name).await?;
+        if is_own {
+            let names = self.declaration.common().map(|image| image.name.as_str());
+            let own = names.filter(|name| registry(name) == KUBERNETES);
+            versions.extend(digests(mirror, own).await?);
+        }
+        Ok((name, is_own))
     }
 
     /// The store: first the images that seldom change, then, on hard links to those, this workspace's own.

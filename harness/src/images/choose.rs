@@ -9,11 +9,11 @@ use super::assemble::Made;
 use super::cache::{Cache, Key};
 use super::declaration::{self, Declaration};
 use super::parts::{self, Compilers};
-use super::{ImagesError, Source};
+use super::{ImagesError, Remote, Source};
 use crate::sys::chain;
 use crate::sys::progress::Progress;
 
-/// The registry that `auto` asks.
+/// The registry that `auto` asks where there is no mirror.
 const REGISTRY: &str = "https://registry.k8s.io/v2/";
 /// How long `auto` waits for its answer.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -53,13 +53,15 @@ pub(super) async fn needed(declaration: &Declaration, cache: &Cache) -> Result<N
     Ok(needed)
 }
 
-/// `upstream` where the registry answers in time as a registry does: with 200, or with 401 and a challenge.
-pub(super) async fn choose(progress: &Progress) -> Source {
+/// `upstream` where the registry, or the mirror of all, answers in time as a registry does: with 200, or with
+/// 401 and a challenge.
+pub(super) async fn choose(mirror: Option<&Remote>, progress: &Progress) -> Source {
+    let registry = mirror.map_or_else(|| REGISTRY.to_owned(), |mirror| format!("{mirror}/v2/"));
     let no_answer = || format!("no answer within {} s", ANSWER.as_secs());
     let asked = async {
         let client = reqwest::Client::builder().timeout(ANSWER).build().map_err(|e| e.to_string())?;
         let status = client
-            .get(REGISTRY)
+            .get(&registry)
             .send()
             .await
             .map_err(|e| if e.is_timeout() { no_answer() } else { chain(&e) })?
@@ -76,12 +78,12 @@ pub(super) async fn choose(progress: &Progress) -> Source {
     };
     match answer {
         Ok(()) => {
-            progress.note(&format!("images: {REGISTRY} answers: taking upstream images (--images upstream)"));
+            progress.note(&format!("images: {registry} answers: taking upstream images (--images upstream)"));
             Source::Upstream
         }
         Err(why) => {
             progress.note(&format!(
-                "images: building from package registries (--images packages); {REGISTRY}: {why}"
+                "images: building from package registries (--images packages); {registry}: {why}"
             ));
             Source::Packages
         }

@@ -319,7 +319,8 @@ mod tests {
             .filter(|image| declaration.is_app(image))
             .map(|image| image.name.as_str())
             .collect();
-        let own = ["probe", "symbank", "echo", "authorizer"].map(|app| format!("svidproof/{app}:dev"));
+        let own =
+            ["probe", "symbank", "echo", "authorizer", "relay"].map(|app| format!("svidproof/{app}:dev"));
         assert_eq!(apps, own);
     }
 

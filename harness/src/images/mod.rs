@@ -13,6 +13,8 @@ mod choose;
 mod declaration;
 mod own;
 mod parts;
+mod push;
+mod remote;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +31,7 @@ use assemble::Made;
 use build::Build;
 use cache::Cache;
 use choose::{choose, needed};
-use declaration::{Declaration, Image, Sources};
+use declaration::{Declaration, Image, Sources, part_of};
 use parts::{Compilers, Part};
 
 use crate::engine::Engine;
@@ -40,6 +42,8 @@ use crate::sys::tool::ToolError;
 use crate::sys::wait::WaitError;
 
 pub use own::{archives, full_name, names, registry};
+pub use push::{Which, push};
+pub use remote::{Remote, RemoteError};
 pub use store::link_store;
 
 /// What could not be built or put where a cluster finds it.
@@ -58,6 +62,13 @@ pub enum ImagesError {
     File(#[from] FileError),
     #[error(transparent)]
     Lease(#[from] LeaseError),
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    #[error(
+        "the container engine could not pull the node image {name} from the mirror {mirror}\n\
+         hint: by plain HTTP docker pulls from 127.0.0.0/8 and from where its `insecure-registries` say"
+    )]
+    NodeNotPulled { name: String, mirror: String, source: ToolError },
     #[error(
         "could not link the store {} to {}\n\
          hint: both must lie on one file system, and only root may link them",
@@ -108,7 +119,11 @@ pub enum ImagesError {
 impl ImagesError {
     /// Whether the user's own input is the cause.
     pub fn is_input(&self) -> bool {
-        matches!(self, Self::NotInEngine { .. } | Self::NoName { .. })
+        match self {
+            Self::NotInEngine { .. } | Self::NoName { .. } => true,
+            Self::Remote(error) => error.is_input(),
+            _ => false,
+        }
     }
 }
 
@@ -142,6 +157,8 @@ pub struct Images {
     pub source: Source,
     /// The docker image that kind makes nodes of.
     pub node: String,
+    /// Whether that image is svidproof's own, under whatever name.
+    pub own_node: bool,
     /// The containerd store for [`link_store`]; none where the node image holds its images itself, or pulls
     /// them.
     pub store: Option<PathBuf>,
@@ -149,7 +166,7 @@ pub struct Images {
     pub load: Vec<PathBuf>,
     /// The folder with kind, helm and kubectl.
     pub bin: PathBuf,
-    /// Each part's version.
+    /// Each part's version; of an image that is pulled through a mirror, its digest there.
     pub versions: BTreeMap<String, String>,
 }
 
@@ -164,12 +181,16 @@ pub struct Cached {
     pub current: bool,
 }
 
-/// The source itself, where `auto` leaves it open.
+/// The source itself, where `auto` leaves it open: then the mirror is asked, where there is one.
 ///
 /// # Errors
 /// This machine cannot build any.
-pub async fn settled(source: Source, progress: &Progress) -> Result<Source, ImagesError> {
-    let source = if source == Source::Auto { choose(progress).await } else { source };
+pub async fn settled(
+    source: Source,
+    mirror: Option<&Remote>,
+    progress: &Progress,
+) -> Result<Source, ImagesError> {
+    let source = if source == Source::Auto { choose(mirror, progress).await } else { source };
     fits(source, std::env::consts::ARCH)
 }
 
@@ -181,16 +202,18 @@ fn fits(source: Source, arch: &'static str) -> Result<Source, ImagesError> {
     Ok(source)
 }
 
-/// Makes everything that a cluster needs, or finds it made. What must not stay is noted in the lease.
+/// Makes everything that a cluster needs, or finds it made. What must not stay is noted in the lease. Nodes
+/// that pull do so through `mirror`, where there is one, and so is their own image pulled.
 pub async fn build(
     root: &Path,
     engine: &Engine,
     source: Source,
+    mirror: Option<&Remote>,
     lease: &Lease,
     progress: &Progress,
 ) -> Result<Images, ImagesError> {
     let declaration = Declaration::load(root)?;
-    let source = settled(source, progress).await?;
+    let source = settled(source, mirror, progress).await?;
     let cache = Cache::at(crate::sys::dirs::cache());
     let _lock = cache.lock(progress).await?;
     let compilers = Compilers::find(&cache).await?;
@@ -208,26 +231,25 @@ pub async fn build(
         made: Made::new(&declaration, &parts),
     };
     let bin = build.bin(&parts)?;
-    let versions = declaration.versions.clone();
+    let mut versions = declaration.versions.clone();
     if source == Source::Upstream {
         let load = build.app_archives().await?;
-        return Ok(Images {
-            source,
-            node: declaration.node.upstream.clone(),
-            store: None,
-            load,
-            bin,
-            versions,
-        });
+        // What is in the others' images is not known.
+        versions.retain(|part, _| declaration.tools.iter().any(|tool| part_of(tool) == Some(part)));
+        let (node, own_node) = match mirror {
+            Some(mirror) => build.mirrored_node(mirror, &mut versions).await?,
+            None => (declaration.node.upstream.clone(), false),
+        };
+        return Ok(Images { source, node, own_node, store: None, load, bin, versions });
     }
     let keys = build.keys()?;
     let node = build.node(&keys).await?;
     if engine.private {
         let store = build.store(&keys, &node).await?;
-        return Ok(Images { source, node, store: Some(store), load: vec![], bin, versions });
+        return Ok(Images { source, node, own_node: true, store: Some(store), load: vec![], bin, versions });
     }
     let node = build.filled_node(&keys, &node).await?;
-    Ok(Images { source, node, store: None, load: vec![], bin, versions })
+    Ok(Images { source, node, own_node: true, store: None, load: vec![], bin, versions })
 }
 
 /// Gives the engine itself declared images, for containers beside any cluster; by full name, or without the
@@ -241,7 +263,7 @@ pub async fn load(
 ) -> Result<(), ImagesError> {
     let declaration = Declaration::load(root)?;
     let images: Vec<_> = names.iter().map(|name| declaration.image(name)).collect::<Result<_, _>>()?;
-    let source = settled(source, progress).await?;
+    let source = settled(source, None, progress).await?;
     let cache = Cache::at(crate::sys::dirs::cache());
     let _lock = cache.lock(progress).await?;
     let log = cache.log("images-load");
@@ -333,29 +355,66 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     Some(Cache::at(crate::sys::dirs::cache()).tools().join(name)).filter(|path| path.exists())
 }
 
+/// The digests that a mirror has images under, by name.
+///
+/// # Errors
+/// The first that it does not have, or does not let have, or of which it does not say so.
+pub async fn digests(
+    mirror: &Remote,
+    names: impl IntoIterator<Item = &str>,
+) -> Result<BTreeMap<String, String>, RemoteError> {
+    let client = remote::Client::of(mirror)?;
+    let asked = names
+        .into_iter()
+        .map(async |name| Ok::<_, RemoteError>((name.to_owned(), client.digest(name).await?)));
+    Ok(try_join_all(asked).await?.into_iter().collect())
+}
+
+/// What svidproof's own programs are called in a registry that they were pushed to, by the names that charts
+/// give them: each by its digest, so that no node takes one of before for it.
+///
+/// # Errors
+/// As of [`digests`].
+pub async fn in_registry(root: &Path, registry: &Remote) -> Result<BTreeMap<String, String>, ImagesError> {
+    let declaration = Declaration::load(root)?;
+    let client = remote::Client::of(registry)?;
+    let own = declaration.common().filter(|image| declaration.is_app(image));
+    let asked = own.map(async |image| {
+        let there = format!("{}@{}", registry.repository(&image.name), client.own(&image.name).await?);
+        Ok::<_, ImagesError>((image.name.clone(), there))
+    });
+    Ok(try_join_all(asked).await?.into_iter().collect())
+}
+
 /// The images that charts may use.
 pub struct Declared {
-    /// The names of those that every node has.
-    pub common: Vec<String>,
-    /// The names of those that a node is given where a run's manifests name them, and whether a registry has
-    /// them as well.
+    /// The names of those that every node has, and whether a registry has them as well.
+    pub common: BTreeMap<String, bool>,
+    /// The names of those that a node is given where a run's manifests name them, and the same.
     pub extra: BTreeMap<String, bool>,
 }
 
 impl Declared {
     /// All of their names.
     pub fn names(&self) -> impl Iterator<Item = &String> {
-        self.common.iter().chain(self.extra.keys())
+        self.common.keys().chain(self.extra.keys())
+    }
+
+    /// The names of those that are svidproof's own: nodes are given them, whatever they pull.
+    pub fn unknown_to_registries(&self) -> impl Iterator<Item = &str> {
+        let own = self.common.iter().chain(&self.extra).filter(|(_, in_registries)| !**in_registries);
+        own.map(|(name, _)| name.as_str())
     }
 }
 
 /// Those of the declaration.
 pub fn declared(root: &Path) -> Result<Declared, ImagesError> {
     let declaration = Declaration::load(root)?;
-    let common = declaration.common().map(|image| image.name.clone()).collect();
-    let extra = declaration.images.iter().filter(|image| image.extra);
-    let extra = extra.map(|image| (image.name.clone(), !declaration.is_app(image))).collect();
-    Ok(Declared { common, extra })
+    let of = |extra: bool| {
+        let some = declaration.images.iter().filter(|image| image.extra == extra);
+        some.map(|image| (image.name.clone(), !declaration.is_app(image))).collect()
+    };
+    Ok(Declared { common: of(false), extra: of(true) })
 }
 
 /// The full name of the declared image with this name, or with this one before its tag: what version it is

@@ -61,6 +61,13 @@ pub(super) async fn key(engine: &Engine, image: &str) -> Option<String> {
     Some(inspected.stdout.trim().to_owned())
 }
 
+/// Whether an image that the engine has is a node image of this module's making, under whatever name.
+pub(super) async fn is_own(engine: &Engine, image: &str) -> Result<bool, ImagesError> {
+    let format = format!("{{{{index .Config.Labels \"{LABEL}\"}}}}");
+    let inspected = engine.docker().args(["image", "inspect", "--format", &format, image]).run().await?;
+    Ok(inspected.stdout.trim() == "node")
+}
+
 pub(super) async fn pull(engine: &Engine, image: &str, log: &Path) -> Result<(), ImagesError> {
     engine.docker().args(["pull", image]).log(log).run().await?;
     Ok(())
@@ -187,15 +194,27 @@ impl<'a> Filler<'a> {
     }
 }
 
-/// The images of this module that the engine has.
+/// The node images of this module that the engine has, by every name: one that was pulled out of a registry
+/// has no tag.
 pub(super) async fn images(engine: &Engine) -> Result<Vec<String>, ImagesError> {
     let filter = format!("label={LABEL}=node");
     let listed = engine
         .docker()
-        .args(["image", "ls", "--filter", &filter, "--format", "{{.Repository}}:{{.Tag}}"])
+        .args(["image", "ls", "--filter", &filter, "--digests", "--format"])
+        .arg("{{.Repository}} {{.Tag}} {{.Digest}}")
         .run()
         .await?;
-    Ok(listed.stdout.lines().map(str::to_owned).collect())
+    Ok(listed.stdout.lines().filter_map(name_of).collect())
+}
+
+/// What an image is called, by a line of the list: repository, tag, digest; what it lacks is `<none>`.
+fn name_of(line: &str) -> Option<String> {
+    let mut words = line.split(' ').filter(|word| !word.is_empty());
+    match (words.next()?, words.next()?, words.next()?) {
+        (_, "<none>", "<none>") => None,
+        (repository, "<none>", digest) => Some(format!("{repository}@{digest}")),
+        (repository, tag, _) => Some(format!("{repository}:{tag}")),
+    }
 }
 
 pub(super) async fn remove_image(engine: &Engine, image: &str) -> Result<(), ImagesError> {
@@ -233,6 +252,13 @@ mod tests {
         assert_eq!(fs::read(node.join("metadata.db")).unwrap(), b"bolt");
         assert_eq!(fs::read_link(node.join("snapshots/1/fs/link")).unwrap(), Path::new("/nowhere"));
         assert_eq!(fs::metadata(node.join("snapshots/1/fs")).unwrap().mode() & 0o7777, 0o1777);
+    }
+
+    #[test]
+    fn an_image_is_called_by_its_tag_else_by_its_digest() {
+        assert_eq!(name_of("svidproof/node 01 <none>").unwrap(), "svidproof/node:01");
+        assert_eq!(name_of("r:5000/kindest/node <none> sha256:02").unwrap(), "r:5000/kindest/node@sha256:02");
+        assert_eq!(name_of("<none> <none> <none>"), None);
     }
 
     #[test]

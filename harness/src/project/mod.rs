@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::images::Source;
+use crate::images::{Remote, Source};
 use crate::provider::Provider;
 use crate::scenario::{Mistake, PROJECT, read_yaml};
 use crate::sys::files::{self, FileError};
@@ -44,6 +44,10 @@ pub struct Project {
     /// to the nodes, where those reach none themselves. None where it is not said.
     #[serde(default)]
     pub registries: Vec<Registry>,
+    /// The registry that nodes which pull do so through, in the place of every other: `localhost:5000`. None
+    /// where it is not said.
+    #[serde(default)]
+    pub registry_mirror: Option<Mirror>,
     /// The repository's root.
     #[serde(skip)]
     pub root: PathBuf,
@@ -66,6 +70,20 @@ impl TryFrom<String> for Registry {
             return Ok(Self(host));
         }
         Err(format!("`{host}` is no registry: name its host alone, such as `ghcr.io` or `localhost:5000`"))
+    }
+}
+
+/// A registry's host, with its port where that is not the scheme's, and `http://` or `https://` where the
+/// other would be taken.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+pub struct Mirror(#[schemars(with = "String")] pub Remote);
+
+impl TryFrom<String> for Mirror {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Remote::mirror(&text).map(Self)
     }
 }
 
@@ -145,6 +163,8 @@ provider: kind
 images: auto
 # Registries whose images the cluster's engine may pull, where nodes reach none themselves.
 # registries: [ghcr.io]
+# The registry that nodes pull from in the place of every other, with `images: upstream`.
+# registry-mirror: localhost:5000
 ";
 
 #[cfg(test)]
@@ -172,6 +192,8 @@ mod tests {
         let project = read("scenarios: ./e2e\nprovider: existing\nimages: upstream\n").unwrap();
         assert_eq!(project.scenarios(), Path::new("/r/e2e"));
         assert_eq!((project.provider, project.images), (Some(Provider::Existing), Some(Source::Upstream)));
+        let mirror = read("registry-mirror: 'localhost:5000'\n").unwrap().registry_mirror;
+        assert_eq!(mirror.unwrap().0.to_string(), "http://localhost:5000");
         let registries = read("registries: [ghcr.io, 'localhost:5000']\n").unwrap().registries;
         assert_eq!(registries, ["ghcr.io", "localhost:5000"].map(|host| Registry(host.into())));
     }
@@ -180,6 +202,10 @@ mod tests {
     #[case::a_registry_with_a_path(
         "registries: [ghcr.io/shop]\n",
         "svidproof.yaml:1:14: `ghcr.io/shop` is no registry: name its host alone, such as `ghcr.io` or `localhost:5000`"
+    )]
+    #[case::a_mirror_with_a_path(
+        "registry-mirror: localhost:5000/shop\n",
+        "svidproof.yaml:1:18: a mirror is a host and a port, and `localhost:5000/shop` has the path `shop`"
     )]
     #[case::an_unknown_key(
         "\nscenarioss: a\n",

@@ -15,7 +15,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::json;
 
-use super::{Cluster, Created, Provider, ProviderError, Site, host_ports, network};
+use super::{Cluster, Created, Provider, ProviderError, Site, host_ports, mirror, network};
 use crate::cluster::kube::{Kube, KubeError, WatchEnd};
 use crate::cluster::manifest::{Workload, WorkloadKind};
 use crate::engine::{self, Engine};
@@ -31,25 +31,26 @@ use crate::sys::{chain, dirs};
 pub(super) async fn create(site: &Site<'_>) -> Result<Created, ProviderError> {
     let step = site.progress.phase("container engine");
     let engine = engine::ensure(site.progress).await?;
-    let env = engine_network(site, &engine).await?;
+    let (env, on) = engine_network(site, &engine).await?;
     step.done();
     let step = site.progress.phase("images");
     let folder = site.lease.dir.join("images");
     let own = images::archives(&site.own, &engine, &site.home, &folder, site.progress).await?;
-    let images = images::build(&site.home, &engine, site.source, site.lease, site.progress).await?;
+    let images =
+        images::build(&site.home, &engine, site.source, site.mirror, site.lease, site.progress).await?;
+    let hosts = match site.mirror.filter(|_| images.source == Source::Upstream) {
+        Some(mirror) => Some(mirror::open(site, &engine, &on, mirror).await?),
+        None => None,
+    };
     step.done();
     let step = site.progress.phase(format!("cluster ({})", Provider::Kind));
-    let cluster = apply(site, &engine, env, &images).await?;
+    let cluster = apply(site, &engine, env, &images, hosts).await?;
     let kube = Kube::connect(&cluster.kubeconfig, None).await?;
-    load_archives(&engine, &images.bin.join("kind"), &cluster.name, images.load.iter().chain(&own)).await?;
+    load_archives(&engine, &cluster.name, images.load.iter().chain(&own)).await?;
     let nodes = nodes(&cluster.name, site.options.workers);
     let linked = async {
         // Upstream's node image has a plugin for it.
-        if images.source == Source::Packages {
-            network::link(&engine, kube.client(), &nodes).await
-        } else {
-            Ok(())
-        }
+        if images.own_node { network::link(&engine, kube.client(), &nodes).await } else { Ok(()) }
     };
     let ready = async {
         linked.await?;
@@ -80,34 +81,40 @@ pub async fn load(
 ) -> Result<(), ProviderError> {
     let engine = engine::ensure(progress).await?;
     let archives = images::archives(own, &engine, home, &run.join("images"), progress).await?;
-    let kind = images::tool("kind").unwrap_or_else(|| "kind".into());
-    load_archives(&engine, &kind, cluster, &archives).await
+    load_archives(&engine, cluster, &archives).await
 }
 
 async fn load_archives(
     engine: &Engine,
-    kind: &Path,
     cluster: &str,
     archives: impl IntoIterator<Item = &PathBuf>,
 ) -> Result<(), ProviderError> {
     for archive in archives {
-        let kind = Tool::new(kind).envs(engine.env());
+        let kind = Tool::new(kind()?).envs(engine.env());
         kind.args(["load", "image-archive", "--name", cluster]).arg(archive).run().await?;
     }
     Ok(())
 }
 
-/// What kind must be started with. In a user's engine the run gets a network of its own: what is shared is
-/// another's too, and nobody could say when to take it away.
-async fn engine_network(site: &Site<'_>, engine: &Engine) -> Result<Vec<(String, String)>, ProviderError> {
+/// The kind that was built: no other is meant, whatever PATH has.
+fn kind() -> Result<PathBuf, ProviderError> {
+    images::tool("kind").ok_or(ProviderError::NoKind)
+}
+
+/// What kind must be started with, and the cluster's network. In a user's engine the run gets a network of
+/// its own: what is shared is another's too, and nobody could say when to take it away.
+async fn engine_network(
+    site: &Site<'_>,
+    engine: &Engine,
+) -> Result<(Vec<(String, String)>, String), ProviderError> {
     if engine.private {
-        return Ok(engine.env());
+        return Ok((engine.env(), engine::NETWORK.into()));
     }
     let name = format!("{}-{}", engine::NETWORK, site.lease.id);
     let (env, id) = (engine.env(), engine.id.clone());
     site.lease.making(Thing::Network { name: name.clone(), env, engine: id })?;
     engine.make_network(&name, &site.lease.id).await?;
-    Ok(engine.env_on(&name))
+    Ok((engine.env_on(&name), name))
 }
 
 /// Applies the Terraform root; the cluster answers then.
@@ -116,6 +123,7 @@ async fn apply(
     engine: &Engine,
     mut env: Vec<(String, String)>,
     images: &Images,
+    hosts: Option<PathBuf>,
 ) -> Result<Cluster, ProviderError> {
     let published = host_ports(&site.published)?;
     let name = format!("svidproof-{}", site.lease.id);
@@ -123,7 +131,7 @@ async fn apply(
     let stores = node_stores(site, images, workers)?;
     let dir = site.lease.dir.join("terraform");
     let path = std::env::var("PATH").unwrap_or_default();
-    env.push(("PATH".into(), format!("{}:{path}", images.bin.display())));
+    env.push(("PATH".into(), path));
     let kubeconfig = site.lease.dir.join("kubeconfig");
     let (provider, engine) = ("kind".into(), engine.id.clone());
     let made = Thing::Cluster { provider, terraform: dir.clone(), env: env.clone(), engine };
@@ -135,13 +143,15 @@ async fn apply(
         .collect();
     terraform
         .apply(&json!({
+            "kind": kind()?,
             "name": name,
             "node_image": images.node,
             "kubeconfig": kubeconfig,
             "port_mappings": ports,
             "workers": workers,
             "containerd_stores": stores,
-            "packages_node": images.source == Source::Packages,
+            "registry_hosts": hosts.map(|path| path.display().to_string()).unwrap_or_default(),
+            "packages_node": images.own_node,
         }))
         .await?;
     Ok(Cluster { provider: Provider::Kind, name, kubeconfig, context: None, uid: String::new(), published })

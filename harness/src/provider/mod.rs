@@ -3,6 +3,7 @@
 pub mod existing;
 mod gke;
 mod kind;
+mod mirror;
 mod network;
 pub mod terraform;
 
@@ -18,7 +19,7 @@ use serde_json::Value;
 
 use crate::cluster::kube::{Kube, KubeError};
 use crate::engine::EngineError;
-use crate::images::{Images, ImagesError, Source};
+use crate::images::{Images, ImagesError, Remote, Source};
 use crate::lease::{Lease, LeaseError};
 use crate::provider::terraform::TerraformError;
 use crate::scenario::{OwnImage, Published};
@@ -128,6 +129,8 @@ pub enum ProviderError {
     NoContext { kubeconfig: PathBuf, known: Vec<String> },
     #[error("the run's own kubeconfig could not be written")]
     OwnKubeconfig { source: serde_json::Error },
+    #[error("no kind was built\nhint: `svidproof images build` builds it")]
+    NoKind,
     #[error("no kubeconfig was found\nhint: name one by --kubeconfig or KUBECONFIG")]
     NoKubeconfig,
     #[error("the cluster's Terraform outputs lack `{0}`")]
@@ -136,6 +139,11 @@ pub enum ProviderError {
     Wait(#[from] WaitError<KubeError>),
     #[error(transparent)]
     File(#[from] FileError),
+    #[error(
+        "the registry mirror {mirror} is not reached\n\
+         hint: does it run there? On a machine of the container engine's own, name it as that machine does"
+    )]
+    Mirror { mirror: String, source: std::io::Error },
     #[error("could not find a free port of 127.0.0.1")]
     FreePort(#[source] std::io::Error),
 }
@@ -167,6 +175,8 @@ pub struct Site<'a> {
     pub published: Vec<Published>,
     /// Where images come from, for the provider that brings them: `kind`.
     pub source: Source,
+    /// What nodes that pull do so through, in the place of every other registry.
+    pub mirror: Option<&'a Remote>,
     /// Images that its nodes are given besides.
     pub own: Vec<OwnImage>,
     /// Who watches.

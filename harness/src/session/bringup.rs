@@ -16,6 +16,9 @@ use crate::forge::{Authority, authorities};
 use crate::lease::{Lease, Thing};
 use crate::scenario::{PROBES, Release, Scenario, probe_name};
 
+/// The probe's, as its chart has it.
+const IMAGE: &str = "svidproof/probe:dev";
+
 pub(super) async fn bring_up(
     context: &RunContext,
     lease: &Lease,
@@ -113,11 +116,14 @@ async fn install_probe(
     let name = probe_name(&scenario.name);
     note_release(context, lease, scenario, &name, PROBES).await?;
     let spire = &scenario.spire;
-    let values = json!({
+    let mut values = json!({
         "scenario": scenario.name, "serviceAccount": name, "socketFile": spire.socket_file,
         "socketDir": spire.socket_dir.as_deref().unwrap_or_default(),
         "csi": spire.csi.as_deref().unwrap_or_default(),
     });
+    if let Some(image) = context.record().renamed.get(IMAGE) {
+        values["image"] = image.as_str().into();
+    }
     let release = Release {
         name,
         chart: data::home(&scenario.root)?.join("helm/probe"),

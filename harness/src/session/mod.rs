@@ -8,20 +8,26 @@ mod apply;
 mod autopsy;
 mod bringup;
 mod charts;
+mod error;
 mod hands;
 mod noted;
 mod record;
 mod register;
+mod renamed;
 mod supply;
 pub mod teardown;
 
 pub use apply::{apply, has_tests, makes_a_difference, restart, stage_values};
 pub use autopsy::autopsy;
+pub use error::SessionError;
 pub use hands::{Strange, keep};
 pub use record::{Installed, Record};
 pub use register::{federate, lost, restore};
 pub(crate) use register::{neighbour, server};
-pub use supply::{Lacking, Missing};
+pub use renamed::Renamed;
+use renamed::renamed;
+use supply::Supplied;
+pub use supply::{Lacking, Missing, Ways};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -29,140 +35,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::try_join_all;
 
-use crate::cluster::chart::ChartError;
 use crate::cluster::helm::{Helm, HelmError, How, version};
 use crate::cluster::kube::{Holder, KEPT, Kube, KubeError};
-use crate::cluster::probe::{Probe, ProbeError};
-use crate::cluster::spire::SpireError;
+use crate::cluster::probe::Probe;
 use crate::data;
-use crate::forge::ForgeError;
-use crate::images::{self, Images, ImagesError, Source};
-use crate::lease::{Lease, LeaseError};
-use crate::provider::{self, Cluster, ClusterOptions, Created, Provider, ProviderError, Site, host_ports};
-use crate::scenario::{OwnImage, PROBES, Release, Scenario};
+use crate::images::{self, Images};
+use crate::lease::Lease;
+use crate::provider::{self, Cluster, ClusterOptions, Created, Provider, Site, host_ports};
+use crate::scenario::{OwnImage, Release, Scenario};
 use crate::session::bringup::{bring_up, open_probes};
 use crate::session::hands::Renewal;
 use crate::sys::files::{self, FileError};
 use crate::sys::progress::Progress;
 use crate::sys::tool;
-use crate::sys::wait::TimedOut;
-
-/// Why the scenarios' systems do not stand.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "each variant's message says what it is about")]
-pub enum SessionError {
-    #[error(transparent)]
-    Provider(#[from] ProviderError),
-    #[error(transparent)]
-    Lease(#[from] LeaseError),
-    #[error("the run's own cluster could not be made out")]
-    Strange(#[from] Strange),
-    #[error("could not look at what is in the cluster, or take it for the run")]
-    Claim(#[source] KubeError),
-    #[error(
-        "{cluster} has already what the scenarios would make, and it is not this run's:\n{}\n\
-         hint: nothing was touched; other names in the scenarios, or another cluster, keep both apart",
-        foreign.iter().map(|what| format!("  {what}")).collect::<Vec<_>>().join("\n")
-    )]
-    NotOurs { cluster: String, foreign: Vec<String> },
-    #[error("run {run} works on {cluster}, from {host} since {since}: one at a time\nhint: {hint}")]
-    Taken { cluster: String, run: String, host: String, since: String, hint: String },
-    #[error(transparent)]
-    WhichHelm(HelmError),
-    #[error(
-        "{}: {what} changed, and that is fixed once a cluster is up\n\
-         hint: `svidproof down`, then `svidproof up`",
-        file.display()
-    )]
-    Fixed { file: PathBuf, what: &'static str },
-    #[error(
-        "{}: the kept cluster was not brought up with scenario {scenario}, but with {}\n\
-         hint: `svidproof down`, then `svidproof up`",
-        file.display(),
-        if known.is_empty() { "what nobody wrote down".into() } else { known.join(", ") }
-    )]
-    NotUp { file: PathBuf, scenario: String, known: Vec<String> },
-    #[error(
-        "{}: `federation` gives SPIRE servers other bundles, and that is done only in a cluster of \
-         svidproof's own\nhint: `--provider kind`",
-        file.display()
-    )]
-    Federates { file: PathBuf },
-    #[error("the kept cluster cannot be talked to")]
-    Kept(#[source] KubeError),
-    #[error("{}:{line}", file.display())]
-    Port { file: PathBuf, line: u64, source: ProviderError },
-    #[error("scenario {scenario}: {}", hooks.join("\n"))]
-    Hook { scenario: String, hooks: Vec<String>, source: HelmError },
-    #[error("{place}: release {release}")]
-    Chart { place: String, release: String, source: ChartError },
-    #[error("scenario {scenario}")]
-    Helm { scenario: String, source: HelmError },
-    #[error("scenario {scenario}")]
-    Kube { scenario: String, source: KubeError },
-    #[error("scenario {scenario}")]
-    Spire { scenario: String, source: SpireError },
-    #[error("scenario {scenario}")]
-    Forge { scenario: String, source: ForgeError },
-    #[error("scenario {scenario}")]
-    Probe { scenario: String, source: ProbeError },
-    #[error("scenario {scenario}: no probe is ready in namespace {PROBES}\nhint: `svidproof up` installs it")]
-    NoProbe { scenario: String },
-    #[error(
-        "scenario {scenario}: entries hang under the agents, since no entry has `node: true`\n\
-         hint: do its agents run, and reach the server? `kubectl logs` of their pods"
-    )]
-    NoAgent { scenario: String, source: TimedOut },
-    #[error(
-        "scenario {scenario}: what others registered is lost with the data of the SPIRE server\n\
-         hint: a controller manager makes its entries again; does it run?"
-    )]
-    Unregistered { scenario: String, source: TimedOut },
-    #[error(
-        "scenario {scenario}: the SPIRE server was made anew, and its agents go on with the CA of before\n\
-         hint: an agent takes the new one when it is restarted: `restart` of its release in the same stage"
-    )]
-    OldBundle { scenario: String, source: TimedOut },
-    #[error(
-        "{place}: release {release} starts no Envoy that can be given an admin interface: {}\n\
-         hint: give the chart's own value that opens one, or say `evidence: client-side`",
-        if without.is_empty() { "none of its containers is one".into() } else { without.join("; ") }
-    )]
-    NotInjected { place: String, release: String, without: Vec<String> },
-    #[error("{0}")]
-    Lacking(Box<Lacking>),
-    #[error("an image of your own cannot be taken")]
-    Own { source: ImagesError },
-    #[error(transparent)]
-    Images(#[from] ImagesError),
-    #[error(transparent)]
-    File(#[from] FileError),
-    #[error("the run's record {} is not understood", path.display())]
-    Record { path: PathBuf, source: serde_json::Error },
-    #[error("helm is not on PATH, and none was built\nhint: install Helm, or run `svidproof images build`")]
-    NoHelm,
-}
-
-impl SessionError {
-    /// Whether the user's own input is the cause.
-    pub fn is_input(&self) -> bool {
-        match self {
-            Self::Provider(error) | Self::Port { source: error, .. } => error.is_input(),
-            Self::Chart { source, .. } => source.is_input(),
-            Self::NotOurs { .. }
-            | Self::Taken { .. }
-            | Self::WhichHelm(_)
-            | Self::Fixed { .. }
-            | Self::NotUp { .. }
-            | Self::Federates { .. }
-            | Self::Kube { source: KubeError::Foreign { .. }, .. }
-            | Self::NotInjected { .. }
-            | Self::Lacking(_)
-            | Self::Own { .. } => true,
-            _ => false,
-        }
-    }
-}
 
 /// What is wanted.
 pub struct Setup<'a> {
@@ -173,11 +58,9 @@ pub struct Setup<'a> {
     /// What the user says of the cluster.
     pub options: ClusterOptions,
     /// Where images come from.
-    pub source: Source,
+    pub ways: Ways,
     /// Images to be loaded into the nodes beside those that the scenarios name.
     pub load: Vec<OwnImage>,
-    /// Hosts of the registries whose images the engine may pull for nodes that reach none.
-    pub registries: Vec<String>,
     /// Who watches.
     pub progress: &'a Progress,
 }
@@ -292,7 +175,8 @@ pub struct System {
 
 /// Makes the cluster and brings every scenario up in it, side by side.
 pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError> {
-    let Setup { scenarios, provider, options, source, load, registries, progress } = setup;
+    let Setup { scenarios, provider, options, mut ways, load, progress } = setup;
+    let registry = ways.registry.take();
     if provider == Provider::Kind {
         ports_are_free(&scenarios)?;
     }
@@ -307,15 +191,24 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
         None => return Err(SessionError::NoHelm),
     };
     let scenarios = charts::ready(scenarios, &lease.dir, &helm, progress).await?;
-    let mut own = own_images(&scenarios, load);
-    let source = supplied(&helm, &scenarios, provider, &mut own, &registries, source, progress).await?;
+    let names = match registry {
+        Some(registry) => images::in_registry(&home, &registry).await?,
+        None => Renamed::new(),
+    };
+    let scenarios = renamed(&helm, scenarios, &names).await?;
+    let own = own_images(&scenarios, load);
+    let (ways, Supplied { own, digests }) =
+        supplied(&helm, &scenarios, provider, own, ways, progress).await?;
     let published = scenarios
         .iter()
         .flat_map(|scenario| scenario.endpoints.values().filter_map(|endpoint| endpoint.published))
         .collect();
-    let site = Site { home, lease, options: &options, published, source, own, progress };
+    let (source, mirror) = (ways.source, ways.mirror.as_ref());
+    let site = Site { home, lease, options: &options, published, source, mirror, own, progress };
     let Created { cluster, kube, images } = provider.create(&site).await?;
     let mut record = first_record(cluster, images.as_ref(), &scenarios)?;
+    record.renamed = names;
+    record.versions.extend(digests);
     record.versions.extend(which_helm(&record.helm).await);
     if options.workers > 0 {
         record.versions.insert("workers".into(), format!("{}, each check from each", options.workers));
@@ -344,12 +237,14 @@ async fn all_up(
 
 /// Goes on with a bring-up that failed and whose cluster was left: what stands as it should stays.
 pub async fn go_on(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError> {
-    let Setup { scenarios, provider, source, load, registries, progress, .. } = setup;
+    let Setup { scenarios, provider, ways, load, progress, .. } = setup;
     let record = Record::read(&lease.dir)?;
     record.fits(&scenarios)?;
     let scenarios = charts::ready(scenarios, &lease.dir, &record.helm, progress).await?;
-    let mut own = own_images(&scenarios, load);
-    supplied(&record.helm, &scenarios, provider, &mut own, &registries, source, progress).await?;
+    let scenarios = renamed(&record.helm, scenarios, &record.renamed).await?;
+    let own = own_images(&scenarios, load);
+    let (_, supplied) = supplied(&record.helm, &scenarios, provider, own, ways, progress).await?;
+    let own = supplied.own;
     if provider == Provider::Kind && !own.is_empty() {
         let home = home_of(&scenarios)?;
         provider::load(&own, &home, &record.cluster.name, &lease.dir, progress).await?;
@@ -388,27 +283,28 @@ fn home_of(scenarios: &[Scenario]) -> Result<PathBuf, FileError> {
 }
 
 /// Where images come from: every image that is asked for will be there, with those that the engine pulls, or
-/// that svidproof makes for this run alone, among `own`.
+/// that svidproof makes for this run alone, beside `own`.
 async fn supplied(
     helm: &Path,
     scenarios: &[Scenario],
     provider: Provider,
-    own: &mut Vec<OwnImage>,
-    registries: &[String],
-    source: Source,
+    own: Vec<OwnImage>,
+    ways: Ways,
     progress: &Progress,
-) -> Result<Source, SessionError> {
+) -> Result<(Ways, Supplied), SessionError> {
     supply::check_injected(helm, scenarios).await?;
     if provider != Provider::Kind {
         if !own.is_empty() {
             progress.note(&format!("provider {provider} pulls its images: none of your own is loaded"));
         }
-        return Ok(source);
+        return Ok((ways, Supplied { own, ..Supplied::default() }));
     }
-    let source = images::settled(source, progress).await?;
+    let source = images::settled(ways.source, ways.mirror.as_ref(), progress).await?;
+    let ways = Ways { source, ..ways };
     let declared = images::declared(&home_of(scenarios)?)?;
-    own.extend(supply::check(helm, scenarios, &declared, own, registries, source, progress).await?);
-    Ok(source)
+    let mut supplied = supply::check(helm, scenarios, &declared, &own, &ways, progress).await?;
+    supplied.own.splice(..0, own);
+    Ok((ways, supplied))
 }
 
 /// Those that the scenarios name, and those that are to be loaded besides; each once.
@@ -432,6 +328,7 @@ fn first_record(
         images: images.map_or_else(|| "those of the cluster".into(), |images| images.source.to_string()),
         scenarios: files_of(scenarios),
         fixed: scenarios.iter().map(Scenario::fixed).collect(),
+        renamed: Renamed::new(),
         installed: BTreeMap::new(),
     })
 }
@@ -476,6 +373,7 @@ pub async fn reopen(
     let record = Record::read(&lease.dir)?;
     record.fits(&scenarios)?;
     let scenarios = charts::ready(scenarios, &lease.dir, &record.helm, progress).await?;
+    let scenarios = renamed(&record.helm, scenarios, &record.renamed).await?;
     let cluster = &record.cluster;
     let connected = Kube::connect(&cluster.kubeconfig, cluster.context.as_deref()).await;
     let kube = connected.map_err(SessionError::Kept)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::SessionError;
+use super::{Renamed, SessionError};
 use crate::provider::Cluster;
 use crate::scenario::{Fixed, Scenario};
 use crate::sys::files;
@@ -28,6 +28,9 @@ pub struct Record {
     /// What of them is fixed since.
     #[serde(default)]
     pub fixed: Vec<Fixed>,
+    /// Images that are pulled under other names than charts give them.
+    #[serde(default)]
+    pub renamed: Renamed,
     /// `scenario/namespace/release` -> what was last installed of it.
     #[serde(default)]
     pub installed: BTreeMap<String, Installed>,

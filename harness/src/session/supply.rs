@@ -12,9 +12,31 @@ use super::{SessionError, stage_values};
 use crate::cluster::containers::{Container, containers};
 use crate::cluster::helm::{self, Wanted};
 use crate::cluster::inject::{self, Injected};
-use crate::images::{self, Declared, Source, full_name};
+use crate::images::{self, Declared, Remote, Source, full_name};
 use crate::scenario::{OwnImage, Release, Scenario};
 use crate::sys::progress::Progress;
+
+/// Where a cluster's images may come from.
+#[derive(Debug, Clone, Default)]
+pub struct Ways {
+    /// Built, or pulled by the nodes.
+    pub source: Source,
+    /// What charts' images that svidproof makes itself are pulled from.
+    pub registry: Option<Remote>,
+    /// What nodes that pull do so through.
+    pub mirror: Option<Remote>,
+    /// Hosts of the registries whose images the engine may pull for nodes that reach none.
+    pub registries: Vec<String>,
+}
+
+/// What the nodes need besides what they have.
+#[derive(Debug, Default)]
+pub(super) struct Supplied {
+    /// Images that they are given.
+    pub(super) own: Vec<OwnImage>,
+    /// Images that they pull through a mirror, and the digests that it has them under.
+    pub(super) digests: BTreeMap<String, String>,
+}
 
 /// How many charts are rendered side by side.
 const RENDERED: usize = 4;
@@ -65,21 +87,23 @@ impl Display for Lacking {
 }
 
 /// What the nodes have to be given besides: images of svidproof's own that not every node has, and those that
-/// the engine has to pull, of the registries that it may. With a source whose nodes reach registries
-/// themselves there is only a note of the rest.
+/// the engine has to pull, of the registries that it may. Nodes that pull do so by themselves: a mirror is
+/// asked whether it has each image, and without one there is only a note of those that nobody declares.
 pub(super) async fn check(
     helm: &Path,
     scenarios: &[Scenario],
     declared: &Declared,
     own: &[OwnImage],
-    registries: &[String],
-    source: Source,
+    ways: &Ways,
     progress: &Progress,
-) -> Result<Vec<OwnImage>, SessionError> {
+) -> Result<Supplied, SessionError> {
+    let source = ways.source;
     let mut there: BTreeSet<String> = declared.names().map(|name| full_name(name)).collect();
+    let mut given: BTreeSet<String> = declared.unknown_to_registries().map(full_name).collect();
     for image in own {
-        there.extend(images::names(image).map_err(|source| SessionError::Own { source })?);
+        given.extend(images::names(image).map_err(|source| SessionError::Own { source })?);
     }
+    there.extend(given.iter().cloned());
     let jobs = scenarios.iter().flat_map(|scenario| {
         let of = move |release| (scenario, release);
         scenario.install.iter().flatten().map(of)
@@ -109,21 +133,26 @@ pub(super) async fn check(
         asked.contains(&full_name(name)) && !(source == Source::Upstream && **has_registry)
     });
     let extra = extra.map(|(name, _)| OwnImage::Declared(name.clone()));
+    if let (Source::Upstream, Some(mirror)) = (source, &ways.mirror) {
+        let pulled = asked.iter().filter(|image| !given.contains(*image)).map(String::as_str);
+        let digests = images::digests(mirror, pulled).await.map_err(images::ImagesError::from)?;
+        return Ok(Supplied { own: extra.collect(), digests });
+    }
     if source == Source::Upstream {
         let images: BTreeSet<_> = missing.iter().map(|one| one.container.image.as_str()).collect();
         let images: Vec<_> = images.into_iter().collect();
         if !images.is_empty() {
             progress.note(&format!("the nodes pull from registries: {}", images.join(", ")));
         }
-        return Ok(extra.collect());
+        return Ok(Supplied { own: extra.collect(), ..Supplied::default() });
     }
     let (pulled, missing): (BTreeSet<_>, _) =
-        missing.into_iter().partition(|one| is_pulled(&one.container, registries));
+        missing.into_iter().partition(|one| is_pulled(&one.container, &ways.registries));
     if !missing.is_empty() {
         return Err(SessionError::Lacking(Box::new(Lacking { missing, there })));
     }
     let images: BTreeSet<_> = pulled.into_iter().map(|one| OwnImage::Pulled(one.container.image)).collect();
-    Ok(extra.chain(images).collect())
+    Ok(Supplied { own: extra.chain(images).collect(), ..Supplied::default() })
 }
 
 /// Whether every release that is to be given an admin interface has an Envoy that can be given it.

@@ -60,6 +60,7 @@ impl World {
             helm,
             images: String::new(),
             versions: BTreeMap::new(),
+            renamed: BTreeMap::new(),
             scenarios: vec![],
             fixed: vec![scenario.fixed()],
             installed: BTreeMap::new(),

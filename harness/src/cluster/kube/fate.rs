@@ -69,8 +69,9 @@ fn container(status: &ContainerStatus) -> Option<Stuck> {
     match reason {
         "ErrImageNeverPull" | "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" => stuck(
             format!("the image `{}` of container {name} cannot be had: {reason}: {message}", status.image),
-            "is its name right, and is it where the cluster looks? With `imagePullPolicy: Never` it must be \
-             on the node: `svidproof images list` names those that svidproof puts there",
+            "is its name right, and does the registry that the node asks (`--registry-mirror`, else the \
+             image's own) have it whole? With `imagePullPolicy: Never` it must be on the node: `svidproof \
+             images list` names those that svidproof puts there",
             Duration::ZERO,
         ),
         "CreateContainerConfigError" => stuck(

@@ -1,0 +1,133 @@
+//! Images that are pulled under another name than the charts give them, such as svidproof's own out of a
+//! registry of the user's: the values that name one are made to name the other. No chart is changed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::SessionError;
+use crate::cluster::containers::containers;
+use crate::cluster::helm::{self, Wanted};
+use crate::scenario::{Origin, Release, Scenario, merged};
+use crate::sys::files;
+
+/// What an image is called in a registry of the user's, its digest included, by the name that charts give it.
+pub type Renamed = BTreeMap<String, String>;
+
+/// The scenarios, with values that name the images as they are pulled.
+///
+/// # Errors
+/// A release would still run one under its old name: no value of its chart holds it.
+pub(super) async fn renamed(
+    helm: &Path,
+    scenarios: Vec<Scenario>,
+    names: &Renamed,
+) -> Result<Vec<Scenario>, SessionError> {
+    if names.is_empty() {
+        return Ok(scenarios);
+    }
+    let mut all = vec![];
+    for mut scenario in scenarios {
+        let mut install = scenario.install.clone();
+        for release in install.iter_mut().flatten() {
+            rename(helm, &scenario, release, names).await?;
+        }
+        scenario.install = install;
+        for value in scenario.stages.iter_mut().flat_map(|stage| stage.values.values_mut()) {
+            *value = everywhere(value, names);
+        }
+        all.push(scenario);
+    }
+    Ok(all)
+}
+
+async fn rename(
+    helm: &Path,
+    scenario: &Scenario,
+    release: &mut Release,
+    names: &Renamed,
+) -> Result<(), SessionError> {
+    let failed = |source| SessionError::Helm { scenario: scenario.name.clone(), source };
+    let (chart, files) = (scenario.chart(release), scenario.values_files(release));
+    if !matches!(release.origin(), Origin::Plain) {
+        let mut below = helm::defaults(helm, &chart).await.map_err(failed)?;
+        for file in &files {
+            // What is not YAML is told by Helm.
+            let text = files::read_text(file)?;
+            below = merged(&below, &serde_saphyr::from_str(&text).unwrap_or_default());
+        }
+        release.values = merged(&where_named(&below, names), &everywhere(&release.values, names));
+        for value in release.set.values_mut() {
+            *value = everywhere(value, names);
+        }
+    }
+    let values = release.own_values();
+    let wanted = Wanted { release, chart: &chart, files: &files, values: &values };
+    // What cannot be rendered without a cluster is told by who installs it.
+    let Ok(text) = helm::template(helm, wanted).await else { return Ok(()) };
+    match containers(&text).into_iter().find(|one| names.contains_key(&one.image)) {
+        None => Ok(()),
+        Some(container) => Err(SessionError::NotRenamed {
+            place: scenario.place_in(release, "chart"),
+            release: release.name.clone(),
+            to: names[&container.image].clone(),
+            image: container.image,
+        }),
+    }
+}
+
+/// The same values, with the other name wherever one stands.
+fn everywhere(values: &Value, names: &Renamed) -> Value {
+    merged(values, &where_named(values, names))
+}
+
+/// Only what names one, with its other name; a list that does goes whole, since Helm replaces it whole. Null
+/// where nothing does.
+fn where_named(values: &Value, names: &Renamed) -> Value {
+    match values {
+        Value::String(text) => names.get(text).cloned().map_or(Value::Null, Value::String),
+        Value::Object(map) => {
+            let all = map.iter().map(|(key, value)| (key.clone(), where_named(value, names)));
+            let some: serde_json::Map<_, _> = all.filter(|(_, value)| !value.is_null()).collect();
+            if some.is_empty() { Value::Null } else { Value::Object(some) }
+        }
+        Value::Array(all) if all.iter().any(|value| !where_named(value, names).is_null()) => {
+            all.iter().map(|value| everywhere(value, names)).collect()
+        }
+        _ => Value::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn names() -> Renamed {
+        [("a:dev".to_owned(), "r.test/a@sha256:01".to_owned())].into()
+    }
+
+    #[test]
+    fn only_what_names_an_image_is_said_again() {
+        let values = json!({
+            "image": "a:dev", "other": "b:1", "below": {"image": "a:dev", "port": 80}, "none": {"x": [1]},
+            "list": [{"image": "a:dev", "name": "n"}, "b:1"],
+        });
+        let expected = json!({
+            "image": "r.test/a@sha256:01", "below": {"image": "r.test/a@sha256:01"},
+            "list": [{"image": "r.test/a@sha256:01", "name": "n"}, "b:1"],
+        });
+        assert_eq!(where_named(&values, &names()), expected);
+        assert_eq!(where_named(&json!({"image": "a:dev-2"}), &names()), Value::Null);
+    }
+
+    #[test]
+    fn all_else_stays() {
+        let values = json!({"image": "a:dev", "keep": {"null": null, "list": []}});
+        let expected = json!({"image": "r.test/a@sha256:01", "keep": {"null": null, "list": []}});
+        assert_eq!(everywhere(&values, &names()), expected);
+        assert_eq!(everywhere(&Value::Null, &names()), Value::Null);
+    }
+}

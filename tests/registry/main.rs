@@ -1,0 +1,230 @@
+//! A real registry, CNCF Distribution, on the loopback: filled with every image that svidproof declares, under
+//! its upstream name. A cluster is made of what it has, and of nothing else; a chart comes out of it too. In
+//! front of it stands one that does wrong, and each of that is told.
+//!
+//! The registry is a container of its image in the engine; each cluster is a real one, made and taken down here.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod faulty;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use conformance::{copy, said};
+use faulty::{Fault, Faulty};
+use serde_json::Value;
+use svidproof::images;
+use svidproof::sys::tool;
+use svidproof::sys::wait::{self, Look};
+
+const SCENARIO: &str = "tests/scenarios/small.yaml";
+/// What is wrong is told sooner than a roll-out would be given up.
+const SOON: Duration = Duration::from_secs(100);
+
+/// A project whose nodes pull through a mirror, and the registry.
+struct World {
+    dir: tempfile::TempDir,
+    container: String,
+    port: u16,
+    /// In front of it.
+    faulty: Faulty,
+    /// What was put there: an image's name there, and its digest.
+    pushed: BTreeMap<String, String>,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let container = format!("svidproof-test-registry-{port}");
+        let mut world = Self { dir, container, port, faulty: Faulty::before(port), pushed: BTreeMap::new() };
+        world.project();
+        world.serve();
+        world.fill();
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn svidproof(&self, args: &[&str]) -> Output {
+        let mut command = conformance::svidproof();
+        command.current_dir(self.dir.path()).env("XDG_STATE_HOME", self.path("state")).args(args);
+        command.output().unwrap()
+    }
+
+    /// The scenario of the tier `neighbours`, with a chart more that lies in the registry.
+    fn project(&self) {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(tests.join("neighbours/small.yaml")).unwrap();
+        let chart = format!("oci://127.0.0.1:{}/charts/echoes", self.port);
+        let echoes = format!(
+            "    - {{release: echoes, chart: '{chart}', version: 1.0.0, args: [--plain-http], namespace: small}}\n\n\
+             registration:\n"
+        );
+        let text = text.replace("chart: helm/", "chart: builtin:").replacen("\nregistration:\n", &echoes, 1);
+        assert!(text.contains(&chart));
+        std::fs::create_dir_all(self.path("tests/scenarios")).unwrap();
+        std::fs::write(self.path(SCENARIO), text).unwrap();
+        let says = format!("images: upstream\nregistry-mirror: '127.0.0.1:{}'\n", self.faulty.port);
+        std::fs::write(self.path("svidproof.yaml"), says).unwrap();
+        copy(&tests.join("registry/echoes"), &self.path("echoes"));
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a look that is not svidproof's own")]
+    fn docker(&self, args: &[&str]) -> String {
+        let env = self.svidproof(&["engine", "env"]);
+        let env = String::from_utf8(env.stdout).unwrap();
+        let env = env.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+        let mut docker = Command::new("docker");
+        docker.args(args).envs(env.map(|(name, value)| (name, value.trim_matches('\''))));
+        let output = docker.output().unwrap();
+        assert!(output.status.success(), "docker {args:?}: {}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn serve(&self) {
+        let loaded = self.svidproof(&["images", "load", "registry", "--images", "packages"]);
+        assert!(loaded.status.success(), "{}", said(&loaded));
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let image = images::declared_as(&root, "registry").unwrap();
+        let address = format!("REGISTRY_HTTP_ADDR=127.0.0.1:{}", self.port);
+        let run = ["run", "--detach", "--rm", "--name", &self.container, "--network", "host"];
+        self.docker(&[&run[..], &["--env", &address, &image]].concat());
+        let listens = async || match tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await {
+            Ok(_) => Look::Ready(()),
+            Err(error) => Look::<_, Infallible>::NotYet(error.to_string()),
+        };
+        let limit = Duration::from_secs(30);
+        let up = wait::poll("the registry to listen", limit, Duration::from_millis(20), listens);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(up).unwrap();
+    }
+
+    /// With every declared image, by svidproof, and with the chart, by Helm.
+    #[allow(clippy::disallowed_methods, reason = "a look that is not svidproof's own")]
+    fn fill(&mut self) {
+        let to = format!("localhost:{}", self.port);
+        let pushed = self.svidproof(&["images", "push", "--to", &to, "--all"]);
+        assert!(pushed.status.success(), "{}", said(&pushed));
+        let lines = String::from_utf8(pushed.stdout).unwrap();
+        let pairs = lines.lines().map(|line| line.split_once('@').unwrap());
+        let pairs = pairs.map(|(name, digest)| (name.trim_start_matches(&to).into(), digest.into()));
+        self.pushed = pairs.collect();
+        let own = self.svidproof(&["images", "push", "--to", &format!("{to}/own")]);
+        let lines = String::from_utf8(own.stdout).unwrap();
+        assert_eq!(lines.lines().count(), 3, "probe, symbank, echo: {lines}");
+        let helm = tool::find("helm").or_else(|| images::tool("helm")).expect("a helm");
+        for args in [
+            vec!["package".into(), "echoes".into()],
+            vec![
+                "push".into(),
+                "echoes-1.0.0.tgz".into(),
+                format!("oci://{to}/charts"),
+                "--plain-http".into(),
+            ],
+        ] {
+            let output = Command::new(&helm).current_dir(self.dir.path()).args(&args).output().unwrap();
+            assert!(output.status.success(), "helm {args:?}: {}", said(&output));
+        }
+    }
+
+    /// Nothing of a run stands, in the engine or on disk.
+    #[track_caller]
+    fn is_bare(&self) {
+        let runs = std::fs::read_dir(self.path("state/svidproof/runs")).unwrap();
+        assert_eq!(runs.count(), 0);
+        let relays =
+            self.docker(&["ps", "--all", "--format", "{{.Names}}", "--filter", "name=svidproof-mirror"]);
+        assert_eq!(relays, "");
+    }
+
+    /// A run through the faulty registry ends with this status, soon, and says these words.
+    #[track_caller]
+    fn is_told(&self, status: i32, words: &[&str]) {
+        let begun = Instant::now();
+        let run = self.svidproof(&["run", "--out", "out"]);
+        let told = said(&run);
+        assert_eq!(run.status.code(), Some(status), "{told}");
+        for words in words.iter().chain(&["hint: "]) {
+            assert!(told.contains(words), "`{words}` is not said:\n{told}");
+        }
+        assert!(begun.elapsed() < SOON, "it took {:?}:\n{told}", begun.elapsed());
+        self.is_bare();
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = self.svidproof(&["gc"]);
+        self.docker(&["rm", "--force", &self.container]);
+        // What was pulled by names of this test's ports, nobody asks for again.
+        let pulled = self.docker(&["image", "ls", "--digests", "--format", "{{.Repository}}@{{.Digest}}"]);
+        let ours = [format!("localhost:{}/", self.port), format!("127.0.0.1:{}/", self.faulty.port)];
+        for name in pulled.lines().filter(|name| ours.iter().any(|of| name.starts_with(of))) {
+            self.docker(&["image", "rm", name]);
+        }
+    }
+}
+
+#[test]
+fn a_cluster_is_made_of_what_a_registry_has_and_what_it_does_wrong_is_told() {
+    let world = World::new();
+    let own = format!("localhost:{}/own", world.port);
+    // By the flag: what comes through the faulty one later has not been pulled by that one's name.
+    let mirror = format!("localhost:{}", world.port);
+    let run = ["run", "--registry-mirror", &mirror, "--registry", &own, "--out", "out"];
+    let run = world.svidproof(&run);
+    assert!(run.status.success(), "{}\n{}", said(&run), String::from_utf8_lossy(&run.stdout));
+    let report = std::fs::read_to_string(world.path("out/report.json")).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((&report["totals"]["passed"], &report["images"]), (&4.into(), &"upstream".into()));
+    let versions = report["versions"].as_object().unwrap();
+    let node = versions.keys().find(|name| name.starts_with("kindest/node:")).expect("the node image");
+    // Nothing but what was put there, by its digest: and all of it would be asked of nobody else.
+    assert_eq!(versions[node], world.pushed[&format!("/{node}")]);
+    assert_eq!(versions["docker.io/library/nginx:1.22"], world.pushed["/library/nginx:1.22"]);
+    let echo = &world.pushed["/svidproof/echo:dev"];
+    assert_eq!(
+        versions[&format!("{own}/svidproof/echo@{echo}")],
+        *echo,
+        "what the chart runs is pulled there"
+    );
+    world.is_bare();
+
+    let faulty = &world.faulty;
+    let faulty_one = format!("the registry http://127.0.0.1:{}", faulty.port);
+    let nginx = "docker.io/library/nginx:1.22";
+    let of = |tells: &str| format!("{faulty_one} {tells}");
+
+    // Before anything is made.
+    faulty.does(Fault::Status(404), "", "/library/nginx/manifests/");
+    world.is_told(2, &[&of(&format!("has no image {nginx}")), "it is a faulty registry"]);
+    faulty.does(Fault::Status(401), "", "/library/nginx/manifests/");
+    world.is_told(2, &[&of(&format!("lets nobody have {nginx}"))]);
+    faulty.does(Fault::Silent, "HEAD", "/library/nginx/manifests/");
+    world.is_told(3, &[&of(&format!("does not say whether it has {nginx}")), "after 10 s"]);
+    // Before there is a cluster.
+    faulty.does(Fault::Status(404), "", "/kindest/node/manifests/");
+    world.is_told(2, &[&of("has no image kindest/node")]);
+    faulty.does(Fault::CutOff, "GET", "/kindest/node/manifests/");
+    world.is_told(3, &["could not pull the node image", "unexpected EOF"]);
+    faulty.does(Fault::Changed, "GET", "/kindest/node/manifests/");
+    world.is_told(3, &["could not pull the node image", "from the mirror http://127.0.0.1:"]);
+    // With the node image pulled.
+    faulty.does(Fault::Status(404), "", "/kube-proxy/manifests/");
+    world.is_told(2, &[&of("has no image registry.k8s.io/kube-proxy")]);
+    // In the cluster: the node says what the registry did.
+    let had = "the image `nginx:1.22` of container backend cannot be had: ErrImagePull";
+    faulty.does(Fault::CutOff, "GET", "/library/nginx/blobs/");
+    world.is_told(3, &[had, "unexpected EOF"]);
+    faulty.does(Fault::Changed, "GET", "/library/nginx/blobs/");
+    world.is_told(3, &[had, "digest"]);
+}
