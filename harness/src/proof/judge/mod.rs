@@ -420,7 +420,8 @@ impl<'a> Judge<'a> {
     /// Whether what was forwarded may have come to nothing, and an Envoy made the answer: no time on it is
     /// the last Envoy's, and it is one that Envoy gives then, or in gRPC what that is there (gRPC, "HTTP to
     /// gRPC Status Code Mapping"; 4 where the call's own time is over), or an Envoy on the way gives it any
-    /// other. A log that names the request says that it came: an application that dies then lets Envoy answer.
+    /// other. A log that names the request says that it came: an application that dies then lets Envoy
+    /// answer.
     fn may_be_in_its_place(&self, cell: &'a Cell, place: Place<'a>) -> bool {
         let witnesses = &self.windows[place.window].witnesses;
         let route = self.attribution.route(cell);
