@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::noted::note_release;
 use super::{RunContext, SessionError, System, apply, hands};
 use crate::cluster::probe::Probe;
-use crate::cluster::spire::{Created, Server, SpireError, Wanted, lacks, under};
+use crate::cluster::spire::{Created, Server, Shown, SpireError, Wanted, lacks, under};
 use crate::lease::Lease;
 use crate::scenario::{Client, Entry, Neighbour, PROBES, Registration, Scenario, probe_name};
 use crate::sys::chain;
@@ -265,28 +265,42 @@ fn registered_by_others(scenario: &Scenario) -> BTreeSet<&str> {
     identities.filter(|id| !entries.iter().any(|entry| entry.id == *id)).collect()
 }
 
+/// The entries of endpoints' identities that svidproof makes.
+fn of_endpoints(scenario: &Scenario) -> Vec<Entry> {
+    let identities: BTreeSet<_> =
+        scenario.endpoints.values().filter_map(|endpoint| endpoint.identity.as_deref()).collect();
+    let entries = scenario.registration.entries.iter();
+    entries.filter(|entry| identities.contains(entry.id.as_str())).cloned().collect()
+}
+
 /// After a stage's windows: the paths of those SPIFFE IDs for which the server has no entry any more:
-/// clients', where there is none of the probe's, and endpoints', where svidproof does not make them itself.
-/// What was dialled with them was dialled with SVIDs that were handed out before.
+/// clients', where there is none of the probe's, and endpoints', whoever makes them. What was dialled with
+/// them was dialled with SVIDs that were handed out before.
 ///
 /// # Errors
 /// In words, why that is not known.
 pub async fn lost(context: &RunContext, system: &System) -> Result<BTreeSet<String>, String> {
     let System { scenario, probe, .. } = system;
     let known = async {
-        let wanted = wanted(context, scenario, &of_pod(context, scenario, probe.pod_uid())).await?;
+        let clients = wanted(context, scenario, &of_pod(context, scenario, probe.pod_uid())).await?;
+        let endpoints = wanted(context, scenario, &of_endpoints(scenario)).await?;
         let failed = |source| SessionError::Spire { scenario: scenario.name.clone(), source };
         let entries = server(context, scenario).entries().await.map_err(failed)?;
-        Ok::<_, SessionError>((wanted, entries))
+        Ok::<_, SessionError>((clients, endpoints, entries))
     };
-    let (wanted, entries) = known.await.map_err(|error| chain(&error))?;
-    let has = |wanted: &Wanted| entries.iter().any(|entry| entry.is(wanted));
-    let (there, gone): (Vec<_>, Vec<_>) = wanted.into_iter().partition(has);
-    let there: BTreeSet<_> = there.into_iter().map(|one| one.entry.id).collect();
-    let clients = gone.into_iter().map(|one| one.entry.id).filter(|id| !there.contains(id));
-    let endpoints = registered_by_others(scenario).into_iter();
-    let endpoints = endpoints.filter(|id| !entries.iter().any(|entry| entry.is_of(id)));
-    Ok(clients.chain(endpoints.map(ToOwned::to_owned)).collect())
+    let (clients, endpoints, entries) = known.await.map_err(|error| chain(&error))?;
+    let others = registered_by_others(scenario).into_iter();
+    let others = others.filter(|id| !entries.iter().any(|entry| entry.is_of(id))).map(ToOwned::to_owned);
+    // An entry of the probe's for the same ID is none of the endpoint's.
+    Ok(gone(&clients, &entries).into_iter().chain(gone(&endpoints, &entries)).chain(others).collect())
+}
+
+/// The paths of which none of what is wanted is there.
+fn gone(wanted: &[Wanted], entries: &[Shown]) -> BTreeSet<String> {
+    let has = |wanted: &&Wanted| entries.iter().any(|entry| entry.is(wanted));
+    let (there, gone): (Vec<_>, Vec<_>) = wanted.iter().partition(has);
+    let there: BTreeSet<_> = there.into_iter().map(|one| &one.entry.id).collect();
+    gone.into_iter().map(|one| one.entry.id.clone()).filter(|id| !there.contains(id)).collect()
 }
 
 /// Waits until the probe holds an SVID for each identity that a client presents.
@@ -294,4 +308,62 @@ pub(super) async fn hold(scenario: &Scenario, probe: &Probe, limit: Duration) ->
     let ids = probe_ids(scenario).into_iter().map(|path| scenario.spiffe_id(&path)).collect();
     let held = probe.hold(ids, u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)).await;
     held.map_err(|source| SessionError::Probe { scenario: scenario.name.clone(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry(id: &str, select: &str) -> Entry {
+        Entry { id: id.into(), select: vec![select.into()], ..Entry::default() }
+    }
+
+    fn shown(id: &str, parent: &str, select: &str) -> Shown {
+        let (kind, value) = select.split_once(':').unwrap();
+        let (id, parent, selector) =
+            (json!({"path": id}), json!({"path": parent}), json!({"type": kind, "value": value}));
+        serde_json::from_value(json!({"spiffe_id": id, "parent_id": parent, "selectors": [selector]}))
+            .unwrap()
+    }
+
+    #[test]
+    fn an_identity_is_gone_once_no_entry_gives_it_to_its_workload() {
+        let wanted = under(&[entry("/shop", "k8s:sa:shop"), entry("/till", "k8s:sa:till")], &["/a", "/b"]);
+        let all = [
+            shown("/shop", "/a", "k8s:sa:shop"),
+            shown("/shop", "/b", "k8s:sa:shop"),
+            shown("/till", "/a", "k8s:sa:till"),
+        ];
+        assert_eq!(gone(&wanted, &all), BTreeSet::new());
+        assert_eq!(gone(&wanted, &all[2..]), ["/shop".to_owned()].into());
+        // The probe's, for the same ID, is not the shop's.
+        let probe = shown("/shop", "/a", "k8s:pod-uid:1");
+        assert_eq!(gone(&wanted, &[probe, all[2].clone()]), ["/shop".to_owned()].into());
+    }
+
+    #[test]
+    fn the_entries_of_endpoints_are_looked_at_again() {
+        let scenario = crate::scenario::read_text(
+            "
+scenario: world
+trust-domain: example.org
+spire: {namespace: spire, server: server, socket-dir: /run}
+install: []
+registration:
+  - {id: /agents, node: true, select: ['k8s_psat:cluster:demo']}
+  - {id: /backend, select: ['k8s:sa:backend']}
+  - {id: /other, select: ['k8s:sa:other']}
+endpoints: {backend: {service: a/backend, port: 443, identity: /backend, admin: 1}}
+clients: {friend: /friend}
+stages:
+  - stage: one
+    checks:
+      - {check: served, as: friend, to: backend, send: GET /, expect: {status: 200}}
+",
+        );
+        let ids: Vec<_> = of_endpoints(&scenario).into_iter().map(|entry| entry.id).collect();
+        assert_eq!(ids, ["/backend"]);
+    }
 }
