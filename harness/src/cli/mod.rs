@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::exit::{Ended, Exit};
+use crate::cluster::helm::POST_RENDERER;
 use crate::sys::progress::Progress;
 
 /// Proves who may talk to whom, over real mTLS, from both ends.
@@ -80,7 +81,7 @@ enum Command {
     /// Measure how many dials a second are made in the cluster that `up` keeps
     Dials(dials::DialsArgs),
     /// Helm's post-renderer, for `inject-admin`
-    #[command(hide = true)]
+    #[command(name = POST_RENDERER, hide = true)]
     PostRender { port: u16 },
     /// The OCI runtime that the private engine calls where a capability is missing
     #[command(hide = true)]

@@ -26,14 +26,29 @@ pub fn admin(manifests: &str, port: u16) -> Injected {
     let config =
         json!({"admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}});
     let config = config.to_string();
-    let mut done = Injected { text: manifests.into(), into: vec![], without: vec![] };
+    let mut done = Injected { text: String::new(), into: vec![], without: vec![] };
+    let mut rest = manifests;
     for document in documents(manifests) {
+        let Some((before, after)) = rest.split_once(document) else { continue };
+        done.text += before;
+        let changed = done.change(document, &config);
+        done.text += &changed;
+        rest = after;
+    }
+    done.text += rest;
+    done
+}
+
+impl Injected {
+    /// The document, with what is put in; what became of each container is noted.
+    fn change(&mut self, document: &str, config: &str) -> String {
+        let mut text = document.to_owned();
         // What is not YAML, or no workload, is told by who installs it.
-        let Ok(object) = serde_saphyr::from_str::<Object>(document) else { continue };
+        let Ok(object) = serde_saphyr::from_str::<Object>(document) else { return text };
         if !POD_MAKERS.contains(&object.kind.as_str()) {
-            continue;
+            return text;
         }
-        let (mut changed, mut into, mut without) = (document.to_owned(), vec![], vec![]);
+        let (mut into, mut without) = (vec![], vec![]);
         // From the last to the first: what is put in moves what comes after it.
         for container in object.containers().iter().rev() {
             let name = format!("{} {}, container {}", object.kind, object.metadata.name, container.name);
@@ -42,20 +57,19 @@ pub fn admin(manifests: &str, port: u16) -> Injected {
                 Some(Way::Inline(own)) if own == config => into.push(name),
                 Some(Way::Inline(_)) => without.push(format!("{name}: {INLINE}")),
                 Some(Way::No(why)) => without.push(format!("{name}: {why}")),
-                Some(Way::Before(flag)) => match put(&changed, flag, &config) {
-                    Some(text) => {
-                        changed = text;
+                Some(Way::Before(flag)) => match put(&text, flag, config) {
+                    Some(changed) => {
+                        text = changed;
                         into.push(name);
                     }
                     None => without.push(format!("{name}: {STRANGE}")),
                 },
             }
         }
-        done.into.extend(into.into_iter().rev());
-        done.without.extend(without.into_iter().rev());
-        done.text = done.text.replacen(document, &changed, 1);
+        self.into.extend(into.into_iter().rev());
+        self.without.extend(without.into_iter().rev());
+        text
     }
-    done
 }
 
 const FLAG: &str = "--config-yaml";
@@ -257,6 +271,16 @@ mod tests {
         let text = pod(&format!("    - name: app\n      {said}\n"));
         let done = admin(&text, 9901);
         assert_eq!(done, Injected { text, into: vec![], without: vec![] });
+    }
+
+    /// One that is not YAML is passed over.
+    #[test]
+    fn a_document_that_another_begins_with_is_told_from_it() {
+        let one = pod("    - {name: e, image: envoy, args: [-c, /a]}\n");
+        let another = format!("---\n{one}and: [\n");
+        let done = admin(&format!("{another}---\n{one}"), 9901);
+        assert_eq!(done.text, format!("{another}---\n{}", admin(&one, 9901).text));
+        assert_ne!(done.text, format!("{another}---\n{one}"));
     }
 
     #[test]
