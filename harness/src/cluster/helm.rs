@@ -27,6 +27,11 @@ pub enum HelmError {
     Defaults { chart: PathBuf, source: ToolError },
     #[error("release {release} (namespace {namespace}) could not be uninstalled")]
     Uninstall { release: String, namespace: String, source: ToolError },
+    #[error(
+        "release {release} (namespace {namespace}) was left half-way, and could not be taken back to what it \
+         was before\nhint: `helm history` shows its states; `svidproof down` takes all of the run's down"
+    )]
+    Free { release: String, namespace: String, source: ToolError },
     #[error("the tests of release {release} (namespace {namespace}) could not be run")]
     Test { release: String, namespace: String, source: ToolError },
     #[error("which Helm it is could not be found out")]
@@ -66,6 +71,9 @@ const LONGEST: Duration = Duration::from_mins(15);
 
 /// What it says of a release whose last operation has not ended, or was never noted to have.
 const UNDER_WAY: &str = "another operation (install/upgrade/rollback) is in progress";
+
+/// What it says where there is nothing to go back to: the first install did not end.
+const FIRST: &str = "release has no 0 version";
 
 /// By then Helm has given up by itself, has said of what, and has noted that the release failed.
 const PARTING: Duration = Duration::from_secs(10);
@@ -203,8 +211,15 @@ impl Helm {
     /// there.
     async fn free(&self, release: &str, namespace: &str) -> Result<(), HelmError> {
         let back = self.tool().args(["rollback", release, "--namespace", namespace]).run().await;
-        // Of a first install there is nothing to go back to.
-        if back.is_err() { self.uninstall(release, namespace).await } else { Ok(()) }
+        match back {
+            Ok(_) => Ok(()),
+            Err(ToolError::Failed { tail, .. }) if tail.contains(FIRST) => {
+                self.uninstall(release, namespace).await
+            }
+            Err(source) => {
+                Err(HelmError::Free { release: release.into(), namespace: namespace.into(), source })
+            }
+        }
     }
 
     /// The manifest that Helm has stored of a release; `None` where there is no such release.
