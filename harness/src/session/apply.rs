@@ -11,6 +11,7 @@ use super::record::Installed;
 use super::{RunContext, SessionError};
 use crate::cluster::helm::{How, Wanted};
 use crate::cluster::kube::KubeError;
+use crate::provider::Provider;
 use crate::scenario::{Release, Scenario, merged};
 
 /// A roll-out that takes longer will not come any more: images are there, and the machine is not that slow.
@@ -67,7 +68,8 @@ pub async fn apply(
             });
         }
     };
-    if context.record().cluster.provider.is_disposable() {
+    if context.record().cluster.provider == Provider::Kind {
+        // Nobody else does there.
         try_join_all(stands.services().iter().map(|one| context.kube.balance(one))).await.map_err(kube)?;
     }
     // What the release's own limit has left.

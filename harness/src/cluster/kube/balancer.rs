@@ -22,7 +22,7 @@ type Taken = (String, u16, String);
 static TURN: Mutex<()> = Mutex::const_new(());
 
 impl Kube {
-    /// Gives the Service an address if it wants one and has none.
+    /// Gives the Service an address if it wants one and has none that is its own alone.
     ///
     /// # Errors
     /// Its ports are taken at every node, or the API does not answer.
@@ -36,28 +36,39 @@ impl Kube {
         };
         let is_balancer =
             wanting.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer");
-        if !is_balancer || !addresses(&wanting).is_empty() {
+        if !is_balancer {
             return Ok(());
         }
         let every = ListParams::default();
         let all: Api<Service> = Api::all(self.client());
-        let taken = all.list(&every).await.map_err(KubeError::api(&what))?;
-        let taken: BTreeSet<Taken> = taken.items.iter().flat_map(at).collect();
+        let all = all.list(&every).await.map_err(KubeError::api(&what))?;
+        let others = all.items.iter().filter(|one| one.metadata.uid != wanting.metadata.uid);
+        let taken: BTreeSet<Taken> = others.flat_map(at).collect();
         let nodes: Api<Node> = Api::all(self.client());
         let nodes = nodes.list(&every).await.map_err(KubeError::api(&what))?;
         let nodes: Vec<_> = nodes.items.iter().filter_map(address).collect();
-        let ip = free(&nodes, &taken, &ports(&wanting)).map_err(KubeError::other(&what))?;
+        let now = addresses(&wanting);
+        let ip = free(&now, &nodes, &taken, &ports(&wanting)).map_err(KubeError::other(&what))?;
+        if now.contains(&ip) {
+            return Ok(());
+        }
         let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": ip}]}}});
         let patched = own.patch_status(&service.name, &PatchParams::default(), &Patch::Merge(status)).await;
         patched.map(drop).map_err(KubeError::api(&what))
     }
 }
 
-/// The first node at which none of these ports is taken.
+/// The first node at which none of these ports is taken: the one that the Service has now, unless its ports
+/// have become others since, and another's there.
 ///
 /// # Errors
 /// In words, why there is none.
-fn free(nodes: &[String], taken: &BTreeSet<Taken>, ports: &[(u16, String)]) -> Result<String, String> {
+fn free(
+    now: &[String],
+    nodes: &[String],
+    taken: &BTreeSet<Taken>,
+    ports: &[(u16, String)],
+) -> Result<String, String> {
     if let Some((port, _)) = ports.iter().find(|(port, _)| OF_NODES.contains(port)) {
         return Err(format!(
             "a node listens at port {port} itself, and nodes' addresses are all that there are here"
@@ -66,7 +77,7 @@ fn free(nodes: &[String], taken: &BTreeSet<Taken>, ports: &[(u16, String)]) -> R
     let is_free = |node: &&String| {
         ports.iter().all(|(port, protocol)| !taken.contains(&((*node).clone(), *port, protocol.clone())))
     };
-    nodes.iter().find(is_free).cloned().ok_or_else(|| {
+    now.iter().chain(nodes).find(is_free).cloned().ok_or_else(|| {
         let ports: Vec<_> = ports.iter().map(|(port, _)| port.to_string()).collect();
         format!(
             "another Service has port {} at each of the {} nodes\nhint: `--workers N` makes more of them",
@@ -99,7 +110,8 @@ fn at(service: &Service) -> Vec<Taken> {
     addresses(service).into_iter().flat_map(taken).collect()
 }
 
-fn address(node: &Node) -> Option<String> {
+/// The node's own address.
+pub fn address(node: &Node) -> Option<String> {
     let all = node.status.as_ref()?.addresses.iter().flatten();
     all.into_iter().find(|one| one.type_ == "InternalIP").map(|one| one.address.clone())
 }
@@ -122,7 +134,7 @@ mod tests {
         let nodes = ["a", "b"].map(ToOwned::to_owned);
         let wanting = |taken: &[Service], port| {
             let taken = taken.iter().flat_map(at).collect();
-            free(&nodes, &taken, &ports(&service(None, &[port])))
+            free(&[], &nodes, &taken, &ports(&service(None, &[port])))
         };
         assert_eq!(wanting(&[], 443).as_deref(), Ok("a"));
         assert_eq!(wanting(&[service(None, &[443])], 443).as_deref(), Ok("a"));
@@ -131,6 +143,11 @@ mod tests {
         assert_eq!(wanting(std::slice::from_ref(&one), 3000).as_deref(), Ok("a"));
         let none = wanting(&[one, service(Some("b"), &[80])], 80).unwrap_err();
         assert!(none.starts_with("another Service has port 80 at each of the 2 nodes"), "{none}");
+        let again = |taken: &Service| {
+            free(&["b".to_owned()], &nodes, &at(taken).into_iter().collect(), &[(80, "TCP".into())])
+        };
+        assert_eq!(again(&service(Some("a"), &[80])).as_deref(), Ok("b"), "it keeps its own");
+        assert_eq!(again(&service(Some("b"), &[80])).as_deref(), Ok("a"), "which is another's now");
         let api = wanting(&[], 6443).unwrap_err();
         assert!(api.starts_with("a node listens at port 6443 itself"), "{api}");
     }

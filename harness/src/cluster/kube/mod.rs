@@ -19,6 +19,7 @@ mod stale;
 mod standing;
 mod workload;
 
+pub use balancer::address;
 pub use claim::{AT_WORK, Claim, KEPT};
 pub use exec::Exec;
 pub use forward::Forward;
