@@ -48,13 +48,14 @@ pub(super) async fn create(site: &Site<'_>) -> Result<Created, ProviderError> {
     let kube = Kube::connect(&cluster.kubeconfig, None).await?;
     load_archives(&engine, &cluster.name, images.load.iter().chain(&own)).await?;
     let nodes = nodes(&cluster.name, site.options.workers);
-    let linked = async {
-        // Upstream's node image has a plugin for it.
-        if images.own_node { network::link(&engine, kube.client(), &nodes).await } else { Ok(()) }
-    };
     let ready = async {
-        linked.await?;
-        network::ready(kube.client(), &nodes).await?;
+        // Upstream's node image has a plugin for it, and one node has no other to reach.
+        if images.own_node && nodes.len() > 1 {
+            network::link(&engine, kube.client(), &nodes).await?;
+        }
+        if nodes.len() > 1 {
+            network::ready(kube.client(), &nodes).await?;
+        }
         services(&kube, &nodes).await
     };
     tokio::try_join!(serving_certificates(kube.client(), nodes.len()), quick_dns(&kube), ready)?;

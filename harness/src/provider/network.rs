@@ -1,5 +1,5 @@
 //! The network between the nodes that svidproof's own image makes: each gives its pods addresses of its own
-//! range, and knows by which node each other range is reached. In one node's cluster nothing is to be done.
+//! range, and knows by which node each other range is reached.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -14,7 +14,7 @@ use kube::api::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 
 use super::ProviderError;
-use crate::cluster::kube::{KubeError, WatchEnd};
+use crate::cluster::kube::{KubeError, WatchEnd, address};
 use crate::engine::Engine;
 use crate::sys::wait::{self, Look};
 
@@ -27,11 +27,8 @@ struct Range {
     node: String,
 }
 
-/// Gives each node its range and the ways to the others'.
+/// Gives each of several nodes its range and the ways to the others'.
 pub(super) async fn link(engine: &Engine, client: Client, nodes: &[String]) -> Result<(), ProviderError> {
-    if nodes.len() < 2 {
-        return Ok(());
-    }
     let ranges = ranges(client, nodes.len()).await?;
     let each = ranges.keys().map(|node| {
         let script = script(node, &ranges);
@@ -44,11 +41,6 @@ pub(super) async fn link(engine: &Engine, client: Client, nodes: &[String]) -> R
 /// Waits until every node has been given its range (Kubernetes documentation, `--allocate-node-cidrs` of
 /// kube-controller-manager).
 async fn ranges(client: Client, nodes: usize) -> Result<BTreeMap<String, Range>, ProviderError> {
-    let all: Api<Node> = Api::all(client);
-    let events = watcher(all, watcher::Config::default()).default_backoff().applied_objects();
-    let mut events = pin!(events);
-    let next =
-        async || Ok::<_, KubeError>(events.next().await.ok_or(WatchEnd::Closed)?.map_err(WatchEnd::from)?);
     let mut known = BTreeMap::new();
     let look = |node: Node| {
         known.extend(range(&node));
@@ -57,17 +49,11 @@ async fn ranges(client: Client, nodes: usize) -> Result<BTreeMap<String, Range>,
         }
         Look::Ready(std::mem::take(&mut known))
     };
-    let waited = wait::events("the nodes' ranges of pod addresses", Duration::from_mins(1), next, look).await;
-    Ok(waited?)
+    until("the nodes' ranges of pod addresses", client, look).await
 }
 
 /// Waits until pods may run on every node.
 pub(super) async fn ready(client: Client, nodes: &[String]) -> Result<(), ProviderError> {
-    let all: Api<Node> = Api::all(client);
-    let events = watcher(all, watcher::Config::default()).default_backoff().applied_objects();
-    let mut events = pin!(events);
-    let next =
-        async || Ok::<_, KubeError>(events.next().await.ok_or(WatchEnd::Closed)?.map_err(WatchEnd::from)?);
     let mut unready: BTreeMap<_, _> =
         nodes.iter().map(|node| (node.clone(), "it has not joined".to_owned())).collect();
     let look = |node: Node| {
@@ -79,7 +65,20 @@ pub(super) async fn ready(client: Client, nodes: &[String]) -> Result<(), Provid
         let each = unready.iter().map(|(node, why)| format!("{node}: {why}"));
         if unready.is_empty() { Look::Ready(()) } else { Look::NotYet(each.collect::<Vec<_>>().join("; ")) }
     };
-    Ok(wait::events("the nodes to be ready", Duration::from_mins(1), next, look).await?)
+    until("the nodes to be ready", client, look).await
+}
+
+/// Looks at each node, and at each change of one, until that is enough.
+async fn until<T>(
+    what: &str,
+    client: Client,
+    look: impl FnMut(Node) -> Look<T, KubeError>,
+) -> Result<T, ProviderError> {
+    let all: Api<Node> = Api::all(client);
+    let mut events = pin!(watcher(all, watcher::Config::default()).default_backoff().applied_objects());
+    let next =
+        async || Ok::<_, KubeError>(events.next().await.ok_or(WatchEnd::Closed)?.map_err(WatchEnd::from)?);
+    Ok(wait::events(what, Duration::from_mins(1), next, look).await?)
 }
 
 /// Why a node takes no pods yet.
@@ -100,10 +99,8 @@ fn unfit(node: &Node) -> Option<String> {
 
 /// By the node's name; `None` where it has none yet.
 fn range(node: &Node) -> Option<(String, Range)> {
-    let addresses = node.status.as_ref()?.addresses.iter().flatten();
-    let own = addresses.into_iter().find(|address| address.type_ == "InternalIP")?;
     let pods = node.spec.as_ref()?.pod_cidr.clone()?;
-    Some((node.metadata.name.clone()?, Range { pods, node: own.address.clone() }))
+    Some((node.metadata.name.clone()?, Range { pods, node: address(node)? }))
 }
 
 /// What a node has to do: the image's own file moved back with its range in it, and a route a node.
