@@ -143,14 +143,20 @@ pub(super) async fn open_probes(context: &RunContext, scenario: &Scenario) -> Re
     let labels =
         [("app.kubernetes.io/name", "svidproof-probe"), ("svidproof.dev/scenario", scenario.name.as_str())];
     let failed = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
-    let disposable = context.record().cluster.provider.is_disposable();
+    let record = context.record();
+    let disposable = record.cluster.provider.is_disposable();
     if disposable {
         let (kind, namespace) = (WorkloadKind::DaemonSet, PROBES.to_owned());
         let workload = Workload { kind, namespace, name: probe_name(&scenario.name) };
-        // None of them may be left out.
+        // Of a kept cluster, one may be about to come again.
         context.kube.rolled_out(&workload, SYNC).await.map_err(failed)?;
     }
     let ready = context.kube.ready_pods(PROBES, &labels).await.map_err(failed)?;
+    let (there, wanted) = (ready.len(), usize::from(record.workers.max(1)));
+    // None may be left out: a node that is gone has no probe that is missed.
+    if (1..wanted).contains(&there) {
+        return Err(SessionError::ProbesLacking { scenario: scenario.name.clone(), there, wanted });
+    }
     let pods = ready.iter().take(if disposable { usize::MAX } else { 1 });
     let failed = |source| SessionError::Probe { scenario: scenario.name.clone(), source };
     let opened = pods.map(|pod: &Backend| Probe::open(&context.kube, pod));

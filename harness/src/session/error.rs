@@ -84,6 +84,12 @@ pub enum SessionError {
     #[error("scenario {scenario}: no probe is ready in namespace {PROBES}\nhint: `svidproof up` installs it")]
     NoProbe { scenario: String },
     #[error(
+        "scenario {scenario}: probes are ready on {there} of the {wanted} worker nodes that were made, and a \
+         check is made from each\n\
+         hint: `kubectl get nodes`: is one gone, or closed to pods? `svidproof down` and `up` make them anew"
+    )]
+    ProbesLacking { scenario: String, there: usize, wanted: usize },
+    #[error(
         "scenario {scenario}: entries hang under the agents, since no entry has `node: true`\n\
          hint: do its agents run, and reach the server? `kubectl logs` of their pods"
     )]

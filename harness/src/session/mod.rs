@@ -210,6 +210,7 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     record.renamed = names;
     record.versions.extend(digests);
     record.versions.extend(which_helm(&record.helm).await);
+    record.workers = options.workers;
     if options.workers > 0 {
         record.versions.insert("workers".into(), format!("{}, each check from each", options.workers));
     }
@@ -326,6 +327,7 @@ fn first_record(
         helm,
         versions: images.map(|images| images.versions.clone()).unwrap_or_default(),
         images: images.map_or_else(|| "those of the cluster".into(), |images| images.source.to_string()),
+        workers: 0,
         scenarios: files_of(scenarios),
         fixed: scenarios.iter().map(Scenario::fixed).collect(),
         renamed: Renamed::new(),

@@ -23,6 +23,9 @@ pub struct Record {
     /// What is in the images: part -> version. Empty where the cluster brought its own.
     #[serde(default)]
     pub versions: BTreeMap<String, String>,
+    /// How many nodes were made beside the control plane: each has a probe.
+    #[serde(default)]
+    pub workers: u8,
     /// The scenarios' files, absolute.
     pub scenarios: Vec<PathBuf>,
     /// What of them is fixed since.
