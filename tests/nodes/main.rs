@@ -19,12 +19,19 @@ impl World {
         command.env("XDG_STATE_HOME", self.0.path().join("state")).args(args).output().unwrap()
     }
 
-    /// The report of `test`, which ends with this status.
+    /// What `test` says, which ends with this status.
+    #[track_caller]
+    fn told(&self, status: i32) -> String {
+        let output = self.svidproof(&["test", "--out", self.0.path().join("out").to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(status), "{}", said(&output));
+        said(&output)
+    }
+
+    /// Its report.
     #[track_caller]
     fn tested(&self, status: i32) -> Value {
+        self.told(status);
         let out = self.0.path().join("out");
-        let output = self.svidproof(&["test", "--out", out.to_str().unwrap()]);
-        assert_eq!(output.status.code(), Some(status), "{}", said(&output));
         serde_json::from_str(&std::fs::read_to_string(out.join("report.json")).unwrap()).unwrap()
     }
 
@@ -103,4 +110,9 @@ fn every_check_is_made_from_every_node() {
     assert!(!reasons.is_empty(), "no reason names a node: {report:#}");
     let other = format!("from node {there}");
     assert!(!reasons.iter().any(|reason| reason.contains(&other)), "{reasons:#?}");
+
+    // A node that takes no pods any more has no probe that would be missed by itself.
+    world.kubectl(&["taint", "node", there, "closed=now:NoExecute"]);
+    let told = world.told(3);
+    assert!(told.contains("probes are ready on 1 of the 2 worker nodes that were made"), "{told}");
 }
