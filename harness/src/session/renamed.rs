@@ -34,12 +34,19 @@ pub(super) async fn renamed(
             rename(helm, &scenario, release, names).await?;
         }
         scenario.install = install;
-        for value in scenario.stages.iter_mut().flat_map(|stage| stage.values.values_mut()) {
-            *value = everywhere(value, names);
-        }
+        over_releases(&mut scenario, names);
         all.push(scenario);
     }
     Ok(all)
+}
+
+/// What stages and planted faults give the releases besides.
+fn over_releases(scenario: &mut Scenario, names: &Renamed) {
+    let stages = scenario.stages.iter_mut().map(|stage| &mut stage.values);
+    let all = stages.chain(scenario.broken.iter_mut().map(|fault| &mut fault.values));
+    for value in all.flat_map(BTreeMap::values_mut) {
+        *value = everywhere(value, names);
+    }
 }
 
 async fn rename(
@@ -104,6 +111,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::scenario::Broken;
 
     fn names() -> Renamed {
         [("a:dev".to_owned(), "r.test/a@sha256:01".to_owned())].into()
@@ -121,6 +129,21 @@ mod tests {
         });
         assert_eq!(where_named(&values, &names()), expected);
         assert_eq!(where_named(&json!({"image": "a:dev-2"}), &names()), Value::Null);
+    }
+
+    #[test]
+    fn what_stages_and_faults_name_is_renamed_too() {
+        let mut scenario = crate::scenario::one_check();
+        let values: BTreeMap<_, _> = [("web".to_owned(), json!({"image": "a:dev"}))].into();
+        scenario.stages[0].values.clone_from(&values);
+        let (name, stage) = ("another image".into(), scenario.stages[0].name.clone());
+        scenario.broken.push(Broken { name, stage, values, red: vec![] });
+        over_releases(&mut scenario, &names());
+        let expected = json!({"image": "r.test/a@sha256:01"});
+        assert_eq!(
+            (&scenario.stages[0].values["web"], &scenario.broken[0].values["web"]),
+            (&expected, &expected)
+        );
     }
 
     #[test]
