@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::engine;
 use crate::sys::files::{self, FileError, could_not};
 use crate::sys::tool::{self, Tool, ToolError};
 use crate::sys::wait::{self, Look, WaitError};
 
+/// Read by Terraform without being named.
+const VARIABLES: &str = "terraform.tfvars.json";
 /// How long the Terraform of a run that was killed may still take: a kind cluster is there by then, or never.
 const LAST: Duration = Duration::from_mins(3);
 
@@ -35,16 +37,28 @@ pub enum TerraformError {
     Output { program: String, source: serde_json::Error },
 }
 
-/// A root's variables, in their order: each name, and whether it must be given. They are written as
-/// `terraform fmt` writes them.
-pub fn variables(root: &Path) -> Result<Vec<(String, bool)>, FileError> {
+/// A variable of a root.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// What it is where nobody says it; absent where somebody must.
+    pub default: Option<Value>,
+}
+
+/// A root's variables, in their order. They are written as `terraform fmt` writes them, with defaults that
+/// are JSON too.
+pub fn variables(root: &Path) -> Result<Vec<Variable>, FileError> {
     let text = files::read_text(&root.join("variables.tf"))?;
-    let mut all: Vec<(String, bool)> = vec![];
+    let mut all: Vec<Variable> = vec![];
     for line in text.lines() {
         if let Some((name, _)) = line.strip_prefix("variable \"").and_then(|rest| rest.split_once('"')) {
-            all.push((name.to_owned(), true));
-        } else if let Some((_, must)) = all.last_mut().filter(|_| line.starts_with("  default ")) {
-            *must = false;
+            all.push(Variable { name: name.to_owned(), default: None });
+        } else if let Some(default) = line.strip_prefix("  default ")
+            && let Some(last) = all.last_mut()
+        {
+            let default = default.trim_start_matches([' ', '=']);
+            last.default = Some(serde_json::from_str(default).unwrap_or_default());
         }
     }
     Ok(all)
@@ -84,12 +98,40 @@ impl Terraform {
         Ok(Self { program, dir, env })
     }
 
+    /// The state goes into this backend, and not into the root's folder (Terraform documentation, "Override
+    /// Files": a backend takes no variables).
+    pub fn keep_state_in(&self, backend: &Value) -> Result<(), TerraformError> {
+        let content = json!({"terraform": {"backend": backend}}).to_string();
+        files::write(&self.dir.join("backend_override.tf.json"), content).map_err(TerraformError::Variables)
+    }
+
+    /// Keeps these variables beside the root, for all that is done with it.
+    pub fn keep_variables(&self, variables: &Value) -> Result<(), TerraformError> {
+        files::write(&self.dir.join(VARIABLES), variables.to_string()).map_err(TerraformError::Variables)
+    }
+
+    /// Those that were kept, if any were.
+    pub fn variables_kept(&self) -> Result<Option<Value>, TerraformError> {
+        let path = self.dir.join(VARIABLES);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = files::read_text(&path).map_err(TerraformError::Variables)?;
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|error| TerraformError::Variables(files::could_not("understand", &path)(error.into())))
+    }
+
+    /// Providers and backend.
+    pub async fn init(&self) -> Result<(), TerraformError> {
+        self.step("init", &["init", "-input=false", "-no-color"]).await.map(drop)
+    }
+
     /// init and apply with these variables; they are kept beside the state, for destroy.
     pub async fn apply(&self, variables: &Value) -> Result<(), TerraformError> {
-        let path = self.dir.join("terraform.tfvars.json");
-        files::write(&path, variables.to_string()).map_err(TerraformError::Variables)?;
+        self.keep_variables(variables)?;
         let _at_work = self.at_work().await?;
-        self.step("init", &["init", "-input=false", "-no-color"]).await?;
+        self.init().await?;
         self.step("apply", &["apply", "-auto-approve", "-input=false", "-no-color"]).await.map(drop)
     }
 
@@ -109,7 +151,9 @@ impl Terraform {
         // The apply of a run that was interrupted or killed may still be on its way to its end, and not have
         // written its state yet.
         let _at_work = self.at_work().await?;
-        if !self.dir.join("terraform.tfstate").exists() {
+        // A state that is elsewhere, init notes in here.
+        if !["terraform.tfstate", ".terraform/terraform.tfstate"].iter().any(|of| self.dir.join(of).exists())
+        {
             return Ok(());
         }
         let args =
@@ -165,8 +209,6 @@ impl Terraform {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::sys::chain;
 
