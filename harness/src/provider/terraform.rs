@@ -161,6 +161,11 @@ impl Terraform {
         self.step("destroy", &args).await.map(drop)
     }
 
+    /// Whether there is a state, or a note of init's where it is.
+    pub fn is_begun(&self) -> bool {
+        ["terraform.tfstate", ".terraform/terraform.tfstate"].iter().any(|of| self.dir.join(of).exists())
+    }
+
     /// Waits until no Terraform is at work in the folder. What is started while this is there holds it too,
     /// until it ends, also where svidproof itself is killed.
     async fn at_work(&self) -> Result<File, TerraformError> {

@@ -80,7 +80,8 @@ pub async fn apply(
     let (workloads, settling) = (stands.workloads(), stands.settling());
     let rolled_out = try_join_all(workloads.iter().map(|workload| context.kube.rolled_out(workload, limit)));
     let settled = try_join_all(settling.iter().map(|object| context.kube.settles(object, limit)));
-    let balanced = try_join_all(balanced.iter().map(|service| context.kube.balanced(service)));
+    let balanced =
+        try_join_all(balanced.iter().map(|service| context.kube.balanced(service, release.limit())));
     try_join3(rolled_out, settled, balanced).await.map_err(kube)?;
     let installed = Installed { rendered: fingerprint, stands: stands.fingerprint() };
     context.note_installed(&key, Some(installed))?;

@@ -2,10 +2,15 @@
 //! and disks. Its controllers take each away while the object's finalizer holds the object back, so an object
 //! that is gone says that what it stood for is (Kubernetes documentation, "Finalizers").
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures::future::{try_join, try_join_all, try_join3};
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Service};
+use futures::future::{try_join, try_join_all, try_join3, try_join5};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::{
+    PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController, Service,
+};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
@@ -33,7 +38,7 @@ pub struct Balancer {
 
 impl Kube {
     /// Waits until a Service of the type `LoadBalancer` has an address; one of another type wants none.
-    pub async fn balanced(&self, service: &Named) -> Result<(), KubeError> {
+    pub async fn balanced(&self, service: &Named, limit: Option<Duration>) -> Result<(), KubeError> {
         let Named { namespace, name, .. } = service;
         let what = format!("the cloud to give Service {namespace}/{name} the address of a load balancer");
         let look = |seen: Service| {
@@ -42,7 +47,7 @@ impl Kube {
             }
             Look::NotYet("it has none".into())
         };
-        match self.watched(namespace, name, &what, ADDRESS, look).await {
+        match self.watched(namespace, name, &what, limit.unwrap_or(ADDRESS), look).await {
             Err(WaitError::TimedOut(mut gave_up)) => {
                 gave_up.status = format!(
                     "{}{}\nhint: `kubectl describe service --namespace {namespace} {name}` has its events: a \
@@ -85,8 +90,11 @@ impl Kube {
     pub async fn give_back(&self) -> Result<(), KubeError> {
         let services = self.delete_all(|one: &Service| is_balancer(one)).await?;
         let ingresses = self.delete_all(|_: &Ingress| true).await?;
-        // A disk goes with its claim, if its volume is not to be retained.
+        // A disk goes with its claim, if its volume is not to be retained, and a claim with the last pod that
+        // has it (Kubernetes documentation, "Storage Object in Use Protection").
         let claims = self.delete_all(|_: &PersistentVolumeClaim| true).await?;
+        let namespaces: BTreeSet<_> = claims.iter().map(|(namespace, _)| namespace.as_str()).collect();
+        try_join_all(namespaces.into_iter().map(|namespace| self.stop(namespace))).await?;
         let volumes: Api<PersistentVolume> = Api::all(self.client());
         let listed = volumes.list(&ListParams::default()).await;
         let listed = listed.map_err(KubeError::api("list the volumes"))?.items;
@@ -105,6 +113,26 @@ impl Kube {
             self.gone_all::<PersistentVolumeClaim>(claims),
         );
         try_join(objects, try_join_all(volumes)).await.map(drop)
+    }
+
+    /// Deletes every pod of a namespace, and first what would make it anew.
+    async fn stop(&self, namespace: &str) -> Result<(), KubeError> {
+        try_join5(
+            self.empty::<CronJob>(namespace),
+            self.empty::<Job>(namespace),
+            self.empty::<StatefulSet>(namespace),
+            self.empty::<Deployment>(namespace),
+            self.empty::<DaemonSet>(namespace),
+        )
+        .await?;
+        try_join(self.empty::<ReplicaSet>(namespace), self.empty::<ReplicationController>(namespace)).await?;
+        self.empty::<Pod>(namespace).await
+    }
+
+    async fn empty<K: Watched>(&self, namespace: &str) -> Result<(), KubeError> {
+        let api: Api<K> = Api::namespaced(self.client(), namespace);
+        let deleted = api.delete_collection(&DeleteParams::background(), &ListParams::default()).await;
+        deleted.map(drop).map_err(KubeError::api(format!("delete every {} of {namespace}", K::kind(&()))))
     }
 
     /// Those that were told to go, by namespace and name.

@@ -111,6 +111,12 @@ impl<'a> Google<'a> {
             let all = page.items.as_array().cloned().unwrap_or_default();
             left.extend(all.iter().map(|one| of_compute("networks", one)));
         }
+        // GKE's own, of load balancers and nodes, which hold the network back.
+        for page in self.pages(COMPUTE, "global/firewalls", "").await? {
+            let all = page.items.as_array().into_iter().flatten();
+            let ours = all.filter(|one| is_in(one, name));
+            left.extend(ours.map(|one| of_compute("firewalls", one)));
+        }
         let account = format!("{}@", account(name));
         for page in self.pages(IAM, "serviceAccounts", "").await? {
             let emails =
@@ -190,6 +196,10 @@ fn is_for(rule: &Value, balancer: &Balancer) -> bool {
             .is_some_and(|said| said.contains(&format!("\"{}\"", balancer.service)))
 }
 
+fn is_in(item: &Value, network: &str) -> bool {
+    item["network"].as_str().and_then(|link| link.rsplit('/').next()) == Some(network)
+}
+
 fn of_compute(kind: &str, item: &Value) -> Left {
     let last = |key: &str| item[key].as_str().and_then(|text| text.rsplit('/').next()).map(ToOwned::to_owned);
     let place = last("zone").or_else(|| last("region"));
@@ -240,6 +250,13 @@ mod tests {
         assert!(is_for(&rule("203.0.113.7", "proxy/proxy"), &balancer));
         assert!(!is_for(&rule("203.0.113.8", "proxy/proxy"), &balancer), "another's address");
         assert!(!is_for(&rule("203.0.113.7", "web/proxy"), &balancer), "the address is another's by now");
+    }
+
+    #[test]
+    fn a_firewall_is_ours_by_its_network() {
+        let firewall =
+            json!({"name": "k8s-fw-a1", "network": "https://x/compute/v1/projects/p/global/networks/n"});
+        assert!(is_in(&firewall, "n") && !is_in(&firewall, "k") && !is_in(&json!({"name": "n"}), "n"));
     }
 
     #[test]

@@ -15,9 +15,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Cluster, ClusterOptions, Provider, ProviderError, Site};
-use crate::cluster::kube::{Balancer, Kube};
+use crate::cluster::kube::{Balancer, Kube, KubeError};
 use crate::lease::{Lease, Place, Thing};
-use crate::provider::terraform::Terraform;
+use crate::provider::terraform::{Terraform, TerraformError};
 use crate::sys::chain;
 use crate::sys::files;
 use crate::sys::progress::Progress;
@@ -68,7 +68,20 @@ pub enum GkeError {
          hint: are the credentials still good? `gcloud auth application-default login` makes new ones"
     )]
     NoToken(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("{what} does not answer")]
+    #[error(
+        "no cluster was made in project {project}\n\
+         hint: what Google refused is among the last lines: a quota, an API that is off, a role that the \
+         account lacks, a bucket that is not there (docs/gke.md lists what is needed); what was made is \
+         taken down"
+    )]
+    NotMade { project: String, source: Box<TerraformError> },
+    #[error(
+        "cluster {name} is made, and does not let this machine in\n\
+         hint: does the account have roles/container.admin, and is the address that this machine comes from \
+         among `authorized_networks`?"
+    )]
+    Unreached { name: String, source: Box<KubeError> },
+    #[error("{what} does not answer\nhint: is the network shut? `curl` shows whether it is reached at all")]
     Asked { what: String, source: reqwest::Error },
     #[error(
         "{what} answered {status}: {said}\n\
@@ -89,6 +102,12 @@ pub enum GkeError {
         in_lines(left)
     )]
     Left { project: String, left: Vec<Left> },
+    #[error(
+        "not all of the run could be destroyed; in project {project} there is still:\n{}\n\
+         hint: what stands in the way is among these, or an operation under way, which ends",
+        in_lines(left)
+    )]
+    NotDestroyed { project: String, left: Vec<Left>, source: Box<TerraformError> },
     #[error(
         "of {name} in {location}, which expired at {expires}, neither this machine nor a bucket has \
          Terraform's state\n\
@@ -140,10 +159,13 @@ pub(super) async fn create(site: &Site<'_>) -> Result<(Cluster, Kube), ProviderE
     }
     let dir = site.lease.dir.join("terraform");
     let terraform = rooted(&root, &dir, &env, site.lease, asked.text("state_bucket"), &name)?;
-    terraform.apply(&Value::Object(variables)).await?;
+    let project = asked.text("project").to_owned();
+    let not_made = |source| GkeError::NotMade { project, source: Box::new(source) };
+    terraform.apply(&Value::Object(variables)).await.map_err(not_made)?;
     let kubeconfig = site.lease.dir.join("kubeconfig");
     let kube = reach(&terraform, &kubeconfig, &env).await?.ok_or(ProviderError::Output("endpoint"))?;
-    kube.version().await?;
+    let unreached = |source| GkeError::Unreached { name: name.clone(), source: Box::new(source) };
+    kube.version().await.map_err(unreached)?;
     let uid = kube.identity().await?;
     site.lease.working_in(Place { name: name.clone(), kubeconfig: kubeconfig.clone(), uid: uid.clone() })?;
     let cluster =
@@ -247,15 +269,30 @@ pub async fn destroy(dir: &Path, env: &[(String, String)], progress: &Progress) 
     };
     let (name, project) = (asked["name"].as_str().unwrap_or_default(), asked["project"].as_str());
     let project = project.unwrap_or_default();
-    if let Err(error) = give_back(&terraform, dir, &env, progress).await {
-        // The look below says what that left.
-        progress.note(&format!("warning: {}", chain(&error)));
+    let mut destroyed = Ok(());
+    if terraform.is_begun() {
+        if let Err(error) = give_back(&terraform, dir, &env, progress).await {
+            // The look below says what that left.
+            progress.note(&format!("warning: {}", chain(&error)));
+        }
+        destroyed = terraform.destroy().await;
     }
-    terraform.destroy().await?;
     let balancers = files::read_text(&dir.join(BALANCERS)).ok();
     let balancers: Vec<Balancer> =
         balancers.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    let google = Google::open(&env, project).await?;
+    let google = Google::open(&env, project).await;
+    if let Err(source) = destroyed {
+        // What stands in its way, if that can be seen.
+        let left = match google {
+            Ok(google) => google.carrying(name, &balancers).await.unwrap_or_default(),
+            Err(_) => vec![],
+        };
+        if left.is_empty() {
+            return Err(source.into());
+        }
+        return Err(GkeError::NotDestroyed { project: project.into(), left, source: Box::new(source) }.into());
+    }
+    let google = google?;
     let look = async || match google.carrying(name, &balancers).await {
         Ok(left) if left.is_empty() => Look::Ready(()),
         Ok(left) => Look::NotYet(in_lines(&left)),
