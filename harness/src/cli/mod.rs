@@ -117,7 +117,7 @@ fn called(command: Command) -> Result<Exit, Ended> {
 async fn carry_out(command: Command, progress: &Progress) -> Result<Exit, Ended> {
     match command {
         Command::Run(args) => Box::pin(run::run(args, progress)).await,
-        Command::Up(args) => up::up(args, progress).await,
+        Command::Up(args) => Box::pin(up::up(args, progress)).await,
         Command::Test(args) => test::test(args, progress).await,
         Command::Watch(args) => watch::watch(args, progress).await,
         Command::Init(args) => init::init(&args, progress),

@@ -32,6 +32,8 @@ pub enum Thing {
     },
     /// A folder outside the run's own.
     Folder { path: PathBuf },
+    /// A process of this machine that outlives svidproof: this program, started with this file of the run's.
+    Process { program: String, flag: String, file: PathBuf },
     /// Registration entries whose IDs begin with this prefix.
     Entries {
         #[serde(flatten)]

@@ -10,10 +10,12 @@ mod bringup;
 mod charts;
 mod error;
 mod hands;
+pub mod machines;
 mod noted;
 mod record;
 mod register;
 mod renamed;
+mod servers;
 mod supply;
 pub mod teardown;
 
@@ -21,11 +23,12 @@ pub use apply::{apply, has_tests, makes_a_difference, restart, stage_values};
 pub use autopsy::autopsy;
 pub use error::SessionError;
 pub use hands::{Strange, keep};
+pub use machines::MachineError;
 pub use record::{Installed, Record};
 pub use register::{federate, lost, restore};
-pub(crate) use register::{neighbour, server};
 pub use renamed::Renamed;
 use renamed::renamed;
+pub(crate) use servers::{neighbour, server};
 use supply::Supplied;
 pub use supply::{Lacking, Missing, Ways};
 
@@ -177,6 +180,7 @@ pub struct System {
 pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError> {
     let Setup { scenarios, provider, options, mut ways, load, progress } = setup;
     let registry = ways.registry.take();
+    machines::possible(&scenarios, provider)?;
     if provider == Provider::Kind {
         ports_are_free(&scenarios)?;
     }
@@ -190,6 +194,7 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
         None if provider == Provider::Kind => images::first(&home, "helm", progress).await?,
         None => return Err(SessionError::NoHelm),
     };
+    let agent = machines::agent(&scenarios, &home, progress).await?;
     let scenarios = charts::ready(scenarios, &lease.dir, &helm, progress).await?;
     let names = match registry {
         Some(registry) => images::in_registry(&home, &registry).await?,
@@ -199,10 +204,7 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     let own = own_images(&scenarios, load);
     let (ways, Supplied { own, digests }) =
         supplied(&helm, &scenarios, provider, own, ways, progress).await?;
-    let published = scenarios
-        .iter()
-        .flat_map(|scenario| scenario.endpoints.values().filter_map(|endpoint| endpoint.published))
-        .collect();
+    let published = scenarios.iter().flat_map(Scenario::published).collect();
     let (source, mirror) = (ways.source, ways.mirror.as_ref());
     let site = Site { home, lease, options: &options, published, source, mirror, own, progress };
     let Created { cluster, kube, images } = provider.create(&site).await?;
@@ -211,6 +213,10 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     record.versions.extend(digests);
     record.versions.extend(which_helm(&record.helm).await);
     record.workers = options.workers;
+    if let Some((program, version)) = agent {
+        record.agent = program;
+        record.versions.insert("spire-agent outside".into(), version);
+    }
     if options.workers > 0 {
         record.versions.insert("workers".into(), format!("{}, each check from each", options.workers));
     }
@@ -331,6 +337,7 @@ fn first_record(
         scenarios: files_of(scenarios),
         fixed: scenarios.iter().map(Scenario::fixed).collect(),
         renamed: Renamed::new(),
+        agent: PathBuf::new(),
         installed: BTreeMap::new(),
     })
 }
@@ -357,7 +364,7 @@ fn files_of(scenarios: &[Scenario]) -> Vec<PathBuf> {
 /// Before anything is made: images that take minutes must not end at a port.
 fn ports_are_free(scenarios: &[Scenario]) -> Result<(), SessionError> {
     for scenario in scenarios {
-        for published in scenario.endpoints.values().filter_map(|endpoint| endpoint.published) {
+        for published in scenario.published() {
             let taken =
                 |source| SessionError::Port { file: scenario.file.clone(), line: published.line, source };
             host_ports(&[published]).map_err(taken)?;

@@ -16,6 +16,7 @@ use crate::session::hands::{self, Strange};
 use crate::session::{Record, helm_program};
 use crate::sys::chain;
 use crate::sys::files::{self, FileError};
+use crate::sys::process::{self, EndError};
 use crate::sys::progress::Progress;
 use crate::sys::tool;
 
@@ -56,6 +57,8 @@ enum Problem {
     Spire(#[from] SpireError),
     #[error(transparent)]
     Folder(#[from] FileError),
+    #[error(transparent)]
+    Process(#[from] EndError),
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
@@ -335,7 +338,11 @@ async fn remove_from(
         Thing::Secret { name, namespace } => kube.delete_secret(namespace, name, run).await?,
         Thing::Namespace { name } => kube.delete_namespace(name, run).await?,
         Thing::Claim => kube.release_claim(run).await?,
-        Thing::Cluster { .. } | Thing::Folder { .. } | Thing::Network { .. } | Thing::Container { .. } => {}
+        Thing::Cluster { .. }
+        | Thing::Folder { .. }
+        | Thing::Process { .. }
+        | Thing::Network { .. }
+        | Thing::Container { .. } => {}
     }
     Ok(())
 }
@@ -350,6 +357,7 @@ async fn remove(thing: &Thing, progress: &Progress) -> Result<(), Problem> {
             Terraform::at(terraform.clone(), env.clone())?.destroy().await?;
         }
         Thing::Folder { path } => files::remove(path)?,
+        Thing::Process { program, flag, file } => process::end(program, flag, file).await?,
         Thing::Network { name, env, engine } => {
             engine::remove_network(progress, name, env, engine).await?;
         }

@@ -215,7 +215,8 @@ impl Opened<'_> {
         let dial =
             Dial { address, credential, server, tls: cell.tls, sni: cell.sni.clone(), request, timeout_ms };
         if client.is_outside() {
-            return Ok(svidproof_probe::dial(&dial, &Identities::none()).await);
+            let seen = svidproof_probe::dial(&dial, &Identities::none()).await;
+            return Ok(self.credentials.ended(&cell.client).map_or(seen, |why| failed(&why)));
         }
         Ok(probe.dial(dial).await?)
     }

@@ -51,6 +51,11 @@ pub fn replace(path: &Path, content: impl AsRef<[u8]>) -> Result<(), FileError> 
     replaced().map_err(could_not("write", path))
 }
 
+/// Copies a file, its mode with it.
+pub fn copy(from: &Path, to: &Path) -> Result<(), FileError> {
+    fs::copy(from, to).map(drop).map_err(could_not("copy to", to))
+}
+
 /// Makes the folder and those above it, where they are not there.
 pub fn make_folder(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(could_not("make the folder", path))
@@ -60,6 +65,15 @@ pub fn make_folder(path: &Path) -> Result<(), FileError> {
 pub fn make_own_folder(path: &Path) -> Result<(), FileError> {
     use std::os::unix::fs::DirBuilderExt;
     let made = fs::DirBuilder::new().mode(0o700).create(path);
+    made.map_err(could_not("make the folder", path))
+}
+
+/// Makes a folder that is not there yet, and that everybody may look into.
+pub fn make_open_folder(path: &Path) -> Result<(), FileError> {
+    use std::os::unix::fs::PermissionsExt;
+    let open = fs::Permissions::from_mode(0o755);
+    // The caller's umask may say otherwise.
+    let made = fs::create_dir(path).and_then(|()| fs::set_permissions(path, open));
     made.map_err(could_not("make the folder", path))
 }
 

@@ -10,6 +10,17 @@ use sha2::{Digest, Sha256};
 use crate::scenario::Entry;
 use crate::spiffe_id::spiffe_id;
 
+/// The type of a selector that only the agent with this SPIFFE ID has (SPIRE's server gives it to every
+/// agent).
+const AGENT: &str = "spiffe_id";
+
+/// The entry by which an agent has another SPIFFE ID too: `path`, which entries may name as their parent
+/// before anybody knows the agent's own. `spire-server token generate -spiffeID` makes the same.
+pub fn standing_for(agent: &str, trust_domain: &str, path: &str) -> Wanted {
+    let select = vec![format!("{AGENT}:{}", spiffe_id(trust_domain, agent))];
+    Wanted { entry: Entry { id: path.into(), select, ..Entry::default() }, parent: agent.into() }
+}
+
 /// An entry under one parent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -132,6 +143,13 @@ impl Shown {
     /// Whether it gives anybody the SPIFFE ID with this path.
     pub fn is_of(&self, path: &str) -> bool {
         self.spiffe_id.path == path
+    }
+
+    /// The agent that it stands for, whichever workload is below it: the path of its SPIFFE ID, and that ID.
+    pub(super) fn agent(&self) -> Option<(&str, &str)> {
+        let selector = self.selectors.first().filter(|one| self.selectors.len() == 1 && one.kind == AGENT)?;
+        let path = self.parent_id.path.as_str();
+        selector.value.ends_with(path).then_some((path, selector.value.as_str()))
     }
 
     /// In what it is another than wanted, though it is of the same workload: the scenario's keys.
