@@ -4,10 +4,11 @@
 mod bundle;
 mod entries;
 mod federation;
+pub mod found;
 mod pem;
 mod svid;
 
-pub use bundle::lacks;
+pub use bundle::{lacks, pem as bundle_pem};
 pub use entries::{Shown, Wanted, under};
 pub use svid::carried;
 
