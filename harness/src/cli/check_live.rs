@@ -14,7 +14,7 @@ use crate::images::Remote;
 use crate::lease::Lease;
 use crate::proof::verdict::Verdict;
 use crate::provider::{ClusterOptions, Provider};
-use crate::scenario::{Scenario, Standing};
+use crate::scenario::{Endpoint, Scenario, Standing};
 use crate::session::{Live, SvidFiles, live};
 use crate::suite::{Results, matches, test_all};
 use crate::sys::progress::Progress;
@@ -46,13 +46,21 @@ pub(super) struct CheckLiveArgs {
     /// but for those that present nothing
     #[arg(long, value_name = "CLIENT=CERT,KEY[,BUNDLE]", conflicts_with = "with_probe")]
     svid: Vec<SvidFiles>,
+    /// Judge refusals by what the client sees alone, and tell them apart: where others' traffic never pauses,
+    /// what Envoys count is nobody's proof
+    #[arg(long)]
+    client_side: bool,
     #[command(flatten)]
     telling: Telling,
 }
 
 pub(super) async fn check_live(args: CheckLiveArgs, progress: &Progress) -> Result<Exit, Ended> {
     let scenarios = load(&args.scenarios)?;
-    let standing = standing(scenarios, args.stage.as_deref(), progress)?;
+    let mut standing = standing(scenarios, args.stage.as_deref(), progress)?;
+    if args.client_side {
+        let endpoints = standing.iter_mut().flat_map(|one| one.scenario.endpoints.values_mut());
+        endpoints.for_each(Endpoint::client_side);
+    }
     let scenarios: Vec<_> = standing.iter().map(|one| one.scenario.clone()).collect();
     let baselines: Vec<_> = Baseline::all(&scenarios)?.into_iter().map(Baseline::of_its_stages).collect();
     let chosen = |name: &str| args.check.as_deref().is_none_or(|glob| matches(glob, name));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Client, Restart, Scenario};
+use super::{Client, Endpoint, Evidence, Restart, Scenario};
 use crate::forge::JwtFlaw;
 
 /// What is left of a scenario where nothing is installed, registered or changed.
@@ -40,6 +40,16 @@ impl Scenario {
         self.broken.clear();
         self.spire.authority_secret = None;
         Ok(Standing { scenario: self, untried })
+    }
+}
+
+impl Endpoint {
+    /// The endpoint where what its Envoy counts is not to be had: only what the client sees is judged.
+    pub fn client_side(&mut self) {
+        if self.admin.take().is_some() {
+            self.app_log = None;
+            self.evidence = Some(Evidence::ClientSide);
+        }
     }
 }
 
@@ -86,6 +96,16 @@ stages:
     forged: [{to: web, like: friend, send: GET /}]
     checks: [{check: served, as: [friend, partner, late], to: web, send: GET /, expect: {status: 200}}]
 ";
+
+    #[test]
+    fn an_endpoint_whose_envoy_is_not_read_is_judged_by_the_clients_side() {
+        let mut web = crate::scenario::read_text(TEXT).endpoints.remove("web").unwrap();
+        web.client_side();
+        assert_eq!((web.admin, web.app_log.as_ref(), web.evidence), (None, None, Some(Evidence::ClientSide)));
+        let mut page = Endpoint { evidence: None, ..web };
+        page.client_side();
+        assert_eq!(page.evidence, None, "nothing was to be read there");
+    }
 
     #[test]
     fn what_a_run_would_make_is_left_out_and_who_cannot_dial_is_named() {

@@ -21,7 +21,7 @@ use crate::cluster::spire::found::{self, Found, Texts};
 use crate::images::{self, Remote};
 use crate::lease::Lease;
 use crate::provider::{ClusterOptions, existing};
-use crate::scenario::{Client, Endpoint, Evidence, Scenario, Standing, Untried};
+use crate::scenario::{Client, Endpoint, Scenario, Standing, Untried};
 use crate::spiffe_id::spiffe_id;
 use crate::sys::progress::Progress;
 
@@ -315,9 +315,7 @@ async fn readable(kube: &Kube, scenario: &mut Scenario, progress: &Progress) {
                  counts is not known: client side only",
                 pod.namespace, pod.pod
             ));
-            endpoint.admin = None;
-            endpoint.app_log = None;
-            endpoint.evidence = Some(Evidence::ClientSide);
+            endpoint.client_side();
         }
     }
 }
