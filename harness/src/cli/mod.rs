@@ -3,6 +3,7 @@
 
 mod baseline;
 mod chart;
+mod check_live;
 mod cluster;
 mod dials;
 mod diff;
@@ -50,6 +51,8 @@ enum Command {
     Up(up::UpArgs),
     /// Make the checks on the cluster that `up` keeps; charts and values that changed are upgraded first
     Test(test::TestArgs),
+    /// Make the checks on what stands in a cluster that is somebody else's, and change nothing of theirs
+    CheckLive(check_live::CheckLiveArgs),
     /// Make the checks again whenever a chart, its values or a scenario changes, on the cluster that `up`
     /// keeps
     Watch(watch::WatchArgs),
@@ -119,6 +122,7 @@ async fn carry_out(command: Command, progress: &Progress) -> Result<Exit, Ended>
         Command::Run(args) => Box::pin(run::run(args, progress)).await,
         Command::Up(args) => Box::pin(up::up(args, progress)).await,
         Command::Test(args) => test::test(args, progress).await,
+        Command::CheckLive(args) => Box::pin(check_live::check_live(args, progress)).await,
         Command::Watch(args) => watch::watch(args, progress).await,
         Command::Init(args) => init::init(&args, progress),
         Command::New(args) => new::new(args, progress).await,

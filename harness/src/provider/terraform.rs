@@ -70,6 +70,7 @@ pub struct Terraform {
     program: PathBuf,
     dir: PathBuf,
     env: Vec<(String, String)>,
+    last: Duration,
 }
 
 impl Terraform {
@@ -95,7 +96,14 @@ impl Terraform {
     pub fn at(dir: PathBuf, env: Vec<(String, String)>) -> Result<Self, TerraformError> {
         let program =
             ["terraform", "tofu"].into_iter().find_map(tool::find).ok_or(TerraformError::Missing)?;
-        Ok(Self { program, dir, env })
+        Ok(Self { program, dir, env, last: LAST })
+    }
+
+    /// How long the Terraform of a run that was killed may still take, where that is not three minutes.
+    #[must_use]
+    pub fn may_last(mut self, last: Duration) -> Self {
+        self.last = last;
+        self
     }
 
     /// The state goes into this backend, and not into the root's folder (Terraform documentation, "Override
@@ -132,7 +140,7 @@ impl Terraform {
         self.keep_variables(variables)?;
         let _at_work = self.at_work().await?;
         self.init().await?;
-        self.step("apply", &["apply", "-auto-approve", "-input=false", "-no-color"]).await.map(drop)
+        self.work("apply", &["apply", "-auto-approve", "-input=false", "-no-color"]).await
     }
 
     /// The root's outputs by name.
@@ -158,7 +166,7 @@ impl Terraform {
         }
         let args =
             ["destroy", "-auto-approve", "-input=false", "-no-color", "-refresh=false", "-lock-timeout=3m"];
-        self.step("destroy", &args).await.map(drop)
+        self.work("destroy", &args).await
     }
 
     /// Whether there is a state, or a note of init's where it is.
@@ -186,10 +194,29 @@ impl Terraform {
         };
         // A lock that is given back tells nobody.
         let every = Duration::from_millis(50);
-        Ok(wait::poll("the Terraform that works on the run to end", LAST, every, look).await?)
+        Ok(wait::poll("the Terraform that works on the run to end", self.last, every, look).await?)
     }
 
     async fn step(&self, step: &'static str, args: &[&str]) -> Result<String, TerraformError> {
+        let failed = |source| TerraformError::Step { program: self.name(), step, source };
+        self.tool(args).run().await.map(|output| output.stdout).map_err(failed)
+    }
+
+    /// A step that makes or destroys. It writes into a file: one that outlives svidproof must not end for
+    /// want of a reader, without having kept in its state what it made, and its providers' processes behind
+    /// it.
+    async fn work(&self, step: &'static str, args: &[&str]) -> Result<(), TerraformError> {
+        let failed = |mut source| {
+            // The file goes with the run.
+            if let ToolError::Failed { log, .. } = &mut source {
+                *log = None;
+            }
+            TerraformError::Step { program: self.name(), step, source }
+        };
+        self.tool(args).log(self.dir.join("terraform.log")).run().await.map(drop).map_err(failed)
+    }
+
+    fn tool(&self, args: &[&str]) -> Tool {
         let tool = Tool::new(&self.program)
             .args(args.iter().copied())
             .dir(&self.dir)
@@ -197,13 +224,10 @@ impl Terraform {
         // The engine is the one that `env` leads to, whatever shell this is.
         let tool = engine::WAY.into_iter().fold(tool, Tool::env_remove);
         // A user's own defaults (-var and the like) must not reach a run's root.
-        let tool = tool
-            .env_remove("TF_CLI_ARGS")
+        tool.env_remove("TF_CLI_ARGS")
             .env_remove("TF_WORKSPACE")
             .env("TF_IN_AUTOMATION", "1")
-            .env("CHECKPOINT_DISABLE", "1");
-        let failed = |source| TerraformError::Step { program: self.name(), step, source };
-        tool.run().await.map(|output| output.stdout).map_err(failed)
+            .env("CHECKPOINT_DISABLE", "1")
     }
 
     /// Which of the two it is.
@@ -218,7 +242,7 @@ mod tests {
     use crate::sys::chain;
 
     fn tofu(dir: &Path) -> Terraform {
-        Terraform { program: "/nowhere/tofu".into(), dir: dir.into(), env: vec![] }
+        Terraform { program: "/nowhere/tofu".into(), dir: dir.into(), env: vec![], last: LAST }
     }
 
     #[tokio::test]

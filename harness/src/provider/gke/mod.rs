@@ -43,6 +43,9 @@ const LAG: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(3);
 /// A cluster that does not answer for so long while it is to be taken down is taken down all the same.
 const REACHED: Duration = Duration::from_secs(30);
+/// How long the Terraform of a run that was killed may still take: Google's own limit for a cluster is
+/// longer, and it takes 10 minutes as a rule.
+const LAST: Duration = Duration::from_mins(30);
 /// What the run's load balancers were, beside its state: when the cluster is gone, nobody else can say.
 const BALANCERS: &str = "balancers.json";
 
@@ -262,7 +265,7 @@ pub async fn exec_credential() -> Result<String, GkeError> {
 /// Something is left, or could not be looked for.
 pub async fn destroy(dir: &Path, env: &[(String, String)], progress: &Progress) -> Result<(), ProviderError> {
     let env = Env(env.to_vec());
-    let terraform = Terraform::at(dir.into(), env.0.clone())?;
+    let terraform = Terraform::at(dir.into(), env.0.clone())?.may_last(LAST);
     let Some(asked) = terraform.variables_kept()? else {
         // Nothing was applied yet.
         return Ok(());
