@@ -162,7 +162,7 @@ async fn expired_in_cloud(
     let root = data::home(Path::new(".")).map_err(Ended::not_judged)?.join("terraform/gke");
     check_variables(&root, &set)?;
     let options = ClusterOptions { set: set.into_iter().collect(), ..ClusterOptions::default() };
-    let work = async { Ok(teardown::expired_in_cloud(&root, &options, dry_run, progress).await?) };
+    let work = Box::pin(async { Ok(teardown::expired_in_cloud(&root, &options, dry_run, progress).await?) });
     collected(or_interrupted(LEFT, work).await?, progress)
 }
 
