@@ -1,8 +1,8 @@
 //! Packs what svidproof needs of its checkout into one archive that the binary carries (`src/data`): charts,
 //! Terraform roots, image declarations, and the sources of the programs that go into images.
 //!
-//! The archive depends on names and contents alone, so that its digest names it. Links stay links. A crate that was
-//! packed (`scripts/package`) stands in no checkout, and has the archive as one was when it was packed.
+//! The archive depends on names and contents alone, so that its digest names it. Links stay links. A crate
+//! that was packed (`scripts/package`) stands in no checkout, and has the archive as it was then.
 #![allow(clippy::unwrap_used, reason = "a build that cannot read its own sources ends here")]
 
 use std::fs;
