@@ -1,17 +1,20 @@
 //! Packs what svidproof needs of its checkout into one archive that the binary carries (`src/data`): charts,
 //! Terraform roots, image declarations, and the sources of the programs that go into images.
 //!
-//! The archive depends on names and contents alone, so that its digest names it. Links stay links.
+//! The archive depends on names and contents alone, so that its digest names it. Links stay links. A crate
+//! that was packed (`scripts/package`) stands in no checkout, and has the archive as it was then.
 #![allow(clippy::unwrap_used, reason = "a build that cannot read its own sources ends here")]
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// From the checkout's root.
-const CARRIED: [&str; 13] = [
+const CARRIED: [&str; 14] = [
     "helm",
     "terraform",
+    "fixtures/credentials",
     "fixtures/images",
     "fixtures/apps/authorizer",
     "fixtures/apps/echo",
@@ -40,18 +43,38 @@ const EMPTY: [&str; 7] = [
 /// What tools leave in these folders, and nobody checks in.
 const LEFT: [&str; 3] = ["target", ".terraform", ".svidproof"];
 
+/// What the program itself reads: it is put beside the archive too.
+const READ: &str = "fixtures/credentials";
+
 fn main() {
-    let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("..");
+    let own = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
+    let (root, packed) = (own.join(".."), own.join("data.tar"));
+    let is_checkout = root.join("fixtures/images/images.yaml").is_file();
+    let archive = if is_checkout { pack(&root) } else { fs::read(&packed).unwrap() };
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap());
+    for entry in tar::Archive::new(archive.as_slice()).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = entry.path().unwrap().into_owned();
+        if path.starts_with(READ) {
+            let mut text = String::new();
+            entry.read_to_string(&mut text).unwrap();
+            fs::create_dir_all(out.join(&path).parent().unwrap()).unwrap();
+            fs::write(out.join(path), text).unwrap();
+        }
+    }
+    fs::write(out.join("data.tar"), archive).unwrap();
+}
+
+fn pack(root: &Path) -> Vec<u8> {
     let mut archive = tar::Builder::new(vec![]);
     for path in CARRIED {
         println!("cargo:rerun-if-changed={}", root.join(path).display());
-        put(&mut archive, &root, Path::new(path));
+        put(&mut archive, root, Path::new(path));
     }
     for path in EMPTY {
         put_file(&mut archive, Path::new(path), b"", false);
     }
-    let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap());
-    fs::write(out.join("data.tar"), archive.into_inner().unwrap()).unwrap();
+    archive.into_inner().unwrap()
 }
 
 fn put(archive: &mut tar::Builder<Vec<u8>>, root: &Path, path: &Path) {

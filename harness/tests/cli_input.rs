@@ -283,27 +283,29 @@ fn help() {
     Usage: svidproof <COMMAND>
 
     Commands:
-      run     Bring a cluster up, make every check of every stage, report, and take everything down
-      up      Bring a cluster up with the scenarios' systems in it, and keep it
-      test    Make the checks on the cluster that `up` keeps; charts and values that changed are
-              upgraded first
-      watch   Make the checks again whenever a chart, its values or a scenario changes, on the cluster
-              that `up` keeps
-      init    Make a repository one that svidproof works in: svidproof.yaml and its folders
-      new     Draft a scenario for a chart
-      verify  Plant each fault that a scenario lists, and prove that its checks turn red
-      diff    Say in words what changed between two surfaces, or two report.json
-      down    Take down what `up` keeps
-      gc      Take down what runs that were killed left behind
-      leases  List the runs that are there, and what each made
-      svid    Carry SVIDs out of the cluster that `up` keeps
-      images  Build, load, list or prune the container images
-      engine  Look at the container engine, point other programs at it, or stop the private one
-      chart   List the charts that svidproof brings along, or write one out to be changed
-      schema  Print the JSON Schema of a file, for editors and other programs
-      doctor  Name what this machine lacks
-      dials   Measure how many dials a second are made in the cluster that `up` keeps
-      help    Print this message or the help of the given subcommand(s)
+      run         Bring a cluster up, make every check of every stage, report, and take everything down
+      up          Bring a cluster up with the scenarios' systems in it, and keep it
+      test        Make the checks on the cluster that `up` keeps; charts and values that changed are
+                  upgraded first
+      check-live  Make the checks on what stands in a cluster that is somebody else's, and change
+                  nothing of theirs
+      watch       Make the checks again whenever a chart, its values or a scenario changes, on the
+                  cluster that `up` keeps
+      init        Make a repository one that svidproof works in: svidproof.yaml and its folders
+      new         Draft a scenario for a chart
+      verify      Plant each fault that a scenario lists, and prove that its checks turn red
+      diff        Say in words what changed between two surfaces, or two report.json
+      down        Take down what `up` keeps
+      gc          Take down what runs that were killed left behind
+      leases      List the runs that are there, and what each made
+      svid        Carry SVIDs out of the cluster that `up` keeps
+      images      Build, load, list or prune the container images
+      engine      Look at the container engine, point other programs at it, or stop the private one
+      chart       List the charts that svidproof brings along, or write one out to be changed
+      schema      Print the JSON Schema of a file, for editors and other programs
+      doctor      Name what this machine lacks
+      dials       Measure how many dials a second are made in the cluster that `up` keeps
+      help        Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help

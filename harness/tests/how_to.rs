@@ -170,6 +170,11 @@ fn a_spire_of_ones_own() {
 }
 
 #[test]
+fn a_cluster_that_is_there() {
+    holds("live.md");
+}
+
+#[test]
 fn an_alert() {
     holds("alert.md");
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod faulty;
+mod user;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -20,6 +21,7 @@ use serde_json::Value;
 use svidproof::images;
 use svidproof::sys::tool;
 use svidproof::sys::wait::{self, Look};
+use user::User;
 
 const SCENARIO: &str = "tests/scenarios/small.yaml";
 /// What is wrong is told sooner than a roll-out would be given up.
@@ -78,13 +80,24 @@ impl World {
         copy(&tests.join("registry/echoes"), &self.path("echoes"));
     }
 
-    #[allow(clippy::disallowed_methods, reason = "a look that is not svidproof's own")]
-    fn docker(&self, args: &[&str]) -> String {
+    /// How the engine is reached.
+    fn env(&self) -> BTreeMap<String, String> {
         let env = self.svidproof(&["engine", "env"]);
         let env = String::from_utf8(env.stdout).unwrap();
         let env = env.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+        env.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned())).collect()
+    }
+
+    /// Where it listens.
+    fn engine(&self) -> String {
+        let env = self.env();
+        env.get("DOCKER_HOST").cloned().unwrap_or_else(|| "unix:///var/run/docker.sock".into())
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a look that is not svidproof's own")]
+    fn docker(&self, args: &[&str]) -> String {
         let mut docker = Command::new("docker");
-        docker.args(args).envs(env.map(|(name, value)| (name, value.trim_matches('\''))));
+        docker.args(args).envs(self.env());
         let output = docker.output().unwrap();
         assert!(output.status.success(), "docker {args:?}: {}", said(&output));
         String::from_utf8(output.stdout).unwrap()
@@ -181,11 +194,14 @@ fn a_cluster_is_made_of_what_a_registry_has_and_what_it_does_wrong_is_told() {
     // By the flag: what comes through the faulty one later has not been pulled by that one's name.
     let mirror = format!("localhost:{}", world.port);
     let run = ["run", "--registry-mirror", &mirror, "--registry", &own, "--out", "out"];
-    let run = world.svidproof(&run);
-    assert!(run.status.success(), "{}\n{}", said(&run), String::from_utf8_lossy(&run.stdout));
-    let report = std::fs::read_to_string(world.path("out/report.json")).unwrap();
-    let report: Value = serde_json::from_str(&report).unwrap();
-    assert_eq!((&report["totals"]["passed"], &report["images"]), (&4.into(), &"upstream".into()));
+    let passes = |run: &Output, out: &Path| {
+        assert!(run.status.success(), "{}\n{}", said(run), String::from_utf8_lossy(&run.stdout));
+        let report = std::fs::read_to_string(out.join("report.json")).unwrap();
+        let report: Value = serde_json::from_str(&report).unwrap();
+        assert_eq!((&report["totals"]["passed"], &report["images"]), (&4.into(), &"upstream".into()));
+        report
+    };
+    let report = passes(&world.svidproof(&run), &world.path("out"));
     let versions = report["versions"].as_object().unwrap();
     let node = versions.keys().find(|name| name.starts_with("kindest/node:")).expect("the node image");
     // Nothing but what was put there, by its digest: and all of it would be asked of nobody else.
@@ -198,6 +214,24 @@ fn a_cluster_is_made_of_what_a_registry_has_and_what_it_does_wrong_is_told() {
         "what the chart runs is pulled there"
     );
     world.is_bare();
+
+    // The same by who is not root, with the engine as somebody's docker.
+    let user = User::new(world.dir.path(), &world.engine());
+    passes(&user.svidproof(&run), &user.path("home/project/out"));
+    user.is_bare();
+    world.is_bare();
+    // What root alone can make is told before all that takes long is made.
+    let refused = user.svidproof(&["run", "--images", "packages", "--out", "out"]);
+    assert_eq!(refused.status.code(), Some(3), "{}", said(&refused));
+    assert!(said(&refused).contains("as root only"), "{}", said(&refused));
+    user.is_bare();
+    let alone = user.svidproof_on("", &["run", "--registry-mirror", &mirror, "--out", "out"]);
+    assert!(said(&alone).contains("a private engine needs root, and no docker answers"), "{}", said(&alone));
+    let doctor = user.svidproof_on("", &["doctor"]);
+    let told = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert_eq!(doctor.status.code(), Some(3), "{told}");
+    assert!(told.contains("no docker answers, and a private engine needs root"), "{told}");
+    user.is_bare();
 
     let faulty = &world.faulty;
     let faulty_one = format!("the registry http://127.0.0.1:{}", faulty.port);

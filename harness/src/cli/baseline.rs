@@ -40,6 +40,12 @@ impl Baseline {
         Ok(Self { scenario: scenario.name.clone(), folder, out, stages, kept })
     }
 
+    /// Only what is kept of the stages that the scenario has.
+    pub(super) fn of_its_stages(mut self) -> Self {
+        self.kept.retain(|one| self.stages.contains(&one.stage));
+        self
+    }
+
     /// Of a scenario with no stage, of which nothing is kept.
     #[cfg(test)]
     pub(super) fn none(scenario: &str) -> Self {

@@ -66,33 +66,37 @@ fn told(found: impl Fn(&str) -> Option<PathBuf>, wanted: impl Fn(When) -> bool) 
 }
 
 pub(super) async fn doctor(_args: DoctorArgs, progress: &Progress) -> Result<Exit, Ended> {
-    let engine = engine::status().await;
-    let users = matches!(engine, Ok(Status::Users { .. }));
-    let builds =
-        images::settled(Source::Auto, None, progress).await.is_ok_and(|source| source == Source::Packages);
-    let (mut text, lacking) = told(tool::find, |when| match when {
+    let status = engine::status().await;
+    let users = matches!(status, Ok(Status::Users { .. }));
+    let source = images::settled(Source::Auto, None, progress).await;
+    let builds = matches!(source, Ok(Source::Packages));
+    let (mut text, missing) = told(tool::find, |when| match when {
         When::Always => true,
         When::PrivateEngine => !users,
         When::Packages => builds,
     });
-    let engine = match engine {
+    let engine = match &status {
         Ok(status) => status.to_string(),
-        Err(e) => chain(&e),
+        Err(e) => chain(e),
     };
     text += &format!(
         "\n{engine}\ncache {}\nstate {}\n",
         crate::sys::dirs::cache().display(),
         crate::sys::dirs::state().display()
     );
-    if lacking > 0 {
+    // What no program mends.
+    let shut = matches!(&status, Ok(Status::Stopped { needs: Some(_), .. }) | Err(_));
+    let cannot = source.err().map(|error| chain(&error));
+    text.extend(cannot.iter().map(|why| format!("✗ {why}\n")));
+    if missing > 0 {
         text += &format!(
-            "{lacking} missing\n\
+            "{missing} missing\n\
              hint: this machine's package manager has them; in a checkout, ./scripts/setup installs what is \
              missing, and says what to put on PATH\n"
         );
     }
     print(&text)?;
-    Ok(if lacking > 0 { Exit::NotJudged } else { Exit::Passed })
+    Ok(if missing > 0 || shut || cannot.is_some() { Exit::NotJudged } else { Exit::Passed })
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ pub(super) async fn svid(args: SvidArgs, progress: &Progress) -> Result<Exit, En
         Client::Full(FullClient { from: Some(from), .. }) => {
             carry_from(&session.context, system, &from, &spiffe).await.map_err(Ended::not_judged)?
         }
-        _ => system.probe.fetch(spiffe.clone()).await.map_err(Ended::not_judged)?,
+        _ => system.probe()?.fetch(spiffe.clone()).await.map_err(Ended::not_judged)?,
     };
     write(&carried, &out).map_err(|e| {
         Ended::not_judged(Context::new(format!("could not write the SVID into {}", out.display()), e))

@@ -29,6 +29,11 @@ pub enum EnvoyError {
 }
 
 impl EnvoyError {
+    /// Whether the API server does not let it be reached.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Forward { source, .. } if source.is_forbidden())
+    }
+
     /// The HTTP status, where there was an answer.
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -284,7 +289,9 @@ mod tests {
         let kube = Kube::connect(&kubeconfig, None).await.unwrap();
         let backend = Backend { namespace: "shop".into(), pod: "web-0".into(), ..Backend::default() };
         let admin = Admin::open(&kube, &backend, 9901).await.unwrap();
-        let told = chain(&admin.stats().await.unwrap_err());
+        let error = admin.stats().await.unwrap_err();
+        assert!(error.is_forbidden(), "{error:?}");
+        let told = chain(&error);
         let tried = "the admin interface of Envoy in pod web-0 is not reached: could not forward a local port to \
                      port 9901 of pod shop/web-0: ";
         assert!(told.starts_with(tried) && told.contains("403"), "{told}");

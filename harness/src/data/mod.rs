@@ -138,7 +138,7 @@ mod tests {
     fn what_is_unpacked_is_what_the_checkout_holds() {
         let dir = tempfile::tempdir().unwrap();
         let place = unpack_below(dir.path()).unwrap();
-        for part in ["helm", "fixtures/images", "harness/probe", "fixtures/apps"] {
+        for part in ["helm", "fixtures/credentials", "fixtures/images", "harness/probe", "fixtures/apps"] {
             let (mut here, mut there) = (BTreeMap::new(), BTreeMap::new());
             below(&place.join(part), &mut here, &place);
             below(&checkout().join(part), &mut there, &checkout());

@@ -154,8 +154,8 @@ pub enum Status {
     Users { version: String, data_root: PathBuf },
     /// The private engine runs.
     Private { version: String, pid: i32, containers: usize, host: String, log: PathBuf },
-    /// Nothing runs; a private engine would live here.
-    Stopped { dir: PathBuf },
+    /// Nothing runs; a private engine would live here, unless it needs what is not to be had.
+    Stopped { dir: PathBuf, needs: Option<&'static str> },
 }
 
 impl fmt::Display for Status {
@@ -176,7 +176,14 @@ impl fmt::Display for Status {
                     log.display()
                 )
             }
-            Self::Stopped { dir } => {
+            Self::Stopped { needs: Some(needs), .. } => {
+                write!(
+                    out,
+                    "no docker answers, and a private engine needs {needs}\n\
+                     hint: start docker, or set DOCKER_HOST to where one answers"
+                )
+            }
+            Self::Stopped { dir, needs: None } => {
                 write!(out, "no docker answers; the next run starts a private engine under {}", dir.display())
             }
         }
@@ -269,7 +276,7 @@ pub async fn status() -> Result<Status, EngineError> {
         return Ok(Status::Users { version: info.server_version, data_root: info.docker_root_dir });
     }
     let Some(pid) = private.running() else {
-        return Ok(Status::Stopped { dir: private.dir });
+        return Ok(Status::Stopped { dir: private.dir, needs: Private::needs() });
     };
     let info = answer(docker(Some(&private.host())), ANSWER).await?;
     let pid = pid.as_raw_nonzero().get();

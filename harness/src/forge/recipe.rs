@@ -24,7 +24,10 @@ pub struct CatalogueError {
 }
 
 static CATALOGUE: LazyLock<Result<Catalogue, CatalogueError>> = LazyLock::new(|| {
-    carried("fixtures/credentials/forged.yaml", include_str!("../../../fixtures/credentials/forged.yaml"))
+    carried(
+        "fixtures/credentials/forged.yaml",
+        include_str!(concat!(env!("OUT_DIR"), "/fixtures/credentials/forged.yaml")),
+    )
 });
 
 /// All recipes.

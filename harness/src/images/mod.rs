@@ -107,6 +107,13 @@ pub enum ImagesError {
          hint: where an image registry answers, `--images upstream` takes its images"
     )]
     Arch { arch: &'static str },
+    #[error(
+        "a cluster of svidproof's own runs programs of its own, and these are built on Linux alone: this \
+         machine is {os}\n\
+         hint: run it on a Linux machine; from here `--provider gke`, `--provider existing` and `check-live` \
+         work, with the probe from a registry (`--registry`)"
+    )]
+    NotLinux { os: &'static str },
     #[error("this build does not make the part `{part}`")]
     NoPart { part: String },
     #[error(
@@ -191,11 +198,15 @@ pub async fn settled(
     progress: &Progress,
 ) -> Result<Source, ImagesError> {
     let source = if source == Source::Auto { choose(mirror, progress).await } else { source };
-    fits(source, std::env::consts::ARCH)
+    fits(source, std::env::consts::OS, std::env::consts::ARCH)
 }
 
-/// Envoy's wheel and the libraries beside it are named for one architecture in the declaration.
-fn fits(source: Source, arch: &'static str) -> Result<Source, ImagesError> {
+/// svidproof's own programs run in the cluster, and are built by this machine's compiler, wherever all else
+/// comes from. Envoy's wheel and the libraries beside it are named for one architecture in the declaration.
+fn fits(source: Source, os: &'static str, arch: &'static str) -> Result<Source, ImagesError> {
+    if os != "linux" {
+        return Err(ImagesError::NotLinux { os });
+    }
     if source == Source::Packages && arch != "x86_64" {
         return Err(ImagesError::Arch { arch });
     }
@@ -319,6 +330,10 @@ async fn make(
     cache: &Cache,
     progress: &Progress,
 ) -> Result<(), ImagesError> {
+    // Before what takes twenty minutes.
+    if parts.iter().any(Part::is_roots_to_make) && !rustix::process::geteuid().is_root() {
+        return Err(ImagesError::NotRoot);
+    }
     let jobs = Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from));
     try_join_all(parts.iter().map(|part| part.build(declaration, cache, &jobs, progress))).await.map(drop)
 }
@@ -482,9 +497,11 @@ mod tests {
 
     #[test]
     fn a_machine_that_cannot_build_images_is_told_so_before_it_tries() {
-        assert_eq!(fits(Source::Packages, "x86_64").unwrap(), Source::Packages);
-        assert_eq!(fits(Source::Upstream, "aarch64").unwrap(), Source::Upstream);
-        let told = fits(Source::Packages, "aarch64").unwrap_err().to_string();
+        assert_eq!(fits(Source::Packages, "linux", "x86_64").unwrap(), Source::Packages);
+        assert_eq!(fits(Source::Upstream, "linux", "aarch64").unwrap(), Source::Upstream);
+        let told = fits(Source::Packages, "linux", "aarch64").unwrap_err().to_string();
         assert!(told.contains("this machine is aarch64") && told.contains("--images upstream"), "{told}");
+        let told = fits(Source::Upstream, "macos", "aarch64").unwrap_err().to_string();
+        assert!(told.contains("this machine is macos") && told.contains("check-live"), "{told}");
     }
 }

@@ -151,6 +151,11 @@ impl<'a> Part<'a> {
         }
     }
 
+    /// Whether root alone can make it, and it is not there.
+    pub(super) fn is_roots_to_make(&self) -> bool {
+        matches!(self.recipe, Recipe::Debian(_)) && !self.dir.exists()
+    }
+
     /// Makes the part, unless it is there. What needs processors takes its turn in `jobs`; what waits for the
     /// network does not.
     pub(super) async fn build(
@@ -227,9 +232,6 @@ async fn go_build(
 }
 
 async fn debian_root(debian: &Debian, made: &Path, log: &Path) -> Result<(), ImagesError> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(ImagesError::NotRoot);
-    }
     Tool::new("debootstrap")
         // Refuses an archive that is not signed by Debian's keys.
         .args(["--variant=minbase", "--force-check-gpg"])

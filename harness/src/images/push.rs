@@ -30,9 +30,8 @@ pub async fn push(
 ) -> Result<(), ImagesError> {
     let client = Client::of(to)?;
     let declaration = Declaration::load(root)?;
-    if which == Which::All {
-        fits(Source::Packages, std::env::consts::ARCH)?;
-    }
+    let source = if which == Which::All { Source::Packages } else { Source::Upstream };
+    fits(source, std::env::consts::OS, std::env::consts::ARCH)?;
     let cache = Cache::at(crate::sys::dirs::cache());
     let _lock = cache.lock(progress).await?;
     let compilers = Compilers::find(&cache).await?;

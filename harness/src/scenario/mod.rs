@@ -22,6 +22,7 @@ mod release;
 mod schema;
 mod spelled;
 mod spire;
+mod standing;
 mod together;
 mod validate;
 mod written;
@@ -42,6 +43,7 @@ pub use release::{Fetched, Origin, Plain, Release};
 pub(crate) use schema::of as schema_of;
 pub use schema::text as schema_text;
 pub use spire::{FromOutside, ServerApi, Spire};
+pub use standing::{Standing, Untried};
 pub use together::{PROBES, probe_name, together};
 pub use validate::is_label;
 pub use written::written_out;
@@ -71,9 +73,11 @@ pub struct Scenario {
     /// A DNS label.
     #[serde(rename = "scenario")]
     pub name: String,
-    /// Without the scheme: `example.org`.
+    /// Without the scheme: `example.org`. Absent where nothing is installed: `check-live` finds it out.
+    #[serde(default)]
     pub trust_domain: String,
-    /// The SPIRE that issues its SVIDs.
+    /// The SPIRE that issues its SVIDs. Absent where nothing is installed: `check-live` finds it.
+    #[serde(default)]
     pub spire: Spire,
     /// Other trust domains that stages federate with and clients are of, by name.
     #[serde(default)]
@@ -83,9 +87,12 @@ pub struct Scenario {
     /// `Dockerfile:./shop=NAME:TAG`.
     #[serde(default)]
     pub images: Vec<String>,
-    /// Waves in order; the releases of one wave go side by side.
+    /// Waves in order; the releases of one wave go side by side. Absent: all stands already.
+    #[serde(default)]
     pub install: Vec<Vec<Release>>,
-    /// Made as soon as the SPIRE server is ready, in whichever wave it is.
+    /// Made as soon as the SPIRE server is ready, in whichever wave it is. Absent: by the entries that are
+    /// there.
+    #[serde(default)]
     pub registration: Registration,
     /// Machines outside of the cluster that clients are users of, by name.
     #[serde(default)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Published;
 
 /// Where the scenario's SPIRE stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Spire {
     /// Where the server stands.
@@ -81,6 +81,11 @@ fn default_socket_file() -> String {
 }
 
 impl Spire {
+    /// Whether the scenario says where it stands.
+    pub fn is_stated(&self) -> bool {
+        *self != Self::default()
+    }
+
     /// Where its server is asked.
     pub fn api(&self) -> ServerApi {
         ServerApi {

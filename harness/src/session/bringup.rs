@@ -1,6 +1,7 @@
 //! Bringing one scenario up in a cluster, in order and by events: server -> bundle published and entries
 //! created -> agent -> workloads, with the probe beside them. In which wave the server is, is seen.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use futures::future::{try_join, try_join_all};
@@ -34,9 +35,9 @@ pub(super) async fn bring_up(
         Box::pin(machines::begin(context, lease, &scenario)).await
     });
     let installed = Box::pin(installed(context, lease, &scenario, done));
-    let ((), (probe, elsewhere)) = try_join(made, installed).await?;
+    let ((), probes) = try_join(made, installed).await?;
     registered(context, &scenario).await?;
-    Ok(System { scenario, probe, elsewhere })
+    Ok(System { scenario, probes, given: BTreeMap::new() })
 }
 
 /// Every wave; the one after the server's begins once its entries are made.
@@ -45,7 +46,7 @@ async fn installed(
     lease: &Lease,
     scenario: &Scenario,
     mut made: watch::Receiver<bool>,
-) -> Result<Probes, SessionError> {
+) -> Result<Vec<Probe>, SessionError> {
     let phase = |what: &str| context.progress.phase(format!("{}: {what}", scenario.name));
     let mut waves = scenario.install.iter();
     let step = phase("SPIRE server, bundle and entries");
@@ -137,7 +138,7 @@ async fn install_probe(
     context: &RunContext,
     lease: &Lease,
     scenario: &Scenario,
-) -> Result<Probes, SessionError> {
+) -> Result<Vec<Probe>, SessionError> {
     let name = probe_name(&scenario.name);
     note_release(context, lease, scenario, &name, PROBES).await?;
     let spire = &scenario.spire;
@@ -160,11 +161,11 @@ async fn install_probe(
     open_probes(context, scenario).await
 }
 
-/// The probe that carries credentials out, and those on other nodes.
-type Probes = (Probe, Vec<Probe>);
-
 /// In a cluster of the run's own, the probe of every node: nobody says how many another's has.
-pub(super) async fn open_probes(context: &RunContext, scenario: &Scenario) -> Result<Probes, SessionError> {
+pub(super) async fn open_probes(
+    context: &RunContext,
+    scenario: &Scenario,
+) -> Result<Vec<Probe>, SessionError> {
     let labels =
         [("app.kubernetes.io/name", "svidproof-probe"), ("svidproof.dev/scenario", scenario.name.as_str())];
     let failed = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
@@ -185,15 +186,13 @@ pub(super) async fn open_probes(context: &RunContext, scenario: &Scenario) -> Re
     let pods = ready.iter().take(if disposable { usize::MAX } else { 1 });
     let failed = |source| SessionError::Probe { scenario: scenario.name.clone(), source };
     let opened = pods.map(|pod: &Backend| Probe::open(&context.kube, pod));
-    let mut probes = try_join_all(opened).await.map_err(failed)?.into_iter();
-    let probe = probes.next().ok_or_else(|| SessionError::NoProbe { scenario: scenario.name.clone() })?;
-    let elsewhere: Vec<_> = probes.collect();
+    let probes = try_join_all(opened).await.map_err(failed)?;
+    let probe = probes.first().ok_or_else(|| SessionError::NoProbe { scenario: scenario.name.clone() })?;
     // Where the pod had to be known, or the agents: another pod than before gets entries of its own, and
     // those of before select nothing any more.
     if !disposable || scenario.registration.aliases().is_empty() {
         ensure(context, scenario, Some(probe.pod_uid())).await?;
     }
-    let all = elsewhere.iter().chain([&probe]);
-    try_join_all(all.map(|probe| hold(scenario, probe, SYNC))).await?;
-    Ok((probe, elsewhere))
+    try_join_all(probes.iter().map(|probe| hold(scenario, probe, SYNC))).await?;
+    Ok(probes)
 }

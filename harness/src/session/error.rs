@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::{Lacking, MachineError, Strange};
+use super::{GivenError, Lacking, MachineError, Strange};
 use crate::cluster::chart::ChartError;
 use crate::cluster::helm::HelmError;
 use crate::cluster::kube::KubeError;
 use crate::cluster::probe::ProbeError;
 use crate::cluster::spire::SpireError;
+use crate::cluster::spire::found::NotFound;
 use crate::forge::ForgeError;
 use crate::images::ImagesError;
 use crate::lease::LeaseError;
@@ -57,6 +58,16 @@ pub enum SessionError {
         file.display()
     )]
     Federates { file: PathBuf },
+    #[error(
+        "{}: it does not say its `trust-domain` and where its `spire` stands\n\
+         hint: `svidproof check-live` finds both out; what installs must be told",
+        file.display()
+    )]
+    Unstated { file: PathBuf },
+    #[error("{}", file.display())]
+    NotFound { file: PathBuf, source: NotFound },
+    #[error(transparent)]
+    Given(#[from] GivenError),
     #[error("the kept cluster cannot be talked to")]
     Kept(#[source] KubeError),
     #[error("{}:{line}", file.display())]
@@ -159,6 +170,9 @@ impl SessionError {
             | Self::NoMachines { .. }
             | Self::NodePortOfAnother { .. }
             | Self::NotRoot { .. }
+            | Self::Unstated { .. }
+            | Self::NotFound { .. }
+            | Self::Given(_)
             | Self::Kube { source: KubeError::Foreign { .. }, .. }
             | Self::Lacking(_)
             | Self::NotRenamed { .. }

@@ -9,7 +9,9 @@ mod autopsy;
 mod bringup;
 mod charts;
 mod error;
+mod given;
 mod hands;
+mod live;
 pub mod machines;
 mod noted;
 mod record;
@@ -22,7 +24,9 @@ pub mod teardown;
 pub use apply::{apply, has_tests, makes_a_difference, restart, stage_values};
 pub use autopsy::autopsy;
 pub use error::SessionError;
+pub use given::{Given, GivenError, SvidFiles};
 pub use hands::{Strange, keep};
+pub use live::{Live, live};
 pub use machines::MachineError;
 pub use record::{Installed, Record};
 pub use register::{federate, lost, restore};
@@ -181,14 +185,23 @@ impl RunContext {
     }
 }
 
-/// A scenario that is installed, with its probe.
+/// A scenario that stands, with who dials it.
 pub struct System {
-    /// What was installed.
+    /// What stands.
     pub scenario: Scenario,
-    /// In the cluster, with every identity that the scenario's clients present.
-    pub probe: Probe,
-    /// The same on the run's other nodes.
-    pub elsewhere: Vec<Probe>,
+    /// In the cluster, with every identity that the scenario's clients present: one, or one on each node of
+    /// the run's own. Where there is none, all is dialled from where svidproof runs.
+    pub probes: Vec<Probe>,
+    /// By client: what it presents, where no probe is asked for that.
+    pub given: BTreeMap<String, Given>,
+}
+
+impl System {
+    /// The probe that carries credentials out.
+    pub fn probe(&self) -> Result<&Probe, SessionError> {
+        let lacking = || SessionError::NoProbe { scenario: self.scenario.name.clone() };
+        self.probes.first().ok_or_else(lacking)
+    }
 }
 
 /// Makes the cluster and brings every scenario up in it, side by side.
@@ -203,6 +216,7 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     if let Some(scenario) = federates.filter(|_| !provider.is_disposable()) {
         return Err(SessionError::Federates { file: scenario.file.clone() });
     }
+    stated(&scenarios)?;
     let home = home_of(&scenarios)?;
     let helm = match helm_program(None) {
         Some(helm) => helm,
@@ -343,7 +357,11 @@ fn first_record(
 ) -> Result<Record, SessionError> {
     let built = images.map(|images| images.bin.join("helm"));
     let helm = helm_program(built).ok_or(SessionError::NoHelm)?;
-    Ok(Record {
+    Ok(recorded(cluster, helm, images, scenarios))
+}
+
+fn recorded(cluster: Cluster, helm: PathBuf, images: Option<&Images>, scenarios: &[Scenario]) -> Record {
+    Record {
         cluster,
         helm,
         versions: images.map(|images| images.versions.clone()).unwrap_or_default(),
@@ -354,7 +372,7 @@ fn first_record(
         renamed: Renamed::new(),
         agent: PathBuf::new(),
         installed: BTreeMap::new(),
-    })
+    }
 }
 
 /// Helm is the user's, else the one that was built.
@@ -374,6 +392,13 @@ fn files_of(scenarios: &[Scenario]) -> Vec<PathBuf> {
     let absolute =
         |scenario: &Scenario| std::path::absolute(&scenario.file).unwrap_or_else(|_| scenario.file.clone());
     scenarios.iter().map(absolute).collect()
+}
+
+/// What is installed must be said; only on what stands it is found out.
+fn stated(scenarios: &[Scenario]) -> Result<(), SessionError> {
+    let lacks = |one: &&Scenario| one.trust_domain.is_empty() || !one.spire.is_stated();
+    let lacking = scenarios.iter().find(lacks).map(|one| SessionError::Unstated { file: one.file.clone() });
+    lacking.map_or(Ok(()), Err)
 }
 
 /// Before anything is made: images that take minutes must not end at a port.
@@ -411,8 +436,8 @@ pub async fn reopen(
         context.hold(Renewal::begin(context.kube.clone(), lease.id.clone(), KEPT));
     }
     let open = async |scenario: Scenario| {
-        let (probe, elsewhere) = open_probes(&context, &scenario).await?;
-        Ok::<_, SessionError>(System { scenario, probe, elsewhere })
+        let probes = open_probes(&context, &scenario).await?;
+        Ok::<_, SessionError>(System { scenario, probes, given: BTreeMap::new() })
     };
     let systems = try_join_all(scenarios.into_iter().map(open)).await?;
     Ok(Session { context, systems })

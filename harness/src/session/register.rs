@@ -195,7 +195,8 @@ fn probe_ids(scenario: &Scenario) -> BTreeSet<String> {
 /// Before a stage's windows: what the server has lost since, by a restart say, is made again; then it is
 /// waited for until the probe trusts that server.
 pub async fn restore(context: &RunContext, system: &System) -> Result<(), SessionError> {
-    let System { scenario, probe, elsewhere } = system;
+    let System { scenario, probes, .. } = system;
+    let Some(probe) = probes.first() else { return Ok(()) };
     let Created { new, .. } = ensure(context, scenario, Some(probe.pod_uid())).await?;
     if new == 0 {
         return Ok(());
@@ -209,7 +210,7 @@ pub async fn restore(context: &RunContext, system: &System) -> Result<(), Sessio
     let authorities = server.authorities().await.map_err(failed)?;
     others(scenario, &server).await?;
     let Some(id) = probe_ids(scenario).pop_first() else { return Ok(()) };
-    let each = elsewhere.iter().chain([probe]).map(async |probe| {
+    let each = probes.iter().map(async |probe| {
         hold(scenario, probe, ATTESTED_ANEW).await?;
         let what = format!("the probe to be handed the bundle of SPIRE server {server}");
         // The probe knows, and tells only who asks.
@@ -281,7 +282,9 @@ fn of_workloads(scenario: &Scenario) -> Vec<Entry> {
 /// # Errors
 /// In words, why that is not known.
 pub async fn lost(context: &RunContext, system: &System) -> Result<BTreeSet<String>, String> {
-    let System { scenario, probe, .. } = system;
+    let System { scenario, probes, .. } = system;
+    // Who dials with what it was given asks nothing of the server.
+    let Some(probe) = probes.first() else { return Ok(BTreeSet::new()) };
     let known = async {
         let clients = wanted(context, scenario, &of_pod(context, scenario, probe.pod_uid())).await?;
         let workloads = wanted(context, scenario, &of_workloads(scenario)).await?;
@@ -290,9 +293,11 @@ pub async fn lost(context: &RunContext, system: &System) -> Result<BTreeSet<Stri
         Ok::<_, SessionError>((clients, workloads, entries))
     };
     let (clients, workloads, entries) = known.await.map_err(|error| chain(&error))?;
-    let others = registered_by_others(scenario).into_iter();
-    let others = others.filter(|id| !entries.iter().any(|entry| entry.is_of(id))).map(ToOwned::to_owned);
     // An entry of the probe's for the same ID is none of the workload's.
+    let prefix = hands::prefix(&context.run);
+    let theirs: Vec<_> = entries.iter().filter(|entry| !entry.is_ours(&prefix)).collect();
+    let others = registered_by_others(scenario).into_iter();
+    let others = others.filter(|id| !theirs.iter().any(|entry| entry.is_of(id))).map(ToOwned::to_owned);
     Ok(gone(&clients, &entries).into_iter().chain(gone(&workloads, &entries)).chain(others).collect())
 }
 

@@ -14,7 +14,7 @@ use crate::cluster::kube::Exec;
 use crate::forge::{self, Authority, ForgeError, Forged, JwtFlaw, Signer, authorities};
 use crate::proof::plan::Cell;
 use crate::scenario::{self, Client, FullClient, Jwt, Scenario};
-use crate::session::{self, RunContext, System};
+use crate::session::{self, Given, RunContext, System};
 use crate::spiffe_id::spiffe_id;
 use crate::sys::chain;
 use crate::sys::wait::{self, Look};
@@ -60,6 +60,17 @@ impl Credentials {
         let banned = banned.map(|(name, held)| (name, held.map_err(Unmade::Broken))).collect();
         let mut made = Self { outside: banned, ..Self::default() };
         for &name in &names {
+            match system.given.get(name) {
+                Some(Given::Svid { carried, .. }) => {
+                    made.carried.insert(name.clone(), Ok(carried.clone()));
+                    continue;
+                }
+                Some(Given::Untried(why)) => {
+                    made.forged.insert(name.clone(), Err(Unmade::NotInThisRun(why.clone())));
+                    continue;
+                }
+                None => {}
+            }
             match &scenario.clients[name] {
                 Client::Forged { credential, like } => {
                     made.forged.insert(name.clone(), forged(run, scenario, credential, like).await);
@@ -83,7 +94,8 @@ impl Credentials {
                 Client::Short(_) | Client::Full(_) => {}
             }
         }
-        let bearers = names.into_iter().filter_map(|name| Some((name, scenario.clients[name].jwt()?)));
+        let bearers = names.into_iter().filter(|name| !system.given.contains_key(*name));
+        let bearers = bearers.filter_map(|name| Some((name, scenario.clients[name].jwt()?)));
         let tokens = bearers.map(async |(name, jwt)| {
             let path = scenario.clients[name].subject().unwrap_or_default();
             let token = token(run, system, &scenario.spiffe_id(path), jwt, clock_skew).await;
@@ -223,7 +235,8 @@ async fn token(
         expired(&token, clock_skew).await?;
         return Ok(token);
     }
-    let token = system.probe.jwt(id.into(), audience).await.map_err(|error| chain(&error))?;
+    let probe = system.probe().map_err(|error| chain(&error))?;
+    let token = probe.jwt(id.into(), audience).await.map_err(|error| chain(&error))?;
     match jwt.forged {
         Some(flaw) => forge::jwt(&token, flaw).map_err(|error| error.to_string()),
         None => Ok(token),
@@ -258,7 +271,8 @@ async fn carry(run: &RunContext, system: &System, client: &Client) -> Result<Car
     let mut known = system.scenario.clients.values().flat_map(Client::probed);
     let path = client.identity().or_else(|| known.next());
     let path = path.ok_or("no client of the scenario has an identity")?;
-    system.probe.fetch(spiffe(path)).await.map_err(|error| chain(&error))
+    let probe = system.probe().map_err(|error| chain(&error))?;
+    probe.fetch(spiffe(path)).await.map_err(|error| chain(&error))
 }
 
 /// Out of a workload's own pod, by the `spire-agent` in it, as the demo's user does it by hand.

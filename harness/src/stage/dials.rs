@@ -41,7 +41,7 @@ struct Round<'a> {
     followed: &'a Followed,
     at_once: usize,
     /// Who dials what is not dialled from outside.
-    probe: &'a Probe,
+    probe: Option<&'a Probe>,
     /// Keeps ids of the nodes' dials apart.
     mark: String,
 }
@@ -70,15 +70,17 @@ impl Opened<'_> {
                 entries.push(&cell.endpoint);
             }
         }
-        let probes = [&self.system.probe].into_iter().chain(&self.system.elsewhere);
-        let mut nodes: Vec<(&Probe, Vec<Window>)> = probes.map(|probe| (probe, vec![])).collect();
+        // Where there is no probe, this machine is the only place that is dialled from.
+        let probes = self.system.probes.iter().map(Some);
+        let probes = probes.chain(self.system.probes.is_empty().then_some(None));
+        let mut nodes: Vec<(Option<&Probe>, Vec<Window>)> = probes.map(|probe| (probe, vec![])).collect();
         // One after the other: two may have an Envoy in common.
         for entry in entries {
             // What is dialled from outside the cluster is so once, and holds for each node.
-            let outside = self.windows(entry, true, &self.system.probe, "", &followed).await;
+            let outside = self.windows(entry, true, None, "", &followed).await;
             for (number, (probe, windows)) in nodes.iter_mut().enumerate() {
                 let mark = if number == 0 { String::new() } else { format!("n{number}") };
-                windows.extend(self.windows(entry, false, probe, &mark, &followed).await);
+                windows.extend(self.windows(entry, false, *probe, &mark, &followed).await);
                 windows.extend(outside.iter().cloned());
             }
         }
@@ -86,8 +88,11 @@ impl Opened<'_> {
         let ((), lost) = join(noted, lost(self.run, self.system)).await;
         let scenario = &self.system.scenario;
         let logs = followed.read();
-        let judge = |(probe, windows): (&Probe, Vec<Window>)| {
-            (probe.node().to_owned(), judge::judge(scenario, &self.cells, &windows, &logs))
+        let judge = |(probe, windows): (Option<&Probe>, Vec<Window>)| {
+            (
+                probe.map(Probe::node).unwrap_or_default().to_owned(),
+                judge::judge(scenario, &self.cells, &windows, &logs),
+            )
         };
         let judged = judge::across(nodes.into_iter().map(judge).collect());
         judge::registered(scenario, judged, &lost).into_iter().chain(untried).collect()
@@ -98,20 +103,21 @@ impl Opened<'_> {
         &self,
         entry: &str,
         outside: bool,
-        probe: &Probe,
+        probe: Option<&Probe>,
         mark: &str,
         followed: &Followed,
     ) -> Vec<Window> {
-        let here = |cell: &&Cell| cell.endpoint == entry && self.is_outside(cell) == outside;
+        let here = |cell: &&Cell| cell.endpoint == entry && self.is_dialled_from(cell, outside);
         let cells = self.cells.iter().filter(here);
         let at = |cell: &Cell| {
-            self.places(cell).into_iter().map(|place| (cell.clone(), place)).collect::<Vec<_>>()
+            let places = self.places(cell, outside).into_iter();
+            places.map(|place| (cell.clone(), place)).collect::<Vec<_>>()
         };
         let dials: Vec<_> = cells.flat_map(at).collect();
         if dials.is_empty() {
             return vec![];
         }
-        let at_once = if outside { OUTSIDE } else { INSIDE };
+        let at_once = if outside || probe.is_none() { OUTSIDE } else { INSIDE };
         let round = Round { opened: self, followed, at_once, probe, mark: mark.into() };
         judge::settled(&round, &self.system.scenario, &self.cells, dials).await
     }
@@ -122,7 +128,7 @@ impl Opened<'_> {
         let word = &format!("{mark}{word}");
         let names: BTreeSet<&str> = dials.iter().flat_map(|(cell, _)| self.counted(cell)).collect();
         let before = self.read(&names).await;
-        let made = dials.iter().map(async |(cell, place)| self.dialled(probe, cell, place, word).await);
+        let made = dials.iter().map(async |(cell, place)| self.dialled(*probe, cell, place, word).await);
         let made: Vec<Dialled> = futures::stream::iter(made).buffered(*at_once).collect().await;
         let after = self.read(&names).await;
         let witnesses = names.iter().filter_map(|name| {
@@ -168,7 +174,7 @@ impl Opened<'_> {
         futures::future::join_all(read).await.into_iter().collect()
     }
 
-    async fn dialled(&self, probe: &Probe, cell: &Cell, place: &Place, word: &str) -> Dialled {
+    async fn dialled(&self, probe: Option<&Probe>, cell: &Cell, place: &Place, word: &str) -> Dialled {
         let pod =
             place.pod.as_deref().and_then(|pod| self.number_of(&cell.endpoint, pod)).unwrap_or_default();
         let id = format!("{}.{word}{pod}", cell.id);
@@ -185,19 +191,23 @@ impl Opened<'_> {
 
     pub(super) async fn dial(
         &self,
-        probe: &Probe,
+        probe: Option<&Probe>,
         cell: &Cell,
         place: &Place,
         id: &str,
     ) -> Result<Observation, StageError> {
         let scenario = &self.system.scenario;
-        let client = &scenario.clients[&cell.client];
         let declared = self.targets[&cell.endpoint].declared;
         let address = match &place.address {
             Ok(address) => address.clone(),
             Err(problem) => return Ok(failed(problem)),
         };
         let service = || declared.service.rsplit('/').next().unwrap_or_default().to_owned();
+        let now = jiff::Timestamp::now();
+        if let Some(over) = self.system.given.get(&cell.client).and_then(|one| one.is_over(&cell.client, now))
+        {
+            return Ok(failed(&over));
+        }
         let authorization = match self.credentials.authorization_of(&cell.client, scenario) {
             Ok(authorization) => authorization,
             Err(problem) => return Ok(failed(&problem)),
@@ -214,36 +224,47 @@ impl Opened<'_> {
         let timeout_ms = u64::try_from(DIAL.as_millis()).unwrap_or(u64::MAX);
         let dial =
             Dial { address, credential, server, tls: cell.tls, sni: cell.sni.clone(), request, timeout_ms };
-        if client.is_outside() {
-            let seen = svidproof_probe::dial(&dial, &Identities::none()).await;
-            return Ok(self.credentials.ended(&cell.client).map_or(seen, |why| failed(&why)));
+        if let Some(probe) = probe.filter(|_| !self.is_outside(cell)) {
+            return Ok(probe.dial(dial).await?);
         }
-        Ok(probe.dial(dial).await?)
+        let seen = svidproof_probe::dial(&dial, &Identities::none()).await;
+        Ok(self.credentials.ended(&cell.client).map_or(seen, |why| failed(&why)))
     }
 
     pub(super) fn is_outside(&self, cell: &Cell) -> bool {
         self.system.scenario.clients[&cell.client].is_outside()
     }
 
-    /// Every pod of the cell's endpoint, or the one address from outside.
-    pub(super) fn places(&self, cell: &Cell) -> Vec<Place> {
+    /// Whether the cell is dialled through the published port, or else at each pod. Without a probe both are
+    /// done from here, as far as either can be: what the published port leads to is one of the pods.
+    fn is_dialled_from(&self, cell: &Cell, outside: bool) -> bool {
         let target = &self.targets[&cell.endpoint];
-        if self.is_outside(cell) {
+        match (self.system.probes.is_empty(), outside) {
+            (false, _) => self.is_outside(cell) == outside,
+            (true, true) => self.is_published(&cell.endpoint, target),
+            (true, false) => target.is_forwarded(),
+        }
+    }
+
+    /// Whether it has an address outside of the cluster. A mistaken one is told by its dials.
+    pub(super) fn is_published(&self, name: &str, target: &Target) -> bool {
+        !matches!(self.outside(name, target), Err(StageError::NotPublished { .. }))
+    }
+
+    /// Every pod of the cell's endpoint, or the one address from outside.
+    pub(super) fn places(&self, cell: &Cell, outside: bool) -> Vec<Place> {
+        let target = &self.targets[&cell.endpoint];
+        if outside {
             return vec![Place {
                 pod: None,
                 address: self.outside(&cell.endpoint, target).map_err(|e| e.to_string()),
             }];
         }
-        let at = |pod: &super::target::Pod| {
-            let ip = pod
-                .backend
-                .ip
-                .parse()
-                .map_err(|e| format!("pod {} has the address {}: {e}", pod.backend.pod, pod.backend.ip));
-            let address = ip.map(|ip| SocketAddr::new(ip, pod.port).to_string());
-            Place { pod: Some(pod.backend.pod.clone()), address }
-        };
-        target.pods.iter().map(at).collect()
+        target
+            .pods
+            .iter()
+            .map(|pod| Place { pod: Some(pod.backend.pod.clone()), address: pod.address() })
+            .collect()
     }
 
     /// Where the endpoint's published port is dialled from this machine.

@@ -114,11 +114,12 @@ pub async fn time_dials(
     count: usize,
 ) -> Result<f64, StageError> {
     let opened = Opened::open(run, system, stage, &|_| true).await?;
-    let at = |cell| opened.places(cell).into_iter().map(move |place| (cell, place));
+    let at = |cell| opened.places(cell, false).into_iter().map(move |place| (cell, place));
     let dials: Vec<_> = opened.cells.iter().flat_map(at).collect();
     let begun = Instant::now();
     let made = dials.iter().filter(|(cell, _)| !opened.is_outside(cell)).cycle().take(count);
-    try_join_all(made.map(|(cell, place)| opened.dial(&system.probe, cell, place, "timed"))).await?;
+    let probe = system.probes.first();
+    try_join_all(made.map(|(cell, place)| opened.dial(probe, cell, place, "timed"))).await?;
     Ok(begun.elapsed().as_secs_f64())
 }
 
@@ -150,7 +151,7 @@ impl<'a> Opened<'a> {
         let cells: Vec<_> = all.into_iter().filter(wanted).collect();
         let names: BTreeSet<_> = cells.iter().flat_map(|cell| scenario.route(&cell.endpoint)).collect();
         let targets = names.into_iter().map(async |name| {
-            let target = Target::open(run, &system.probe, name, &scenario.endpoints[name]).await?;
+            let target = Target::open(run, system.probes.first(), name, &scenario.endpoints[name]).await?;
             Ok::<_, StageError>((name.to_owned(), target))
         });
         // Side by side: an Envoy may wait for what was lost.
@@ -182,21 +183,54 @@ impl<'a> Opened<'a> {
         let cells = std::mem::take(&mut self.cells);
         for cell in cells {
             let unfit = self.system.scenario.route(&cell.endpoint).find_map(|name| self.unfit.get(name));
-            let (verdict, reason) = match (self.credentials.unmade(&cell.client), unfit) {
-                (Some(Unmade::NotInThisRun(why)), _) => (Verdict::Skipped, why.clone()),
+            let untried = match (self.credentials.unmade(&cell.client), unfit) {
+                (Some(Unmade::NotInThisRun(why)), _) => Some((Verdict::Skipped, why.clone())),
                 (Some(Unmade::Broken(why)), _) => {
-                    (Verdict::Errored, format!("the client's credential could not be made: {why}"))
+                    Some((Verdict::Errored, format!("the client's credential could not be made: {why}")))
                 }
-                (None, Some(why)) => (Verdict::Errored, why.clone()),
-                (None, None) => {
-                    self.cells.push(cell);
-                    continue;
-                }
+                (None, Some(why)) => Some((Verdict::Errored, why.clone())),
+                (None, None) => self.unreached(&cell).map(|why| (Verdict::Skipped, why)),
             };
-            judged.push(Judged::untried(cell, verdict, reason));
+            match untried {
+                Some((verdict, reason)) => judged.push(Judged::untried(cell, verdict, reason)),
+                None => self.cells.push(cell),
+            }
         }
+        let (cells, judged) = without_controls(std::mem::take(&mut self.cells), judged);
+        self.cells = cells;
         judged
     }
+
+    /// Why nobody who dials from outside gets there, where everyone has to.
+    fn unreached(&self, cell: &Cell) -> Option<String> {
+        let target = self.targets.get(&cell.endpoint).filter(|_| self.system.probes.is_empty())?;
+        let is_reached = target.is_forwarded() || self.is_published(&cell.endpoint, target);
+        (!is_reached).then(|| {
+            let why = target.unforwarded.clone().unwrap_or_default();
+            format!("endpoint {} has no address that can be dialled from here{why}", cell.endpoint)
+        })
+    }
+}
+
+/// What counts only with a control is not tried where all of that was skipped: it could not be judged.
+fn without_controls(cells: Vec<Cell>, mut judged: Vec<Judged>) -> (Vec<Cell>, Vec<Judged>) {
+    let of = |check: &str| judged.iter().filter(|one| one.cell.check == check).collect::<Vec<_>>();
+    let lacks = |cell: &Cell| {
+        let control = cell.control.as_ref()?;
+        let all = of(control);
+        let is_made = all.is_empty() || cells.iter().any(|one| one.check == *control);
+        let is_skipped = all.iter().all(|one| one.verdict == Verdict::Skipped);
+        (is_skipped && !is_made).then(|| format!("its control `{control}` is not tried: {}", all[0].reason))
+    };
+    let why: Vec<_> = cells.iter().map(lacks).collect();
+    let mut left = vec![];
+    for (cell, why) in cells.into_iter().zip(why) {
+        match why {
+            Some(why) => judged.push(Judged::untried(cell, Verdict::Skipped, why)),
+            None => left.push(cell),
+        }
+    }
+    (left, judged)
 }
 
 /// Waits until each Envoy in front of another knows where that one's pods are now. By endpoint, why one does

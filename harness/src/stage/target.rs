@@ -2,13 +2,14 @@
 //! names and is not there is told here, before the first dial.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
 
 use super::StageError;
 use crate::cluster::envoy::{Admin, EnvoyError};
-use crate::cluster::kube::{Backend, Resolved, Unresolved};
+use crate::cluster::kube::{Backend, Forward, Resolved, Unresolved};
 use crate::cluster::probe::Probe;
 use crate::proof::envoy::{Envoy, Meter, Stats};
 use crate::proof::judge::Witness;
@@ -29,6 +30,8 @@ pub(super) struct Target<'a> {
     pub(super) declared: &'a Endpoint,
     pub(super) resolved: Resolved,
     pub(super) pods: Vec<Pod>,
+    /// Why its pods are not dialled through the API server, where there is no probe; goes on from a sentence.
+    pub(super) unforwarded: Option<String>,
 }
 
 /// One pod behind an endpoint.
@@ -37,6 +40,20 @@ pub(super) struct Pod {
     /// Its own, that the endpoint's leads to.
     pub(super) port: u16,
     pub(super) envoy: Option<Running>,
+    /// Its port as one of this machine's, where there is no probe to dial it.
+    way: Option<Forward>,
+}
+
+impl Pod {
+    /// Where it is dialled: `host:port`, or why there is no such place.
+    pub(super) fn address(&self) -> Result<String, String> {
+        if let Some(way) = &self.way {
+            return Ok(way.address.to_string());
+        }
+        let Backend { pod, ip, .. } = &self.backend;
+        let parsed = ip.parse().map_err(|e| format!("pod {pod} has the address {ip}: {e}"));
+        parsed.map(|ip: IpAddr| SocketAddr::new(ip, self.port).to_string())
+    }
 }
 
 /// A pod's Envoy.
@@ -55,7 +72,7 @@ impl<'a> Target<'a> {
     /// The scenario names what is not there, or the Kubernetes API does not answer.
     pub(super) async fn open(
         run: &RunContext,
-        probe: &Probe,
+        probe: Option<&Probe>,
         name: &str,
         declared: &'a Endpoint,
     ) -> Result<Result<Self, String>, StageError> {
@@ -110,19 +127,39 @@ impl<'a> Target<'a> {
             let envoy = if let Some(admin) = declared.admin {
                 Some(Running::open(run, name, declared, backend, admin, port).await?)
             } else {
+                // Without a probe no pod is reached itself: the dials will tell.
                 let address = format!("{}:{port}", in_address(&backend.ip));
-                if let Err(why) = probe.reach(&address, READY).await? {
+                if let Some(probe) = probe
+                    && let Err(why) = probe.reach(&address, READY).await?
+                {
                     return Ok(Err(format!("endpoint {name}: pod {}: {why}", backend.pod)));
                 }
                 None
             };
+            let way = match probe {
+                None => Some(run.kube.forward(backend, port).await.map_err(resolve)?),
+                Some(_) => None,
+            };
             Ok::<_, StageError>(match envoy.transpose() {
-                Ok(envoy) => Ok(Pod { backend: backend.clone(), port, envoy }),
+                Ok(envoy) => Ok(Pod { backend: backend.clone(), port, envoy, way }),
                 Err(why) => Err(format!("endpoint {name}: {why}")),
             })
         });
         let pods: Result<Vec<_>, _> = try_join_all(pods).await?.into_iter().collect();
-        Ok(pods.map(|pods| Self { declared, resolved, pods }))
+        Ok(pods.map(|mut pods| {
+            let unforwarded = unforwarded(&pods).filter(|_| probe.is_none());
+            if unforwarded.is_some() {
+                for pod in &mut pods {
+                    pod.way = None;
+                }
+            }
+            Self { declared, resolved, pods, unforwarded }
+        }))
+    }
+
+    /// Whether each pod is dialled through the API server.
+    pub(super) fn is_forwarded(&self) -> bool {
+        self.pods.iter().all(|pod| pod.way.is_some())
     }
 
     pub(super) fn envoys(&self) -> impl Iterator<Item = &Running> {
@@ -239,6 +276,21 @@ impl Running {
         };
         Ok(Ok(Self { admin, config, meter }))
     }
+}
+
+/// Why pods are not dialled through the API server, if so. Who comes that way comes from the pod's own
+/// loopback, past network policies and load balancers.
+fn unforwarded(pods: &[Pod]) -> Option<String> {
+    let why = |pod: &Pod| match &pod.envoy {
+        None => Some("no Envoy is known there (`admin`), and no pod is dialled past its Service".to_owned()),
+        Some(envoy) => envoy.config.minds_origins.map(|key| {
+            format!(
+                "its Envoy minds where a client comes from (`{key}`), and through the API server all come \
+                 from the pod itself"
+            )
+        }),
+    };
+    pods.iter().find_map(why).map(|why| format!(": {why}"))
 }
 
 fn no_admin(port: u16, backend: &Backend, error: &EnvoyError) -> String {

@@ -4,10 +4,12 @@
 mod balancer;
 mod broken;
 mod claim;
+mod cloud;
 mod entered;
 mod exec;
 mod fate;
 mod forward;
+mod look;
 mod ours;
 mod owner;
 mod restart;
@@ -21,6 +23,7 @@ mod workload;
 
 pub use balancer::address;
 pub use claim::{AT_WORK, Claim, KEPT};
+pub use cloud::Balancer;
 pub use exec::Exec;
 pub use forward::Forward;
 pub use ours::{Holder, RUN_LABEL};
@@ -33,7 +36,7 @@ use std::time::Duration;
 use futures::{AsyncBufReadExt, Stream, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
-use kube::client::ClientBuilder;
+use kube::client::{ClientBuilder, UpgradeConnectionError};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use tower::BoxError;
@@ -113,6 +116,16 @@ impl From<kube::runtime::watcher::Error> for WatchEnd {
 }
 
 impl KubeError {
+    /// Whether the API server does not let it be done (403), by whichever kind of request.
+    pub fn is_forbidden(&self) -> bool {
+        let Self::Api { source, .. } = self else { return false };
+        match source.as_ref() {
+            kube::Error::Api(status) => status.code == 403,
+            kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status)) => *status == 403,
+            _ => false,
+        }
+    }
+
     pub(crate) fn api<'a>(what: impl Display + 'a) -> impl FnOnce(kube::Error) -> Self + 'a {
         move |source| Self::Api { what: what.to_string(), source: Box::new(source) }
     }

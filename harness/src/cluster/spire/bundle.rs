@@ -28,6 +28,12 @@ pub(super) fn authorities(text: &str) -> Result<BTreeSet<Vec<u8>>, String> {
     if found.is_empty() { Err("there is no certificate in it".into()) } else { Ok(found) }
 }
 
+/// The CA certificates of a bundle in either form, as PEM.
+pub fn pem(text: &str) -> Result<String, String> {
+    let block = |der: Vec<u8>| super::pem::block("CERTIFICATE", &STANDARD.encode(der));
+    Ok(authorities(text)?.into_iter().map(block).collect())
+}
+
 /// What a bundle that was handed on lacks of the server's own, in words.
 pub fn lacks(published: &str, own: &BTreeSet<Vec<u8>>) -> Option<String> {
     match authorities(published) {
@@ -65,6 +71,14 @@ mod tests {
         let expected: BTreeSet<_> = [one.clone(), two.clone()].into();
         assert_eq!(authorities(&(block(&one) + &block(&two))), Ok(expected.clone()));
         assert_eq!(authorities(&jwks(&[&one, &two])), Ok(expected));
+    }
+
+    #[test]
+    fn either_form_is_told_as_pem() {
+        let one = ca();
+        for text in [block(&one), jwks(&[&one])] {
+            assert_eq!(super::pem(&text), Ok(block(&one)));
+        }
     }
 
     #[test]

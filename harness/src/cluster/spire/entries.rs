@@ -152,6 +152,11 @@ impl Shown {
         selector.value.ends_with(path).then_some((path, selector.value.as_str()))
     }
 
+    /// Whether it is one of those that begin with this prefix: made by svidproof, for this run.
+    pub fn is_ours(&self, prefix: &str) -> bool {
+        self.id.starts_with(prefix)
+    }
+
     /// In what it is another than wanted, though it is of the same workload: the scenario's keys.
     pub(super) fn differs(&self, wanted: &Wanted) -> Vec<&'static str> {
         let Entry { ttl, dns, federates_with, admin, downstream, hint, store_svid, .. } = &wanted.entry;

@@ -4,11 +4,12 @@
 mod bundle;
 mod entries;
 mod federation;
+pub mod found;
 mod outside;
 mod pem;
 mod svid;
 
-pub use bundle::lacks;
+pub use bundle::{lacks, pem as bundle_pem};
 pub use entries::{Shown, Wanted, standing_for, under};
 pub use outside::{of_certificate, of_token};
 pub use svid::{carried, held};

@@ -114,13 +114,21 @@ impl Private {
         process(&self.pidfile(), "dockerd", "--config-file", &self.config())
     }
 
+    /// What this machine, or this user, has not and a private engine cannot do without.
+    pub(super) fn needs() -> Option<&'static str> {
+        if !cfg!(target_os = "linux") {
+            Some("Linux")
+        } else if !geteuid().is_root() {
+            Some("root")
+        } else {
+            None
+        }
+    }
+
     /// The private engine's answer; started if it does not run. `why` says why no other docker is used.
     pub(super) async fn ensure(&self, progress: &Progress, why: EngineError) -> Result<Info, EngineError> {
-        if !cfg!(target_os = "linux") {
-            return Err(EngineError::NotHere { needs: "Linux", source: Box::new(why) });
-        }
-        if !geteuid().is_root() {
-            return Err(EngineError::NotHere { needs: "root", source: Box::new(why) });
+        if let Some(needs) = Self::needs() {
+            return Err(EngineError::NotHere { needs, source: Box::new(why) });
         }
         raise_limits(progress);
         self.firewall().raise().await.map_err(EngineError::Firewall)?;

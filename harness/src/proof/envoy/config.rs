@@ -11,6 +11,7 @@ use super::error::ConfigError;
 use super::filters;
 use super::json::{each, text};
 use super::listener::Listener;
+use super::origins;
 
 /// What is known of one Envoy. Two that are equal count the same things in the same places.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Envoy {
     pub(super) own_headers: bool,
     /// For how many seconds after its `exp` some JWT filter still takes a token.
     pub clock_skew: u64,
+    /// By what it minds from where, or to which address, a client comes, if it does.
+    pub minds_origins: Option<&'static str>,
 }
 
 impl Envoy {
@@ -43,6 +46,7 @@ impl Envoy {
         let mut envoy = Self { hides: true, ..Self::default() };
         cluster::servants(&dump, &mut envoy.servants);
         envoy.clock_skew = filters::clock_skew(&dump);
+        envoy.minds_origins = origins::minded(&dump);
         for config in configs {
             let kind = config["@type"].as_str().unwrap_or_default();
             match kind.rsplit('.').next().unwrap_or_default() {

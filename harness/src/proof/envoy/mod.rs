@@ -15,6 +15,7 @@ mod listener;
 mod marks;
 mod meter;
 mod names;
+mod origins;
 mod port;
 mod ready;
 mod stats;

@@ -24,12 +24,12 @@ static TABLES: LazyLock<Result<Tables, CatalogueError>> = LazyLock::new(|| {
         (
             "spiffe-validator",
             "fixtures/credentials/expected/spiffe-validator.yaml",
-            include_str!("../../../../fixtures/credentials/expected/spiffe-validator.yaml"),
+            include_str!(concat!(env!("OUT_DIR"), "/fixtures/credentials/expected/spiffe-validator.yaml")),
         ),
         (
             "plain-validator",
             "fixtures/credentials/expected/plain-validator.yaml",
-            include_str!("../../../../fixtures/credentials/expected/plain-validator.yaml"),
+            include_str!(concat!(env!("OUT_DIR"), "/fixtures/credentials/expected/plain-validator.yaml")),
         ),
     ];
     files.into_iter().map(|(name, file, text)| Ok((name, carried(file, text)?))).collect()

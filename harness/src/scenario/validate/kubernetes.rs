@@ -9,7 +9,9 @@ use crate::scenario::{Endpoint, Published, Release, Scenario, Spire};
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 
 pub(super) fn names(scenario: &Scenario, places: &Node, found: &mut Found) {
-    spire(&scenario.spire, places.at("spire"), found);
+    if scenario.spire.is_stated() {
+        spire(&scenario.spire, places.at("spire"), found);
+    }
     for (wave, releases) in scenario.install.iter().enumerate() {
         for (number, release) in releases.iter().enumerate() {
             self::release(release, places.at("install").nth(wave).nth(number), found);

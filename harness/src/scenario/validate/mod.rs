@@ -20,7 +20,7 @@ use stage::{broken, forged, stages};
 
 use super::mistake::{Mistake, instead};
 use super::place::{Node, Place};
-use super::{Client, Endpoint, FullClient, OwnImage, Scenario};
+use super::{Client, Endpoint, FullClient, OwnImage, Registration, Scenario};
 
 /// In the order of the file; empty for a scenario that can be run.
 pub(super) fn mistakes(scenario: &Scenario, places: &Node) -> Vec<Mistake> {
@@ -83,6 +83,16 @@ impl Found {
 fn names(scenario: &Scenario, places: &Node, found: &mut Found) {
     let place = places.at("scenario").place();
     found.check(is_label(&scenario.name), place, || label_wanted("scenario", &scenario.name));
+    // What stands already is looked at; what is to be made must be said.
+    let makes = !scenario.install.is_empty() || scenario.registration != Registration::default();
+    for key in ["trust-domain", "spire"] {
+        found.check(!makes || places.has(key), places.place(), || {
+            format!("the key `{key}` is missing here: only where nothing is installed it is found out")
+        });
+    }
+    if !places.has("trust-domain") {
+        return;
+    }
     if let Err(why) = trust_domain(&scenario.trust_domain) {
         found.add(
             places.at("trust-domain").place(),
