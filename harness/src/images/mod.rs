@@ -378,12 +378,15 @@ pub async fn out_of(
     let source = source.ok_or_else(missing)?;
     let part = part_of(source).ok_or_else(missing)?;
     let cache = Cache::at(crate::sys::dirs::cache());
-    let _lock = cache.lock(progress).await?;
     let compilers = Compilers::find(&cache).await?;
     let parts = parts_of(&[image], &declaration, &compilers, &cache)?;
-    make(&parts, &declaration, &cache, progress).await?;
-    let version = declaration.versions.get(part).cloned().unwrap_or_default();
-    Ok((Made::new(&declaration, &parts).path(source)?, version))
+    let path = Made::new(&declaration, &parts).path(source)?;
+    // What is there is whole: nobody has to be waited for.
+    if !path.exists() {
+        let _lock = cache.lock(progress).await?;
+        make(&parts, &declaration, &cache, progress).await?;
+    }
+    Ok((path, declaration.versions.get(part).cloned().unwrap_or_default()))
 }
 
 /// A program that the last build made, at a path that stays: for who builds no images (another provider's

@@ -47,7 +47,7 @@ use crate::cluster::kube::{Holder, KEPT, Kube, KubeError};
 use crate::cluster::probe::Probe;
 use crate::data;
 use crate::images::{self, Images};
-use crate::lease::Lease;
+use crate::lease::{Lease, Shared};
 use crate::provider::{self, Cluster, ClusterOptions, Created, Provider, Site, host_ports};
 use crate::scenario::{OwnImage, Release, Scenario};
 use crate::session::bringup::{bring_up, open_probes};
@@ -97,6 +97,8 @@ pub struct RunContext {
     seen: Mutex<BTreeSet<String>>,
     /// While it is there, the run holds a cluster that is not its own.
     renewal: Mutex<Option<Renewal>>,
+    /// By what programs that are started hold the run too.
+    shared: Mutex<Option<Shared>>,
 }
 
 impl RunContext {
@@ -112,11 +114,24 @@ impl RunContext {
             record: Mutex::new(record),
             seen: Mutex::default(),
             renewal: Mutex::default(),
+            shared: Mutex::default(),
         }
     }
 
     fn hold(&self, renewal: Renewal) {
         *self.renewal.lock().unwrap_or_else(PoisonError::into_inner) = Some(renewal);
+    }
+
+    fn share(&self, shared: Shared) {
+        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(shared);
+    }
+
+    /// Starts what is to outlive svidproof, and must not hold the run.
+    fn apart<T>(&self, start: impl FnOnce() -> T) -> std::io::Result<T> {
+        match &*self.shared.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(shared) => shared.apart(start),
+            None => Ok(start()),
+        }
     }
 
     /// In a cluster that is not the run's own: installs what is not there, upgrades what is the run's, and
@@ -245,7 +260,7 @@ async fn all_up(
     scenarios: Vec<Scenario>,
 ) -> Result<Session, SessionError> {
     if let Some(place) = lease.place()? {
-        lease.share_with_children()?;
+        context.share(lease.share_with_children()?);
         context.helm.major().await.map_err(SessionError::WhichHelm)?;
         context.hold(hands::claim(&context.kube, lease, &place, &scenarios).await?);
     }
@@ -414,10 +429,10 @@ pub async fn reopen(
     let place = lease.place()?;
     if let Some(place) = &place {
         hands::same(&kube, place).await?;
-        lease.share_with_children()?;
     }
     let context = Arc::new(RunContext::new(lease, record, kube, progress));
     if place.is_some() {
+        context.share(lease.share_with_children()?);
         context.hold(Renewal::begin(context.kube.clone(), lease.id.clone(), KEPT));
     }
     let open = async |scenario: Scenario| {

@@ -210,6 +210,26 @@ mod tests {
         assert_eq!(all.iter().map(|one| one.parent.as_str()).collect::<Vec<_>>(), ["/outer"]);
     }
 
+    /// By it an agent of the run's own is known again, and no other is taken for it.
+    #[test]
+    fn an_entry_says_which_agent_it_stands_for() {
+        let agent = "/spire/agent/join_token/a-b";
+        let wanted = standing_for(agent, "example.org", "/vm-1");
+        let mut made = wanted.document("example.org", "run.");
+        for (key, path) in [("spiffe_id", "/vm-1"), ("parent_id", agent)] {
+            made[key] = json!({"trust_domain": "example.org", "path": path});
+        }
+        let shown: Shown = serde_json::from_value(made).unwrap();
+        assert_eq!(shown.agent(), Some((agent, "spiffe://example.org/spire/agent/join_token/a-b")));
+        // A workload's, one under another parent, and one with more selectors.
+        assert_eq!(self::shown(&json!({})).agent(), None);
+        let other = Shown { parent_id: Id { path: "/spire/agent/join_token/c".into() }, ..shown.clone() };
+        assert_eq!(other.agent(), None);
+        let more = Selector { kind: "unix".into(), value: "uid:1".into() };
+        let more = Shown { selectors: shown.selectors.iter().cloned().chain([more]).collect(), ..shown };
+        assert_eq!(more.agent(), None);
+    }
+
     #[test]
     fn the_same_entry_made_again_has_the_same_id() {
         let number = |entry: Entry| under(&[entry], &["/one"])[0].number();

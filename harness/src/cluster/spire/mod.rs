@@ -12,7 +12,7 @@ mod svid;
 pub use bundle::{lacks, pem as bundle_pem};
 pub use entries::{Shown, Wanted, standing_for, under};
 pub use outside::{of_certificate, of_token};
-pub use svid::carried;
+pub use svid::{carried, held};
 
 use std::collections::BTreeSet;
 use std::fmt::{Display, Formatter};

@@ -29,8 +29,12 @@ pub enum MachineError {
     End(#[from] EndError),
     #[error("{} holds no certificate: it was made by the run, and somebody has changed it", .path.display())]
     Certificate { path: PathBuf },
+    #[error("its agent could not be started apart from the run's journal")]
+    Apart(#[source] std::io::Error),
     #[error("nothing says how its agent reaches the SPIRE server, or it was never started")]
     NoWay,
+    #[error("Service {service}, by which `spire.outside` says that agents reach the SPIRE server, {why}")]
+    NoServer { service: String, why: String },
     #[error("the SPIRE server does not take its agent, which says: {last}\nhint: {hint}")]
     Refused { last: String, hint: String },
     #[error("its agent ended with {how}; its last word: {last}")]

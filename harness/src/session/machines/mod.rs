@@ -18,7 +18,7 @@ pub use self::error::MachineError;
 use super::servers::server;
 use super::{RunContext, SessionError, hands};
 use crate::cluster::kube::Unresolved;
-use crate::cluster::spire::{carried, of_certificate, of_token, standing_for};
+use crate::cluster::spire::{carried, held, of_certificate, of_token, standing_for};
 use crate::forge::{self, Authority, machine_authorities};
 use crate::images;
 use crate::lease::{Lease, Thing};
@@ -28,6 +28,9 @@ use crate::sys::progress::Progress;
 use crate::sys::tool::{self, Tool};
 use crate::sys::wait::{self, Look, WaitError};
 use crate::sys::{chain, files, process};
+
+/// Who may be any other user.
+const ROOT: u32 = 0;
 
 /// The image that the agent's program is in.
 const IMAGE: &str = "ghcr.io/spiffe/spire-agent";
@@ -51,6 +54,11 @@ const ADDRESS: Duration = Duration::from_mins(5);
 /// It is no Linux, other users are wanted of one who is not root, or the SPIRE server is published in a way
 /// that leads nowhere with this provider.
 pub(super) fn possible(scenarios: &[Scenario], provider: Provider) -> Result<(), SessionError> {
+    playable(scenarios, provider, geteuid().as_raw())
+}
+
+/// The same for who is user `own`.
+fn playable(scenarios: &[Scenario], provider: Provider, own: u32) -> Result<(), SessionError> {
     for scenario in scenarios.iter().filter(|scenario| !scenario.machines.is_empty()) {
         let file = scenario.file.clone();
         if !cfg!(target_os = "linux") {
@@ -60,10 +68,9 @@ pub(super) fn possible(scenarios: &[Scenario], provider: Provider) -> Result<(),
         if provider != Provider::Kind && outside.is_some_and(|to| to.published.node_port.is_some()) {
             return Err(SessionError::NodePortOfAnother { file });
         }
-        let own = geteuid();
-        let other = scenario.clients.values().filter_map(user).find(|user| *user != own.as_raw());
-        if let Some(user) = other.filter(|_| !own.is_root()) {
-            return Err(SessionError::NotRoot { file, user, own: own.as_raw() });
+        let other = scenario.clients.values().filter_map(user).find(|user| *user != own);
+        if let Some(user) = other.filter(|_| own != ROOT) {
+            return Err(SessionError::NotRoot { file, user, own });
         }
     }
     Ok(())
@@ -106,8 +113,13 @@ pub(super) async fn begin(
     let each = scenario.machines.iter().map(async |(name, machine)| {
         let failed = |source| failed(scenario, name, source);
         let site = site(context, name);
-        lease.making(Thing::Folder { path: site.open.clone() })?;
-        files::make_open_folder(&site.open)?;
+        let open = Thing::Folder { path: site.open.clone() };
+        // A bring-up that failed may be gone on with; one that is there otherwise is somebody else's.
+        let is_ours = lease.standing()?.contains(&open) && site.open.exists();
+        lease.making(open)?;
+        if !is_ours {
+            files::make_open_folder(&site.open)?;
+        }
         // Where it lies otherwise, only its owner may come.
         files::copy(&context.record().agent, &site.program())?;
         let (program, flag) = (PROGRAM.to_owned(), FLAG.to_owned());
@@ -186,7 +198,8 @@ async fn start(
     let (host, port) = address(context, scenario).await?;
     files::replace(&site.config(), site.text(domain, &host, port, machine.attest))?;
     let agent = Tool::new(site.program()).arg("run").arg(FLAG).arg(site.config()).log(site.log());
-    let pid = Pid::from_raw(agent.detach()?.cast_signed());
+    let started = context.apart(|| agent.detach()).map_err(MachineError::Apart)?;
+    let pid = Pid::from_raw(started?.cast_signed());
     attested(&site, scenario, machine.attest, pid).await
 }
 
@@ -202,15 +215,17 @@ async fn address(context: &RunContext, scenario: &Scenario) -> Result<(String, u
     let given = wait::poll(&what, ADDRESS, Duration::from_secs(1), async || {
         let resolved = match context.kube.resolve(service).await {
             Ok(Ok(resolved)) => resolved.at(*port),
-            Ok(Err(Unresolved::NoService { instead })) => Err(format!("is not there: there are {instead}")),
-            Ok(Err(Unresolved::SelectsNothing)) => Err("selects no pods".into()),
-            Ok(Err(Unresolved::Behind { why })) => Err(why),
+            Ok(Err(Unresolved::NoService { instead })) => {
+                return Look::NotYet(format!("it is not there: there are {instead}"));
+            }
+            Ok(Err(Unresolved::Behind { why })) => return Look::NotYet(why),
+            Ok(Err(Unresolved::SelectsNothing)) => Err("leads to no pods".into()),
             Err(source) => return Look::Fatal(MachineError::Kube(source)),
         };
         match resolved.map(|resolved| resolved.ingress) {
             Ok(Some(host)) => Look::Ready((host, *port)),
             Ok(None) => Look::NotYet("it has none".into()),
-            Err(why) => Look::NotYet(format!("it {why}")),
+            Err(why) => Look::Fatal(MachineError::NoServer { service: service.clone(), why }),
         }
     });
     given.await.map_err(MachineError::of_wait)
@@ -225,15 +240,16 @@ async fn attested(
 ) -> Result<(), MachineError> {
     let look = async || {
         let Said { last, is_refused } = said(&files::read_text(&site.log()).unwrap_or_default());
+        // One ends by itself then, another tries again in vain.
+        if is_refused {
+            let hint = MachineError::hint(attest, &scenario.spire);
+            return Look::Fatal(MachineError::Refused { last, hint });
+        }
         if let Some(how) = process::end_of(agent) {
             return Look::Fatal(MachineError::Ended { how, last });
         }
         if UnixStream::connect(site.socket()).await.is_ok() {
             return Look::Ready(());
-        }
-        if is_refused {
-            let hint = MachineError::hint(attest, &scenario.spire);
-            return Look::Fatal(MachineError::Refused { last, hint });
         }
         Look::NotYet(last)
     };
@@ -340,10 +356,10 @@ fn handed(answer: Result<String, String>, id: Option<&str>) -> Look<Option<Carri
             Ok(carried) => Look::Ready(Some(carried)),
             Err(why) => Look::NotYet(why),
         },
-        // The only SVID that it may hold is none at all.
-        (Ok(printed), None) => {
-            Look::Fatal(carried(&printed, "none").err().unwrap_or_else(|| "it was handed one".into()))
-        }
+        (Ok(printed), None) => match held(&printed) {
+            Ok(ids) => Look::Fatal(format!("it was handed {}", ids.join(", "))),
+            Err(why) => Look::NotYet(why),
+        },
         (Err(why), None) if why.contains(NOTHING) => Look::Ready(None),
         (Err(why), _) if why.contains(NOTHING) => Look::NotYet(NOTHING.into()),
         (Err(why), _) => Look::NotYet(why),
@@ -370,6 +386,64 @@ mod tests {
 
     use super::*;
 
+    fn scenario(published: &str, user: &str) -> Scenario {
+        crate::scenario::read_text(&format!(
+            "
+scenario: small
+trust-domain: example.org
+spire:
+  namespace: spire
+  server: server
+  socket-dir: /run
+  outside: {{service: spire/server, port: 8081, published: {published}}}
+install: []
+registration: [{{id: /a, parent: /vm, select: ['unix:uid:7']}}]
+machines: {{vm: {{id: /vm, attest: join-token}}}}
+endpoints: {{web: {{service: a/web, port: 443, identity: /web, published: {{}}}}}}
+clients: {{a: {{id: /a, machine: vm{user}}}}}
+stages:
+  - {{stage: one, checks: [{{check: served, as: a, to: web, send: GET /, expect: {{status: 200}}}}]}}
+"
+        ))
+    }
+
+    #[cfg(target_os = "linux")]
+    #[rstest]
+    #[case::root_is_anybody("{}", ", user: 7", Provider::Existing, 0, "")]
+    #[case::anybody_is_himself("{}", ", user: 7", Provider::Existing, 7, "")]
+    #[case::nobody_said("{}", "", Provider::Gke, 7, "")]
+    #[case::another(
+        "{}",
+        ", user: 7",
+        Provider::Kind,
+        8,
+        "and svidproof runs as user 8: only root may be another"
+    )]
+    #[case::a_node_port_of_kinds("{node-port: 30081}", "", Provider::Kind, 0, "")]
+    #[case::a_node_port_of_anothers(
+        "{node-port: 30081}",
+        "",
+        Provider::Existing,
+        0,
+        "only the provider `kind` leads"
+    )]
+    fn what_this_machine_cannot_play_is_said_before_anything_is_made(
+        #[case] published: &str,
+        #[case] user: &str,
+        #[case] provider: Provider,
+        #[case] own: u32,
+        #[case] expected: &str,
+    ) {
+        let told = playable(&[scenario(published, user)], provider, own);
+        let told = told.map_err(|error| (error.is_input(), error.to_string()));
+        match told {
+            Ok(()) => assert_eq!(expected, ""),
+            Err((is_input, why)) => {
+                assert!(is_input && why.contains(expected) && !expected.is_empty(), "{why}");
+            }
+        }
+    }
+
     const NONE: &str = "`spire-agent api fetch x509` ended with exit status 1 after 0.1 s; its last lines:\n  \
                         rpc error: code = PermissionDenied desc = no identity issued";
     const AWAY: &str = "`spire-agent api fetch x509` ended with exit status 1: connection refused";
@@ -386,7 +460,7 @@ mod tests {
     #[case::one_that_it_should_not_have(
         Ok(r#"{"svids": [{"spiffe_id": "spiffe://a/b", "x509_svid": "", "x509_svid_key": "", "bundle": ""}]}"#),
         None,
-        "never: the workload holds no SVID none, but spiffe://a/b"
+        "never: it was handed spiffe://a/b"
     )]
     fn who_is_handed_nothing_is_known_by_the_agents_own_word(
         #[case] answer: Result<&str, &str>,
