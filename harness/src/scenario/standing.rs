@@ -30,15 +30,19 @@ impl Scenario {
         chosen.values.clear();
         chosen.federation.clear();
         chosen.restart = Restart::All(false);
+        chosen.banned.clear();
         let untried = self.clients.iter();
         let untried =
             untried.filter_map(|(name, client)| Some((name.clone(), unmakeable(client)?))).collect();
         self.install.clear();
         self.registration = super::Registration::default();
         self.federation.clear();
+        self.machines.clear();
         self.images.clear();
         self.broken.clear();
         self.spire.authority_secret = None;
+        self.spire.x509pop_secret = None;
+        self.spire.outside = None;
         Ok(Standing { scenario: self, untried })
     }
 }
@@ -59,6 +63,9 @@ fn unmakeable(client: &Client) -> Option<String> {
         Client::Forged { .. } => {
             "credentials are forged with the CA that svidproof gives a SPIRE server, and this one has its own"
         }
+        Client::Full(full) if full.machine.is_some() => {
+            "the SPIRE server would have to let an agent on its machine in"
+        }
         Client::Full(full) if full.trust_domain.is_some() => {
             "the SPIRE server of its trust domain would have to sign for it without attesting anybody"
         }
@@ -77,22 +84,25 @@ mod tests {
     const TEXT: &str = "
 scenario: world
 trust-domain: example.org
-spire: {namespace: spire, server: server, socket-dir: /run, authority-secret: ca, bundle: bundle}
+spire: {namespace: spire, server: server, socket-dir: /run, authority-secret: ca, bundle: bundle, outside: {service: spire/server, port: 8081, published: {node-port: 30081}}}
 federation: {partner.example: {namespace: spire, server: partner}}
 forged: spiffe-validator
-registration: [{id: /web, select: ['k8s:ns:a']}]
-endpoints: {web: {service: a/web, port: 443, identity: /web, admin: 1}}
+registration: [{id: /web, select: ['k8s:ns:a']}, {id: /vm-1/batch, parent: /vm-1, select: ['unix:uid:7']}]
+machines: {vm-1: {id: /vm-1, attest: join-token}}
+endpoints: {web: {service: a/web, port: 443, identity: /web, admin: 1, published: {node-port: 30001}}}
 clients:
   friend: /friend
   partner: {id: /p, trust-domain: partner.example}
   late: {id: /friend, jwt: {audience: a, forged: expired}}
   bearer: {id: /friend, jwt: {audience: a}}
+  batch: {id: /vm-1/batch, machine: vm-1, user: 7}
 stages:
   - stage: one
     checks: [{check: served, as: friend, to: web, send: GET /, expect: {status: 200}}]
   - stage: two
     federation: [partner.example]
     restart: true
+    banned: [vm-1]
     forged: [{to: web, like: friend, send: GET /}]
     checks: [{check: served, as: [friend, partner, late], to: web, send: GET /, expect: {status: 200}}]
 ";
@@ -114,6 +124,8 @@ stages:
         assert_eq!(scenario.stages.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["two"]);
         let stage = &scenario.stages[0];
         assert!(stage.federation.is_empty() && matches!(stage.restart, Restart::All(false)));
+        assert!(stage.banned.is_empty() && scenario.machines.is_empty(), "no agent is let in, or banned");
+        assert!(untried["batch"].contains("let an agent on its machine in"), "{untried:?}");
         assert!(scenario.federation.is_empty() && scenario.install.is_empty());
         assert_eq!(scenario.registration, super::super::Registration::default());
         // Where its bundle is published is read, from outside.
