@@ -120,8 +120,10 @@ pub(super) async fn begin(
         if !is_ours {
             files::make_open_folder(&site.open)?;
         }
-        // Where it lies otherwise, only its owner may come.
-        files::copy(&context.record().agent, &site.program())?;
+        // Where it lies otherwise, only its owner may come. By another process: one that is started beside
+        // this would hold what is written here open, and it could not be run ("text file busy").
+        let copy = Tool::new("cp").arg("-f").arg(context.record().agent).arg(site.program()).run().await;
+        copy.map_err(|source| failed(source.into()))?;
         let (program, flag) = (PROGRAM.to_owned(), FLAG.to_owned());
         lease.making(Thing::Process { program, flag, file: site.config() })?;
         start(context, scenario, name, machine).await.map_err(failed)
