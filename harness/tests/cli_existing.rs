@@ -119,6 +119,25 @@ fn federation_is_for_a_cluster_of_svidproofs_own() {
     world.assert_nothing_is_left();
 }
 
+/// It would be dialled on this machine, where nothing leads to that cluster.
+#[test]
+fn a_node_port_leads_machines_to_the_server_of_kind_alone() {
+    let world = World::new();
+    let spire = "spire: {outside: {service: spire/spire-server, port: 8081, published: {node-port: 30081}}, ";
+    let machines = "machines: {vm: {id: /vm, attest: join-token}}\nclients: {";
+    let text = common::SCENARIO.replace("spire: {", spire).replace("clients: {", machines);
+    fs::write(world.project().join(common::FILE), text).unwrap();
+    let kubeconfig = world.kubeconfig(stub_api());
+    let output = world.svidproof(&existing(&kubeconfig)).exits(Exit::Input).get_output().clone();
+    snapshot!(world, said(&output), @r"
+    ✓ teardown [time]
+    svidproof: [world]/project/tests/scenarios/web.yaml: `spire.outside` names a node port, and only the provider `kind` leads one to this machine
+    hint: `published: {}`, and a Service of the type LoadBalancer
+    ");
+    assert!(world.calls().is_empty(), "{:?}", world.calls());
+    world.assert_nothing_is_left();
+}
+
 #[test]
 fn another_run_has_the_cluster() {
     let world = World::new();

@@ -1,5 +1,8 @@
 locals {
-  labels = { svidproof = var.name }
+  # By them svidproof finds, after a run, what should have gone with it, and `svidproof gc --expired` what a lost machine left.
+  labels = merge({ svidproof = var.name }, var.expires == "" ? {} : { svidproof-expires = var.expires })
+
+  node_locations = length(var.node_locations) == 0 ? ["${var.region}-a"] : var.node_locations
 }
 
 # A network of its own: nothing else of the project is reached, and all of it goes with the cluster.
@@ -26,6 +29,25 @@ resource "google_compute_subnetwork" "this" {
   }
 }
 
+# Nodes without addresses of their own reach registries through this.
+resource "google_compute_router" "this" {
+  count = var.private_nodes ? 1 : 0
+
+  name    = var.name
+  region  = var.region
+  network = google_compute_network.this.id
+}
+
+resource "google_compute_router_nat" "this" {
+  count = var.private_nodes ? 1 : 0
+
+  name                               = var.name
+  region                             = var.region
+  router                             = google_compute_router.this[0].name
+  nat_ip_allocate_option             = "AUTO_ONLY"
+  source_subnetwork_ip_ranges_to_nat = "ALL_SUBNETWORKS_ALL_IP_RANGES"
+}
+
 # The project's default account may do far more than a node has to.
 resource "google_service_account" "nodes" {
   # At most 30 characters: a cluster's name may be longer.
@@ -42,7 +64,10 @@ resource "google_project_iam_member" "nodes" {
 # Standard, not Autopilot: SPIRE's agent needs hostPID, hostNetwork and a hostPath, which Autopilot refuses.
 resource "google_container_cluster" "this" {
   name     = var.name
-  location = var.zone == "" ? var.region : var.zone
+  location = var.region
+
+  # The control plane is in the whole region, the nodes are in these zones of it.
+  node_locations = local.node_locations
 
   network         = google_compute_network.this.id
   subnetwork      = google_compute_subnetwork.this.id
@@ -81,18 +106,19 @@ resource "google_container_cluster" "this" {
     }
   }
 
-  dynamic "master_authorized_networks_config" {
-    for_each = length(var.authorized_networks) == 0 ? [] : [var.authorized_networks]
+  master_authorized_networks_config {
+    dynamic "cidr_blocks" {
+      for_each = var.authorized_networks
 
-    content {
-      dynamic "cidr_blocks" {
-        for_each = master_authorized_networks_config.value
-
-        content {
-          cidr_block = cidr_blocks.value
-        }
+      content {
+        cidr_block = cidr_blocks.value
       }
     }
+  }
+
+  private_cluster_config {
+    enable_private_nodes    = var.private_nodes
+    enable_private_endpoint = false
   }
 
   # What a run shows it shows itself: no logs and metrics to pay for beyond the system's own.
@@ -113,13 +139,15 @@ resource "google_container_cluster" "this" {
     ignore_changes = [node_config]
   }
 
-  depends_on = [google_project_iam_member.nodes]
+  # Nodes without a way out never become ready.
+  depends_on = [google_project_iam_member.nodes, google_compute_router_nat.this]
 }
 
 resource "google_container_node_pool" "this" {
-  name       = "workers"
-  cluster    = google_container_cluster.this.id
-  node_count = var.nodes
+  name           = "pool-1"
+  cluster        = google_container_cluster.this.id
+  node_locations = local.node_locations
+  node_count     = var.nodes
 
   node_config {
     machine_type    = var.machine_type

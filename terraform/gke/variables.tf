@@ -14,15 +14,15 @@ variable "project" {
 }
 
 variable "region" {
-  description = "The subnet's region, and the control plane's where no zone is given."
+  description = "The region of the subnet and of the control plane."
   type        = string
   default     = "us-central1"
 }
 
-variable "zone" {
-  description = "The zone of the control plane and of the nodes. Empty: a regional control plane, and `nodes` nodes in each zone of the region."
-  type        = string
-  default     = "us-central1-a"
+variable "node_locations" {
+  description = "The zones of the region that nodes are in. Empty: its zone a alone."
+  type        = list(string)
+  default     = []
 }
 
 variable "release_channel" {
@@ -37,9 +37,9 @@ variable "release_channel" {
 }
 
 variable "nodes" {
-  description = "Nodes a zone."
+  description = "Nodes in each of these zones."
   type        = number
-  default     = 2
+  default     = 3
 }
 
 variable "machine_type" {
@@ -61,9 +61,27 @@ variable "spot" {
 }
 
 variable "authorized_networks" {
-  description = "The networks (CIDR) that may reach the API server. Empty: all, as Google's own default is; it asks for credentials in any case."
+  description = "The networks (CIDR) that may reach the API server; svidproof gives the address that it comes from itself."
   type        = list(string)
   default     = []
+}
+
+variable "private_nodes" {
+  description = "Whether nodes have no addresses of their own, and reach registries by Cloud NAT."
+  type        = bool
+  default     = false
+}
+
+variable "expires" {
+  description = "When the cluster may be taken for lost, in seconds since 1970, as a label; svidproof gives it by --max-lifetime. Empty: never."
+  type        = string
+  default     = ""
+}
+
+variable "state_bucket" {
+  description = "The bucket of Google Cloud Storage that svidproof keeps the state in, so that another machine can destroy what this one left. Empty: the run's folder."
+  type        = string
+  default     = ""
 }
 
 variable "deletion_protection" {

@@ -15,9 +15,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use conformance::{copy, said};
 use faulty::{Fault, Faulty};
-use serde_json::Value;
+use serde_json::{Value, json};
 use svidproof::images;
 use svidproof::sys::tool;
 use svidproof::sys::wait::{self, Look};
@@ -32,20 +34,32 @@ struct World {
     dir: tempfile::TempDir,
     container: String,
     port: u16,
+    /// Others, by their containers.
+    more: Vec<String>,
     /// In front of it.
     faulty: Faulty,
     /// What was put there: an image's name there, and its digest.
     pushed: BTreeMap<String, String>,
 }
 
+/// A port of the loopback that nobody has.
+fn free() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let port = free();
         let container = format!("svidproof-test-registry-{port}");
-        let mut world = Self { dir, container, port, faulty: Faulty::before(port), pushed: BTreeMap::new() };
+        let mut world = Self {
+            dir,
+            container,
+            port,
+            more: vec![],
+            faulty: Faulty::before(port),
+            pushed: BTreeMap::new(),
+        };
         world.project();
         world.serve();
         world.fill();
@@ -57,9 +71,13 @@ impl World {
     }
 
     fn svidproof(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
         let mut command = conformance::svidproof();
         command.current_dir(self.dir.path()).env("XDG_STATE_HOME", self.path("state")).args(args);
-        command.output().unwrap()
+        command
     }
 
     /// The scenario of the tier `neighbours`, with a chart more that lies in the registry.
@@ -104,14 +122,36 @@ impl World {
     }
 
     fn serve(&self) {
+        self.serve_as(&self.container, self.port, &[]);
+    }
+
+    /// Another, which wants to know who asks, by a name and a password.
+    fn guarded(&mut self) -> u16 {
+        let port = free();
+        let name = format!("{}-guarded", self.container);
+        std::fs::create_dir(self.path("auth")).unwrap();
+        // bcrypt of `a-password`, as Apache's htpasswd writes it.
+        let file = "somebody:$2y$05$abcdefghijklmnopqrstuubsRD.Ffj/ka0r3BpAjv57rF8oK.y5YW\n";
+        std::fs::write(self.path("auth/htpasswd"), file).unwrap();
+        let volume = format!("{}:/auth:ro", self.path("auth").display());
+        let says = ["REGISTRY_AUTH=htpasswd", "REGISTRY_AUTH_HTPASSWD_REALM=tests"];
+        let says = says.into_iter().chain(["REGISTRY_AUTH_HTPASSWD_PATH=/auth/htpasswd"]);
+        let mut more: Vec<_> = says.flat_map(|one| ["--env", one]).collect();
+        more.extend(["--volume", &volume]);
+        self.serve_as(&name, port, &more);
+        self.more.push(name);
+        port
+    }
+
+    fn serve_as(&self, name: &str, port: u16, more: &[&str]) {
         let loaded = self.svidproof(&["images", "load", "registry", "--images", "packages"]);
         assert!(loaded.status.success(), "{}", said(&loaded));
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let image = images::declared_as(&root, "registry").unwrap();
-        let address = format!("REGISTRY_HTTP_ADDR=127.0.0.1:{}", self.port);
-        let run = ["run", "--detach", "--rm", "--name", &self.container, "--network", "host"];
-        self.docker(&[&run[..], &["--env", &address, &image]].concat());
-        let listens = async || match tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await {
+        let address = format!("REGISTRY_HTTP_ADDR=127.0.0.1:{port}");
+        let run = ["run", "--detach", "--rm", "--name", name, "--network", "host"];
+        self.docker(&[&run[..], more, &["--env", &address, &image]].concat());
+        let listens = async || match tokio::net::TcpStream::connect(("127.0.0.1", port)).await {
             Ok(_) => Look::Ready(()),
             Err(error) => Look::<_, Infallible>::NotYet(error.to_string()),
         };
@@ -177,7 +217,9 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         let _ = self.svidproof(&["gc"]);
-        self.docker(&["rm", "--force", &self.container]);
+        for container in self.more.iter().chain([&self.container]) {
+            self.docker(&["rm", "--force", container]);
+        }
         // What was pulled by names of this test's ports, nobody asks for again.
         let pulled = self.docker(&["image", "ls", "--digests", "--format", "{{.Repository}}@{{.Digest}}"]);
         let ours = [format!("localhost:{}/", self.port), format!("127.0.0.1:{}/", self.faulty.port)];
@@ -189,7 +231,7 @@ impl Drop for World {
 
 #[test]
 fn a_cluster_is_made_of_what_a_registry_has_and_what_it_does_wrong_is_told() {
-    let world = World::new();
+    let mut world = World::new();
     let own = format!("localhost:{}/own", world.port);
     // By the flag: what comes through the faulty one later has not been pulled by that one's name.
     let mirror = format!("localhost:{}", world.port);
@@ -261,4 +303,19 @@ fn a_cluster_is_made_of_what_a_registry_has_and_what_it_does_wrong_is_told() {
     world.is_told(3, &[had, "unexpected EOF"]);
     faulty.does(Fault::Changed, "GET", "/library/nginx/blobs/");
     world.is_told(3, &[had, "digest"]);
+
+    // Docker's own credentials are presented.
+    let to = format!("localhost:{}/team", world.guarded());
+    let refused = world.svidproof(&["images", "push", "--to", &to]);
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    assert!(said(&refused).contains("lets nobody have") && said(&refused).contains("docker login"));
+    let host = to.trim_end_matches("/team");
+    let auth = STANDARD.encode("somebody:a-password");
+    let config = json!({"auths": {host: {"auth": auth}}});
+    std::fs::write(world.path("auth/config.json"), config.to_string()).unwrap();
+    let push = ["images", "push", "--to", &to];
+    let pushed = world.command(&push).env("DOCKER_CONFIG", world.path("auth")).output().unwrap();
+    assert!(pushed.status.success(), "{}", said(&pushed));
+    let lines = String::from_utf8(pushed.stdout).unwrap();
+    assert!(lines.lines().count() == 3 && lines.contains(&format!("{to}/svidproof/echo")), "{lines}");
 }

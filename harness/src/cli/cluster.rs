@@ -1,6 +1,8 @@
 //! Which cluster a command is to make or find.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -8,10 +10,16 @@ use super::exit::Ended;
 use crate::data;
 use crate::images::{Remote, Source};
 use crate::project::Project;
-use crate::provider::{ClusterOptions, Provider, terraform};
+use crate::provider::gke::Asked;
+use crate::provider::terraform::{self, Variable};
+use crate::provider::{ClusterOptions, Provider};
 use crate::scenario::{OwnImage, Scenario};
 use crate::session::{Setup, Ways};
 use crate::sys::progress::Progress;
+
+/// A run of everything takes minutes; a night's, an hour.
+const LIFETIME: Duration = Duration::from_hours(6);
+const SHORTEST: Duration = Duration::from_mins(15);
 
 /// Where the cluster comes from.
 #[derive(Debug, Clone, Args)]
@@ -28,6 +36,13 @@ pub(super) struct ClusterArgs {
     /// Terraform variable of the provider `gke`
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = variable)]
     set: Vec<(String, serde_json::Value)>,
+    /// Make what costs money without asking: for the provider `gke` where nobody is there to be asked
+    #[arg(long)]
+    yes: bool,
+    /// When `svidproof gc --expired` may take a cluster of the provider `gke` for lost, after it is made
+    /// [default: 6h]
+    #[arg(long, value_name = "DURATION", value_parser = lifetime)]
+    max_lifetime: Option<Duration>,
     /// Worker nodes of the cluster that `kind` makes; every check is made from each of them
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=9))]
     workers: u8,
@@ -53,12 +68,14 @@ pub(super) struct ClusterArgs {
 
 impl ClusterArgs {
     /// What is said to a provider that would not listen, or misspelt, is told before anything is made.
-    pub(super) fn check(&self, scenarios: &[Scenario]) -> Result<(), Ended> {
+    pub(super) fn check(&self, scenarios: &[Scenario], progress: &Progress) -> Result<(), Ended> {
         let said = [
             ("--context", self.context.is_some(), Provider::Existing),
             ("--kubeconfig", self.kubeconfig.is_some(), Provider::Existing),
             ("--workers", self.workers > 0, Provider::Kind),
             ("--set", !self.set.is_empty(), Provider::Gke),
+            ("--yes", self.yes, Provider::Gke),
+            ("--max-lifetime", self.max_lifetime.is_some(), Provider::Gke),
             ("--registry-mirror", self.registry_mirror.is_some(), Provider::Kind),
         ];
         if let Some((option, _, whose)) =
@@ -82,27 +99,38 @@ impl ClusterArgs {
             return Ok(());
         }
         let root = data::home(&first.root).map_err(Ended::not_judged)?.join("terraform/gke");
-        let known = terraform::variables(&root).map_err(Ended::input)?;
-        let is_set = |wanted: &str| self.set.iter().any(|(name, _)| name == wanted);
-        if let Some((name, _)) = self.set.iter().find(|(name, _)| known.iter().all(|(one, _)| one != name)) {
-            let names: Vec<_> = known.iter().map(|(name, _)| name.as_str()).collect();
+        check_variables(&root, &self.set)?;
+        let asked = Asked::of(&root, &self.set.iter().cloned().collect()).map_err(Ended::input)?;
+        self.agree(&asked, progress)
+    }
+
+    /// What costs money is said, and made only where somebody says so.
+    fn agree(&self, asked: &Asked, progress: &Progress) -> Result<(), Ended> {
+        let said = format!(
+            "this makes {asked}; it is taken down at the end, and may be taken for lost after {} min",
+            self.lifetime().as_secs() / 60
+        );
+        if self.yes {
+            progress.note(&said);
+            return Ok(());
+        }
+        if !std::io::stdin().is_terminal() {
             return Err(Ended::input(format!(
-                "--set {name}: {} has no such variable; it has {}",
-                root.join("variables.tf").display(),
-                names.join(", ")
+                "{said}\nhint: --yes lets it be made where nobody can be asked"
             )));
         }
-        // As Terraform itself takes it.
-        let from_env = |name: &str| std::env::var_os(format!("TF_VAR_{name}")).is_some();
-        // svidproof names the cluster after its run.
-        let lacks =
-            |(name, must): &&(String, bool)| *must && name != "name" && !is_set(name) && !from_env(name);
-        match known.iter().find(lacks) {
-            Some((name, _)) => Err(Ended::input(format!(
-                "the provider gke must be told its `{name}`\nhint: --set {name}=VALUE; docs/gke.md lists all"
-            ))),
-            None => Ok(()),
+        progress.note(&format!("{said}\nShall it be made? [y/N]"));
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).map_err(Ended::not_judged)?;
+        if ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
+            Ok(())
+        } else {
+            Err(Ended::input("nothing was made"))
         }
+    }
+
+    fn lifetime(&self) -> Duration {
+        self.max_lifetime.unwrap_or(LIFETIME)
     }
 
     /// What nobody said here is as the scenarios' project has it.
@@ -131,6 +159,7 @@ impl ClusterArgs {
             kubeconfig: self.kubeconfig.clone(),
             workers: self.workers,
             set: self.set.iter().cloned().collect(),
+            max_lifetime: Some(self.lifetime()),
         };
         Setup {
             scenarios,
@@ -148,13 +177,49 @@ impl ClusterArgs {
     }
 }
 
+/// Whether the root has each variable that is set, and each that must be said is said.
+pub(super) fn check_variables(root: &Path, set: &[(String, serde_json::Value)]) -> Result<(), Ended> {
+    let known = terraform::variables(root).map_err(Ended::input)?;
+    let is_set = |wanted: &str| set.iter().any(|(name, _)| name == wanted);
+    if let Some((name, _)) = set.iter().find(|(name, _)| known.iter().all(|one| one.name != *name)) {
+        let names: Vec<_> = known.iter().map(|one| one.name.as_str()).collect();
+        return Err(Ended::input(format!(
+            "--set {name}: {} has no such variable; it has {}",
+            root.join("variables.tf").display(),
+            names.join(", ")
+        )));
+    }
+    // As Terraform itself takes it.
+    let from_env = |name: &str| std::env::var_os(format!("TF_VAR_{name}")).is_some();
+    // svidproof names the cluster after its run.
+    let lacks = |one: &&Variable| {
+        one.default.is_none() && one.name != "name" && !is_set(&one.name) && !from_env(&one.name)
+    };
+    match known.iter().find(lacks) {
+        Some(Variable { name, .. }) => Err(Ended::input(format!(
+            "the provider gke must be told its `{name}`\nhint: --set {name}=VALUE; docs/gke.md lists all"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// As `6h` or `90min`.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let read: jiff::SignedDuration = text.parse().map_err(|_| "it is a duration, as 6h or 90min")?;
+    // Less than an apply takes, and the cluster would be lost before it is there.
+    Duration::try_from(read)
+        .ok()
+        .filter(|lifetime| *lifetime >= SHORTEST)
+        .ok_or_else(|| format!("it is {} min at the least", SHORTEST.as_secs() / 60))
+}
+
 /// From where svidproof runs.
 fn own_image(text: &str) -> Result<OwnImage, String> {
     OwnImage::read(text, Path::new("."))
 }
 
 /// `name=value`; a value that is JSON is taken as it is, anything else as text.
-fn variable(text: &str) -> Result<(String, serde_json::Value), String> {
+pub(super) fn variable(text: &str) -> Result<(String, serde_json::Value), String> {
     let (name, value) = text.split_once('=').ok_or("it is NAME=VALUE")?;
     Ok((name.into(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
 }

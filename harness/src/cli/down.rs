@@ -1,12 +1,14 @@
 //! `svidproof down`, `gc` and `leases`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::cluster::{check_variables, variable};
 use super::exit::{Ended, Exit, or_interrupted, print};
+use crate::data;
 use crate::lease::{Lease, LeaseError};
-use crate::provider::ClusterOptions;
+use crate::provider::{ClusterOptions, Provider};
 use crate::session::teardown::{self, Collected};
 use crate::sys::progress::Progress;
 use crate::sys::{chain, files};
@@ -104,6 +106,13 @@ pub(super) struct GcArgs {
     /// Kubeconfig of that cluster
     #[arg(long, value_name = "FILE", requires = "expired")]
     kubeconfig: Option<PathBuf>,
+    /// `gke`: not in a cluster, but every cluster of a project whose `--max-lifetime` is over
+    #[arg(long, value_enum, requires = "expired", conflicts_with_all = ["context", "kubeconfig"])]
+    provider: Option<Provider>,
+    /// Terraform variable of the provider `gke`: its `project`, and the `state_bucket` of other machines'
+    /// runs
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = variable, requires = "provider")]
+    set: Vec<(String, serde_json::Value)>,
 }
 
 pub(super) async fn gc(args: GcArgs, progress: &Progress) -> Result<Exit, Ended> {
@@ -113,8 +122,10 @@ pub(super) async fn gc(args: GcArgs, progress: &Progress) -> Result<Exit, Ended>
     if args.dry_run {
         return told(|lease| Ok(!lease.kept()?), "would go: ");
     }
-    let Collected { gone, held, left } =
-        or_interrupted(LEFT, async { Ok(teardown::gc(progress).await?) }).await?;
+    collected(or_interrupted(LEFT, async { Ok(teardown::gc(progress).await?) }).await?, progress)
+}
+
+fn collected(Collected { gone, held, left }: Collected, progress: &Progress) -> Result<Exit, Ended> {
     for run in held {
         progress.note(&format!("run {run} is under way, or a program that it started: left alone"));
     }
@@ -124,13 +135,35 @@ pub(super) async fn gc(args: GcArgs, progress: &Progress) -> Result<Exit, Ended>
 }
 
 async fn expired(args: GcArgs, progress: &Progress) -> Result<Exit, Ended> {
-    let GcArgs { dry_run, context, kubeconfig, .. } = args;
+    let GcArgs { dry_run, context, kubeconfig, provider, set, .. } = args;
+    match provider {
+        Some(Provider::Gke) => return expired_in_cloud(set, dry_run, progress).await,
+        Some(Provider::Kind) => {
+            return Err(Ended::input(
+                "clusters of the provider kind are this machine's\n\
+                 hint: `svidproof gc` alone takes them down",
+            ));
+        }
+        Some(Provider::Existing) | None => {}
+    }
     let options = ClusterOptions { context, kubeconfig, ..ClusterOptions::default() };
     let work = async { Ok(teardown::expired(&options, dry_run, progress).await?) };
     if or_interrupted(LEFT, work).await?.is_none() {
         progress.note("no run that has expired holds the cluster");
     }
     Ok(Exit::Passed)
+}
+
+async fn expired_in_cloud(
+    set: Vec<(String, serde_json::Value)>,
+    dry_run: bool,
+    progress: &Progress,
+) -> Result<Exit, Ended> {
+    let root = data::home(Path::new(".")).map_err(Ended::not_judged)?.join("terraform/gke");
+    check_variables(&root, &set)?;
+    let options = ClusterOptions { set: set.into_iter().collect(), ..ClusterOptions::default() };
+    let work = Box::pin(async { Ok(teardown::expired_in_cloud(&root, &options, dry_run, progress).await?) });
+    collected(or_interrupted(LEFT, work).await?, progress)
 }
 
 /// `svidproof leases`: every run that this machine knows of, and what it made.

@@ -32,6 +32,7 @@ use clap::{Parser, Subcommand};
 
 use self::exit::{Ended, Exit};
 use crate::cluster::helm::POST_RENDERER;
+use crate::provider::gke::{self, TOKEN};
 use crate::sys::progress::Progress;
 
 /// Proves who may talk to whom, over real mTLS, from both ends.
@@ -86,6 +87,9 @@ enum Command {
     /// Helm's post-renderer, for `inject-admin`
     #[command(name = POST_RENDERER, hide = true)]
     PostRender { port: u16 },
+    /// What a kubeconfig of the provider `gke` fetches its tokens by
+    #[command(name = TOKEN, hide = true)]
+    GkeToken,
     /// The OCI runtime that the private engine calls where a capability is missing
     #[command(hide = true)]
     OciRuntime {
@@ -116,7 +120,7 @@ fn called(command: Command) -> Result<Exit, Ended> {
 async fn carry_out(command: Command, progress: &Progress) -> Result<Exit, Ended> {
     match command {
         Command::Run(args) => Box::pin(run::run(args, progress)).await,
-        Command::Up(args) => up::up(args, progress).await,
+        Command::Up(args) => Box::pin(up::up(args, progress)).await,
         Command::Test(args) => test::test(args, progress).await,
         Command::CheckLive(args) => Box::pin(check_live::check_live(args, progress)).await,
         Command::Watch(args) => watch::watch(args, progress).await,
@@ -134,6 +138,11 @@ async fn carry_out(command: Command, progress: &Progress) -> Result<Exit, Ended>
         Command::Engine(args) => engine::engine(args, progress).await,
         Command::Doctor(args) => doctor::doctor(args, progress).await,
         Command::Dials(args) => dials::dials(args, progress).await,
+        Command::GkeToken => {
+            let credential = gke::exec_credential().await.map_err(Ended::not_judged)?;
+            exit::print(&credential)?;
+            Ok(Exit::Passed)
+        }
         // They are not for people, and were called before there was a runtime.
         Command::PostRender { port } => chart::post_render(port),
         Command::OciRuntime { args } => Err(Ended::not_judged(crate::engine::oci_runtime(args))),

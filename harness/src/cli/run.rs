@@ -34,7 +34,7 @@ pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<Exit, Ende
     let args = RunArgs { cluster: args.cluster.in_project(&scenarios)?, ..args };
     let baselines = Baseline::all(&scenarios)?;
     let begun = Begun::now();
-    args.cluster.check(&scenarios)?;
+    args.cluster.check(&scenarios, progress)?;
     clear(progress).await?;
     let lease = Lease::new()?;
     let results = Results::default();

@@ -58,6 +58,11 @@ pub(super) async fn svid(args: SvidArgs, progress: &Progress) -> Result<Exit, En
     let session = session::reopen(&lease, vec![scenario], progress).await?;
     let system = &session.systems[0];
     let carried = match client {
+        client if client.machine().is_some() => {
+            let held = session::machines::svid(&session.context, &system.scenario, &client).await;
+            let held = held.map_err(Ended::not_judged)?;
+            held.ok_or_else(|| Ended::not_judged(format!("{spiffe} is handed to nobody")))?
+        }
         Client::Full(FullClient { from: Some(from), .. }) => {
             carry_from(&session.context, system, &from, &spiffe).await.map_err(Ended::not_judged)?
         }

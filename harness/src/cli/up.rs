@@ -30,7 +30,7 @@ pub(super) struct UpArgs {
 pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<Exit, Ended> {
     let scenarios = load(&args.scenarios)?;
     let cluster = args.cluster.in_project(&scenarios)?;
-    cluster.check(&scenarios)?;
+    cluster.check(&scenarios, progress)?;
     clear(progress).await?;
     let left = unfinished(&scenarios, cluster.provider())?;
     let goes_on = left.is_some();

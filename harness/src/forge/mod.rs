@@ -43,6 +43,11 @@ pub fn authorities(run: &Path) -> PathBuf {
     run.join("authorities")
 }
 
+/// Where it keeps those that the servers know machines outside of the cluster by.
+pub fn machine_authorities(run: &Path) -> PathBuf {
+    run.join("machine-authorities")
+}
+
 /// A CA with its key, both PEM.
 pub struct Authority {
     /// The CA certificate.
@@ -90,6 +95,19 @@ pub struct Forged {
     pub chain: String,
     /// The private key, PKCS #8.
     pub key: String,
+}
+
+/// The certificate, and its key, by which a machine outside of the cluster proves which one it is: sound, of
+/// this CA, with the machine's name.
+pub fn of_machine(name: &str, authority: &Authority) -> Result<Forged, ForgeError> {
+    let made = || {
+        let (mut params, key) = (named(name, &[])?, KeyPair::generate()?);
+        params.key_usages.push(KeyUsagePurpose::DigitalSignature);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let chain = params.signed_by(&key, &authority.issuer()?)?.pem();
+        Ok(Forged { chain, key: key.serialize_pem() })
+    };
+    made().map_err(making("a machine's certificate"))
 }
 
 /// Makes a credential like that of the client `path` of `trust_domain`, but for what the recipe says. `None`

@@ -364,6 +364,31 @@ pub async fn first(root: &Path, name: &str, progress: &Progress) -> Result<PathB
     Made::new(&declaration, &parts).path(tool)
 }
 
+/// A program out of a declared image, for this machine, made where it is not there; with its version.
+pub async fn out_of(
+    root: &Path,
+    image: &str,
+    name: &str,
+    progress: &Progress,
+) -> Result<(PathBuf, String), ImagesError> {
+    let declaration = Declaration::load(root)?;
+    let image = declaration.image(image)?;
+    let missing = || ImagesError::NoPart { part: name.into() };
+    let source = image.files.values().find(|source| source.ends_with(&format!("/{name}")));
+    let source = source.ok_or_else(missing)?;
+    let part = part_of(source).ok_or_else(missing)?;
+    let cache = Cache::at(crate::sys::dirs::cache());
+    let compilers = Compilers::find(&cache).await?;
+    let parts = parts_of(&[image], &declaration, &compilers, &cache)?;
+    let path = Made::new(&declaration, &parts).path(source)?;
+    // What is there is whole: nobody has to be waited for.
+    if !path.exists() {
+        let _lock = cache.lock(progress).await?;
+        make(&parts, &declaration, &cache, progress).await?;
+    }
+    Ok((path, declaration.versions.get(part).cloned().unwrap_or_default()))
+}
+
 /// A program that the last build made, at a path that stays: for who builds no images (another provider's
 /// cluster, a script).
 pub fn tool(name: &str) -> Option<PathBuf> {

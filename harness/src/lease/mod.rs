@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::{FdFlags, fcntl_setfd};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -32,6 +33,8 @@ pub enum Thing {
     },
     /// A folder outside the run's own.
     Folder { path: PathBuf },
+    /// A process of this machine that outlives svidproof: this program, started with this file of the run's.
+    Process { program: String, flag: String, file: PathBuf },
     /// Registration entries whose IDs begin with this prefix.
     Entries {
         #[serde(flatten)]
@@ -111,6 +114,25 @@ enum Line {
     Gone(Thing),
     /// The run's owner left it standing on purpose.
     Kept,
+}
+
+/// By what programs that a run starts hold it too.
+#[derive(Debug)]
+pub struct Shared(File);
+
+impl Shared {
+    /// Starts what is to outlive svidproof, and must not hold the run. One that is started elsewhere in the
+    /// same moment does not hold it either.
+    pub fn apart<T>(&self, start: impl FnOnce() -> T) -> std::io::Result<T> {
+        self.pass_on(FdFlags::CLOEXEC)?;
+        let started = start();
+        self.pass_on(FdFlags::empty())?;
+        Ok(started)
+    }
+
+    fn pass_on(&self, flags: FdFlags) -> std::io::Result<()> {
+        Ok(fcntl_setfd(&self.0, flags)?)
+    }
 }
 
 /// What a run's folder begins with until its owner holds it.
@@ -194,11 +216,13 @@ impl Lease {
     }
 
     /// From now on whatever program the run starts holds the run too, until it ends: where svidproof itself
-    /// is killed, one that is still making something is waited for before that is looked for.
-    pub fn share_with_children(&self) -> Result<(), LeaseError> {
+    /// is killed, one that is still making something is waited for before that is looked for. Ends with what
+    /// is returned.
+    pub fn share_with_children(&self) -> Result<Shared, LeaseError> {
         let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        let shared = rustix::io::fcntl_setfd(&*journal, rustix::io::FdFlags::empty());
-        Ok(shared.map_err(|e| could_not("share", &self.dir)(e.into()))?)
+        let shared = journal.try_clone().map(Shared).map_err(could_not("share", &self.dir))?;
+        shared.pass_on(FdFlags::empty()).map_err(could_not("share", &self.dir))?;
+        Ok(shared)
     }
 
     /// Where things were made, if that is not a cluster that goes with the run.
@@ -358,6 +382,39 @@ mod tests {
         std::fs::write(dir.path().join("lease.jsonl"), newer).unwrap();
         let told = crate::sys::chain(&lease.standing().unwrap_err());
         assert!(told.contains("could not understand a line of") && told.contains("satellite"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn what_is_started_apart_does_not_hold_the_run() {
+        use crate::sys::process::{end, running};
+        use crate::sys::tool::Tool;
+        use crate::sys::wait::{self, Look};
+        let (dir, lease) = lease();
+        let shared = lease.share_with_children().unwrap();
+        let start = |name: &str| {
+            let file = dir.path().join(name);
+            std::fs::write(&file, "").unwrap();
+            Tool::new("tail").arg("-f").arg(&file).detach().unwrap();
+            file
+        };
+        let apart = shared.apart(|| start("apart")).unwrap();
+        drop((shared, lease));
+        // Children of other tests, started in the same moment, hold it until they end.
+        let every = std::time::Duration::from_millis(100);
+        let open = async || match Lease::open(dir.path().to_owned()) {
+            Ok(lease) => Look::Ready(lease),
+            Err(error) if error.is_held() => Look::NotYet("it is held".into()),
+            Err(error) => Look::Fatal(error),
+        };
+        let taken = wait::poll("the run to be free", every * 300, every, open).await.unwrap();
+        let shared = taken.share_with_children().unwrap();
+        let holds = start("holds");
+        drop((shared, taken));
+        assert!(Lease::open(dir.path().to_owned()).unwrap_err().is_held());
+        assert!(running("tail", "-f", &apart).is_some());
+        for file in [apart, holds] {
+            end("tail", "-f", &file).await.unwrap();
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where the cluster comes from. Each provider is a Terraform root (`kind`, `gke`) or none (`existing`).
 
 pub mod existing;
-mod gke;
+pub mod gke;
 mod kind;
 mod mirror;
 mod network;
@@ -12,6 +12,7 @@ pub use kind::load;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use crate::cluster::kube::{Kube, KubeError};
 use crate::engine::EngineError;
 use crate::images::{Images, ImagesError, Remote, Source};
 use crate::lease::{Lease, LeaseError};
+use crate::provider::gke::GkeError;
 use crate::provider::terraform::TerraformError;
 use crate::scenario::{OwnImage, Published};
 use crate::sys::files::FileError;
@@ -61,6 +63,8 @@ pub struct ClusterOptions {
     pub workers: u8,
     /// `gke`: Terraform variables.
     pub set: BTreeMap<String, Value>,
+    /// `gke`: for how long the cluster is not taken for lost.
+    pub max_lifetime: Option<Duration>,
 }
 
 /// A cluster that answers.
@@ -135,6 +139,8 @@ pub enum ProviderError {
     NoKubeconfig,
     #[error("the cluster's Terraform outputs lack `{0}`")]
     Output(&'static str),
+    #[error(transparent)]
+    Gke(#[from] GkeError),
     #[error(transparent)]
     Wait(#[from] WaitError<KubeError>),
     #[error(transparent)]

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::engine;
 use crate::sys::files::{self, FileError, could_not};
 use crate::sys::tool::{self, Tool, ToolError};
 use crate::sys::wait::{self, Look, WaitError};
 
+/// Read by Terraform without being named.
+const VARIABLES: &str = "terraform.tfvars.json";
 /// How long the Terraform of a run that was killed may still take: a kind cluster is there by then, or never.
 const LAST: Duration = Duration::from_mins(3);
 
@@ -35,16 +37,28 @@ pub enum TerraformError {
     Output { program: String, source: serde_json::Error },
 }
 
-/// A root's variables, in their order: each name, and whether it must be given. They are written as
-/// `terraform fmt` writes them.
-pub fn variables(root: &Path) -> Result<Vec<(String, bool)>, FileError> {
+/// A variable of a root.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// What it is where nobody says it; absent where somebody must.
+    pub default: Option<Value>,
+}
+
+/// A root's variables, in their order. They are written as `terraform fmt` writes them, with defaults that
+/// are JSON too.
+pub fn variables(root: &Path) -> Result<Vec<Variable>, FileError> {
     let text = files::read_text(&root.join("variables.tf"))?;
-    let mut all: Vec<(String, bool)> = vec![];
+    let mut all: Vec<Variable> = vec![];
     for line in text.lines() {
         if let Some((name, _)) = line.strip_prefix("variable \"").and_then(|rest| rest.split_once('"')) {
-            all.push((name.to_owned(), true));
-        } else if let Some((_, must)) = all.last_mut().filter(|_| line.starts_with("  default ")) {
-            *must = false;
+            all.push(Variable { name: name.to_owned(), default: None });
+        } else if let Some(default) = line.strip_prefix("  default ")
+            && let Some(last) = all.last_mut()
+        {
+            let default = default.trim_start_matches([' ', '=']);
+            last.default = Some(serde_json::from_str(default).unwrap_or_default());
         }
     }
     Ok(all)
@@ -56,6 +70,7 @@ pub struct Terraform {
     program: PathBuf,
     dir: PathBuf,
     env: Vec<(String, String)>,
+    last: Duration,
 }
 
 impl Terraform {
@@ -81,16 +96,51 @@ impl Terraform {
     pub fn at(dir: PathBuf, env: Vec<(String, String)>) -> Result<Self, TerraformError> {
         let program =
             ["terraform", "tofu"].into_iter().find_map(tool::find).ok_or(TerraformError::Missing)?;
-        Ok(Self { program, dir, env })
+        Ok(Self { program, dir, env, last: LAST })
+    }
+
+    /// How long the Terraform of a run that was killed may still take, where that is not three minutes.
+    #[must_use]
+    pub fn may_last(mut self, last: Duration) -> Self {
+        self.last = last;
+        self
+    }
+
+    /// The state goes into this backend, and not into the root's folder (Terraform documentation, "Override
+    /// Files": a backend takes no variables).
+    pub fn keep_state_in(&self, backend: &Value) -> Result<(), TerraformError> {
+        let content = json!({"terraform": {"backend": backend}}).to_string();
+        files::write(&self.dir.join("backend_override.tf.json"), content).map_err(TerraformError::Variables)
+    }
+
+    /// Keeps these variables beside the root, for all that is done with it.
+    pub fn keep_variables(&self, variables: &Value) -> Result<(), TerraformError> {
+        files::write(&self.dir.join(VARIABLES), variables.to_string()).map_err(TerraformError::Variables)
+    }
+
+    /// Those that were kept, if any were.
+    pub fn variables_kept(&self) -> Result<Option<Value>, TerraformError> {
+        let path = self.dir.join(VARIABLES);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = files::read_text(&path).map_err(TerraformError::Variables)?;
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|error| TerraformError::Variables(files::could_not("understand", &path)(error.into())))
+    }
+
+    /// Providers and backend.
+    pub async fn init(&self) -> Result<(), TerraformError> {
+        self.step("init", &["init", "-input=false", "-no-color"]).await.map(drop)
     }
 
     /// init and apply with these variables; they are kept beside the state, for destroy.
     pub async fn apply(&self, variables: &Value) -> Result<(), TerraformError> {
-        let path = self.dir.join("terraform.tfvars.json");
-        files::write(&path, variables.to_string()).map_err(TerraformError::Variables)?;
+        self.keep_variables(variables)?;
         let _at_work = self.at_work().await?;
-        self.step("init", &["init", "-input=false", "-no-color"]).await?;
-        self.step("apply", &["apply", "-auto-approve", "-input=false", "-no-color"]).await.map(drop)
+        self.init().await?;
+        self.work("apply", &["apply", "-auto-approve", "-input=false", "-no-color"]).await
     }
 
     /// The root's outputs by name.
@@ -109,12 +159,19 @@ impl Terraform {
         // The apply of a run that was interrupted or killed may still be on its way to its end, and not have
         // written its state yet.
         let _at_work = self.at_work().await?;
-        if !self.dir.join("terraform.tfstate").exists() {
+        // A state that is elsewhere, init notes in here.
+        if !["terraform.tfstate", ".terraform/terraform.tfstate"].iter().any(|of| self.dir.join(of).exists())
+        {
             return Ok(());
         }
         let args =
             ["destroy", "-auto-approve", "-input=false", "-no-color", "-refresh=false", "-lock-timeout=3m"];
-        self.step("destroy", &args).await.map(drop)
+        self.work("destroy", &args).await
+    }
+
+    /// Whether there is a state, or a note of init's where it is.
+    pub fn is_begun(&self) -> bool {
+        ["terraform.tfstate", ".terraform/terraform.tfstate"].iter().any(|of| self.dir.join(of).exists())
     }
 
     /// Waits until no Terraform is at work in the folder. What is started while this is there holds it too,
@@ -137,10 +194,29 @@ impl Terraform {
         };
         // A lock that is given back tells nobody.
         let every = Duration::from_millis(50);
-        Ok(wait::poll("the Terraform that works on the run to end", LAST, every, look).await?)
+        Ok(wait::poll("the Terraform that works on the run to end", self.last, every, look).await?)
     }
 
     async fn step(&self, step: &'static str, args: &[&str]) -> Result<String, TerraformError> {
+        let failed = |source| TerraformError::Step { program: self.name(), step, source };
+        self.tool(args).run().await.map(|output| output.stdout).map_err(failed)
+    }
+
+    /// A step that makes or destroys. It writes into a file: one that outlives svidproof must not end for
+    /// want of a reader, without having kept in its state what it made, and its providers' processes behind
+    /// it.
+    async fn work(&self, step: &'static str, args: &[&str]) -> Result<(), TerraformError> {
+        let failed = |mut source| {
+            // The file goes with the run.
+            if let ToolError::Failed { log, .. } = &mut source {
+                *log = None;
+            }
+            TerraformError::Step { program: self.name(), step, source }
+        };
+        self.tool(args).log(self.dir.join("terraform.log")).run().await.map(drop).map_err(failed)
+    }
+
+    fn tool(&self, args: &[&str]) -> Tool {
         let tool = Tool::new(&self.program)
             .args(args.iter().copied())
             .dir(&self.dir)
@@ -148,13 +224,10 @@ impl Terraform {
         // The engine is the one that `env` leads to, whatever shell this is.
         let tool = engine::WAY.into_iter().fold(tool, Tool::env_remove);
         // A user's own defaults (-var and the like) must not reach a run's root.
-        let tool = tool
-            .env_remove("TF_CLI_ARGS")
+        tool.env_remove("TF_CLI_ARGS")
             .env_remove("TF_WORKSPACE")
             .env("TF_IN_AUTOMATION", "1")
-            .env("CHECKPOINT_DISABLE", "1");
-        let failed = |source| TerraformError::Step { program: self.name(), step, source };
-        tool.run().await.map(|output| output.stdout).map_err(failed)
+            .env("CHECKPOINT_DISABLE", "1")
     }
 
     /// Which of the two it is.
@@ -165,13 +238,11 @@ impl Terraform {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::sys::chain;
 
     fn tofu(dir: &Path) -> Terraform {
-        Terraform { program: "/nowhere/tofu".into(), dir: dir.into(), env: vec![] }
+        Terraform { program: "/nowhere/tofu".into(), dir: dir.into(), env: vec![], last: LAST }
     }
 
     #[tokio::test]

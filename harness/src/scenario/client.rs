@@ -60,9 +60,22 @@ impl Client {
         self.jwt()?.id.as_deref().or_else(|| self.identity())
     }
 
-    /// The paths of all SPIFFE IDs that must be attested for it.
+    /// The paths of all SPIFFE IDs that must be attested for it, by the probe or on its machine.
     pub fn attested(&self) -> impl Iterator<Item = &str> {
         self.identity().into_iter().chain(self.subject())
+    }
+
+    /// Those that the probe in the cluster must be given for it.
+    pub fn probed(&self) -> impl Iterator<Item = &str> {
+        self.attested().filter(|_| self.machine().is_none())
+    }
+
+    /// The machine outside of the cluster that it is a user of.
+    pub fn machine(&self) -> Option<&str> {
+        match self {
+            Self::Full(client) => client.machine.as_deref(),
+            Self::Short(_) | Self::Forged { .. } => None,
+        }
     }
 
     /// The name of the forged credential that it presents.
@@ -85,7 +98,7 @@ impl Client {
 
     /// Whether it dials from where svidproof runs.
     pub fn is_outside(&self) -> bool {
-        matches!(self, Self::Full(FullClient { outside: true, .. }))
+        matches!(self, Self::Full(FullClient { outside: true, .. } | FullClient { machine: Some(_), .. }))
     }
 }
 
@@ -129,6 +142,13 @@ pub struct FullClient {
     /// of the probe.
     #[serde(default)]
     pub from: Option<String>,
+    /// One of `machines`: its SVID is what that machine's SPIRE agent hands to a process of `user`, and it
+    /// dials from there. With `id: none` that agent must hand none to it.
+    #[serde(default)]
+    pub machine: Option<String>,
+    /// The number of the Unix user, and group, that it is on its machine; absent: whoever runs svidproof.
+    #[serde(default)]
+    pub user: Option<u32>,
     /// Another trust domain, of the scenario's `federation`, that its SVID is of; that domain's SPIRE server
     /// signs it.
     #[serde(default)]
@@ -169,6 +189,8 @@ mod tests {
     #[case::nobody_outside("{id: none, outside: true}", None, true, true)]
     #[case::of_another_domain("{id: /till, trust-domain: a.example}", None, false, false)]
     #[case::long_and_inside("{id: /till}", Some("/till"), false, false)]
+    #[case::on_a_machine("{id: /till, machine: vm}", Some("/till"), false, true)]
+    #[case::nobody_on_a_machine("{id: none, machine: vm, user: 7}", None, true, true)]
     fn a_client_is_read(
         #[case] text: &str,
         #[case] identity: Option<&str>,
@@ -197,6 +219,16 @@ mod tests {
         assert_eq!(client.subject(), subject);
         assert_eq!(client.attested().collect::<Vec<_>>(), attested);
         assert_eq!(client.jwt().and_then(|jwt| jwt.forged), forged);
+    }
+
+    #[rstest]
+    #[case::by_the_probe("{id: /till}", &["/till"])]
+    #[case::outside("{id: /till, outside: true}", &["/till"])]
+    #[case::on_a_machine("{id: /till, machine: vm}", &[])]
+    fn the_probe_is_given_what_no_machine_attests(#[case] text: &str, #[case] probed: &[&str]) {
+        let client: Client = serde_saphyr::from_str(text).unwrap();
+        assert_eq!(client.probed().collect::<Vec<_>>(), probed);
+        assert_eq!(client.attested().collect::<Vec<_>>(), ["/till"]);
     }
 
     #[rstest]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Neighbour, Registration, Scenario, Spire};
+use super::{Machine, Neighbour, Registration, Scenario, Spire};
 
 /// As the cluster was brought up with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub struct Fixed {
     registration: Registration,
     #[serde(default)]
     federation: BTreeMap<String, Neighbour>,
+    #[serde(default)]
+    machines: BTreeMap<String, Machine>,
     identities: BTreeSet<String>,
     /// Namespace and name.
     releases: BTreeSet<(String, String)>,
@@ -28,18 +30,18 @@ pub struct Fixed {
 impl Scenario {
     /// What of it is fixed once its cluster is up.
     pub fn fixed(&self) -> Fixed {
-        let identities = self.clients.values().flat_map(|client| client.attested().map(ToOwned::to_owned));
+        let identities = self.clients.values().flat_map(|client| client.probed().map(ToOwned::to_owned));
         let releases = self.install.iter().flatten();
-        let published = self.endpoints.values().filter_map(|endpoint| endpoint.published);
         Fixed {
             name: self.name.clone(),
             trust_domain: self.trust_domain.clone(),
             spire: self.spire.clone(),
             registration: self.registration.clone(),
             federation: self.federation.clone(),
+            machines: self.machines.clone(),
             identities: identities.collect(),
             releases: releases.map(|release| (release.namespace.clone(), release.name.clone())).collect(),
-            ports: published.map(|published| (published.node_port, published.host_port)).collect(),
+            ports: self.published().map(|published| (published.node_port, published.host_port)).collect(),
         }
     }
 }
@@ -57,6 +59,8 @@ impl Fixed {
             Some("the registration")
         } else if self.federation != now.federation {
             Some("the federation")
+        } else if self.machines != now.machines {
+            Some("the machines outside of the cluster")
         } else if !now.identities.is_subset(&self.identities) {
             Some("the clients' SPIFFE IDs")
         } else if !now.releases.is_subset(&self.releases) {

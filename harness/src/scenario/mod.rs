@@ -11,6 +11,7 @@ mod expand;
 mod fixed;
 mod forged;
 mod image;
+mod machine;
 mod merge;
 mod mistake;
 mod neighbour;
@@ -32,6 +33,7 @@ pub use counted::{Counted, CutOff, Kind};
 pub use fixed::Fixed;
 pub use forged::{Forged, Forging, Stated, Table, tables};
 pub use image::OwnImage;
+pub use machine::{Attest, Machine};
 pub use merge::merged;
 pub use mistake::Mistake;
 pub use neighbour::Neighbour;
@@ -40,7 +42,7 @@ pub use registration::{Entry, Registration, Ttl};
 pub use release::{Fetched, Origin, Plain, Release};
 pub(crate) use schema::of as schema_of;
 pub use schema::text as schema_text;
-pub use spire::{ServerApi, Spire};
+pub use spire::{FromOutside, ServerApi, Spire};
 pub use standing::{Standing, Untried};
 pub use together::{PROBES, probe_name, together};
 pub use validate::is_label;
@@ -51,7 +53,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::spiffe_id::spiffe_id;
@@ -92,6 +94,9 @@ pub struct Scenario {
     /// there.
     #[serde(default)]
     pub registration: Registration,
+    /// Machines outside of the cluster that clients are users of, by name.
+    #[serde(default)]
+    pub machines: BTreeMap<String, Machine>,
     /// What is dialled, by name.
     pub endpoints: BTreeMap<String, Endpoint>,
     /// Who dials, by name.
@@ -219,6 +224,17 @@ impl Scenario {
         if jwt.audience.starts_with('/') { self.spiffe_id(&jwt.audience) } else { jwt.audience.clone() }
     }
 
+    /// All that is reached from outside of the cluster: endpoints, and the SPIRE server.
+    pub fn published(&self) -> impl Iterator<Item = Published> {
+        let server = self.spire.outside.as_ref().map(|outside| outside.published);
+        self.endpoints.values().filter_map(|endpoint| endpoint.published).chain(server)
+    }
+
+    /// The clients that are users of machines outside of the cluster, each with that machine's name.
+    pub fn users(&self) -> impl Iterator<Item = (&Client, &str)> {
+        self.clients.values().filter_map(|client| Some((client, client.machine()?)))
+    }
+
     /// An endpoint and those behind it, nearest first, each once: where `upstream` runs in a circle, it ends
     /// before the first that would come again. Empty for an endpoint that is not defined.
     pub fn route<'a>(&'a self, endpoint: &str) -> impl Iterator<Item = &'a str> {
@@ -282,7 +298,7 @@ pub enum Evidence {
 }
 
 /// How clients from outside the cluster come in.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Published {
     /// The port on each node; absent where the Service is of the type `LoadBalancer`, and dialled at the
@@ -295,6 +311,13 @@ pub struct Published {
     /// Where that stands in the scenario's file. Set by `load`.
     #[serde(skip)]
     pub line: u64,
+}
+
+/// Wherever they stand.
+impl PartialEq for Published {
+    fn eq(&self, other: &Self) -> bool {
+        (self.node_port, self.host_port) == (other.node_port, other.host_port)
+    }
 }
 
 impl Endpoint {
@@ -324,6 +347,10 @@ pub struct Stage {
     /// others they are not.
     #[serde(default)]
     pub federation: Vec<String>,
+    /// Machines whose agents the SPIRE server bans when the stage begins. Their clients then dial with what
+    /// they held, once that has ended.
+    #[serde(default)]
+    pub banned: Vec<String>,
     /// Whose pods go and come again when the stage begins, whether or not their release is another in it.
     #[serde(default)]
     pub restart: Restart,

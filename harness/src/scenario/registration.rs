@@ -142,6 +142,11 @@ fn is_false(is: &bool) -> bool {
 }
 
 impl Registration {
+    /// Whether somebody else makes entries too, or made all that there are.
+    pub fn others_register(&self) -> bool {
+        !self.manifests.is_empty() || self.entries.is_empty()
+    }
+
     /// The paths of the node aliases.
     pub fn aliases(&self) -> Vec<&str> {
         let paths: BTreeSet<_> =

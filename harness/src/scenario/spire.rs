@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Published;
+
 /// Where the scenario's SPIRE stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -32,6 +34,13 @@ pub struct Spire {
     /// forge credentials with.
     #[serde(default)]
     pub authority_secret: Option<String>,
+    /// The Secret from which the server takes the CA that certificates of `machines` with `attest: x509pop`
+    /// must be of (key `ca.crt`). svidproof makes both.
+    #[serde(default)]
+    pub x509pop_secret: Option<String>,
+    /// How agents outside of the cluster reach the server; for `machines`.
+    #[serde(default)]
+    pub outside: Option<FromOutside>,
     /// The host directory in which the agent's socket stands; the probe mounts it.
     #[serde(default)]
     pub socket_dir: Option<String>,
@@ -41,6 +50,18 @@ pub struct Spire {
     /// The socket's name in that directory.
     #[serde(default = "default_socket_file")]
     pub socket_file: String,
+}
+
+/// How a SPIRE server is reached from outside of its cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FromOutside {
+    /// `namespace/name` of a Service that leads to the server.
+    pub service: String,
+    /// The port of that Service.
+    pub port: u16,
+    /// As an endpoint's.
+    pub published: Published,
 }
 
 pub(super) fn default_container() -> String {

@@ -57,6 +57,10 @@ enum Thing {
     Socket(PathBuf),
     /// Namespace and name.
     Authority(String, String),
+    /// Of the Secret with the CA of machines: namespace and name.
+    MachineAuthority(String, String),
+    /// A machine outside, whose agent's socket has its name.
+    Machine(String),
     NodePort(u16),
     HostPort(u16),
 }
@@ -103,16 +107,30 @@ fn claims(scenario: &Scenario) -> Vec<Claim> {
         let place = at(&|places| places.at("spire").at("authority-secret").place());
         claim(Thing::Authority(spire.namespace.clone(), name.clone()), place, None);
     }
-    for (name, endpoint) in &scenario.endpoints {
-        let Some(published) = endpoint.published else { continue };
+    if let Some(name) = &spire.x509pop_secret {
+        let place = at(&|places| places.at("spire").at("x509pop-secret").place());
+        claim(Thing::MachineAuthority(spire.namespace.clone(), name.clone()), place, None);
+    }
+    for name in scenario.machines.keys() {
+        claim(Thing::Machine(name.clone()), at(&|places| places.at("machines").key(name)), None);
+    }
+    let endpoints = scenario.endpoints.iter().filter_map(|(name, endpoint)| {
         let place = |key: &str| at(&|places| places.at("endpoints").at(name).at("published").at(key).place());
+        Some((endpoint.published?, &endpoint.service, endpoint.port, place("node-port"), place("host-port")))
+    });
+    let server = spire.outside.iter().map(|outside| {
+        let place =
+            |key: &str| at(&|places| places.at("spire").at("outside").at("published").at(key).place());
+        (outside.published, &outside.service, outside.port, place("node-port"), place("host-port"))
+    });
+    for (published, service, port, at_node_port, at_host_port) in endpoints.chain(server) {
         // Two endpoints may be one Service, dialled in two ways.
-        let whose = format!("{} {}:{}", scenario.name, endpoint.service, endpoint.port);
+        let whose = format!("{} {service}:{port}", scenario.name);
         if let Some(port) = published.node_port {
-            claim(Thing::NodePort(port), place("node-port"), Some(whose));
+            claim(Thing::NodePort(port), at_node_port, Some(whose));
         }
         if let Some(port) = published.host_port {
-            claim(Thing::HostPort(port), place("host-port"), None);
+            claim(Thing::HostPort(port), at_host_port, None);
         }
     }
     claims
@@ -129,6 +147,8 @@ impl Thing {
             Self::Release(namespace, name) => format!("release `{name}` in namespace `{namespace}`"),
             Self::Socket(path) => format!("the agent's socket `{}`", path.display()),
             Self::Authority(namespace, name) => format!("the CA's secret `{namespace}/{name}`"),
+            Self::MachineAuthority(namespace, name) => format!("the machines' secret `{namespace}/{name}`"),
+            Self::Machine(name) => format!("machine `{name}`"),
             Self::NodePort(port) => format!("node port {port}"),
             Self::HostPort(port) => format!("host port {port}"),
         };
@@ -140,10 +160,12 @@ impl Thing {
 
     fn hint(&self) -> &'static str {
         match self {
-            Self::Name(_) => "name one of them otherwise",
+            Self::Name(_) | Self::Machine(_) => "name one of them otherwise",
             Self::Release(..) => "give one of them another name or namespace",
             Self::Socket(_) => "give each SPIRE agent a folder of its own, in its chart's values too",
-            Self::Authority(..) => "give each SPIRE server a secret of its own, in its chart's values too",
+            Self::Authority(..) | Self::MachineAuthority(..) => {
+                "give each SPIRE server a secret of its own, in its chart's values too"
+            }
             Self::NodePort(_) | Self::HostPort(_) => "give one of them another port",
         }
     }
@@ -195,7 +217,7 @@ stages:
     #[test]
     fn the_shipped_scenarios_stand_side_by_side() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/scenarios");
-        let shipped = ["symbank", "front-proxy", "ext-authz", "jwt", "federation", "wire"]
+        let shipped = ["symbank", "front-proxy", "ext-authz", "jwt", "federation", "wire", "outside"]
             .map(|name| crate::scenario::load(&folder.join(format!("{name}.yaml"))));
         let shipped: Vec<_> = shipped.into_iter().map(|one| one.unwrap_or_else(|e| panic!("{e}"))).collect();
         together(&shipped).unwrap_or_else(|error| panic!("{error}"));

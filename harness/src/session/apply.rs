@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use futures::future::{try_join, try_join_all};
+use futures::future::{try_join, try_join_all, try_join3};
 use serde_json::Value;
 
 use super::record::Installed;
@@ -68,16 +68,21 @@ pub async fn apply(
             });
         }
     };
+    let services = stands.services();
     if context.record().cluster.provider == Provider::Kind {
         // Nobody else does there.
-        try_join_all(stands.services().iter().map(|one| context.kube.balance(one))).await.map_err(kube)?;
+        try_join_all(services.iter().map(|one| context.kube.balance(one))).await.map_err(kube)?;
     }
+    // In a cluster that is there, who gives addresses, and whether anybody does, is not known.
+    let balanced = if context.record().cluster.provider == Provider::Gke { services } else { vec![] };
     // What the release's own limit has left.
     let limit = release.limit().map_or(ROLL_OUT, |limit| limit.saturating_sub(begun.elapsed()));
     let (workloads, settling) = (stands.workloads(), stands.settling());
     let rolled_out = try_join_all(workloads.iter().map(|workload| context.kube.rolled_out(workload, limit)));
     let settled = try_join_all(settling.iter().map(|object| context.kube.settles(object, limit)));
-    try_join(rolled_out, settled).await.map_err(kube)?;
+    let balanced =
+        try_join_all(balanced.iter().map(|service| context.kube.balanced(service, release.limit())));
+    try_join3(rolled_out, settled, balanced).await.map_err(kube)?;
     let installed = Installed { rendered: fingerprint, stands: stands.fingerprint() };
     context.note_installed(&key, Some(installed))?;
     step.done();

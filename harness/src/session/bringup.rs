@@ -2,19 +2,21 @@
 //! created -> agent -> workloads, with the probe beside them. In which wave the server is, is seen.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use futures::future::{try_join, try_join_all};
 use serde_json::json;
 use tokio::sync::watch;
 
 use super::noted::{make_namespace, note_release};
-use super::register::{SYNC, ensure, hold, register, registered, server};
-use super::{RunContext, SessionError, System, apply};
+use super::register::{SYNC, ensure, hold, register, registered};
+use super::servers::server;
+use super::{RunContext, SessionError, System, apply, machines};
 use crate::cluster::kube::{Backend, Holder, KubeError};
 use crate::cluster::manifest::{Workload, WorkloadKind};
 use crate::cluster::probe::Probe;
 use crate::data;
-use crate::forge::{Authority, authorities};
+use crate::forge::{Authority, authorities, machine_authorities};
 use crate::lease::{Lease, Thing};
 use crate::scenario::{PROBES, Release, Scenario, probe_name};
 
@@ -26,9 +28,12 @@ pub(super) async fn bring_up(
     lease: &Lease,
     scenario: Scenario,
 ) -> Result<System, SessionError> {
-    give_authority(context, lease, &scenario).await?;
+    give_authorities(context, lease, &scenario).await?;
     let (told, done) = watch::channel(false);
-    let made = Box::pin(register(context, lease, &scenario, &told));
+    let made = Box::pin(async {
+        register(context, lease, &scenario, &told).await?;
+        Box::pin(machines::begin(context, lease, &scenario)).await
+    });
     let installed = Box::pin(installed(context, lease, &scenario, done));
     let ((), probes) = try_join(made, installed).await?;
     registered(context, &scenario).await?;
@@ -71,30 +76,49 @@ async fn installed(
     Ok(probes)
 }
 
-/// Makes the CA that the scenario's SPIRE server takes its own from, and puts it where the server looks for
-/// it.
-async fn give_authority(
+/// Makes the CA that the scenario's SPIRE server takes its own from, and the one by which it knows machines
+/// outside, and puts them where the server looks for them.
+async fn give_authorities(
     context: &RunContext,
     lease: &Lease,
     scenario: &Scenario,
 ) -> Result<(), SessionError> {
-    let Some(name) = &scenario.spire.authority_secret else { return Ok(()) };
+    let kept = |folder: PathBuf| {
+        let authority = Authority::kept(&folder, &scenario.trust_domain);
+        authority.map_err(|source| SessionError::Forge { scenario: scenario.name.clone(), source })
+    };
+    if let Some(name) = &scenario.spire.authority_secret {
+        let Authority { certificate, key } = kept(authorities(&context.dir))?;
+        let data = [("tls.crt", certificate.as_str()), ("tls.key", key.as_str())];
+        give_secret(context, lease, scenario, name, "kubernetes.io/tls", &data).await?;
+    }
+    if let Some(name) = &scenario.spire.x509pop_secret {
+        let Authority { certificate, .. } = kept(machine_authorities(&context.dir))?;
+        give_secret(context, lease, scenario, name, "Opaque", &[("ca.crt", certificate.as_str())]).await?;
+    }
+    Ok(())
+}
+
+/// Puts a Secret of the run's own beside the scenario's SPIRE server.
+async fn give_secret(
+    context: &RunContext,
+    lease: &Lease,
+    scenario: &Scenario,
+    name: &str,
+    kind: &str,
+    data: &[(&str, &str)],
+) -> Result<(), SessionError> {
     let namespace = &scenario.spire.namespace;
     let failed = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
     make_namespace(context, lease, scenario, namespace).await?;
-    let authority = Authority::kept(&authorities(&context.dir), &scenario.trust_domain);
-    let Authority { certificate, key } =
-        authority.map_err(|source| SessionError::Forge { scenario: scenario.name.clone(), source })?;
     let is = context.kube.secret_of(namespace, name, &context.run).await.map_err(failed)?;
     if is == Holder::Another {
         return Err(failed(KubeError::Foreign { what: format!("secret {namespace}/{name}") }));
     }
     if !context.record().cluster.provider.is_disposable() {
-        lease.making(Thing::Secret { name: name.clone(), namespace: namespace.clone() })?;
+        lease.making(Thing::Secret { name: name.into(), namespace: namespace.clone() })?;
     }
-    let data = [("tls.crt", certificate.as_str()), ("tls.key", key.as_str())];
-    let made = context.kube.create_secret(namespace, name, "kubernetes.io/tls", &data, &context.run).await;
-    made.map_err(failed)
+    context.kube.create_secret(namespace, name, kind, data, &context.run).await.map_err(failed)
 }
 
 async fn wave(

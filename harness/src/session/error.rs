@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{GivenError, Lacking, Strange};
+use super::{GivenError, Lacking, MachineError, Strange};
 use crate::cluster::chart::ChartError;
 use crate::cluster::helm::HelmError;
 use crate::cluster::kube::KubeError;
@@ -92,6 +92,26 @@ pub enum SessionError {
     Forge { scenario: String, source: ForgeError },
     #[error("scenario {scenario}")]
     Probe { scenario: String, source: ProbeError },
+    #[error("scenario {scenario}: machine {machine}")]
+    Machine { scenario: String, machine: String, source: Box<MachineError> },
+    #[error(
+        "{}: `machines` are played by a Linux machine alone: SPIRE's agent looks there who its workloads are",
+        file.display()
+    )]
+    NoMachines { file: PathBuf },
+    #[error(
+        "{}: `spire.outside` names a node port, and only the provider `kind` leads one to this machine\n\
+         hint: `published: {{}}`, and a Service of the type LoadBalancer",
+        file.display()
+    )]
+    NodePortOfAnother { file: PathBuf },
+    #[error(
+        "{}: a client is user {user} of its machine, and svidproof runs as user {own}: only root may be \
+         another\n\
+         hint: without `user` it is user {own}, and its entry selects `unix:uid:{own}`",
+        file.display()
+    )]
+    NotRoot { file: PathBuf, user: u32, own: u32 },
     #[error("scenario {scenario}: no probe is ready in namespace {PROBES}\nhint: `svidproof up` installs it")]
     NoProbe { scenario: String },
     #[error(
@@ -147,6 +167,9 @@ impl SessionError {
             | Self::Fixed { .. }
             | Self::NotUp { .. }
             | Self::Federates { .. }
+            | Self::NoMachines { .. }
+            | Self::NodePortOfAnother { .. }
+            | Self::NotRoot { .. }
             | Self::Unstated { .. }
             | Self::NotFound { .. }
             | Self::Given(_)

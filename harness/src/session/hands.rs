@@ -67,7 +67,7 @@ fn things(scenarios: &[Scenario], run: &str) -> Vec<Thing> {
     let mut rest = vec![];
     for scenario in scenarios {
         let spire = &scenario.spire;
-        if let Some(name) = &spire.authority_secret {
+        for name in [&spire.authority_secret, &spire.x509pop_secret].into_iter().flatten() {
             namespaces.insert(spire.namespace.clone());
             rest.push(Thing::Secret { name: name.clone(), namespace: spire.namespace.clone() });
         }

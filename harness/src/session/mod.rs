@@ -12,10 +12,12 @@ mod error;
 mod given;
 mod hands;
 mod live;
+pub mod machines;
 mod noted;
 mod record;
 mod register;
 mod renamed;
+mod servers;
 mod supply;
 pub mod teardown;
 
@@ -25,11 +27,12 @@ pub use error::SessionError;
 pub use given::{Given, GivenError, SvidFiles};
 pub use hands::{Strange, keep};
 pub use live::{Live, live};
+pub use machines::MachineError;
 pub use record::{Installed, Record};
 pub use register::{federate, lost, restore};
-pub(crate) use register::{neighbour, server};
 pub use renamed::Renamed;
 use renamed::renamed;
+pub(crate) use servers::{neighbour, server};
 use supply::Supplied;
 pub use supply::{Lacking, Missing, Ways};
 
@@ -44,7 +47,7 @@ use crate::cluster::kube::{Holder, KEPT, Kube, KubeError};
 use crate::cluster::probe::Probe;
 use crate::data;
 use crate::images::{self, Images};
-use crate::lease::Lease;
+use crate::lease::{Lease, Shared};
 use crate::provider::{self, Cluster, ClusterOptions, Created, Provider, Site, host_ports};
 use crate::scenario::{OwnImage, Release, Scenario};
 use crate::session::bringup::{bring_up, open_probes};
@@ -94,6 +97,8 @@ pub struct RunContext {
     seen: Mutex<BTreeSet<String>>,
     /// While it is there, the run holds a cluster that is not its own.
     renewal: Mutex<Option<Renewal>>,
+    /// By what programs that are started hold the run too.
+    shared: Mutex<Option<Shared>>,
 }
 
 impl RunContext {
@@ -109,11 +114,24 @@ impl RunContext {
             record: Mutex::new(record),
             seen: Mutex::default(),
             renewal: Mutex::default(),
+            shared: Mutex::default(),
         }
     }
 
     fn hold(&self, renewal: Renewal) {
         *self.renewal.lock().unwrap_or_else(PoisonError::into_inner) = Some(renewal);
+    }
+
+    fn share(&self, shared: Shared) {
+        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(shared);
+    }
+
+    /// Starts what is to outlive svidproof, and must not hold the run.
+    fn apart<T>(&self, start: impl FnOnce() -> T) -> std::io::Result<T> {
+        match &*self.shared.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(shared) => shared.apart(start),
+            None => Ok(start()),
+        }
     }
 
     /// In a cluster that is not the run's own: installs what is not there, upgrades what is the run's, and
@@ -190,6 +208,7 @@ impl System {
 pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError> {
     let Setup { scenarios, provider, options, mut ways, load, progress } = setup;
     let registry = ways.registry.take();
+    machines::possible(&scenarios, provider)?;
     if provider == Provider::Kind {
         ports_are_free(&scenarios)?;
     }
@@ -204,6 +223,7 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
         None if provider == Provider::Kind => images::first(&home, "helm", progress).await?,
         None => return Err(SessionError::NoHelm),
     };
+    let agent = machines::agent(&scenarios, &home, progress).await?;
     let scenarios = charts::ready(scenarios, &lease.dir, &helm, progress).await?;
     let names = match registry {
         Some(registry) => images::in_registry(&home, &registry).await?,
@@ -213,10 +233,7 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     let own = own_images(&scenarios, load);
     let (ways, Supplied { own, digests }) =
         supplied(&helm, &scenarios, provider, own, ways, progress).await?;
-    let published = scenarios
-        .iter()
-        .flat_map(|scenario| scenario.endpoints.values().filter_map(|endpoint| endpoint.published))
-        .collect();
+    let published = scenarios.iter().flat_map(Scenario::published).collect();
     let (source, mirror) = (ways.source, ways.mirror.as_ref());
     let site = Site { home, lease, options: &options, published, source, mirror, own, progress };
     let Created { cluster, kube, images } = provider.create(&site).await?;
@@ -225,6 +242,10 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     record.versions.extend(digests);
     record.versions.extend(which_helm(&record.helm).await);
     record.workers = options.workers;
+    if let Some((program, version)) = agent {
+        record.agent = program;
+        record.versions.insert("spire-agent outside".into(), version);
+    }
     if options.workers > 0 {
         record.versions.insert("workers".into(), format!("{}, each check from each", options.workers));
     }
@@ -239,7 +260,7 @@ async fn all_up(
     scenarios: Vec<Scenario>,
 ) -> Result<Session, SessionError> {
     if let Some(place) = lease.place()? {
-        lease.share_with_children()?;
+        context.share(lease.share_with_children()?);
         context.helm.major().await.map_err(SessionError::WhichHelm)?;
         context.hold(hands::claim(&context.kube, lease, &place, &scenarios).await?);
     }
@@ -349,6 +370,7 @@ fn recorded(cluster: Cluster, helm: PathBuf, images: Option<&Images>, scenarios:
         scenarios: files_of(scenarios),
         fixed: scenarios.iter().map(Scenario::fixed).collect(),
         renamed: Renamed::new(),
+        agent: PathBuf::new(),
         installed: BTreeMap::new(),
     }
 }
@@ -382,7 +404,7 @@ fn stated(scenarios: &[Scenario]) -> Result<(), SessionError> {
 /// Before anything is made: images that take minutes must not end at a port.
 fn ports_are_free(scenarios: &[Scenario]) -> Result<(), SessionError> {
     for scenario in scenarios {
-        for published in scenario.endpoints.values().filter_map(|endpoint| endpoint.published) {
+        for published in scenario.published() {
             let taken =
                 |source| SessionError::Port { file: scenario.file.clone(), line: published.line, source };
             host_ports(&[published]).map_err(taken)?;
@@ -407,10 +429,10 @@ pub async fn reopen(
     let place = lease.place()?;
     if let Some(place) = &place {
         hands::same(&kube, place).await?;
-        lease.share_with_children()?;
     }
     let context = Arc::new(RunContext::new(lease, record, kube, progress));
     if place.is_some() {
+        context.share(lease.share_with_children()?);
         context.hold(Renewal::begin(context.kube.clone(), lease.id.clone(), KEPT));
     }
     let open = async |scenario: Scenario| {

@@ -34,6 +34,9 @@ pub struct Record {
     /// Images that are pulled under other names than charts give them.
     #[serde(default)]
     pub renamed: Renamed,
+    /// The SPIRE agent's program, for machines outside of the cluster; empty where there are none.
+    #[serde(default)]
+    pub agent: PathBuf,
     /// `scenario/namespace/release` -> what was last installed of it.
     #[serde(default)]
     pub installed: BTreeMap<String, Installed>,

@@ -8,11 +8,12 @@ use futures::future::{try_join, try_join_all};
 use tokio::sync::watch;
 
 use super::noted::note_release;
-use super::{RunContext, SessionError, System, apply, hands};
+use super::servers::{self, server};
+use super::{RunContext, SessionError, System, apply, hands, machines};
 use crate::cluster::probe::Probe;
 use crate::cluster::spire::{Created, Server, Shown, SpireError, Wanted, lacks, under};
 use crate::lease::Lease;
-use crate::scenario::{Client, Entry, Neighbour, PROBES, Registration, Scenario, probe_name};
+use crate::scenario::{Client, Entry, PROBES, Registration, Scenario, probe_name};
 use crate::sys::chain;
 use crate::sys::wait::{self, Look, WaitError};
 
@@ -24,16 +25,6 @@ const AGENTS: Duration = Duration::from_mins(2);
 const ATTESTED_ANEW: Duration = Duration::from_secs(90);
 /// A server tells nobody that an agent has attested; it must be asked.
 const ASK: Duration = Duration::from_millis(500);
-
-/// The scenario's SPIRE server.
-pub(crate) fn server(context: &RunContext, scenario: &Scenario) -> Server {
-    Server::new(context.kube.clone(), scenario.spire.api())
-}
-
-/// The SPIRE server of another trust domain.
-pub(crate) fn neighbour(context: &RunContext, neighbour: &Neighbour) -> Server {
-    Server::new(context.kube.clone(), neighbour.api())
-}
 
 /// As soon as the server is ready, makes the entries whose parents are known, and waits for the bundle to be
 /// published; says so to `done`. Those that hang under the agents themselves come after the agents.
@@ -126,7 +117,7 @@ pub async fn federate(
     let own = server(context, scenario);
     let exchange = async {
         for (name, neighbour) in &scenario.federation {
-            let other = self::neighbour(context, neighbour);
+            let other = servers::neighbour(context, neighbour);
             if federated.contains(name) {
                 own.trust(name, &other.bundle().await?).await?;
                 other.trust(&scenario.trust_domain, &own.bundle().await?).await?;
@@ -156,9 +147,15 @@ async fn wanted(
     }
     let server = server(context, scenario);
     let what = format!("an agent to attest to SPIRE server {server}");
+    let outside = machines::agents(context, scenario);
     let agents = wait::poll(&what, AGENTS, ASK, async || match server.agents().await {
-        Ok(agents) if agents.is_empty() => Look::NotYet("it knows no agent".into()),
-        Ok(agents) => Look::Ready(agents),
+        // Those outside of the cluster have workloads of their own.
+        Ok(agents) if agents.iter().all(|agent| outside.contains(agent)) => {
+            Look::NotYet("it knows no agent".into())
+        }
+        Ok(agents) => {
+            Look::Ready(agents.into_iter().filter(|agent| !outside.contains(agent)).collect::<Vec<_>>())
+        }
         Err(error) => Look::Fatal(error),
     });
     let agents = agents.await.map_err(|error| match error {
@@ -190,9 +187,9 @@ fn probe_entries(scenario: &Scenario, pod: Option<&str>) -> Vec<Entry> {
     probe_ids(scenario).into_iter().map(entry).collect()
 }
 
-/// The paths of the SPIFFE IDs that clients present.
+/// The paths of the SPIFFE IDs that clients present of the probe's.
 fn probe_ids(scenario: &Scenario) -> BTreeSet<String> {
-    scenario.clients.values().flat_map(Client::attested).map(ToOwned::to_owned).collect()
+    scenario.clients.values().flat_map(Client::probed).map(ToOwned::to_owned).collect()
 }
 
 /// Before a stage's windows: what the server has lost since, by a restart say, is made again; then it is
@@ -256,26 +253,30 @@ async fn others(scenario: &Scenario, server: &Server) -> Result<(), SessionError
     })
 }
 
-/// The paths of the SPIFFE IDs of endpoints that have their entries from a controller, or had them before.
+/// The paths of the SPIFFE IDs of workloads that have their entries from a controller, or had them before.
 fn registered_by_others(scenario: &Scenario) -> BTreeSet<&str> {
-    let Registration { entries, manifests } = &scenario.registration;
-    if manifests.is_empty() && !entries.is_empty() {
+    let Registration { entries, .. } = &scenario.registration;
+    if !scenario.registration.others_register() {
         return BTreeSet::new();
     }
-    let identities = scenario.endpoints.values().filter_map(|endpoint| endpoint.identity.as_deref());
-    identities.filter(|id| !entries.iter().any(|entry| entry.id == *id)).collect()
+    identities(scenario).filter(|id| !entries.iter().any(|entry| entry.id == *id)).collect()
 }
 
-/// The entries of endpoints' identities that svidproof makes.
-fn of_endpoints(scenario: &Scenario) -> Vec<Entry> {
-    let identities: BTreeSet<_> =
-        scenario.endpoints.values().filter_map(|endpoint| endpoint.identity.as_deref()).collect();
+/// The paths of the SPIFFE IDs that the scenario's own workloads have: endpoints, and users of machines.
+fn identities(scenario: &Scenario) -> impl Iterator<Item = &str> {
+    let endpoints = scenario.endpoints.values().filter_map(|endpoint| endpoint.identity.as_deref());
+    endpoints.chain(scenario.users().filter_map(|(client, _)| client.identity()))
+}
+
+/// The entries of those identities that svidproof makes.
+fn of_workloads(scenario: &Scenario) -> Vec<Entry> {
+    let identities: BTreeSet<_> = identities(scenario).collect();
     let entries = scenario.registration.entries.iter();
     entries.filter(|entry| identities.contains(entry.id.as_str())).cloned().collect()
 }
 
 /// After a stage's windows: the paths of those SPIFFE IDs for which the server has no entry any more:
-/// clients', where there is none of the probe's, and endpoints', whoever makes them. What was dialled with
+/// clients', where there is none of the probe's, and workloads', whoever makes them. What was dialled with
 /// them was dialled with SVIDs that were handed out before.
 ///
 /// # Errors
@@ -286,18 +287,18 @@ pub async fn lost(context: &RunContext, system: &System) -> Result<BTreeSet<Stri
     let Some(probe) = probes.first() else { return Ok(BTreeSet::new()) };
     let known = async {
         let clients = wanted(context, scenario, &of_pod(context, scenario, probe.pod_uid())).await?;
-        let endpoints = wanted(context, scenario, &of_endpoints(scenario)).await?;
+        let workloads = wanted(context, scenario, &of_workloads(scenario)).await?;
         let failed = |source| SessionError::Spire { scenario: scenario.name.clone(), source };
         let entries = server(context, scenario).entries().await.map_err(failed)?;
-        Ok::<_, SessionError>((clients, endpoints, entries))
+        Ok::<_, SessionError>((clients, workloads, entries))
     };
-    let (clients, endpoints, entries) = known.await.map_err(|error| chain(&error))?;
-    // An entry of the probe's for the same ID is none of the endpoint's.
+    let (clients, workloads, entries) = known.await.map_err(|error| chain(&error))?;
+    // An entry of the probe's for the same ID is none of the workload's.
     let prefix = hands::prefix(&context.run);
     let theirs: Vec<_> = entries.iter().filter(|entry| !entry.is_ours(&prefix)).collect();
     let others = registered_by_others(scenario).into_iter();
     let others = others.filter(|id| !theirs.iter().any(|entry| entry.is_of(id))).map(ToOwned::to_owned);
-    Ok(gone(&clients, &entries).into_iter().chain(gone(&endpoints, &entries)).chain(others).collect())
+    Ok(gone(&clients, &entries).into_iter().chain(gone(&workloads, &entries)).chain(others).collect())
 }
 
 /// The paths of which none of what is wanted is there.
@@ -368,7 +369,7 @@ stages:
       - {check: served, as: friend, to: backend, send: GET /, expect: {status: 200}}
 ",
         );
-        let ids: Vec<_> = of_endpoints(&scenario).into_iter().map(|entry| entry.id).collect();
+        let ids: Vec<_> = of_workloads(&scenario).into_iter().map(|entry| entry.id).collect();
         assert_eq!(ids, ["/backend"]);
     }
 }

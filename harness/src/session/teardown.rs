@@ -1,8 +1,9 @@
 //! Taking down what a lease names, in the reverse of the order in which it was made. Nothing else is touched.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use futures::future::try_join_all;
+use jiff::Timestamp;
 
 use crate::cluster::helm::{Helm, HelmError};
 use crate::cluster::kube::{Kube, KubeError};
@@ -10,11 +11,12 @@ use crate::cluster::spire::{Server, SpireError};
 use crate::engine::{self, EngineError};
 use crate::lease::{Lease, LeaseError, Place, Thing};
 use crate::provider::terraform::{Terraform, TerraformError};
-use crate::provider::{ClusterOptions, ProviderError, existing};
+use crate::provider::{ClusterOptions, Provider, ProviderError, existing, gke};
 use crate::session::hands::{self, Strange};
 use crate::session::{Record, helm_program};
 use crate::sys::chain;
 use crate::sys::files::{self, FileError};
+use crate::sys::process::{self, EndError};
 use crate::sys::progress::Progress;
 use crate::sys::tool;
 
@@ -46,6 +48,8 @@ enum Problem {
     #[error(transparent)]
     Terraform(#[from] TerraformError),
     #[error(transparent)]
+    Provider(#[from] ProviderError),
+    #[error(transparent)]
     Helm(#[from] HelmError),
     #[error(transparent)]
     Kube(#[from] KubeError),
@@ -53,6 +57,8 @@ enum Problem {
     Spire(#[from] SpireError),
     #[error(transparent)]
     Folder(#[from] FileError),
+    #[error(transparent)]
+    Process(#[from] EndError),
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
@@ -219,6 +225,57 @@ pub async fn expired(
     Ok(Some(claim.run))
 }
 
+/// Takes down every cluster that svidproof made in a project of Google Cloud and whose time is over, whatever
+/// machine made it. Says what became of each, by name.
+///
+/// # Errors
+/// The clusters could not be listed.
+pub async fn expired_in_cloud(
+    root: &Path,
+    options: &ClusterOptions,
+    dry_run: bool,
+    progress: &Progress,
+) -> Result<Collected, TeardownError> {
+    let mut collected = Collected::default();
+    for over in gke::expired(root, options).await? {
+        let (made, expires) = &over;
+        progress.note(&format!("cluster {} in {} has expired at {expires}", made.name, made.location));
+        if dry_run {
+            continue;
+        }
+        match take_over(root, options, &over).await {
+            Ok(lease) => match teardown(&lease, progress).await {
+                Ok(()) => collected.gone.push(lease.id),
+                Err(error) => collected.left.push(error),
+            },
+            Err(TeardownError::Lease(error)) if error.is_held() => collected.held.push(made.name.clone()),
+            Err(error) => collected.left.push(error),
+        }
+    }
+    Ok(collected)
+}
+
+/// The lease of a cluster of this machine or of another.
+async fn take_over(
+    root: &Path,
+    options: &ClusterOptions,
+    over: &(gke::Made, Timestamp),
+) -> Result<Lease, TeardownError> {
+    let run = over.0.name.strip_prefix("svidproof-").unwrap_or(&over.0.name);
+    if let Some(dir) = Lease::all()?.into_iter().find(|dir| dir.file_name().is_some_and(|id| id == run)) {
+        return Ok(Lease::open(dir)?);
+    }
+    let lease = Lease::adopt(run)?;
+    match gke::adopt(root, options, &lease, over).await {
+        Ok(()) => Ok(lease),
+        Err(error) => {
+            // It named nothing that this machine could take down.
+            files::remove(&lease.dir).map_err(LeaseError::from)?;
+            Err(error.into())
+        }
+    }
+}
+
 async fn collect(lease: &Lease, progress: &Progress) -> Result<bool, TeardownError> {
     if lease.kept()? {
         return Ok(false);
@@ -281,7 +338,11 @@ async fn remove_from(
         Thing::Secret { name, namespace } => kube.delete_secret(namespace, name, run).await?,
         Thing::Namespace { name } => kube.delete_namespace(name, run).await?,
         Thing::Claim => kube.release_claim(run).await?,
-        Thing::Cluster { .. } | Thing::Folder { .. } | Thing::Network { .. } | Thing::Container { .. } => {}
+        Thing::Cluster { .. }
+        | Thing::Folder { .. }
+        | Thing::Process { .. }
+        | Thing::Network { .. }
+        | Thing::Container { .. } => {}
     }
     Ok(())
 }
@@ -289,12 +350,14 @@ async fn remove_from(
 async fn remove(thing: &Thing, progress: &Progress) -> Result<(), Problem> {
     match thing {
         Thing::Cluster { terraform, env, provider, engine } => {
-            if provider == "kind" {
-                engine::again(progress, env, engine).await?;
+            if *provider == Provider::Gke.to_string() {
+                return Ok(gke::destroy(terraform, env, progress).await?);
             }
+            engine::again(progress, env, engine).await?;
             Terraform::at(terraform.clone(), env.clone())?.destroy().await?;
         }
         Thing::Folder { path } => files::remove(path)?,
+        Thing::Process { program, flag, file } => process::end(program, flag, file).await?,
         Thing::Network { name, env, engine } => {
             engine::remove_network(progress, name, env, engine).await?;
         }

@@ -52,6 +52,7 @@ impl World {
         let scenario = crate::scenario::one_check();
         let lease = Lease::open(run).unwrap();
         let record = Record {
+            agent: PathBuf::new(),
             workers: 0,
             cluster: serde_json::from_value(json!({
                 "provider": "existing", "name": "c", "kubeconfig": dir.path().join("kubeconfig"),

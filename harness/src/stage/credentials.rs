@@ -9,6 +9,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use svidproof_probe::protocol::{Carried, Credential, Token, TrustAnchors};
 
+use super::outside::{self, Held};
 use crate::cluster::kube::Exec;
 use crate::forge::{self, Authority, ForgeError, Forged, JwtFlaw, Signer, authorities};
 use crate::proof::plan::Cell;
@@ -32,6 +33,8 @@ pub(super) struct Credentials {
     /// Forged ones, and those that another trust domain's server signs.
     forged: BTreeMap<String, Result<Credential, Unmade>>,
     tokens: BTreeMap<String, Result<Token, Unmade>>,
+    /// Of users of machines outside of the cluster.
+    outside: BTreeMap<String, Result<Held, Unmade>>,
 }
 
 /// An Envoy that takes tokens for longer than this after their end is not waited for, in seconds.
@@ -42,10 +45,20 @@ const EXPIRY: Duration = Duration::from_secs(10);
 
 impl Credentials {
     /// `clock_skew` is for how many seconds the Envoys under test take a token after its end.
-    pub(super) async fn make(run: &RunContext, system: &System, cells: &[Cell], clock_skew: u64) -> Self {
+    /// `banned` are the machines whose agents the stage bans.
+    pub(super) async fn make(
+        run: &RunContext,
+        system: &System,
+        cells: &[Cell],
+        clock_skew: u64,
+        banned: &[String],
+    ) -> Self {
         let scenario = &system.scenario;
         let names: BTreeSet<_> = cells.iter().map(|cell| &cell.client).collect();
-        let mut made = Self::default();
+        // First: it is waited until theirs have ended, and others must not end meanwhile.
+        let banned = outside::banned(run, scenario, &names, banned).await.into_iter();
+        let banned = banned.map(|(name, held)| (name, held.map_err(Unmade::Broken))).collect();
+        let mut made = Self { outside: banned, ..Self::default() };
         for &name in &names {
             match system.given.get(name) {
                 Some(Given::Svid { carried, .. }) => {
@@ -64,6 +77,12 @@ impl Credentials {
                 }
                 Client::Full(FullClient { id, trust_domain: Some(domain), .. }) => {
                     made.forged.insert(name.clone(), foreign(run, scenario, domain, id).await);
+                }
+                client if client.machine().is_some() => {
+                    if !made.outside.contains_key(name) {
+                        let held = outside::held(run, scenario, client).await;
+                        made.outside.insert(name.clone(), held.map_err(Unmade::Broken));
+                    }
                 }
                 client if client.is_outside() => {
                     let carried = carry(run, system, client).await;
@@ -90,7 +109,8 @@ impl Credentials {
     pub(super) fn unmade(&self, client: &str) -> Option<&Unmade> {
         let forged = self.forged.get(client).and_then(|forged| forged.as_ref().err());
         let token = || self.tokens.get(client).and_then(|token| token.as_ref().err());
-        forged.or_else(token).or_else(|| self.carried.get(client)?.as_ref().err())
+        let outside = || self.outside.get(client).and_then(|held| held.as_ref().err());
+        forged.or_else(token).or_else(outside).or_else(|| self.carried.get(client)?.as_ref().err())
     }
 
     /// The header that the client's JWT-SVID is borne in (RFC 6750, section 2.1).
@@ -128,7 +148,14 @@ impl Credentials {
     }
 
     fn carried_by(&self, client: &str) -> Option<&Carried> {
-        self.carried.get(client)?.as_ref().ok()
+        let outside = || self.outside.get(client)?.as_ref().ok().map(|held| &held.carried);
+        self.carried.get(client).and_then(|carried| carried.as_ref().ok()).or_else(outside)
+    }
+
+    /// Why what the client presents at this moment is not what it was: a machine's user's SVID has ended
+    /// since the stage began. In words.
+    pub(super) fn ended(&self, client: &str) -> Option<String> {
+        self.outside.get(client)?.as_ref().ok()?.ended(client)
     }
 
     /// What the client verifies the server by.
@@ -241,7 +268,7 @@ async fn carry(run: &RunContext, system: &System, client: &Client) -> Result<Car
     if let Client::Full(FullClient { id, from: Some(from), .. }) = client {
         return carry_from(run, system, from, &spiffe(id)).await;
     }
-    let mut known = system.scenario.clients.values().filter_map(Client::identity);
+    let mut known = system.scenario.clients.values().flat_map(Client::probed);
     let path = client.identity().or_else(|| known.next());
     let path = path.ok_or("no client of the scenario has an identity")?;
     let probe = system.probe().map_err(|error| chain(&error))?;

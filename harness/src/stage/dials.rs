@@ -224,10 +224,11 @@ impl Opened<'_> {
         let timeout_ms = u64::try_from(DIAL.as_millis()).unwrap_or(u64::MAX);
         let dial =
             Dial { address, credential, server, tls: cell.tls, sni: cell.sni.clone(), request, timeout_ms };
-        match probe.filter(|_| !self.is_outside(cell)) {
-            Some(probe) => Ok(probe.dial(dial).await?),
-            None => Ok(svidproof_probe::dial(&dial, &Identities::none()).await),
+        if let Some(probe) = probe.filter(|_| !self.is_outside(cell)) {
+            return Ok(probe.dial(dial).await?);
         }
+        let seen = svidproof_probe::dial(&dial, &Identities::none()).await;
+        Ok(self.credentials.ended(&cell.client).map_or(seen, |why| failed(&why)))
     }
 
     pub(super) fn is_outside(&self, cell: &Cell) -> bool {

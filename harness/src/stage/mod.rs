@@ -7,6 +7,7 @@ mod dials;
 pub mod fault;
 mod federation;
 mod log;
+mod outside;
 mod target;
 
 pub use chart_tests::chart_tests;
@@ -24,7 +25,9 @@ use crate::proof::judge::Judged;
 use crate::proof::plan::{Cell, plan};
 use crate::proof::verdict::Verdict;
 use crate::scenario::{Scenario, Stage};
-use crate::session::{RunContext, SessionError, System, apply, federate, restart, restore, stage_values};
+use crate::session::{
+    RunContext, SessionError, System, apply, federate, machines, restart, restore, stage_values,
+};
 use crate::sys::chain;
 
 use credentials::{Credentials, Unmade};
@@ -154,6 +157,7 @@ impl<'a> Opened<'a> {
         // Side by side: an Envoy may wait for what was lost.
         let restored = async {
             restore(run, system).await?;
+            machines::ensure(run, scenario).await?;
             Ok(federate(run, scenario, &stage.federation).await?)
         };
         let (opened, ()) = try_join(try_join_all(targets), restored).await?;
@@ -169,7 +173,7 @@ impl<'a> Opened<'a> {
         unfit.extend(target::stale(run, &targets).await);
         let envoys = targets.values().flat_map(Target::envoys);
         let clock_skew = envoys.map(|envoy| envoy.config.clock_skew).max().unwrap_or_default();
-        let credentials = Credentials::make(run, system, &cells, clock_skew).await;
+        let credentials = Credentials::make(run, system, &cells, clock_skew, &stage.banned).await;
         Ok(Self { run, system, cells, targets, credentials, unfit })
     }
 

@@ -51,6 +51,13 @@ pub fn replace(path: &Path, content: impl AsRef<[u8]>) -> Result<(), FileError> 
     replaced().map_err(could_not("write", path))
 }
 
+/// Copies a file, its mode with it, whole or not at all; also into the place of a program that runs.
+pub fn copy(from: &Path, to: &Path) -> Result<(), FileError> {
+    let beside = to.with_extension("new");
+    let copied = fs::copy(from, &beside).and_then(|_| fs::rename(&beside, to));
+    copied.map_err(could_not("copy to", to))
+}
+
 /// Makes the folder and those above it, where they are not there.
 pub fn make_folder(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(could_not("make the folder", path))
@@ -60,6 +67,15 @@ pub fn make_folder(path: &Path) -> Result<(), FileError> {
 pub fn make_own_folder(path: &Path) -> Result<(), FileError> {
     use std::os::unix::fs::DirBuilderExt;
     let made = fs::DirBuilder::new().mode(0o700).create(path);
+    made.map_err(could_not("make the folder", path))
+}
+
+/// Makes a folder that is not there yet, and that everybody may look into.
+pub fn make_open_folder(path: &Path) -> Result<(), FileError> {
+    use std::os::unix::fs::PermissionsExt;
+    let open = fs::Permissions::from_mode(0o755);
+    // The caller's umask may say otherwise.
+    let made = fs::create_dir(path).and_then(|()| fs::set_permissions(path, open));
     made.map_err(could_not("make the folder", path))
 }
 
@@ -106,6 +122,24 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
         replace(&path.join("below a file"), "").unwrap_err();
+    }
+
+    #[test]
+    fn a_copy_takes_the_place_of_what_was_there_with_its_mode() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        write(&from, "new").unwrap();
+        fs::set_permissions(&from, fs::Permissions::from_mode(0o755)).unwrap();
+        write(&to, "old").unwrap();
+        let mut before = fs::File::open(&to).unwrap();
+        copy(&from, &to).unwrap();
+        assert_eq!(
+            (io::read_to_string(&mut before).unwrap(), read_text(&to).unwrap()),
+            ("old".into(), "new".into())
+        );
+        assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o755);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is left beside it");
     }
 
     #[test]

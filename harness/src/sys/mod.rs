@@ -3,6 +3,7 @@
 mod chain;
 pub mod dirs;
 pub mod files;
+pub mod process;
 pub mod progress;
 pub mod tool;
 pub mod wait;

@@ -74,6 +74,7 @@ pub struct Tool {
     stdin: Vec<u8>,
     log: Option<PathBuf>,
     limit: Duration,
+    user: Option<u32>,
 }
 
 impl Tool {
@@ -88,6 +89,7 @@ impl Tool {
             stdin: vec![],
             log: None,
             limit: LONGEST,
+            user: None,
         }
     }
 
@@ -158,6 +160,14 @@ impl Tool {
         self
     }
 
+    /// Runs it as this Unix user, and group, of no other group, and with nothing of this process's
+    /// environment. Only root may.
+    #[must_use]
+    pub fn user(mut self, number: u32) -> Self {
+        self.user = Some(number);
+        self
+    }
+
     /// The command line as a person would type it.
     pub fn line(&self) -> String {
         let words =
@@ -190,11 +200,18 @@ impl Tool {
         for key in &self.unset {
             expression = expression.env_remove(key);
         }
+        if self.user.is_some() {
+            expression = expression.full_env(Vec::<(OsString, OsString)>::new());
+        }
         if let Some(dir) = &self.dir {
             expression = expression.dir(dir);
         }
-        let handle = expression.before_spawn(|child| {
+        let user = self.user;
+        let handle = expression.before_spawn(move |child| {
             child.process_group(0);
+            if let Some(number) = user {
+                child.uid(number).gid(number);
+            }
             Ok(())
         });
         let handle = handle.start().map_err(|source| missing_or(&self.program, source, start))?;

@@ -34,9 +34,7 @@ impl Kube {
         let Some(wanting) = own.get_opt(&service.name).await.map_err(KubeError::api(&what))? else {
             return Ok(());
         };
-        let is_balancer =
-            wanting.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer");
-        if !is_balancer {
+        if !is_balancer(&wanting) {
             return Ok(());
         }
         let every = ListParams::default();
@@ -87,7 +85,13 @@ fn free(
     })
 }
 
-fn addresses(service: &Service) -> Vec<String> {
+/// Whether a cloud is asked for an address.
+pub(super) fn is_balancer(service: &Service) -> bool {
+    service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer")
+}
+
+/// What a Service was given: IP addresses, and names of hosts where a cloud gives those.
+pub(super) fn addresses(service: &Service) -> Vec<String> {
     let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let ingress = balancer.and_then(|balancer| balancer.ingress.as_ref());
     ingress.into_iter().flatten().filter_map(|one| one.ip.clone().or_else(|| one.hostname.clone())).collect()

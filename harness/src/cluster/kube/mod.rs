@@ -4,6 +4,7 @@
 mod balancer;
 mod broken;
 mod claim;
+mod cloud;
 mod entered;
 mod exec;
 mod fate;
@@ -22,6 +23,7 @@ mod workload;
 
 pub use balancer::address;
 pub use claim::{AT_WORK, Claim, KEPT};
+pub use cloud::Balancer;
 pub use exec::Exec;
 pub use forward::Forward;
 pub use ours::{Holder, RUN_LABEL};

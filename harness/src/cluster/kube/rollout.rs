@@ -22,6 +22,8 @@ use crate::cluster::manifest::{Workload, WorkloadKind};
 use crate::sys::chain;
 use crate::sys::wait::{self, Look, WaitError};
 
+/// How long what was deleted may still be there.
+const GONE: Duration = Duration::from_mins(2);
 /// How long a grace may be over before it is seen.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -114,7 +116,7 @@ impl Kube {
 
     pub(super) async fn namespace_gone(&self, name: &str) -> Result<(), KubeError> {
         let namespaces: Api<Namespace> = Api::all(self.client());
-        Ok(gone(namespaces, name, &format!("namespace {name} to be gone")).await?)
+        Ok(gone(namespaces, name, &format!("namespace {name} to be gone"), GONE).await?)
     }
 
     /// Waits until the workload is gone: what deletes it in the foreground says so before its pods are.
@@ -124,18 +126,18 @@ impl Kube {
         let client = self.client();
         Ok(match kind {
             WorkloadKind::Deployment => {
-                gone(Api::<Deployment>::namespaced(client, namespace), name, &what).await
+                gone(Api::<Deployment>::namespaced(client, namespace), name, &what, GONE).await
             }
             WorkloadKind::StatefulSet => {
-                gone(Api::<StatefulSet>::namespaced(client, namespace), name, &what).await
+                gone(Api::<StatefulSet>::namespaced(client, namespace), name, &what, GONE).await
             }
             WorkloadKind::DaemonSet => {
-                gone(Api::<DaemonSet>::namespaced(client, namespace), name, &what).await
+                gone(Api::<DaemonSet>::namespaced(client, namespace), name, &what, GONE).await
             }
         }?)
     }
 
-    async fn watched<K: Watched, T>(
+    pub(super) async fn watched<K: Watched, T>(
         &self,
         namespace: &str,
         name: &str,
@@ -190,7 +192,12 @@ fn instead(map: &ConfigMap) -> String {
 }
 
 /// Waits until there is no such object.
-async fn gone<K>(api: Api<K>, name: &str, what: &str) -> Result<(), WaitError<WatchEnd>>
+pub(super) async fn gone<K>(
+    api: Api<K>,
+    name: &str,
+    what: &str,
+    limit: Duration,
+) -> Result<(), WaitError<WatchEnd>>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + DeserializeOwned + 'static,
 {
@@ -206,7 +213,7 @@ where
         }
         Event::Init | Event::InitDone => Look::NotYet("it is still there".into()),
     };
-    unbroken(events, what, Duration::from_mins(2), look).await
+    unbroken(events, what, limit, look).await
 }
 
 /// Every state of one object.

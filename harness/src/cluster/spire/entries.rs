@@ -10,6 +10,17 @@ use sha2::{Digest, Sha256};
 use crate::scenario::Entry;
 use crate::spiffe_id::spiffe_id;
 
+/// The type of a selector that only the agent with this SPIFFE ID has (SPIRE's server gives it to every
+/// agent).
+const AGENT: &str = "spiffe_id";
+
+/// The entry by which an agent has another SPIFFE ID too: `path`, which entries may name as their parent
+/// before anybody knows the agent's own. `spire-server token generate -spiffeID` makes the same.
+pub fn standing_for(agent: &str, trust_domain: &str, path: &str) -> Wanted {
+    let select = vec![format!("{AGENT}:{}", spiffe_id(trust_domain, agent))];
+    Wanted { entry: Entry { id: path.into(), select, ..Entry::default() }, parent: agent.into() }
+}
+
 /// An entry under one parent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -134,6 +145,13 @@ impl Shown {
         self.spiffe_id.path == path
     }
 
+    /// The agent that it stands for, whichever workload is below it: the path of its SPIFFE ID, and that ID.
+    pub(super) fn agent(&self) -> Option<(&str, &str)> {
+        let selector = self.selectors.first().filter(|one| self.selectors.len() == 1 && one.kind == AGENT)?;
+        let path = self.parent_id.path.as_str();
+        selector.value.ends_with(path).then_some((path, selector.value.as_str()))
+    }
+
     /// Whether it is one of those that begin with this prefix: made by svidproof, for this run.
     pub fn is_ours(&self, prefix: &str) -> bool {
         self.id.starts_with(prefix)
@@ -190,6 +208,26 @@ mod tests {
         let nested = entry("{id: /inner, select: ['k8s:ns:a'], parent: /outer}");
         let all = under(&[nested], &["/one", "/two"]);
         assert_eq!(all.iter().map(|one| one.parent.as_str()).collect::<Vec<_>>(), ["/outer"]);
+    }
+
+    /// By it an agent of the run's own is known again, and no other is taken for it.
+    #[test]
+    fn an_entry_says_which_agent_it_stands_for() {
+        let agent = "/spire/agent/join_token/a-b";
+        let wanted = standing_for(agent, "example.org", "/vm-1");
+        let mut made = wanted.document("example.org", "run.");
+        for (key, path) in [("spiffe_id", "/vm-1"), ("parent_id", agent)] {
+            made[key] = json!({"trust_domain": "example.org", "path": path});
+        }
+        let shown: Shown = serde_json::from_value(made).unwrap();
+        assert_eq!(shown.agent(), Some((agent, "spiffe://example.org/spire/agent/join_token/a-b")));
+        // A workload's, one under another parent, and one with more selectors.
+        assert_eq!(self::shown(&json!({})).agent(), None);
+        let other = Shown { parent_id: Id { path: "/spire/agent/join_token/c".into() }, ..shown.clone() };
+        assert_eq!(other.agent(), None);
+        let more = Selector { kind: "unix".into(), value: "uid:1".into() };
+        let more = Shown { selectors: shown.selectors.iter().cloned().chain([more]).collect(), ..shown };
+        assert_eq!(more.agent(), None);
     }
 
     #[test]

@@ -5,12 +5,14 @@ mod bundle;
 mod entries;
 mod federation;
 pub mod found;
+mod outside;
 mod pem;
 mod svid;
 
 pub use bundle::{lacks, pem as bundle_pem};
-pub use entries::{Shown, Wanted, under};
-pub use svid::carried;
+pub use entries::{Shown, Wanted, standing_for, under};
+pub use outside::{of_certificate, of_token};
+pub use svid::{carried, held};
 
 use std::collections::BTreeSet;
 use std::fmt::{Display, Formatter};
@@ -169,11 +171,8 @@ impl Server {
 
     /// The paths of the SPIFFE IDs of the agents that have attested, in order.
     pub async fn agents(&self) -> Result<Vec<String>, SpireError> {
-        let listed: Agents =
-            self.parsed(&self.run(&["agent", "list", "-output", "json"], &Value::Null).await?)?;
-        let paths: BTreeSet<_> =
-            listed.agents.into_iter().filter(|agent| !agent.banned).map(|agent| agent.id.path).collect();
-        Ok(paths.into_iter().collect())
+        let known = self.known_agents().await?.into_iter();
+        Ok(known.filter(|(_, banned)| !banned).map(|(path, _)| path).collect())
     }
 
     /// The DER of each CA certificate of the trust domain.
@@ -185,6 +184,12 @@ impl Server {
         })
     }
 
+    /// The same, as PEM.
+    pub async fn bundle_pem(&self) -> Result<String, SpireError> {
+        let authorities = self.authorities().await?;
+        Ok(authorities.iter().map(|der| pem::certificate(der)).collect())
+    }
+
     /// Waits until the key of the `ConfigMap` holds the bundle that the server's API hands out.
     pub async fn publishes(&self, key: [&str; 3], limit: Duration) -> Result<(), SpireError> {
         let own = self.authorities().await?;
@@ -192,19 +197,22 @@ impl Server {
         published.map_err(|source| self.kube(source))
     }
 
-    /// Deletes the entries whose IDs begin with `prefix`, and no other. Returns how many there were.
+    /// Deletes the entries whose IDs begin with `prefix`, and no other, and evicts the agents that such an
+    /// entry stands for. Returns how many entries there were.
     pub async fn delete(&self, prefix: &str) -> Result<usize, SpireError> {
         let all = self.entries().await?.into_iter();
-        let ids: Vec<_> = all.map(|entry| entry.id).filter(|id| id.starts_with(prefix)).collect();
+        let own: Vec<_> = all.filter(|entry| entry.id.starts_with(prefix)).collect();
+        let ids: Vec<_> = own.iter().map(|entry| entry.id.as_str()).collect();
         if ids.is_empty() {
             return Ok(0);
         }
+        self.evict_own(&own).await?;
         let answer =
             self.run(&["entry", "delete", "-file", "-", "-output", "json"], &json!({ "ids": ids })).await?;
         for (result, id) in self.results(&answer)?.iter().zip(&ids) {
             if ![OK, NOT_FOUND].contains(&result.status.code) {
                 let (code, message) = (result.status.code, result.status.message.clone());
-                return Err(SpireError::Refused { server: self.name(), id: id.clone(), message, code });
+                return Err(SpireError::Refused { server: self.name(), id: (*id).into(), message, code });
             }
         }
         Ok(ids.len())

@@ -15,6 +15,11 @@ pub(super) fn block(label: &str, base64: &str) -> String {
     format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n")
 }
 
+/// A certificate's DER as PEM.
+pub(super) fn certificate(der: &[u8]) -> String {
+    block("CERTIFICATE", &STANDARD.encode(der))
+}
+
 /// The certificates that stand one after the other in this DER.
 pub(super) fn certificates(base64: &str) -> Result<String, String> {
     let der = STANDARD.decode(base64).map_err(|e| e.to_string())?;
@@ -23,7 +28,7 @@ pub(super) fn certificates(base64: &str) -> Result<String, String> {
     while !rest.is_empty() {
         let (after, _) = X509Certificate::from_der(rest).map_err(|e| e.to_string())?;
         let (one, after) = rest.split_at(rest.len() - after.len());
-        text += &block("CERTIFICATE", &STANDARD.encode(one));
+        text += &certificate(one);
         rest = after;
     }
     Ok(text)

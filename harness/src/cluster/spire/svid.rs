@@ -12,15 +12,9 @@ use crate::scenario::OneOrMany;
 /// The document has DER in base64 (SPIFFE Workload API, `X509SVID`); before SPIRE 1.15 it came wrapped in a
 /// list.
 pub fn carried(printed: &str, id: &str) -> Result<Carried, String> {
-    let unread = |e: serde_json::Error| format!("spire-agent's answer is not understood: {e}");
-    let document: Value = serde_json::from_str(printed).map_err(unread)?;
-    let document = match document {
-        Value::Array(mut list) if !list.is_empty() => list.swap_remove(0),
-        other => other,
-    };
-    let fetched: Fetched = serde_json::from_value(document).map_err(unread)?;
-    let held: Vec<_> = fetched.svids.iter().map(|svid| svid.spiffe_id.clone()).collect();
-    let svid = fetched.svids.into_iter().find(|svid| svid.spiffe_id == id);
+    let svids = fetched(printed)?;
+    let held: Vec<_> = svids.iter().map(|svid| svid.spiffe_id.clone()).collect();
+    let svid = svids.into_iter().find(|svid| svid.spiffe_id == id);
     let svid = svid.ok_or(format!("the workload holds no SVID {id}, but {}", held.join(", ")))?;
     let certificates = |base64: &str| {
         pem::certificates(base64).map_err(|problem| format!("the SVID {id} is not understood: {problem}"))
@@ -30,6 +24,21 @@ pub fn carried(printed: &str, id: &str) -> Result<Carried, String> {
         key: pem::block("PRIVATE KEY", &svid.x509_svid_key),
         bundle: certificates(&svid.bundle)?,
     })
+}
+
+/// The SPIFFE IDs of all that it printed.
+pub fn held(printed: &str) -> Result<Vec<String>, String> {
+    Ok(fetched(printed)?.into_iter().map(|svid| svid.spiffe_id).collect())
+}
+
+fn fetched(printed: &str) -> Result<Vec<FetchedSvid>, String> {
+    let unread = |e: serde_json::Error| format!("spire-agent's answer is not understood: {e}");
+    let document: Value = serde_json::from_str(printed).map_err(unread)?;
+    let document = match document {
+        Value::Array(mut list) if !list.is_empty() => list.swap_remove(0),
+        other => other,
+    };
+    serde_json::from_value(document).map(|fetched: Fetched| fetched.svids).map_err(unread)
 }
 
 /// What `x509 mint -output json` printed: DER in base64, a certificate a text or all of them in one.

@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use sha2::{Digest, Sha256};
-use tokio::io::unix::AsyncFd;
 
-use self::process::{end_event, mounts_under, process};
+use self::process::{mounts_under, process};
 use self::start::raise_limits;
 use super::firewall::Firewall;
 use super::{ANSWER, EngineError, Info, NETWORK, SMALL, Stopped, answer, docker, has_network, oci};
 use crate::sys::files::{self, could_not, remove};
+use crate::sys::process::{end_event, ended_by};
 use crate::sys::progress::Progress;
 use crate::sys::tool::{self, Tool};
-use crate::sys::wait::{self, Look};
+use crate::sys::wait::{self, Look, WaitError};
 
 const START: Duration = Duration::from_mins(1);
 const STOP: Duration = Duration::from_mins(1);
@@ -192,16 +192,13 @@ impl Private {
     }
 
     async fn ended(&self, process: OwnedFd) -> Result<(), EngineError> {
-        let pidfile = self.pidfile();
-        let event = |source| EngineError::from(could_not("watch the process of", &pidfile)(source));
-        #[allow(
-            deprecated,
-            reason = "its successor is unsafe; an owned descriptor is what makes this one sound"
-        )]
-        let process = AsyncFd::new(process).map_err(event)?;
-        let next = async || process.readable().await.map(drop).map_err(event);
-        let ended = wait::events("the private dockerd to end", STOP, next, Look::Ready).await;
-        ended.map_err(|e| EngineError::of_wait(e, format!("its log is {}", self.log().display())))
+        let hint = format!("its log is {}", self.log().display());
+        ended_by(process, "the private dockerd to end", STOP).await.map_err(|error| match error {
+            WaitError::Fatal { source, .. } => {
+                could_not("watch the process of", &self.pidfile())(source).into()
+            }
+            WaitError::TimedOut(source) => EngineError::TimedOut { hint, source },
+        })
     }
 }
 

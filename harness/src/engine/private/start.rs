@@ -8,11 +8,12 @@ use std::time::Duration;
 use rustix::process::Pid;
 use serde_json::json;
 
-use super::process::{end_of, process};
+use super::process::process;
 use super::{Private, START};
 use crate::engine::{EngineError, Info, answer, docker};
 use crate::sys::chain;
 use crate::sys::files::{self, could_not, remove};
+use crate::sys::process::end_of;
 use crate::sys::progress::Progress;
 use crate::sys::tool::{self, Tool};
 use crate::sys::wait::{self, Look};

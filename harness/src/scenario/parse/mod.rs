@@ -75,6 +75,10 @@ pub(super) fn read(text: &str, file: &Path, root: &Path) -> Result<Scenario, Sce
             published.line = places.at("endpoints").at(name).at("published").at("host-port").place().line;
         }
     }
+    if let Some(outside) = &mut scenario.spire.outside {
+        outside.published.line =
+            places.at("spire").at("outside").at("published").at("host-port").place().line;
+    }
     spelled::spell_out(&mut scenario);
     let mistakes = validate::mistakes(&scenario, &places);
     if !mistakes.is_empty() {
@@ -114,7 +118,7 @@ fn user_message(error: &Error) -> String {
         Error::SerdeUnknownVariant { variant, expected, .. } => {
             format!("unknown value `{variant}`{}", instead(variant, expected.iter().copied()))
         }
-        Error::InvalidScalar { ty: "u8" | "u16" | "u64" | "usize", .. } => {
+        Error::InvalidScalar { ty: "u8" | "u16" | "u32" | "u64" | "usize", .. } => {
             "expected a whole number, not negative and not too large".into()
         }
         Error::DuplicateMappingKey { key: Some(key), .. } => format!("the key `{key}` stands here twice"),

@@ -3,7 +3,7 @@
 use super::Found;
 use super::identity::{is_label, is_pair};
 use crate::scenario::place::{Node, Place};
-use crate::scenario::{Endpoint, Release, Scenario, Spire};
+use crate::scenario::{Endpoint, Published, Release, Scenario, Spire};
 
 /// Which ports a Service can be given on each node, unless the API server says otherwise.
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
@@ -42,8 +42,18 @@ fn spire(spire: &Spire, place: &Node, found: &mut Found) {
     found.check(spire.bundle.is_some() || !place.has("bundle-key"), place.key("bundle-key"), || {
         "`bundle-key` without `bundle`: of which ConfigMap?".into()
     });
-    if let Some(secret) = &spire.authority_secret {
-        object("Secret", secret, place.at("authority-secret").place(), found);
+    for (key, secret) in
+        [("authority-secret", &spire.authority_secret), ("x509pop-secret", &spire.x509pop_secret)]
+    {
+        if let Some(secret) = secret {
+            object("Secret", secret, place.at(key).place(), found);
+        }
+    }
+    if let Some(outside) = &spire.outside {
+        let place = place.at("outside");
+        service(&outside.service, place.at("service").place(), found);
+        found.check(outside.port != 0, place.at("port").place(), || no_port(0));
+        published(outside.published, place.at("published"), found);
     }
     socket(spire, place, found);
 }
@@ -110,30 +120,40 @@ fn release(release: &Release, place: &Node, found: &mut Found) {
 }
 
 fn endpoint(endpoint: &Endpoint, place: &Node, found: &mut Found) {
-    if let Some((namespace, name)) = endpoint.service.split_once('/').filter(|_| is_pair(&endpoint.service)) {
-        let at = place.at("service").place();
-        label("namespace", namespace, at, found);
-        label("Service", name, at, found);
-    }
+    service(&endpoint.service, place.at("service").place(), found);
     found.check(endpoint.port != 0, place.at("port").place(), || no_port(0));
     found.check(endpoint.admin != Some(0), place.at("admin").place(), || no_port(0));
     if let Some(container) = &endpoint.app_log {
         label("container", container, place.at("app-log").place(), found);
     }
-    if let Some(published) = &endpoint.published {
-        let at = place.at("published").at("node-port").place();
-        found.check(published.node_port.is_some() || published.host_port.is_none(), at, || {
-            "`host-port` leads to a `node-port`, and there is none".into()
-        });
-        let node_port = published.node_port;
-        found.check(node_port.is_none_or(|port| NODE_PORTS.contains(&port)), at, || {
-            let (first, last) = (NODE_PORTS.start(), NODE_PORTS.end());
-            format!(
-                "no Service is given the node port {}: expected {first} to {last}",
-                node_port.unwrap_or_default()
-            )
-        });
+    if let Some(published) = endpoint.published {
+        self::published(published, place.at("published"), found);
     }
+}
+
+fn service(service: &str, at: Place, found: &mut Found) {
+    found.check(is_pair(service), at, || {
+        format!("`{service}` does not name a Service: write `namespace/name`")
+    });
+    if let Some((namespace, name)) = service.split_once('/').filter(|_| is_pair(service)) {
+        label("namespace", namespace, at, found);
+        label("Service", name, at, found);
+    }
+}
+
+fn published(published: Published, place: &Node, found: &mut Found) {
+    let at = place.at("node-port").place();
+    found.check(published.node_port.is_some() || published.host_port.is_none(), at, || {
+        "`host-port` leads to a `node-port`, and there is none".into()
+    });
+    let node_port = published.node_port;
+    found.check(node_port.is_none_or(|port| NODE_PORTS.contains(&port)), at, || {
+        let (first, last) = (NODE_PORTS.start(), NODE_PORTS.end());
+        format!(
+            "no Service is given the node port {}: expected {first} to {last}",
+            node_port.unwrap_or_default()
+        )
+    });
 }
 
 fn no_port(number: u16) -> String {

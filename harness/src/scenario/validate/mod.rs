@@ -8,6 +8,7 @@ mod federation;
 mod identity;
 mod install;
 mod kubernetes;
+mod machines;
 mod registration;
 mod request;
 mod stage;
@@ -36,6 +37,7 @@ pub(super) fn mistakes(scenario: &Scenario, places: &Node) -> Vec<Mistake> {
     for (name, client) in &scenario.clients {
         self::client(client, places.at("clients").at(name), &mut found);
     }
+    machines::machines(scenario, places, &mut found);
     forged(scenario, places, &mut found);
     stages(scenario, places, &mut found);
     broken(scenario, places.at("broken"), &mut found);
@@ -109,9 +111,6 @@ fn images(scenario: &Scenario, places: &Node, found: &mut Found) {
 
 fn endpoint(scenario: &Scenario, name: &str, endpoint: &Endpoint, places: &Node, found: &mut Found) {
     let place = places.at(name);
-    found.check(is_pair(&endpoint.service), place.at("service").place(), || {
-        format!("`{}` does not name a Service: write `namespace/name`", endpoint.service)
-    });
     if let Some(identity) = &endpoint.identity {
         spiffe_path(identity, place.at("identity").place(), found);
     }
