@@ -155,7 +155,7 @@ fn a_build_that_fails_leaves_no_container() {
     let told = said(world.svidproof(&BUILD).exits(Exit::NotJudged).get_output());
     assert!(told.contains("no space"), "{told}");
     let calls = world.calls_of("docker");
-    assert!(calls.contains("ps --all --quiet --filter name=^/svidproof-images-"), "{calls}");
+    assert!(calls.contains("ps --all --quiet --filter name=^/?svidproof-images-"), "{calls}");
     assert!(calls.contains("docker rm --force --volumes 0123456789ab"), "{calls}");
     world.assert_nothing_is_left();
 }
@@ -185,7 +185,7 @@ fn gc_takes_the_container_of_a_killed_build_down() {
         assert!(world.called(&format!("docker run --name {name} ")), "{}", world.calls_of("docker"));
         world.svidproof(&["gc"]).success();
         let calls = world.calls_of("docker");
-        let looked = format!("docker ps --all --quiet --filter name=^/{name}$");
+        let looked = format!("docker ps --all --quiet --filter name=^/?{name}$");
         assert!(
             calls.contains(&looked) && calls.contains("docker rm --force --volumes 0123456789ab"),
             "{calls}"

@@ -1,7 +1,7 @@
 //! What a run makes in an engine, and takes out of that engine again: of no other, and of nobody else.
 
 use super::private::Private;
-use super::{ANSWER, Engine, EngineError, SMALL, WAY, answer, docker, has_network};
+use super::{ANSWER, Engine, EngineError, SMALL, WAY, answer, docker, has_network, known_by};
 use crate::sys::progress::Progress;
 use crate::sys::tool::{self, Tool};
 
@@ -46,7 +46,8 @@ pub async fn remove_container(
     again(progress, env, id).await?;
     // What was told to end may still be about to make it.
     tool::quiet().await;
-    let list = way(env).limit(SMALL).args(["ps", "--all", "--quiet", "--filter", &format!("name=^/{name}$")]);
+    let list =
+        way(env).limit(SMALL).args(["ps", "--all", "--quiet", "--filter", &format!("name=^/?{name}$")]);
     let found = list.run().await?.stdout;
     for container in found.split_whitespace() {
         way(env).limit(SMALL).args(["rm", "--force", "--volumes", container]).run().await?;
@@ -76,6 +77,6 @@ pub async fn again(progress: &Progress, env: &[(String, String)], id: &str) -> R
     if id.is_empty() {
         return Ok(());
     }
-    let there = answer(way(env), ANSWER).await?.id;
+    let there = known_by(way(env), &answer(way(env), ANSWER).await?).await?;
     if there == id { Ok(()) } else { Err(EngineError::Another { then: id.into(), there }) }
 }

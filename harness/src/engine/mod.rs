@@ -222,9 +222,9 @@ pub async fn ensure(progress: &Progress) -> Result<Engine, EngineError> {
     let engine = match choose(&private, std::env::var_os("DOCKER_HOST")).await? {
         Choice::Users(info) => Engine {
             private: false,
+            id: known_by(docker(None), &info).await?,
             version: info.server_version,
             data_root: info.docker_root_dir,
-            id: info.id,
             host: None,
             told: told().await,
         },
@@ -370,6 +370,23 @@ async fn answer(docker: Tool, limit: Duration) -> Result<Info, EngineError> {
     parse(&output).map_err(|problem| ToolError::Output { command: line, problem, output }.into())
 }
 
+/// By what an engine is known again: its ID. Podman, where it is asked as docker is, gives itself another one
+/// at each answer; it is known by where it keeps its containers.
+async fn known_by(docker: Tool, first: &Info) -> Result<String, EngineError> {
+    if first.id.is_empty() {
+        return Ok(String::new());
+    }
+    let second = answer(docker, ANSWER).await?;
+    Ok(steady([first, &second]))
+}
+
+fn steady([first, second]: [&Info; 2]) -> String {
+    if first.id == second.id {
+        return first.id.clone();
+    }
+    format!("that keeps {}", second.docker_root_dir.display())
+}
+
 fn parse(output: &str) -> Result<Info, String> {
     let info: Info = serde_json::from_str(output).map_err(|e| e.to_string())?;
     if info.server_version.is_empty() {
@@ -394,6 +411,20 @@ mod tests {
             (info.server_version.as_str(), info.docker_root_dir.as_path(), info.containers_running),
             ("20.10.24", Path::new("/data"), 2)
         );
+    }
+
+    /// What is made there would be nobody's to take down otherwise.
+    #[test]
+    fn an_engine_with_another_id_each_time_is_known_by_its_folder() {
+        let of = |id: &str| {
+            let text = format!(
+                r#"{{"ID":"{id}","ServerVersion":"4.3.1","DockerRootDir":"/s","ContainersRunning":0}}"#
+            );
+            parse(&text).unwrap()
+        };
+        assert_eq!(steady([&of("a"), &of("a")]), "a");
+        assert_eq!(steady([&of("a"), &of("b")]), steady([&of("c"), &of("d")]));
+        assert_eq!(steady([&of("a"), &of("b")]), "that keeps /s");
     }
 
     #[test]

@@ -29,6 +29,7 @@ impl Scenario {
         let Some(chosen) = self.stages.first_mut() else { return Err(names) };
         chosen.values.clear();
         chosen.federation.clear();
+        chosen.banned.clear();
         chosen.restart = Restart::All(false);
         chosen.banned.clear();
         let untried = self.clients.iter();
@@ -68,6 +69,9 @@ fn unmakeable(client: &Client) -> Option<String> {
         }
         Client::Full(full) if full.trust_domain.is_some() => {
             "the SPIRE server of its trust domain would have to sign for it without attesting anybody"
+        }
+        Client::Full(full) if full.machine.is_some() => {
+            "the agent of its machine would have to attest to the SPIRE server"
         }
         Client::Full(full) if full.jwt.as_ref().and_then(|jwt| jwt.forged) == Some(JwtFlaw::Expired) => {
             "the SPIRE server would have to sign a token for it that is over at once"
@@ -133,6 +137,8 @@ stages:
             (scenario.spire.authority_secret.as_ref(), scenario.spire.bundle()),
             (None, Some(("spire", "bundle")))
         );
+        let user: Client = serde_saphyr::from_str("{id: /friend, machine: vm}").unwrap();
+        assert!(unmakeable(&user).unwrap().contains("the agent of its machine"));
         assert!(untried["partner"].contains("without attesting"), "{untried:?}");
         assert!(
             untried["late"].contains("over at once") && untried["rogue-ca like friend"].contains("its own")
