@@ -29,7 +29,6 @@ impl Scenario {
         let Some(chosen) = self.stages.first_mut() else { return Err(names) };
         chosen.values.clear();
         chosen.federation.clear();
-        chosen.banned.clear();
         chosen.restart = Restart::All(false);
         chosen.banned.clear();
         let untried = self.clients.iter();
@@ -69,9 +68,6 @@ fn unmakeable(client: &Client) -> Option<String> {
         }
         Client::Full(full) if full.trust_domain.is_some() => {
             "the SPIRE server of its trust domain would have to sign for it without attesting anybody"
-        }
-        Client::Full(full) if full.machine.is_some() => {
-            "the agent of its machine would have to attest to the SPIRE server"
         }
         Client::Full(full) if full.jwt.as_ref().and_then(|jwt| jwt.forged) == Some(JwtFlaw::Expired) => {
             "the SPIRE server would have to sign a token for it that is over at once"
