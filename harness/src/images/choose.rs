@@ -118,3 +118,30 @@ pub(super) fn bin_of(cache: &Cache, declaration: &Declaration, parts: &[parts::P
     let keys = parts.iter().filter(tools).map(|part| part.key.as_str());
     cache.bin(&Key::new("bin").texts(&declaration.tools).texts(keys).finish())
 }
+
+/// svidproof's own programs run in the cluster, and are built by this machine's compiler, wherever all else
+/// comes from. Envoy's wheel and the libraries beside it are named for one architecture in the declaration.
+pub(super) fn fits(source: Source, os: &'static str, arch: &'static str) -> Result<Source, ImagesError> {
+    if os != "linux" {
+        return Err(ImagesError::NotLinux { os });
+    }
+    if source == Source::Packages && arch != "x86_64" {
+        return Err(ImagesError::Arch { arch });
+    }
+    Ok(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_cannot_build_images_is_told_so_before_it_tries() {
+        assert_eq!(fits(Source::Packages, "linux", "x86_64").unwrap(), Source::Packages);
+        assert_eq!(fits(Source::Upstream, "linux", "aarch64").unwrap(), Source::Upstream);
+        let told = fits(Source::Packages, "linux", "aarch64").unwrap_err().to_string();
+        assert!(told.contains("this machine is aarch64") && told.contains("--images upstream"), "{told}");
+        let told = fits(Source::Upstream, "macos", "aarch64").unwrap_err().to_string();
+        assert!(told.contains("this machine is macos") && told.contains("check-live"), "{told}");
+    }
+}

@@ -30,7 +30,7 @@ use tokio::sync::Semaphore;
 use assemble::Made;
 use build::Build;
 use cache::Cache;
-use choose::{choose, needed};
+use choose::{choose, fits, needed};
 use declaration::{Declaration, Image, Sources, part_of};
 use parts::{Compilers, Part};
 
@@ -199,18 +199,6 @@ pub async fn settled(
 ) -> Result<Source, ImagesError> {
     let source = if source == Source::Auto { choose(mirror, progress).await } else { source };
     fits(source, std::env::consts::OS, std::env::consts::ARCH)
-}
-
-/// svidproof's own programs run in the cluster, and are built by this machine's compiler, wherever all else
-/// comes from. Envoy's wheel and the libraries beside it are named for one architecture in the declaration.
-fn fits(source: Source, os: &'static str, arch: &'static str) -> Result<Source, ImagesError> {
-    if os != "linux" {
-        return Err(ImagesError::NotLinux { os });
-    }
-    if source == Source::Packages && arch != "x86_64" {
-        return Err(ImagesError::Arch { arch });
-    }
-    Ok(source)
 }
 
 /// Makes everything that a cluster needs, or finds it made. What must not stay is noted in the lease. Nodes
@@ -489,19 +477,4 @@ pub async fn prune(root: &Path, engine: &Engine, progress: &Progress) -> Result<
         store::remove_image(engine, &image).await?;
     }
     Ok(old)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_machine_that_cannot_build_images_is_told_so_before_it_tries() {
-        assert_eq!(fits(Source::Packages, "linux", "x86_64").unwrap(), Source::Packages);
-        assert_eq!(fits(Source::Upstream, "linux", "aarch64").unwrap(), Source::Upstream);
-        let told = fits(Source::Packages, "linux", "aarch64").unwrap_err().to_string();
-        assert!(told.contains("this machine is aarch64") && told.contains("--images upstream"), "{told}");
-        let told = fits(Source::Upstream, "macos", "aarch64").unwrap_err().to_string();
-        assert!(told.contains("this machine is macos") && told.contains("check-live"), "{told}");
-    }
 }
