@@ -111,8 +111,13 @@ mod tests {
     use super::*;
 
     /// Each interrupt, at work, and what is put back all the same.
+    /// One test, since a signal is for the whole process: it would end what another test waits for.
     #[tokio::test]
-    async fn an_interrupt_puts_back_and_another_ends_that_too() {
+    async fn what_is_still_planted_is_no_success_and_an_interrupt_puts_it_back() {
+        let left = async || Err(Ended::not_judged("a fault is still planted"));
+        assert_eq!(and_put_back(Ok(Exit::Passed), left()).await.unwrap_err().exit, Exit::NotJudged);
+        let ended = and_put_back(Err::<Exit, _>(Ended::input("first")), left()).await.unwrap_err();
+        assert_eq!(ended.to_string(), "first\na fault is still planted");
         let interrupt = async |signal| {
             kill_process(getpid(), signal).unwrap();
             std::future::pending::<Result<(), Ended>>().await
@@ -131,14 +136,6 @@ mod tests {
         let ended = and_put_back(Err::<(), _>(Ended::input("first")), interrupt(Signal::INT));
         let ended = ended.await.unwrap_err();
         assert_eq!((ended.exit, ended.to_string()), (Exit::Input, format!("first\n{STILL_PLANTED}")));
-    }
-
-    #[tokio::test]
-    async fn what_is_still_planted_is_no_success() {
-        let left = async || Err(Ended::not_judged("a fault is still planted"));
-        assert_eq!(and_put_back(Ok(Exit::Passed), left()).await.unwrap_err().exit, Exit::NotJudged);
-        let ended = and_put_back(Err::<Exit, _>(Ended::input("first")), left()).await.unwrap_err();
-        assert_eq!(ended.to_string(), "first\na fault is still planted");
     }
 
     #[test]

@@ -133,8 +133,6 @@ stages:
             (scenario.spire.authority_secret.as_ref(), scenario.spire.bundle()),
             (None, Some(("spire", "bundle")))
         );
-        let user: Client = serde_saphyr::from_str("{id: /friend, machine: vm}").unwrap();
-        assert!(unmakeable(&user).unwrap().contains("the agent of its machine"));
         assert!(untried["partner"].contains("without attesting"), "{untried:?}");
         assert!(
             untried["late"].contains("over at once") && untried["rogue-ca like friend"].contains("its own")
