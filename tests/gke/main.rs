@@ -8,6 +8,7 @@ mod cloud;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cloud::{Cloud, Ground};
@@ -16,6 +17,13 @@ use serde_json::Value;
 
 /// What is wrong is told sooner than a roll-out would be given up.
 const SOON: Duration = Duration::from_secs(150);
+
+/// Each has its cloud and its cluster: one after the other, or they wait for one another's processors.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -26,24 +34,29 @@ struct World {
     cloud: Cloud,
     _ground: Option<Ground>,
     dir: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl World {
     /// Its clusters are made by `Provider::Kind`, each anew.
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let (turn, dir) = (turn(), tempfile::tempdir().unwrap());
         let ground = env!("CARGO_BIN_EXE_ground");
         let cloud = Cloud::start(dir.path(), &format!("{ground} up"), &format!("{ground} down"), "10m");
-        Self { cloud, _ground: None, dir }
+        Self { cloud, _ground: None, dir, _turn: turn }
     }
 
     /// One real kind cluster, which is handed out as a new one each time, and a small project.
     fn on_one_ground(deadline: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let (turn, dir) = (turn(), tempfile::tempdir().unwrap());
         let ground = Ground::up(dir.path());
         let up = format!("cp {} $KUBECONFIG_OUT", ground.kubeconfig.display());
-        let world =
-            Self { cloud: Cloud::start(dir.path(), &up, "true", deadline), _ground: Some(ground), dir };
+        let world = Self {
+            cloud: Cloud::start(dir.path(), &up, "true", deadline),
+            _ground: Some(ground),
+            dir,
+            _turn: turn,
+        };
         world.project();
         world
     }
