@@ -191,6 +191,12 @@ impl Found {
             OciDistributionError::UnauthorizedError { .. }
             | OciDistributionError::AuthenticationFailure(_)
             | OciDistributionError::ServerError { code: 401 | 403, .. } => Self::NoEntry,
+            // What is asked without a body in the answer.
+            OciDistributionError::RequestError(error)
+                if error.status().is_some_and(|status| matches!(status.as_u16(), 401 | 403)) =>
+            {
+                Self::NoEntry
+            }
             OciDistributionError::RegistryError { envelope, .. } => {
                 let says =
                     |codes: &[OciErrorCode]| envelope.errors.iter().any(|one| codes.contains(&one.code));
@@ -298,6 +304,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_told_by_what_it_says() {
+        // As `main` does.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let told = |code: &str| {
             let envelope =
                 serde_json::from_value(json!({"errors": [{"code": code, "message": ""}]})).unwrap();
