@@ -98,7 +98,12 @@ pub fn find(
     let mut meant =
         all.into_iter().filter(|one| trust_domain.is_none_or(|wanted| one.trust_domain == wanted));
     let found = match (meant.next(), meant.next()) {
-        (Some(found), None) => found,
+        // It is the only one that says whose it is: that another's silence hides no second of these, a trust
+        // domain that was asked for vouches for.
+        (Some(found), None) => match untold.filter(|_| trust_domain.is_none()) {
+            Some(untold) => return Err(untold),
+            None => found,
+        },
         (Some(_), Some(_)) => return Err(NotFound::Several { known }),
         (None, _) => {
             return Err(untold.unwrap_or_else(|| match trust_domain {

@@ -151,13 +151,19 @@ fn of_several_the_trust_domain_says_which() {
     second.spec.as_mut().unwrap().volumes.as_mut().unwrap()[0].config_map.as_mut().unwrap().name =
         "second".into();
     let conf = SERVER_CONF.replace("example.org", "example.com");
-    texts.insert(("spire".into(), "second".into()), [("server.conf".to_owned(), conf)].into());
+    texts.insert(("spire".into(), "second".into()), [("server.conf".to_owned(), conf.clone())].into());
     let pods = [server(), second, agent()];
     let told = find(&pods, &texts, &[], None, true).unwrap_err().to_string();
     assert!(
         told.contains("example.com (spire/statefulset/second), example.org (spire/statefulset/server)"),
         "{told}"
     );
+    // Nor is it the one that says whose it is, where another does not.
+    texts.remove(&("spire".to_owned(), "second".to_owned()));
+    let told = find(&pods, &texts, &[], None, true).map_err(|error| error.to_string());
+    assert!(told.as_ref().is_err_and(|why| why.contains("pod spire/second-0 does not tell")), "{told:?}");
+    assert!(find(&pods, &texts, &[], Some("example.org"), true).is_ok());
+    texts.insert(("spire".into(), "second".into()), [("server.conf".to_owned(), conf)].into());
     let meant = find(&pods, &texts, &["csi.spiffe.io".into()], Some("example.org"), true).unwrap();
     assert_eq!(meant.spire.server, "statefulset/server");
     // Without an agent of its own it is of no use to the probe, and another's is not taken.
