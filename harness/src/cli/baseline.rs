@@ -107,7 +107,11 @@ pub(super) fn compare(
         }
         compared.worse |= surface::worse(&held.changes);
         let changes = surface::change_list(&held.changes);
-        compared.text += &format!("{scenario}, against the surface that is kept:\n{changes}\n");
+        let unseen = match held.unseen {
+            0 => String::new(),
+            unseen => format!(", but for {unseen} of its cells that were not observed"),
+        };
+        compared.text += &format!("{scenario}, against the surface that is kept{unseen}:\n{changes}\n");
     }
     compared
 }
@@ -167,6 +171,20 @@ mod tests {
         assert!(compared(status(200), None).worse && compared(status(200), Some("open")).worse);
         assert!(!compared(status(403), None).worse);
         assert!(!compared(status(200), Some("another")).worse, "of that stage nothing is kept");
+    }
+
+    /// It may have changed: nobody looked.
+    #[test]
+    fn what_was_not_observed_is_not_told_as_unchanged() {
+        let dir = tempfile::tempdir().unwrap();
+        let (judged, baselines) = seen(status(200), dir.path());
+        accept(&judged, &baselines, &Progress::new()).unwrap();
+        let text = |outcome| compared(outcome, None, dir.path()).text;
+        let undone = Outcome::Failed { kind: DialFailure::Unasked, detail: "nobody asked".into() };
+        let told = text(undone);
+        assert!(told.contains("kept, but for 1 of its cells that were not observed:"), "{told}");
+        let told = text(status(200));
+        assert!(told.contains("against the surface that is kept:\nnothing changed"), "{told}");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub struct Held {
     pub changes: Vec<Change>,
     /// How many recorded cells no surface keeps: they are compared with nothing.
     pub new: usize,
+    /// How many cells a surface keeps that were not observed now: whether they changed is not known.
+    pub unseen: usize,
 }
 
 /// Holds cells against the surfaces that are kept of their scenario. A recorded cell that is worse than
@@ -28,6 +30,7 @@ pub fn hold(judged: &mut [Judged], kept: &[Surface], whole: bool) -> Held {
     let mut unseen = BTreeSet::new();
     for one in judged.iter_mut() {
         if !was_dialled(one) {
+            held.unseen += usize::from(find(kept, one).is_some());
             unseen.insert(place(one));
             continue;
         }
