@@ -25,10 +25,6 @@ fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
 /// Two users of one project of the cloud, on two machines. What is last goes last.
 struct World {
     cloud: Cloud,
@@ -138,7 +134,8 @@ fn both_scenarios_run_in_a_cluster_of_a_clouds() {
     let scenarios =
         ["--scenario", "tests/scenarios/front-proxy.yaml", "--scenario", "tests/scenarios/symbank.yaml"];
     let args = ["run", "--provider", "gke", "--yes", "--set", &set, "--out", out.to_str().unwrap()];
-    let run = world.on("here", &repository(), &[&args[..], &scenarios].concat()).output().unwrap();
+    let run =
+        world.on("here", &conformance::repository(), &[&args[..], &scenarios].concat()).output().unwrap();
     let told = said(&run);
     assert!(run.status.success(), "{told}\n{}", String::from_utf8_lossy(&run.stdout));
     assert!(told.contains("3 spot machines e2-standard-4"), "what it costs is said:\n{told}");
@@ -179,9 +176,12 @@ fn what_a_cloud_does_wrong_is_told_and_nothing_is_left() {
     let gc = world.gc("here");
     assert!(gc.status.success(), "{}", said(&gc));
     world.is_bare();
-    world.is_told_and("list-forbidden", &["answered 403"]);
-    assert!(world.gc("here").status.success());
-    world.is_bare();
+    // A list that is forbidden, or that is without a place, says nothing of what is left.
+    for (fault, words) in [("list-forbidden", "answered 403"), ("zone-silent", "is without us-central1-f")] {
+        world.is_told_and(fault, &[words]);
+        assert!(world.gc("here").status.success());
+        world.is_bare();
+    }
     // A firewall that is left holds the network back.
     let leaks: [(&str, &[&str]); 2] = [
         ("lb-leak", &["there is still:", "load balancer's forwarding rule", "firewall k8s-fw-"]),

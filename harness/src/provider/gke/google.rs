@@ -25,6 +25,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 const COMPUTE: [&str; 2] = ["GOOGLE_COMPUTE_CUSTOM_ENDPOINT", "https://compute.googleapis.com/compute/v1/"];
 const CONTAINER: [&str; 2] = ["GOOGLE_CONTAINER_CUSTOM_ENDPOINT", "https://container.googleapis.com/v1/"];
 const IAM: [&str; 2] = ["GOOGLE_IAM_CUSTOM_ENDPOINT", "https://iam.googleapis.com/v1/"];
+const CLUSTERS: &str = "locations/-/clusters";
 /// All that lead somewhere else.
 pub(super) const ENDPOINTS: [&str; 3] = [COMPUTE[0], CONTAINER[0], IAM[0]];
 
@@ -61,6 +62,17 @@ struct Page {
     #[serde(default)]
     accounts: Value,
     next_page_token: Option<String>,
+    /// Kubernetes Engine's: zones whose clusters are not in the list.
+    #[serde(default)]
+    missing_zones: Vec<String>,
+    /// Compute Engine's: places whose things are not.
+    #[serde(default)]
+    unreachables: Vec<String>,
+}
+
+/// What did not answer, though the list was given.
+fn silent(pages: &[Page]) -> Vec<String> {
+    pages.iter().flat_map(|page| page.missing_zones.iter().chain(&page.unreachables).cloned()).collect()
 }
 
 impl<'a> Google<'a> {
@@ -74,9 +86,14 @@ impl<'a> Google<'a> {
         Ok(Self { env, project, http, token })
     }
 
+    /// Whether the account is let in at all.
+    pub(super) async fn greets(&self) -> Result<(), GkeError> {
+        self.asked(CONTAINER, CLUSTERS, "").await.map(drop)
+    }
+
     /// The project's clusters that carry svidproof's label, in any region.
     pub(super) async fn clusters(&self) -> Result<Vec<Made>, GkeError> {
-        let pages = self.pages(CONTAINER, "locations/-/clusters", "").await?;
+        let pages = self.pages(CONTAINER, CLUSTERS, "").await?;
         let all = pages.iter().flat_map(|page| page.clusters.as_array().into_iter().flatten());
         Ok(all.filter_map(made).collect())
     }
@@ -143,7 +160,16 @@ impl<'a> Google<'a> {
         Ok(scopes.flat_map(of).collect())
     }
 
+    /// All of them, and of every place: what is not in such a list is not there.
     async fn pages(&self, service: [&str; 2], path: &str, filter: &str) -> Result<Vec<Page>, GkeError> {
+        let pages = self.asked(service, path, filter).await?;
+        match silent(&pages) {
+            silent if silent.is_empty() => Ok(pages),
+            silent => Err(GkeError::Partial { what: path.into(), silent }),
+        }
+    }
+
+    async fn asked(&self, service: [&str; 2], path: &str, filter: &str) -> Result<Vec<Page>, GkeError> {
         let [variable, default] = service;
         let base = self.env.of(variable).unwrap_or_else(|| default.to_owned());
         let url = format!("{base}projects/{}/{path}", self.project);
@@ -250,6 +276,16 @@ mod tests {
         assert!(is_for(&rule("203.0.113.7", "proxy/proxy"), &balancer));
         assert!(!is_for(&rule("203.0.113.8", "proxy/proxy"), &balancer), "another's address");
         assert!(!is_for(&rule("203.0.113.7", "web/proxy"), &balancer), "the address is another's by now");
+    }
+
+    /// Of a place that did not answer nobody knows what is left there.
+    #[test]
+    fn a_list_without_a_place_is_not_whole() {
+        let page = |said: Value| serde_json::from_value::<Page>(said).unwrap();
+        assert_eq!(silent(&[page(json!({"clusters": []}))]), Vec::<String>::new());
+        let pages =
+            [page(json!({"missingZones": ["us-central1-f"]})), page(json!({"unreachables": ["regions/b"]}))];
+        assert_eq!(silent(&pages), ["us-central1-f", "regions/b"]);
     }
 
     #[test]

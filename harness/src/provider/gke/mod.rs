@@ -91,6 +91,12 @@ pub enum GkeError {
          hint: docs/gke.md lists the APIs that the project must have on, and the roles that the account needs"
     )]
     Answered { what: String, status: u16, said: String },
+    #[error(
+        "Google's list of {what} is without {}, which did not answer: what is there is not known\n\
+         hint: try again once it does; https://status.cloud.google.com says whether it is down",
+        silent.join(", ")
+    )]
+    Partial { what: String, silent: Vec<String> },
     #[error("the answer of {what} is not understood")]
     Unread { what: String, source: serde_json::Error },
     #[error(
@@ -148,7 +154,7 @@ pub(super) async fn create(site: &Site<'_>) -> Result<(Cluster, Kube), ProviderE
     let asked = Asked::of(&root, &site.options.set)?;
     let env = Env::now();
     // Before anything is made: is there an account, and is it let in?
-    Google::open(&env, asked.text("project")).await?.clusters().await?;
+    Google::open(&env, asked.text("project")).await?.greets().await?;
     let mut variables: serde_json::Map<String, Value> = site.options.set.clone().into_iter().collect();
     let name = format!("svidproof-{}", site.lease.id);
     let name = variables.entry("name").or_insert_with(|| name.into()).as_str().unwrap_or_default().to_owned();
@@ -296,23 +302,21 @@ pub async fn destroy(dir: &Path, env: &[(String, String)], progress: &Progress) 
         return Err(GkeError::NotDestroyed { project: project.into(), left, source: Box::new(source) }.into());
     }
     let google = google?;
+    let mut left = vec![];
     let look = async || match google.carrying(name, &balancers).await {
-        Ok(left) if left.is_empty() => Look::Ready(()),
-        Ok(left) => Look::NotYet(in_lines(&left)),
+        Ok(found) if found.is_empty() => Look::Ready(()),
+        Ok(found) => {
+            left = found;
+            Look::NotYet(in_lines(&left))
+        }
         Err(error) => Look::Fatal(error),
     };
     // Its lists tell nobody when they change.
     match wait::poll("Google to list nothing more of the run", LAG, AGAIN, look).await {
         Ok(()) => Ok(()),
         Err(wait::WaitError::Fatal { source, .. }) => Err(source.into()),
-        Err(wait::WaitError::TimedOut(_)) => {
-            let left = google.carrying(name, &balancers).await?;
-            if left.is_empty() {
-                Ok(())
-            } else {
-                Err(GkeError::Left { project: project.into(), left }.into())
-            }
-        }
+        Err(wait::WaitError::TimedOut(silent)) if left.is_empty() => Err(GkeError::from(silent).into()),
+        Err(wait::WaitError::TimedOut(_)) => Err(GkeError::Left { project: project.into(), left }.into()),
     }
 }
 
