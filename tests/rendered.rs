@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 }
 
 fn compare(program: &Path, chart: &str, copy: &str) -> Result<(), Failed> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = conformance::repository();
     let runtime = tokio::runtime::Runtime::new()?;
     let chart = root.join(chart);
     let release = Release { name: "mine".into(), namespace: "shop".into(), ..Release::default() };

@@ -7,7 +7,7 @@ use std::process::Output;
 use conformance::said;
 use serde_json::Value;
 
-use crate::theirs::{Theirs, repository, same, strs};
+use crate::theirs::{Theirs, same, strs};
 
 /// All that a check from outside needs, and that docs/how-to/live.md names; the second part is for what Envoys count.
 const READER: &str = "
@@ -137,7 +137,7 @@ fn what_stands_is_checked_and_stays_as_it_was() {
     let none = ends(&theirs.checked(&theirs.check(EDGE, ["reader", "reader"], &[])), 3);
     assert!(none.contains("no check was made") && none.contains("no SVID is given"), "{none}");
     // Which of the two SPIREs is meant, nobody guesses.
-    let text = std::fs::read_to_string(repository().join(EDGE)).unwrap();
+    let text = std::fs::read_to_string(conformance::repository().join(EDGE)).unwrap();
     std::fs::write(theirs.dir.path().join("svidproof.yaml"), "").unwrap();
     let guess = theirs.dir.path().join("guess.yaml");
     std::fs::write(&guess, text.replace("trust-domain: example.com\n", "")).unwrap();
@@ -154,7 +154,7 @@ fn what_stands_is_checked_and_stays_as_it_was() {
 
     // What its owners open is seen, from within and from outside.
     let allow = "envoy.allow={/ns/cert-gen/sa/generator,/ns/default/sa/stranger}";
-    let chart = repository().join("helm/front-proxy");
+    let chart = conformance::repository().join("helm/front-proxy");
     let upgrade = ["upgrade", "proxy", chart.to_str().unwrap(), "--namespace", "proxy", "--reuse-values"];
     theirs.tool("helm", &upgrade.into_iter().chain(["--set", allow, "--wait"]).collect::<Vec<_>>());
     for args in [&inside, &outside] {

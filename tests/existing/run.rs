@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use conformance::said;
 
-use crate::theirs::{Theirs, repository, same, strs};
+use crate::theirs::{Theirs, same, strs};
 
 /// After which of its own lines a run is killed: while it looks, while Helm installs, while it waits for pods,
 /// while it dials.
@@ -54,7 +54,7 @@ fn what_is_anothers_is_the_same_afterwards() {
     }
 
     // To its end, by the Helm of before: installed, upgraded by each stage, uninstalled.
-    let helm = repository().join("target/helm3/helm");
+    let helm = conformance::repository().join("target/helm3/helm");
     assert!(helm.exists(), "no {}: `./scripts/helm3/build` makes it", helm.display());
     let path = std::env::var("PATH").unwrap();
     let mut run = world.svidproof("mine", &strs(&world.existing("neighbours/small")));

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,10 +27,6 @@ pub(crate) struct Theirs {
     _one: MutexGuard<'static, ()>,
 }
 
-pub(crate) fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
 impl Theirs {
     /// With these scenarios of tests/scenarios/ in it.
     pub(crate) fn up(scenarios: &[&str], servers: &'static [&'static str]) -> Self {
@@ -45,7 +41,10 @@ impl Theirs {
 
     pub(crate) fn svidproof(&self, state: &str, args: &[&str]) -> Command {
         let mut command = conformance::svidproof();
-        command.current_dir(repository()).env("XDG_STATE_HOME", self.dir.path().join(state)).args(args);
+        command
+            .current_dir(conformance::repository())
+            .env("XDG_STATE_HOME", self.dir.path().join(state))
+            .args(args);
         command
     }
 

@@ -23,7 +23,7 @@ pub(crate) struct Cloud {
 
 #[allow(clippy::disallowed_methods, reason = "a stand-in that is not svidproof's own")]
 fn begun(dir: &Path, args: &[String]) -> Child {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = conformance::repository();
     let program = root.join("target/google-stand-in/terraform-provider-google");
     assert!(program.exists(), "no {}: fixtures/google-stand-in/build makes it", program.display());
     let log = File::options().create(true).append(true).open(dir.join("log")).unwrap();

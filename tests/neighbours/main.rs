@@ -5,17 +5,13 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
 /// What a run says once its cluster is there; it has work for a quarter of a minute then.
 const UP: &str = "✓ cluster (kind)";
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
 
 /// One of the users.
 struct User(tempfile::TempDir);
@@ -32,7 +28,7 @@ impl User {
     fn svidproof(&self, args: &[&str]) -> Command {
         let mut command = conformance::svidproof();
         let home = std::env::home_dir().unwrap();
-        command.current_dir(repository()).args(args);
+        command.current_dir(conformance::repository()).args(args);
         command.env("HOME", self.0.path().join("home")).env("XDG_STATE_HOME", self.0.path().join("state"));
         command.env("XDG_CACHE_HOME", svidproof::sys::dirs::cache().parent().unwrap());
         // Compilers are the machine's, not a user's.

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use conformance::said;
@@ -15,7 +15,7 @@ struct World(tempfile::TempDir);
 impl World {
     fn svidproof(&self, args: &[&str]) -> Output {
         let mut command = conformance::svidproof();
-        command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+        command.current_dir(conformance::repository());
         command.env("XDG_STATE_HOME", self.0.path().join("state")).args(args).output().unwrap()
     }
 

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ struct World {
 impl World {
     fn svidproof(&self, state: &str, args: &[&str]) -> Command {
         let mut command = conformance::svidproof();
-        command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+        command.current_dir(conformance::repository());
         command.env("XDG_STATE_HOME", self.dir.path().join(state)).args(args);
         command
     }
@@ -126,7 +126,7 @@ impl World {
 }
 
 fn from_root(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+    conformance::repository().join(path)
 }
 
 fn out(output: &Output) -> String {

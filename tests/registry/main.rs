@@ -146,7 +146,7 @@ impl World {
     fn serve_as(&self, name: &str, port: u16, more: &[&str]) {
         let loaded = self.svidproof(&["images", "load", "registry", "--images", "packages"]);
         assert!(loaded.status.success(), "{}", said(&loaded));
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = conformance::repository();
         let image = images::declared_as(&root, "registry").unwrap();
         let address = format!("REGISTRY_HTTP_ADDR=127.0.0.1:{port}");
         let run = ["run", "--detach", "--rm", "--name", name, "--network", "host"];

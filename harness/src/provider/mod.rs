@@ -86,6 +86,13 @@ pub struct Cluster {
     pub published: BTreeMap<u16, SocketAddr>,
 }
 
+impl Cluster {
+    /// Where a node port is dialled from this machine; none where the provider leads to none.
+    pub fn mapped(&self, published: Published) -> Option<SocketAddr> {
+        self.published.get(&published.node_port?).copied()
+    }
+}
+
 /// What [`Provider::create`] made or found.
 pub struct Created {
     /// The cluster, as the run's record keeps it.

@@ -80,8 +80,9 @@ pub async fn apply(
     let (workloads, settling) = (stands.workloads(), stands.settling());
     let rolled_out = try_join_all(workloads.iter().map(|workload| context.kube.rolled_out(workload, limit)));
     let settled = try_join_all(settling.iter().map(|object| context.kube.settles(object, limit)));
-    let balanced =
-        try_join_all(balanced.iter().map(|service| context.kube.balanced(service, release.limit())));
+    let balanced = try_join_all(
+        balanced.iter().map(|one| context.kube.balanced(&one.namespace, &one.name, release.limit())),
+    );
     try_join3(rolled_out, settled, balanced).await.map_err(kube)?;
     let installed = Installed { rendered: fingerprint, stands: stands.fingerprint() };
     context.note_installed(&key, Some(installed))?;

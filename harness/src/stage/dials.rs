@@ -269,9 +269,9 @@ impl Opened<'_> {
 
     /// Where the endpoint's published port is dialled from this machine.
     fn outside(&self, name: &str, target: &Target) -> Result<String, StageError> {
-        let said = target.declared.published.as_ref().and_then(|published| published.node_port);
-        let of_provider = said.and_then(|port| self.run.record().cluster.published.get(&port).copied());
-        if let Some(said) = said.filter(|_| of_provider.is_some()) {
+        let published = target.declared.published;
+        let of_provider = published.and_then(|published| self.run.record().cluster.mapped(published));
+        if let Some(said) = published.and_then(|one| one.node_port).filter(|_| of_provider.is_some()) {
             leads_here(name, target.declared, target.resolved.node_port, said)?;
         }
         let of_cloud =

@@ -25,7 +25,7 @@ pub enum EndError {
 }
 
 /// Whether a command line, as /proc has it, is that of this program with this file.
-pub fn is_it(cmdline: &[u8], program: &str, flag: &str, file: &Path) -> bool {
+fn is_it(cmdline: &[u8], program: &str, flag: &str, file: &Path) -> bool {
     let words: Vec<_> = cmdline.split(|byte| *byte == 0).collect();
     let named = words.first().is_some_and(|word| word.ends_with(program.as_bytes()));
     named && words.windows(2).any(|pair| pair == [flag.as_bytes(), file.as_os_str().as_encoded_bytes()])
@@ -50,26 +50,17 @@ pub fn running(program: &str, flag: &str, file: &Path) -> Option<Pid> {
 pub async fn end(program: &str, flag: &str, file: &Path) -> Result<(), EndError> {
     let Some(pid) = running(program, flag, file) else { return Ok(()) };
     let number = pid.as_raw_nonzero().get();
-    let failed = |source: rustix::io::Errno| EndError::Signal {
-        program: program.into(),
-        pid: number,
-        source: source.into(),
-    };
+    let failed = |source| EndError::Signal { program: program.into(), pid: number, source };
     // It names this very process from here on, though it may have ended already.
-    let process = end_event(pid).map_err(failed)?;
+    let process = end_event(pid).map_err(|error| failed(error.into()))?;
     let mut ended = None;
     for signal in [Signal::TERM, Signal::KILL] {
         if !is_still(pid, program, flag, file) {
             return Ok(());
         }
-        send(&process, pid, signal).map_err(failed)?;
+        send(&process, pid, signal).map_err(|error| failed(error.into()))?;
         let what = format!("{program}, process {number}, to end");
-        let copy = process.try_clone().map_err(|source| EndError::Signal {
-            program: program.into(),
-            pid: number,
-            source,
-        })?;
-        match ended_by(copy, &what, END).await {
+        match ended_by(process.try_clone().map_err(failed)?, &what, END).await {
             Ok(()) => return Ok(()),
             Err(error) => ended = Some(error),
         }

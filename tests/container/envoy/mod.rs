@@ -116,7 +116,7 @@ async fn get(admin: &str, path: &str) -> Result<String, String> {
 
 /// An image's name and tag, as `fixtures/images` declares it.
 fn declared(name: &str) -> (String, String) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = conformance::repository();
     let image = svidproof::images::declared_as(&root, name).unwrap_or_else(|error| panic!("{error}"));
     let (name, tag) = image.rsplit_once(':').expect("a tag");
     (name.into(), tag.into())

@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use super::balancer::{addresses, is_balancer};
 use super::rollout::{Watched, gone};
 use super::{Kube, KubeError};
-use crate::cluster::manifest::Named;
 use crate::sys::wait::{Look, WaitError};
 
 /// A cloud takes a minute or two for an address.
@@ -38,8 +37,13 @@ pub struct Balancer {
 
 impl Kube {
     /// Waits until a Service of the type `LoadBalancer` has an address; one of another type wants none.
-    pub async fn balanced(&self, service: &Named, limit: Option<Duration>) -> Result<(), KubeError> {
-        let Named { namespace, name, .. } = service;
+    /// `limit` is how long that may take, if not five minutes.
+    pub async fn balanced(
+        &self,
+        namespace: &str,
+        name: &str,
+        limit: Option<Duration>,
+    ) -> Result<(), KubeError> {
         let what = format!("the cloud to give Service {namespace}/{name} the address of a load balancer");
         let look = |seen: Service| {
             if !is_balancer(&seen) || !addresses(&seen).is_empty() {

@@ -30,8 +30,7 @@ pub(super) fn authorities(text: &str) -> Result<BTreeSet<Vec<u8>>, String> {
 
 /// The CA certificates of a bundle in either form, as PEM.
 pub fn pem(text: &str) -> Result<String, String> {
-    let block = |der: Vec<u8>| super::pem::block("CERTIFICATE", &STANDARD.encode(der));
-    Ok(authorities(text)?.into_iter().map(block).collect())
+    authorities(text).map(|all| super::pem::certificates_of(&all))
 }
 
 /// What a bundle that was handed on lacks of the server's own, in words.

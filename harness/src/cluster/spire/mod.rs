@@ -186,8 +186,7 @@ impl Server {
 
     /// The same, as PEM.
     pub async fn bundle_pem(&self) -> Result<String, SpireError> {
-        let authorities = self.authorities().await?;
-        Ok(authorities.iter().map(|der| pem::certificate(der)).collect())
+        Ok(pem::certificates_of(&self.authorities().await?))
     }
 
     /// Waits until the key of the `ConfigMap` holds the bundle that the server's API hands out.
@@ -201,7 +200,7 @@ impl Server {
     /// entry stands for. Returns how many entries there were.
     pub async fn delete(&self, prefix: &str) -> Result<usize, SpireError> {
         let all = self.entries().await?.into_iter();
-        let own: Vec<_> = all.filter(|entry| entry.id.starts_with(prefix)).collect();
+        let own: Vec<_> = all.filter(|entry| entry.is_ours(prefix)).collect();
         let ids: Vec<_> = own.iter().map(|entry| entry.id.as_str()).collect();
         if ids.is_empty() {
             return Ok(0);

@@ -16,8 +16,13 @@ pub(super) fn block(label: &str, base64: &str) -> String {
 }
 
 /// A certificate's DER as PEM.
-pub(super) fn certificate(der: &[u8]) -> String {
+fn certificate(der: &[u8]) -> String {
     block("CERTIFICATE", &STANDARD.encode(der))
+}
+
+/// These certificates, one after the other.
+pub(super) fn certificates_of<'a>(all: impl IntoIterator<Item = &'a Vec<u8>>) -> String {
+    all.into_iter().map(|der| certificate(der)).collect()
 }
 
 /// The certificates that stand one after the other in this DER.

@@ -45,8 +45,6 @@ const BANNED: Duration = Duration::from_secs(30);
 const ANSWER: Duration = Duration::from_secs(30);
 /// An agent that has no entry for a workload says so and announces nothing.
 const ASK: Duration = Duration::from_millis(500);
-/// A cloud makes a load balancer in minutes.
-const ADDRESS: Duration = Duration::from_mins(5);
 
 /// Whether this machine can play those of the scenarios: said before anything is made.
 ///
@@ -209,28 +207,25 @@ async fn start(
 async fn address(context: &RunContext, scenario: &Scenario) -> Result<(String, u16), MachineError> {
     let FromOutside { service, port, published } =
         scenario.spire.outside.as_ref().ok_or(MachineError::NoWay)?;
-    let mapped = published.node_port.and_then(|port| context.record().cluster.published.get(&port).copied());
-    if let Some(mapped) = mapped {
+    if let Some(mapped) = context.record().cluster.mapped(*published) {
         return Ok((mapped.ip().to_string(), mapped.port()));
     }
-    let what = format!("Service {service} to be given the address of a load balancer");
-    let given = wait::poll(&what, ADDRESS, Duration::from_secs(1), async || {
-        let resolved = match context.kube.resolve(service).await {
-            Ok(Ok(resolved)) => resolved.at(*port),
-            Ok(Err(Unresolved::NoService { instead })) => {
-                return Look::NotYet(format!("it is not there: there are {instead}"));
-            }
-            Ok(Err(Unresolved::Behind { why })) => return Look::NotYet(why),
-            Ok(Err(Unresolved::SelectsNothing)) => Err("leads to no pods".into()),
-            Err(source) => return Look::Fatal(MachineError::Kube(source)),
-        };
-        match resolved.map(|resolved| resolved.ingress) {
-            Ok(Some(host)) => Look::Ready((host, *port)),
-            Ok(None) => Look::NotYet("it has none".into()),
-            Err(why) => Look::Fatal(MachineError::NoServer { service: service.clone(), why }),
-        }
-    });
-    given.await.map_err(MachineError::of_wait)
+    let no_server = |why: String| MachineError::NoServer { service: service.clone(), why };
+    let (namespace, name) = service.split_once('/').unwrap_or_default();
+    context.kube.balanced(namespace, name, None).await?;
+    let resolved = context.kube.resolve(service).await?.map_err(|unresolved| match unresolved {
+        Unresolved::NoService { instead } => no_server(format!("is not there: there are {instead}")),
+        Unresolved::SelectsNothing => no_server("leads to no pods".into()),
+        Unresolved::Behind { why } => no_server(why),
+    })?;
+    let ingress = resolved.at(*port).map_err(no_server)?.ingress;
+    ingress.map(|host| (host, *port)).ok_or_else(|| {
+        no_server(
+            "has no address outside of the cluster: give it the type LoadBalancer, or say a `node-port` and \
+             use the provider `kind`"
+                .into(),
+        )
+    })
 }
 
 /// Waits until the agent's server has taken it: it opens its socket then.
