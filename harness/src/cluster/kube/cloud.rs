@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::balancer::{addresses, is_balancer};
 use super::rollout::{Watched, gone};
-use super::{Kube, KubeError};
+use super::{Kube, KubeError, Unresolved};
 use crate::sys::wait::{Look, WaitError};
 
 /// A cloud takes a minute or two for an address.
@@ -53,12 +53,18 @@ impl Kube {
         };
         match self.watched(namespace, name, &what, limit.unwrap_or(ADDRESS), look).await {
             Err(WaitError::TimedOut(mut gave_up)) => {
-                gave_up.status = format!(
-                    "{}{}\nhint: `kubectl describe service --namespace {namespace} {name}` has its events: a \
-                     quota of addresses, perhaps",
-                    gave_up.status,
-                    self.last_event(namespace, name).await
-                );
+                let service = format!("{namespace}/{name}");
+                gave_up.status = match self.resolve(&service).await {
+                    Ok(Err(Unresolved::NoService { instead })) => {
+                        format!("it is not there: there is {instead}")
+                    }
+                    _ => format!(
+                        "{}{}\nhint: `kubectl describe service --namespace {namespace} {name}` has its \
+                         events: a quota of addresses, perhaps",
+                        gave_up.status,
+                        self.last_event(namespace, name).await
+                    ),
+                };
                 Err(WaitError::TimedOut(gave_up).into())
             }
             waited => Ok(waited?),
