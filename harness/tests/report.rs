@@ -87,6 +87,7 @@ fn no_text_leaves_the_pages_data() {
 #[case("report", schema::text())]
 #[case("scenario", svidproof::scenario::schema_text())]
 #[case("project", svidproof::project::schema())]
+#[case("history", svidproof::history::schema())]
 fn the_schema_is_checked_in(#[case] of: &str, #[case] text: String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/{of}.schema.json"));
     if std::env::var_os("UPDATE_SCHEMA").is_some() {

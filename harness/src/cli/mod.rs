@@ -12,6 +12,7 @@ mod down;
 mod engine;
 mod exit;
 mod finish;
+mod history;
 mod images;
 mod init;
 mod new;
@@ -64,6 +65,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Say in words what changed between two surfaces, or two report.json
     Diff(diff::DiffArgs),
+    /// Say what the reports of many nights say together: verdicts, times, flakes, what opened and when
+    History(history::HistoryArgs),
     /// Take down what `up` keeps
     Down(down::DownArgs),
     /// Take down what runs that were killed left behind
@@ -130,6 +133,7 @@ async fn carry_out(command: Command, progress: &Progress) -> Result<Exit, Ended>
         Command::Schema(args) => schema::schema(&args),
         Command::Verify(args) => verify::verify(args, progress).await,
         Command::Diff(args) => diff::diff(&args),
+        Command::History(args) => history::history(&args, progress),
         Command::Down(args) => down::down(args, progress).await,
         Command::Gc(args) => down::gc(args, progress).await,
         Command::Leases => down::leases(),

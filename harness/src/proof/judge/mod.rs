@@ -43,7 +43,7 @@ pub use registered::registered;
 pub use rounds::{Dialling, settled};
 pub use window::{Attempt, DialId, Dialled, Logs, Window, Witness};
 use words::is_an_end;
-pub use words::{cut_off_in_words, seen_in_words};
+pub use words::{cut_off_in_words, failure_in_words, seen_in_words};
 
 /// A cell and what became of it.
 #[derive(Debug, Clone, PartialEq)]
