@@ -205,7 +205,7 @@ fn a_mirror_that_is_not_there() {
     let args = ["run", "--images", "upstream", "--registry-mirror", &mirror];
     let told = said(world.svidproof(&args).exits(Exit::NotJudged).get_output());
     let expected =
-        format!("svidproof: the registry http://{mirror} could not be asked for kindest/node:v1: ");
+        format!("svidproof: the registry http://{mirror} could not be asked for kindest/node:v1.36.0: ");
     assert!(told.contains(&expected) && told.contains("hint: does it run there"), "{told}");
     assert!(!world.called("terraform") && !world.called("docker run"), "{:#?}", world.calls());
     world.assert_nothing_is_left();

@@ -46,7 +46,7 @@ impl<'a> About<'a> {
     pub(super) fn report(&self, judged: &[Judged], ended: Option<&Ended>, progress: &Progress) -> Report {
         let record = self.record.as_ref();
         let images = record.map(|record| record.images.clone()).unwrap_or_default();
-        let versions = record.map(|record| record.versions.clone()).unwrap_or_default();
+        let versions = record.map(Record::all_versions).unwrap_or_default();
         let phases = progress.phases();
         let mut report =
             Report::new(self.run, &self.provider, &images, &versions, self.begun.at, phases, judged);

@@ -110,7 +110,7 @@ impl<'a> Part<'a> {
                     .text(&compilers.go)
                     .texts(programs.iter().flat_map(|(name, package)| [*name, *package]));
                 let key = key.texts(&go.tags).text(&go.ldflags).text(if go.cgo { "cgo" } else { "" });
-                (&go.part, key.path(&declaration.folder.join(&go.part))?)
+                (&go.part, key.path(&go.folder)?)
             }
             Recipe::Debian(debian) => (
                 &debian.part,
@@ -180,7 +180,7 @@ impl<'a> Part<'a> {
         remove(&log)?;
         let made = cache.scratch(&format!("{}-{}", self.name, self.key))?;
         match &self.recipe {
-            Recipe::Go(go, programs) => go_build(go, programs, declaration, &made, &log).await,
+            Recipe::Go(go, programs) => go_build(go, programs, &made, &log).await,
             Recipe::Debian(debian) => debian_root(debian, &made, &log).await,
             Recipe::Pip(pip) => pip_install(pip, &made, &log).await,
             Recipe::C(c) => c_build(c, declaration, &made, &log).await,
@@ -197,7 +197,6 @@ impl<'a> Part<'a> {
 async fn go_build(
     go: &Go,
     programs: &BTreeMap<&str, &str>,
-    declaration: &Declaration,
     made: &Path,
     log: &Path,
 ) -> Result<(), ImagesError> {
@@ -206,7 +205,7 @@ async fn go_build(
         Some(only) if programs.len() == 1 => made.join(only).into_os_string(),
         _ => made.join("").into_os_string(),
     };
-    let mut tool = Tool::new("go").dir(declaration.folder.join(&go.part)).log(log).arg("build");
+    let mut tool = Tool::new("go").dir(go.folder.clone()).log(log).arg("build");
     if !go.tags.is_empty() {
         tool = tool.arg("-tags").arg(go.tags.join(","));
     }

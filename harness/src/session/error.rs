@@ -68,6 +68,8 @@ pub enum SessionError {
     NotFound { file: PathBuf, source: NotFound },
     #[error(transparent)]
     Given(#[from] GivenError),
+    #[error("the cluster does not say which Kubernetes it is")]
+    Silent(#[source] KubeError),
     #[error("the kept cluster cannot be talked to")]
     Kept(#[source] KubeError),
     #[error("{}:{line}", file.display())]
@@ -77,9 +79,9 @@ pub enum SessionError {
     #[error("{place}: release {release}")]
     Chart { place: String, release: String, source: ChartError },
     #[error(
-        "{place}: release {release} runs {image}, and --registry has it under another name, {to}\n\
-         hint: svidproof gives that name to the values that have the image's whole name, and no value of \
-         this chart has: give the chart such a value"
+        "{place}: release {release} runs {image}, and by --registry, --spire or --envoy it is to run {to}\n\
+         hint: svidproof gives that name to the values that have the image's whole name (or `repository` \
+         and `tag`), and no value of this chart has: give the chart such a value"
     )]
     NotRenamed { place: String, release: String, image: String, to: String },
     #[error("scenario {scenario}")]

@@ -168,6 +168,10 @@ impl<'a> Opened<'a> {
                 Err(why) => drop(unfit.insert(name, why)),
             }
         }
+        for version in targets.values().flat_map(Target::envoys).filter_map(|one| one.config.version.clone())
+        {
+            run.note_ran("envoy", version)?;
+        }
         unfit.extend(unsettled(&targets).await);
         unfit.extend(federation::unheard(scenario, stage, &targets).await);
         unfit.extend(target::stale(run, &targets).await);
