@@ -26,7 +26,7 @@ pub(super) struct Telling {
 
 impl Telling {
     /// Where reports go.
-    fn folder(&self, baselines: &[Baseline]) -> PathBuf {
+    pub(super) fn folder(&self, baselines: &[Baseline]) -> PathBuf {
         let projects = baselines.first().map(|baseline| baseline.out.clone());
         self.out.clone().or(projects).unwrap_or_else(|| ".svidproof".into())
     }
