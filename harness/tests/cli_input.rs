@@ -295,8 +295,11 @@ fn help() {
       new         Draft a scenario for a chart
       verify      Plant each fault that a scenario lists, and prove that its checks turn red
       diff        Say in words what changed between two surfaces, or two report.json
+      history     Say what the reports of many nights say together: verdicts, times, flakes, what opened
+                  and when
       down        Take down what `up` keeps
       gc          Take down what runs that were killed left behind
+      bundle      Gather what is needed to understand a run into one archive, without secrets
       leases      List the runs that are there, and what each made
       svid        Carry SVIDs out of the cluster that `up` keeps
       images      Build, load, list or prune the container images

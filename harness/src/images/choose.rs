@@ -10,7 +10,7 @@ use super::cache::{Cache, Key};
 use super::declaration::{self, Declaration};
 use super::parts::{self, Compilers};
 use super::versions::combinations;
-use super::{ImagesError, Remote, Source, served};
+use super::{ImagesError, Remote, Source, Versions, served};
 use crate::sys::chain;
 use crate::sys::progress::Progress;
 
@@ -36,6 +36,29 @@ pub(super) async fn needed(root: &Path, cache: &Cache) -> Result<Needed, ImagesE
         add(&declaration, &compilers, cache, &mut needed)?;
     }
     Ok(needed)
+}
+
+/// The programs that make what a cluster needs and is not in the cache.
+///
+/// # Errors
+/// The declaration cannot be read, or a version that is asked for is not in it.
+pub async fn makers(
+    root: &Path,
+    source: Source,
+    versions: &Versions,
+) -> Result<BTreeSet<&'static str>, ImagesError> {
+    let declaration = Declaration::of(root, versions, source)?;
+    let cache = Cache::at(crate::sys::dirs::cache());
+    let sources =
+        if source == Source::Packages { declaration.cluster() } else { declaration.tools_and_apps() };
+    match Compilers::find(&cache).await {
+        Ok(compilers) => {
+            let parts = parts::plan(&declaration, &compilers, &cache, &sources)?;
+            Ok(parts.iter().flat_map(parts::Part::makers).copied().collect())
+        }
+        // Nothing can be in the cache.
+        Err(_) => Ok(["go", "cargo", "cc"].into()),
+    }
 }
 
 fn add(

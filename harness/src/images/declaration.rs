@@ -51,6 +51,9 @@ pub(super) struct Go {
     pub(super) ldflags: String,
     #[serde(default)]
     pub(super) cgo: bool,
+    /// How long it took where that was measured, for who waits.
+    #[serde(default)]
+    pub(super) takes: Option<String>,
     /// Versions that can be had in the place of its own: each has a `go.mod` and a `go.sum` too.
     #[serde(default)]
     pub(super) others: Vec<String>,
@@ -67,6 +70,9 @@ pub(super) struct Debian {
     pub(super) suite: String,
     pub(super) packages: Vec<String>,
     pub(super) remove: Vec<String>,
+    /// How long it took where that was measured, for who waits.
+    #[serde(default)]
+    pub(super) takes: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -102,6 +108,9 @@ pub(super) struct C {
 pub(super) struct Cargo {
     pub(super) part: String,
     pub(super) programs: BTreeMap<String, PathBuf>,
+    /// How long it took where that was measured, for who waits.
+    #[serde(default)]
+    pub(super) takes: Option<String>,
 }
 
 /// What one image layer holds.

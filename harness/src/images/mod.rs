@@ -43,6 +43,7 @@ use crate::sys::progress::Progress;
 use crate::sys::tool::ToolError;
 use crate::sys::wait::WaitError;
 
+pub use choose::makers;
 pub use declared::{Declared, declared, declared_as};
 pub use own::{archives, full_name, names, registry, repository};
 pub use push::{Which, push};

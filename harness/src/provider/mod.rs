@@ -4,6 +4,7 @@ pub mod existing;
 pub mod gke;
 mod kind;
 mod mirror;
+pub mod needs;
 mod network;
 pub mod terraform;
 

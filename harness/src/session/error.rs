@@ -12,7 +12,7 @@ use crate::cluster::spire::found::NotFound;
 use crate::forge::ForgeError;
 use crate::images::ImagesError;
 use crate::lease::LeaseError;
-use crate::provider::ProviderError;
+use crate::provider::{Provider, ProviderError};
 use crate::scenario::PROBES;
 use crate::sys::files::FileError;
 use crate::sys::wait::TimedOut;
@@ -68,6 +68,13 @@ pub enum SessionError {
     NotFound { file: PathBuf, source: NotFound },
     #[error(transparent)]
     Given(#[from] GivenError),
+    #[error(
+        "this machine lacks what `--provider {provider}` needs:\n  {}\n\
+         hint: `svidproof doctor` lists all that is looked for; in a checkout, ./scripts/setup installs \
+         programs",
+        lacking.join("\n  ")
+    )]
+    Lacks { provider: Provider, lacking: Vec<String> },
     #[error("the cluster does not say which Kubernetes it is")]
     Silent(#[source] KubeError),
     #[error("the kept cluster cannot be talked to")]

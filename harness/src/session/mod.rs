@@ -48,13 +48,14 @@ use crate::cluster::probe::Probe;
 use crate::data;
 use crate::images::{self, Images, Source, Versions};
 use crate::lease::{Lease, Shared};
+use crate::provider::needs::{self, Asked, Looked};
 use crate::provider::{self, Cluster, ClusterOptions, Created, Provider, Site, host_ports};
 use crate::scenario::{OwnImage, Release, Scenario};
 use crate::session::bringup::{bring_up, open_probes};
 use crate::session::hands::Renewal;
 use crate::sys::files::{self, FileError};
 use crate::sys::progress::Progress;
-use crate::sys::tool;
+use crate::sys::{dirs, tool};
 
 /// What is wanted.
 pub struct Setup<'a> {
@@ -236,6 +237,11 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
         Provider::Gke | Provider::Existing => Source::Upstream,
     };
     let mut names: Renamed = images::in_versions(&home, &ways.versions, ways.source)?;
+    let asked = Asked::of(provider, false, &home, ways.source, &ways.versions).await?;
+    let Looked { lacking, .. } = needs::look(&asked, &dirs::cache(), tool::find);
+    if !lacking.is_empty() {
+        return Err(SessionError::Lacks { provider, lacking });
+    }
     let helm = match helm_program(None) {
         Some(helm) => helm,
         None if provider == Provider::Kind => images::first(&home, "helm", progress).await?,
