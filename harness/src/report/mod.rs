@@ -20,7 +20,7 @@ use crate::forge::{self, Clause, Recipe};
 use crate::proof::chart_test::ChartTest;
 use crate::proof::judge::{self, Account, Control, Judged};
 use crate::proof::verdict::{Totals, Verdict};
-use crate::scenario::{CutOff, Expect};
+use crate::scenario::{CutOff, Expect, Source};
 use crate::surface;
 use crate::sys::progress::Phase;
 
@@ -63,6 +63,9 @@ pub struct Row {
     pub stage: String,
     /// The check's name; several cells may be of one check.
     pub check: String,
+    /// Where the check is written.
+    #[serde(flatten)]
+    pub source: Source,
     /// Who dialled.
     #[serde(rename = "as")]
     pub client: String,
@@ -208,6 +211,7 @@ impl Row {
             scenario: cell.scenario.clone(),
             stage: cell.stage.clone(),
             check: cell.check.clone(),
+            source: cell.source.clone(),
             client: cell.client.clone(),
             to: cell.endpoint.clone(),
             send: format!("{} {}", cell.method, cell.target),

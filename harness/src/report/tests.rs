@@ -48,6 +48,7 @@ fn judged(
             trailers: vec![],
             control: None,
             finding: None,
+            source: Source { file: "tests/scenarios/symbank.yaml".into(), line: 12, column: 9 },
             expect,
         },
         observed: outcome.map(|outcome| Observation {
@@ -232,6 +233,7 @@ fn the_json_of_a_refusal() {
     {
       "as": "nobody",
       "check": "nobody is refused",
+      "column": 9,
       "control": {
         "check": "frontend reads its balance",
         "held": true
@@ -263,7 +265,9 @@ fn the_json_of_a_refusal() {
       "expected": {
         "alert": "certificate_required"
       },
+      "file": "tests/scenarios/symbank.yaml",
       "got": "alert 116 certificate_required",
+      "line": 12,
       "milliseconds": 1.337,
       "observed": {
         "alert": 116,
