@@ -30,7 +30,7 @@ pub fn page(report: &Report) -> String {
     .fold(PAGE.to_owned(), |page, (place, text)| page.replacen(place, &text, 1))
 }
 
-fn title(report: &Report) -> String {
+pub(super) fn title(report: &Report) -> String {
     let Totals { passed, client_side, recorded, failed, errored, flaky, skipped } = report.totals;
     let counts = [
         (failed, "failed"),

@@ -1,10 +1,15 @@
-//! What a run tells its reader: one [`Report`], written as JSON, as JUnit, as a page and as a table. Not for
+//! What a run tells its reader: one [`Report`], written as JSON, as JUnit, as a page, as tables for a
+//! terminal and for GitHub, as GitHub's annotations and as SARIF. Not for
 //! judging, and not for writing files.
 
 pub mod console;
+pub mod github;
 pub mod html;
 mod json;
 pub mod junit;
+pub mod markdown;
+mod problems;
+pub mod sarif;
 pub mod schema;
 
 use std::collections::BTreeMap;
