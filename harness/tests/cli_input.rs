@@ -53,6 +53,25 @@ fn a_mistake_in_a_scenario_is_told_with_its_place(
     world.assert_nothing_is_left();
 }
 
+/// At its line in the repository, which need not begin where the project does.
+#[rstest]
+#[case::the_repository_is_the_project("project", "")]
+#[case::the_project_is_a_part_of_it("", "project/")]
+fn a_mistake_is_annotated_for_github(#[case] repository: &str, #[case] folder: &str) {
+    let world = World::new();
+    std::fs::create_dir(world.root.join(repository).join(".git")).unwrap();
+    world.edit("as: friend, to: web", "as: fiend, to: wed");
+    let args = ["run", "--scenario", FILE, "--format", "github"];
+    let output = world.svidproof(&args).exits(Exit::Input).get_output().clone();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let first = format!(
+        "::error file={folder}{FILE},line=20,col=37,title=a mistake in the scenario::client `fiend` is not \
+         defined: did you mean `friend`?"
+    );
+    assert_eq!(told.lines().next(), Some(first.as_str()));
+    assert_eq!(told.lines().count(), 3, "{told}");
+}
+
 #[test]
 fn all_mistakes_are_told_at_once() {
     let world = World::new();

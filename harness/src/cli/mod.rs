@@ -14,6 +14,7 @@ mod engine;
 mod exit;
 mod finish;
 mod history;
+mod format;
 mod images;
 mod init;
 mod new;
@@ -125,16 +126,28 @@ fn called(command: Command) -> Result<Exit, Ended> {
 
 async fn carry_out(command: Command, progress: &Progress) -> Result<Exit, Ended> {
     match command {
-        Command::Run(args) => Box::pin(run::run(args, progress)).await,
+        Command::Run(args) => {
+            let format = args.telling.format;
+            format.annotated(Box::pin(run::run(args, progress)).await)
+        }
         Command::Up(args) => Box::pin(up::up(args, progress)).await,
-        Command::Test(args) => test::test(args, progress).await,
-        Command::CheckLive(args) => Box::pin(check_live::check_live(args, progress)).await,
+        Command::Test(args) => {
+            let format = args.telling.format;
+            format.annotated(test::test(args, progress).await)
+        }
+        Command::CheckLive(args) => {
+            let format = args.telling.format;
+            format.annotated(Box::pin(check_live::check_live(args, progress)).await)
+        }
         Command::Watch(args) => watch::watch(args, progress).await,
         Command::Init(args) => init::init(&args, progress),
         Command::New(args) => new::new(args, progress).await,
         Command::Chart(args) => chart::chart(args, progress),
         Command::Schema(args) => schema::schema(&args),
-        Command::Verify(args) => verify::verify(args, progress).await,
+        Command::Verify(args) => {
+            let format = args.format;
+            format.annotated(verify::verify(args, progress).await)
+        }
         Command::Diff(args) => diff::diff(&args),
         Command::History(args) => history::history(&args, progress),
         Command::Down(args) => down::down(args, progress).await,

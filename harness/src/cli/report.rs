@@ -1,4 +1,5 @@
-//! What a run of checks leaves behind and prints: report.json, junit.xml, report.html and the table.
+//! What a run of checks leaves behind and prints: report.json, junit.xml, report.html, report.sarif,
+//! summary.md and the table.
 
 use std::path::Path;
 use std::time::Instant;
@@ -7,8 +8,9 @@ use super::exit::{Context, Ended};
 use crate::lease::Lease;
 use crate::proof::judge::Judged;
 use crate::provider::Provider;
-use crate::report::{Report, console, html, junit};
+use crate::report::{Report, console, html, junit, markdown, sarif};
 use crate::session::Record;
+use crate::surface::Change;
 use crate::sys::progress::{Progress, is_coloured};
 
 /// When a run of checks began.
@@ -60,12 +62,14 @@ pub(super) fn table(report: &Report, begun: Begun) -> String {
     console::table(report, is_coloured(&std::io::stdout()), begun.instant.elapsed())
 }
 
-/// Writes the reports.
-pub(super) fn write(report: &Report, out: &Path) -> Result<(), Ended> {
+/// Writes the reports. `changed`: against the surfaces that are kept.
+pub(super) fn write(report: &Report, changed: &[Change], out: &Path) -> Result<(), Ended> {
     let files = [
         ("report.json", report.to_json()),
         ("junit.xml", junit::text(report)),
         ("report.html", html::page(report)),
+        ("report.sarif", sarif::text(report)),
+        ("summary.md", markdown::summary(report, changed)),
     ];
     files.into_iter().try_for_each(|(name, text)| whole(out, name, &text))
 }

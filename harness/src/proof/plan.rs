@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use svidproof_probe::protocol::{Http, Request, TlsVersions};
 
 pub use crate::scenario::CELL_HEADER;
-use crate::scenario::{Check, Client, Expect, Scenario, Stage, written_out};
+use crate::scenario::{Check, Client, Expect, Scenario, Source, Stage, written_out};
 
 /// `RUN.SCENARIO.STAGE.NUMBER`: fit for a header and for a word in a log.
 pub type CellId = String;
@@ -55,6 +55,8 @@ pub struct Cell {
     pub control: Option<String>,
     /// Why what is expected is not what should be.
     pub finding: Option<String>,
+    /// Where its check is written.
+    pub source: Source,
 }
 
 /// What stands for a method where there is none.
@@ -122,6 +124,7 @@ pub fn plan(scenario: &Scenario, stage: &Stage, run: &str) -> Vec<Cell> {
             expect: check.expect.clone(),
             control: stage.control_of(check, send).map(Into::into),
             finding: check.finding.clone(),
+            source: scenario.source(check.place),
             id,
         }
     };

@@ -36,7 +36,7 @@ pub(crate) fn filled(page: &str, style: &str, script: &str, title: &str, json: &
     .fold(page.to_owned(), |page, (place, text)| page.replacen(place, &text, 1))
 }
 
-fn title(report: &Report) -> String {
+pub(super) fn title(report: &Report) -> String {
     let Totals { passed, client_side, recorded, failed, errored, flaky, skipped } = report.totals;
     let counts = [
         (failed, "failed"),

@@ -198,7 +198,13 @@ mod tests {
         let values: BTreeMap<_, _> = [("web".to_owned(), json!({"image": "a:dev"}))].into();
         scenario.stages[0].values.clone_from(&values);
         let (name, stage) = ("another image".into(), scenario.stages[0].name.clone());
-        scenario.broken.push(Broken { name, stage, values, red: vec![] });
+        scenario.broken.push(Broken {
+            name,
+            stage,
+            values,
+            red: vec![],
+            place: crate::scenario::Place::default(),
+        });
         over_releases(&mut scenario, &names());
         let expected = json!({"image": "r.test/a@sha256:01"});
         assert_eq!(

@@ -77,6 +77,7 @@ fn cell(check: &str, client: &str, endpoint: &str, expect: Expect) -> Cell {
         trailers: vec![],
         control: expect.is_refusal().then(|| format!("control {endpoint}")),
         finding: None,
+        source: scenario::Source::default(),
         expect,
     }
 }
