@@ -5,17 +5,20 @@
 //! report says what was seen.
 
 pub mod alert;
+pub mod bundle;
 pub mod cli;
 pub mod cluster;
 pub mod data;
 pub mod draft;
 pub mod engine;
 pub mod forge;
+pub mod history;
 pub mod images;
 pub mod lease;
 pub mod project;
 pub mod proof;
 pub mod provider;
+pub mod redact;
 pub mod report;
 pub mod scenario;
 pub mod session;

@@ -2,6 +2,7 @@
 //! these docs name is there. A block of another kind is an error: it would rot unseen.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod sample;
 mod source;
 
 use std::collections::BTreeMap;
@@ -105,13 +106,20 @@ fn loaded(text: &str) -> Result<Scenario, ScenarioError> {
     scenario::load(&file)
 }
 
-/// A command of these docs: a script, a test target, or a subcommand that `svidproof help` knows.
+/// A command of these docs: a script, a test target, a history, or a subcommand that `svidproof help` knows.
 fn can_be_run(line: &str) {
     let words: Vec<_> = line.split_whitespace().collect();
     match words.as_slice() {
         ["svidproof", "help", command] => {
             let mut svidproof = Command::new(env!("CARGO_BIN_EXE_svidproof"));
             svidproof.args(["help", command]).assert().success();
+        }
+        ["svidproof", "history", ..] => {
+            let folder = tempfile::tempdir().unwrap();
+            fs::create_dir_all(folder.path().join("nights/1")).unwrap();
+            fs::write(folder.path().join("nights/1/report.json"), sample::report().to_json()).unwrap();
+            let mut svidproof = Command::new(env!("CARGO_BIN_EXE_svidproof"));
+            svidproof.args(&words[1..]).current_dir(folder.path()).assert().success();
         }
         ["cargo", "test", "-p", package, rest @ ..] => {
             let folder = root().join(if *package == "conformance" { "tests" } else { "harness" });
@@ -184,6 +192,11 @@ fn continuous_integration() {
 #[test]
 fn an_alert() {
     holds("alert.md");
+}
+
+#[test]
+fn many_nights() {
+    holds("history.md");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! Here are the arguments, and which subcommand is called; how it ends is `exit`'s.
 
 mod baseline;
+mod bundle;
 mod chart;
 mod check_live;
 mod cluster;
@@ -12,6 +13,7 @@ mod down;
 mod engine;
 mod exit;
 mod finish;
+mod history;
 mod images;
 mod init;
 mod new;
@@ -64,10 +66,14 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Say in words what changed between two surfaces, or two report.json
     Diff(diff::DiffArgs),
+    /// Say what the reports of many nights say together: verdicts, times, flakes, what opened and when
+    History(history::HistoryArgs),
     /// Take down what `up` keeps
     Down(down::DownArgs),
     /// Take down what runs that were killed left behind
     Gc(down::GcArgs),
+    /// Gather what is needed to understand a run into one archive, without secrets
+    Bundle(bundle::BundleArgs),
     /// List the runs that are there, and what each made
     Leases,
     /// Carry SVIDs out of the cluster that `up` keeps
@@ -130,8 +136,10 @@ async fn carry_out(command: Command, progress: &Progress) -> Result<Exit, Ended>
         Command::Schema(args) => schema::schema(&args),
         Command::Verify(args) => verify::verify(args, progress).await,
         Command::Diff(args) => diff::diff(&args),
+        Command::History(args) => history::history(&args, progress),
         Command::Down(args) => down::down(args, progress).await,
         Command::Gc(args) => down::gc(args, progress).await,
+        Command::Bundle(args) => Box::pin(bundle::bundle(args, progress)).await,
         Command::Leases => down::leases(),
         Command::Svid(args) => svid::svid(args, progress).await,
         Command::Images(args) => images::images(args, progress).await,

@@ -71,7 +71,7 @@ pub(super) fn write(report: &Report, out: &Path) -> Result<(), Ended> {
 }
 
 /// Whole or not at all.
-fn whole(out: &Path, name: &str, text: &str) -> Result<(), Ended> {
+pub(super) fn whole(out: &Path, name: &str, text: &str) -> Result<(), Ended> {
     let path = out.join(name);
     let write = || {
         std::fs::create_dir_all(out)?;

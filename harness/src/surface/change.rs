@@ -4,6 +4,9 @@ use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Formatter};
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::{Got, Reach, Surface};
 
 /// One difference.
@@ -18,7 +21,8 @@ pub struct Change {
 }
 
 /// The most dangerous first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Danger {
     /// What was kept out gets through.
     Opened,
