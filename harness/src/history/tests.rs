@@ -218,6 +218,18 @@ fn a_leg_is_held_against_itself() {
     assert_eq!(found, [(1, Danger::Opened), (4, Danger::Opened)]);
 }
 
+/// A new leg is held against what ran before it on the same provider, however near another is.
+#[test]
+fn a_new_leg_is_held_against_its_own_provider() {
+    let mut reports = friends(&[None, None, None, None]);
+    reports[1]["provider"] = "gke".into();
+    reports[2]["versions"]["envoy"] = "1.41.0".into();
+    reports[3]["provider"] = "existing".into();
+    let nights = nights(&reports);
+    let against: Vec<_> = History::of(&nights).runs.iter().map(|run| run.against).collect();
+    assert_eq!(against, [None, Some(0), Some(0), Some(2)]);
+}
+
 /// A new version of something must not make a lost check look as if it never was.
 #[test]
 fn what_a_new_leg_lacks_is_gone() {
