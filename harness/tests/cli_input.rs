@@ -319,6 +319,8 @@ fn help() {
       down        Take down what `up` keeps
       gc          Take down what runs that were killed left behind
       bundle      Gather what is needed to understand a run into one archive, without secrets
+      status      Say what stands, since when, and how it is reached: kubeconfig, endpoints, a curl line
+                  for each
       leases      List the runs that are there, and what each made
       svid        Carry SVIDs out of the cluster that `up` keeps
       images      Build, load, list or prune the container images
