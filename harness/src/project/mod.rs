@@ -155,7 +155,7 @@ pub const TEMPLATE: &str = "\
 scenarios: tests/scenarios
 # What every client gets, kept by `svidproof test --accept`, to be compared with from then on. Check it in.
 snapshots: tests/snapshots
-# Where report.json, junit.xml and report.html go. Do not check it in.
+# Where reports go: report.json, report.html and their like. Do not check it in.
 out: .svidproof
 # Where the cluster comes from: kind, gke or existing.
 provider: kind

@@ -52,7 +52,9 @@ pub fn table(report: &Report, colour: bool, elapsed: Duration) -> String {
         );
         put(&mut text, format_args!("{}\n", line.trim_end()));
         if !row.reason.is_empty() && row.reason != told {
-            put(&mut text, format_args!("      {on}{}{off}: {}\n", verdict_word(row.verdict), row.reason));
+            // What a second try came to stands in a line of its own.
+            let reason = row.reason.replace('\n', "\n      ");
+            put(&mut text, format_args!("      {on}{}{off}: {reason}\n", verdict_word(row.verdict)));
         }
         told = &row.reason;
     }

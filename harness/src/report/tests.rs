@@ -59,9 +59,7 @@ fn what_a_reader_has_to_look_at_is_told_to_github() {
 
     [the page](<https://example.org/a>)
     "##);
-    insta::assert_snapshot!(markdown::changes(&[], None), @r##"
-    ## Surface: nothing changed
-    "##);
+    insta::assert_snapshot!(markdown::changes(&[], None), @"## Surface: nothing changed");
 }
 
 fn judged(
@@ -219,6 +217,23 @@ fn what_was_not_seen_is_no_finding(#[case] verdict: Verdict, #[case] expected: O
     let mut one = judged("open", "a check", "friend", Expect::default(), None, verdict, "");
     one.cell.finding = Some("it surprises".into());
     assert_eq!(Row::new(&one).finding.as_deref(), expected);
+}
+
+/// It never looks like one that passed, and says what both tries came to.
+#[test]
+fn what_came_and_went_is_told_apart() {
+    let mut report = report();
+    report.checks[1].verdict = Verdict::Flaky;
+    report.checks[1].reason = "timed out\ntried once more, it passed".into();
+    (report.totals.passed, report.totals.flaky) = (1, 1);
+    let table = console::table(&report, false, Duration::from_millis(12_340));
+    assert!(table.contains("  ≈ nobody is refused "), "{table}");
+    assert!(table.contains("\n      flaky: timed out\n      tried once more, it passed\n"), "{table}");
+    let totals = "1 passed · 0 recorded · 1 failed · 1 errored · 1 flaky · 1 skipped   12.3 s";
+    assert!(table.contains(totals), "{table}");
+    assert!(html::page(&report).contains("1 flaky"));
+    assert!(junit::text(&report).contains(r#"<property name="verdict" value="flaky"/>"#));
+    assert_eq!(serde_json::to_value(&report).unwrap()["totals"]["flaky"], 1);
 }
 
 /// What nobody looked at from the server's side is not among what passed, anywhere.
