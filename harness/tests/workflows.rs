@@ -2,10 +2,11 @@
 //! to what can be seen without running it; `scripts/workflows` runs them.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use assert_cmd::Command;
 use regex::Regex;
 use serde_json::Value;
 
@@ -157,5 +158,64 @@ fn a_script_has_no_expression_in_it() {
         let mixed = scripts.filter(|script| script.contains("${{"));
         wrong.extend(mixed.map(|script| format!("{name}: an expression in `{script}`")));
     }
+    none(wrong);
+}
+
+/// Each `svidproof …` of a script: its subcommand, and its flags.
+fn calls(script: &str) -> Vec<(String, Vec<String>)> {
+    let one_line = script.replace("\\\n", " ");
+    let call = Regex::new(r"(?m)(?:^|[\s(])svidproof ((?:[a-z][a-z-]* ?)+)([^|;\n]*)").unwrap();
+    let flag = Regex::new("--[a-z][a-z-]*").unwrap();
+    let calls = call.captures_iter(&one_line).map(|call| {
+        let flags = flag.find_iter(&call[2]).map(|flag| flag.as_str().to_owned()).collect();
+        (call[1].trim().to_owned(), flags)
+    });
+    calls.collect()
+}
+
+/// What `svidproof help …` says of a subcommand, whose own subcommands are tried first.
+fn help(words: &str) -> Option<String> {
+    let words: Vec<_> = words.split(' ').collect();
+    let said = |count: usize| {
+        let mut help = Command::new(env!("CARGO_BIN_EXE_svidproof"));
+        let output = help.arg("help").args(&words[..count]).output().unwrap();
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    };
+    (1..=words.len().min(2)).rev().find_map(said)
+}
+
+#[test]
+fn a_script_says_what_svidproof_knows() {
+    let mut scripts: Vec<(String, String)> = vec![];
+    for (name, text) in all() {
+        let file = yaml(&text);
+        let runs = steps(&file).into_iter().filter_map(|step| step["run"].as_str());
+        scripts.extend(runs.map(|run| (name.clone(), run.to_owned())));
+    }
+    let nights = fs::read_to_string(root().join("scripts/nights")).unwrap();
+    let nights = nights.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+    scripts.push(("scripts/nights".into(), nights));
+    let (mut wrong, mut seen) = (vec![], BTreeSet::new());
+    for (name, script) in &scripts {
+        for word in script.split_whitespace().filter_map(|word| word.strip_prefix("./scripts/")) {
+            if !root().join("scripts").join(word).exists() {
+                wrong.push(format!("{name}: there is no scripts/{word}"));
+            }
+        }
+        for (command, flags) in calls(script) {
+            seen.insert(command.split(' ').next().unwrap().to_owned());
+            let Some(help) = help(&command) else {
+                wrong.push(format!("{name}: svidproof has no `{command}`"));
+                continue;
+            };
+            let known: Vec<_> = help.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').collect();
+            let unknown = flags.iter().filter(|flag| !known.contains(&flag.as_str()));
+            wrong.extend(unknown.map(|flag| format!("{name}: svidproof {command} has no {flag}")));
+        }
+    }
+    assert!(
+        ["run", "gc", "diff", "history", "images"].iter().all(|command| seen.contains(*command)),
+        "{seen:?}"
+    );
     none(wrong);
 }
