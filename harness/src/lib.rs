@@ -5,6 +5,7 @@
 //! report says what was seen.
 
 pub mod alert;
+pub mod bundle;
 pub mod cli;
 pub mod cluster;
 pub mod data;
@@ -17,6 +18,7 @@ pub mod lease;
 pub mod project;
 pub mod proof;
 pub mod provider;
+pub mod redact;
 pub mod report;
 pub mod scenario;
 pub mod session;

@@ -66,10 +66,11 @@ impl Baseline {
 /// Keeps the surfaces. What failed is kept as it is: the checks say what should be, the surface what is. Of
 /// cells that were not observed stays what was kept.
 pub(super) fn accept(judged: &[Judged], baselines: &[Baseline], progress: &Progress) -> Result<(), Ended> {
-    let errored = judged.iter().filter(|one| one.verdict == Verdict::Errored).count();
+    let doubtful = |one: &&Judged| matches!(one.verdict, Verdict::Errored | Verdict::Flaky);
+    let errored = judged.iter().filter(doubtful).count();
     if errored > 0 {
         return Err(Ended::not_judged(format!(
-            "nothing is accepted: {errored} cell(s) errored, so nobody knows what is open there\n\
+            "nothing is accepted: {errored} cell(s) errored, if only once, so nobody knows what is open\n\
              hint: the table says why; mend that, and accept again"
         )));
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::baseline::Baseline;
+use super::bundle::Ending;
 use super::down::{and_down, clear};
 use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted};
 use super::finish::{Asked, Telling, failed_before, finish};
@@ -72,6 +73,8 @@ pub(super) async fn check_live(args: CheckLiveArgs, progress: &Progress) -> Resu
     clear(progress).await?;
     let lease = Lease::new()?;
     let results = Results::default();
+    // With what is found out of them.
+    let mut known = scenarios;
     let work = async {
         let asked = Live {
             standing,
@@ -85,6 +88,7 @@ pub(super) async fn check_live(args: CheckLiveArgs, progress: &Progress) -> Resu
             progress,
         };
         let session = Box::pin(live(&lease, asked)).await?;
+        known = session.systems.iter().map(|system| system.scenario.clone()).collect();
         Ok(test_all(&session, None, &chosen, &results).await?)
     };
     let ended = or_interrupted(INTERRUPTED, Box::pin(work)).await;
@@ -107,6 +111,9 @@ pub(super) async fn check_live(args: CheckLiveArgs, progress: &Progress) -> Resu
         )),
         exit => Ok(exit),
     });
+    let reports = args.telling.folder(&baselines);
+    let ending = Ending { lease: &lease, scenarios: &known, reports: &reports, only_looks: !args.with_probe };
+    ending.explain(finished.as_ref().copied(), progress).await;
     let failed = matches!(finished, Ok(Exit::CheckFailed));
     let down = and_down(finished, &lease, progress).await;
     down.map_err(|left| if failed { failed_before(left) } else { left })

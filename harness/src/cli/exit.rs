@@ -130,6 +130,7 @@ not_judged!(
     TeardownError,
     ImagesError,
     crate::engine::EngineError,
+    crate::bundle::BundleError,
     std::io::Error
 );
 

@@ -26,7 +26,7 @@ pub(super) struct Telling {
 
 impl Telling {
     /// Where reports go.
-    fn folder(&self, baselines: &[Baseline]) -> PathBuf {
+    pub(super) fn folder(&self, baselines: &[Baseline]) -> PathBuf {
         let projects = baselines.first().map(|baseline| baseline.out.clone());
         self.out.clone().or(projects).unwrap_or_else(|| ".svidproof".into())
     }
@@ -129,7 +129,9 @@ mod tests {
     use super::super::report::Begun;
     use super::*;
     use crate::proof::judge::Judged;
-    use crate::proof::verdict::Verdict::{self, ClientSide, Errored, Failed, Passed, Recorded, Skipped};
+    use crate::proof::verdict::Verdict::{
+        self, ClientSide, Errored, Failed, Flaky, Passed, Recorded, Skipped,
+    };
     use crate::proof::{plan, response};
 
     /// One cell for each verdict; those that came to something were answered.
@@ -172,6 +174,7 @@ mod tests {
     #[case::compared_with_nothing(&[Passed, Recorded], false, Exit::Passed)]
     #[case::compared_with_nothing_strictly(&[Passed, Recorded], true, Exit::NotJudged)]
     #[case::errored(&[Passed, Errored], false, Exit::NotJudged)]
+    #[case::errored_once(&[Passed, Flaky], false, Exit::NotJudged)]
     #[case::failed_whatever_else(&[Failed, Errored, Skipped], true, Exit::CheckFailed)]
     fn the_worst_makes_the_status_and_strictly_more_is_bad(
         #[case] verdicts: &[Verdict],

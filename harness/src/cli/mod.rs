@@ -2,6 +2,7 @@
 //! Here are the arguments, and which subcommand is called; how it ends is `exit`'s.
 
 mod baseline;
+mod bundle;
 mod chart;
 mod check_live;
 mod cluster;
@@ -74,6 +75,8 @@ enum Command {
     Gc(down::GcArgs),
     /// Say what stands, since when, and how it is reached: kubeconfig, endpoints, a curl line for each
     Status,
+    /// Gather what is needed to understand a run into one archive, without secrets
+    Bundle(bundle::BundleArgs),
     /// List the runs that are there, and what each made
     Leases,
     /// Carry SVIDs out of the cluster that `up` keeps
@@ -140,6 +143,7 @@ async fn carry_out(command: Command, progress: &Progress) -> Result<Exit, Ended>
         Command::Down(args) => down::down(args, progress).await,
         Command::Gc(args) => down::gc(args, progress).await,
         Command::Status => status::status(progress).await,
+        Command::Bundle(args) => Box::pin(bundle::bundle(args, progress)).await,
         Command::Leases => down::leases(),
         Command::Svid(args) => svid::svid(args, progress).await,
         Command::Images(args) => images::images(args, progress).await,

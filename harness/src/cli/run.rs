@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::baseline::Baseline;
+use super::bundle::Ending;
 use super::cluster::ClusterArgs;
 use super::down::{and_down, clear};
 use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted};
@@ -38,7 +39,7 @@ pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<Exit, Ende
     clear(progress).await?;
     let lease = Lease::new()?;
     let results = Results::default();
-    let work = Box::pin(work(&lease, scenarios, &args, &results, progress));
+    let work = Box::pin(work(&lease, &scenarios, &args, &results, progress));
     let ended = or_interrupted(INTERRUPTED, work).await;
     // What could not even be brought up is of no use to keep.
     let keep = args.keep && ended.is_ok();
@@ -47,6 +48,9 @@ pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<Exit, Ende
     let asked =
         Asked { baselines: &baselines, only: None, whole: true, accept: false, telling: &args.telling };
     let finished = finish(&about, &asked, results.take(), ended, progress);
+    let reports = args.telling.folder(&baselines);
+    let ending = Ending { lease: &lease, scenarios: &scenarios, reports: &reports, only_looks: false };
+    ending.explain(finished.as_ref().copied(), progress).await;
     if keep {
         session::keep(&lease).await?;
         progress.note(&format!(
@@ -62,17 +66,17 @@ pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<Exit, Ende
 
 async fn work(
     lease: &Lease,
-    scenarios: Vec<Scenario>,
+    scenarios: &[Scenario],
     args: &RunArgs,
     results: &Results,
     progress: &Progress,
 ) -> Result<(), Ended> {
-    let setup = args.cluster.setup(scenarios.clone(), progress);
+    let setup = args.cluster.setup(scenarios.to_vec(), progress);
     let session = match Box::pin(session::up(lease, setup)).await {
         Ok(session) => session,
         Err(error) => {
             let failure = error.into();
-            explain(lease, &scenarios, &failure, progress).await;
+            explain(lease, scenarios, &failure, progress).await;
             return Err(failure);
         }
     };

@@ -79,7 +79,12 @@ pub(super) fn home() -> Result<PathBuf, Ended> {
 
 /// The scenarios that the kept run was brought up with, read anew.
 pub(super) fn kept_scenarios(lease: &Lease) -> Result<Vec<Scenario>, Ended> {
-    read(&Record::read(&lease.dir)?.scenarios)
+    scenarios_of(&Record::read(&lease.dir)?)
+}
+
+/// Those that a run was brought up with, read anew.
+pub(super) fn scenarios_of(record: &Record) -> Result<Vec<Scenario>, Ended> {
+    read(&record.scenarios)
 }
 
 /// The newest run that was kept, taken over.

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::baseline::Baseline;
+use super::bundle::Ending;
 use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted};
 use super::finish::{Asked, Telling, finish};
 use super::report::{About, Begun};
@@ -44,7 +45,7 @@ pub(super) async fn test(args: TestArgs, progress: &Progress) -> Result<Exit, En
     }
     let results = Results::default();
     let work = async {
-        let session = session::reopen(&lease, scenarios, progress).await?;
+        let session = session::reopen(&lease, scenarios.clone(), progress).await?;
         Ok(test_all(&session, args.stage.as_deref(), &chosen, &results).await?)
     };
     let ended = or_interrupted(INTERRUPTED, work).await;
@@ -57,5 +58,9 @@ pub(super) async fn test(args: TestArgs, progress: &Progress) -> Result<Exit, En
         accept: args.accept,
         telling: &args.telling,
     };
-    finish(&about, &asked, results.take(), ended, progress)
+    let finished = finish(&about, &asked, results.take(), ended, progress);
+    let reports = args.telling.folder(&baselines);
+    let ending = Ending { lease: &lease, scenarios: &scenarios, reports: &reports, only_looks: false };
+    ending.explain(finished.as_ref().copied(), progress).await;
+    finished
 }

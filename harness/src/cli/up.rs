@@ -4,12 +4,12 @@ use std::io::IsTerminal;
 
 use clap::Args;
 
+use super::bundle::{Ending, reports};
 use super::cluster::ClusterArgs;
 use super::down::{and_down, clear};
 use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted, print};
 use super::scenarios::{Scenarios, load};
 use crate::lease::Lease;
-use crate::project::Project;
 use crate::provider::Provider;
 use crate::scenario::Scenario;
 use crate::session;
@@ -47,7 +47,11 @@ pub(super) async fn up(args: UpArgs, progress: &Progress) -> Result<Exit, Ended>
         };
         Ok(session?)
     };
-    match or_interrupted(INTERRUPTED, Box::pin(work)).await {
+    let came = or_interrupted(INTERRUPTED, Box::pin(work)).await;
+    let reports = reports(&scenarios);
+    let ending = Ending { lease: &lease, scenarios: &scenarios, reports: &reports, only_looks: false };
+    ending.explain(came.as_ref().map(|_| Exit::Passed), progress).await;
+    match came {
         Ok(session) => {
             session::keep(&lease).await?;
             let kubeconfig = session.context.record().cluster.kubeconfig;
@@ -82,9 +86,10 @@ fn unfinished(scenarios: &[Scenario], provider: Provider) -> Result<Option<Lease
 /// Before it is taken down, what is needed to understand the failure goes into the project's out folder.
 pub(super) async fn explain(lease: &Lease, scenarios: &[Scenario], failure: &Ended, progress: &Progress) {
     let untold = |ended: &Ended| matches!(ended.exit, Exit::Interrupted | Exit::Input);
-    let Some(first) = scenarios.first().filter(|_| !untold(failure)) else { return };
-    let out = Project::at(&first.root).map_or_else(|_| ".svidproof".into(), |project| project.out());
-    match session::autopsy(lease, scenarios, &out).await {
+    if untold(failure) {
+        return;
+    }
+    match session::autopsy(lease, scenarios, &reports(scenarios)).await {
         Ok(Some(path)) => progress.note(&format!("what the cluster said of it is in {}", path.display())),
         Ok(None) => {}
         Err(error) => progress.note(&chain(&error)),

@@ -173,7 +173,8 @@ impl Admin {
         Ok(waited.await?)
     }
 
-    async fn get(&self, path: &'static str) -> Result<String, EnvoyError> {
+    /// What it answers to a GET of this path (Envoy's documentation, "Administration interface").
+    pub async fn get(&self, path: &'static str) -> Result<String, EnvoyError> {
         // Of a connection of before.
         let _ = self.forward.take_failure();
         let url = format!("http://{}{path}", self.forward.address);

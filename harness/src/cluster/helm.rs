@@ -222,14 +222,28 @@ impl Helm {
 
     /// The manifest that Helm has stored of a release; `None` where there is no such release.
     pub async fn stored(&self, release: &str, namespace: &str) -> Result<Option<Manifest>, HelmError> {
+        let stored = self.manifest(release, namespace).await?;
+        Ok(stored.map(|text| Manifest::read(&text, namespace)))
+    }
+
+    /// The same as Helm prints it.
+    pub async fn manifest(&self, release: &str, namespace: &str) -> Result<Option<String>, HelmError> {
         let tool = self.tool().args(["get", "manifest", release, "--namespace", namespace]);
         match tool.run().await {
-            Ok(output) => Ok(Some(Manifest::read(&output.stdout, namespace))),
+            Ok(output) => Ok(Some(output.stdout)),
             Err(ToolError::Failed { tail, .. }) if tail.contains("release: not found") => Ok(None),
             Err(source) => {
                 Err(HelmError::Stored { release: release.into(), namespace: namespace.into(), source })
             }
         }
+    }
+
+    /// Every revision that Helm has stored of a release, as `helm history` tells them.
+    pub async fn history(&self, release: &str, namespace: &str) -> Result<String, HelmError> {
+        let tool = self.tool().args(["history", release, "--namespace", namespace]);
+        let stored =
+            |source| HelmError::Stored { release: release.into(), namespace: namespace.into(), source };
+        tool.run().await.map(|output| output.stdout).map_err(stored)
     }
 
     /// The objects that Helm made before or after all others of a release, its tests among them: it does not

@@ -444,9 +444,8 @@ pub async fn in_registry(root: &Path, registry: &Remote) -> Result<BTreeMap<Stri
 
 /// What the cache holds.
 pub async fn list(root: &Path) -> Result<Vec<Cached>, ImagesError> {
-    let declaration = Declaration::load(root)?;
     let cache = Cache::at(crate::sys::dirs::cache());
-    let needed = needed(&declaration, &cache).await?;
+    let needed = needed(root, &cache).await?;
     let mut seen = BTreeSet::new();
     let entry = |path: PathBuf| {
         let bytes = cache::bytes(&path, &mut seen).map_err(could_not("read", &path))?;
@@ -458,12 +457,11 @@ pub async fn list(root: &Path) -> Result<Vec<Cached>, ImagesError> {
 
 /// Removes what the declaration does not need, from the cache and from the engine. Returns what was removed.
 pub async fn prune(root: &Path, engine: &Engine, progress: &Progress) -> Result<Vec<Cached>, ImagesError> {
-    let declaration = Declaration::load(root)?;
     let cache = Cache::at(crate::sys::dirs::cache());
     let _lock = cache.lock(progress).await?;
     let old: Vec<_> = list(root).await?.into_iter().filter(|cached| !cached.current).collect();
     old.iter().try_for_each(|cached| remove(&cache.root.join(&cached.name)))?;
-    let needed = needed(&declaration, &cache).await?;
+    let needed = needed(root, &cache).await?;
     for image in store::images(engine).await?.into_iter().filter(|image| !needed.nodes.contains(image)) {
         store::remove_image(engine, &image).await?;
     }

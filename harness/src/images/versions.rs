@@ -48,6 +48,18 @@ pub fn served(root: &Path) -> Result<BTreeMap<&'static str, Vec<String>>, Images
     Ok(PARTS.map(|part| (part, of(part))).into())
 }
 
+/// Every choice of one version of each part.
+pub(super) fn combinations(served: &BTreeMap<&'static str, Vec<String>>) -> Vec<Versions> {
+    served.iter().fold(vec![Versions::default()], |all, (part, versions)| {
+        let with = |one: &Versions, version: &String| {
+            let mut more = one.clone();
+            more.0.insert((*part).into(), version.clone());
+            more
+        };
+        all.iter().flat_map(|one| versions.iter().map(move |version| with(one, version))).collect()
+    })
+}
+
 /// What images are called in these versions: by their full names without a tag.
 ///
 /// # Errors
@@ -95,6 +107,16 @@ mod tests {
             assert!(!names.is_empty() && names.values().all(|name| name.contains(&version)), "{names:?}");
         }
         assert_eq!(in_versions(&root(), &Versions::default(), Source::Packages).unwrap(), BTreeMap::new());
+    }
+
+    #[test]
+    fn every_choice_of_versions_is_one() {
+        let served =
+            [("a", vec!["1".to_owned(), "2".to_owned()]), ("b", vec!["3".to_owned(), "4".to_owned()])];
+        let all = combinations(&served.into());
+        let told: Vec<_> =
+            all.iter().map(|one| one.each().map(|(_, version)| version).collect::<String>()).collect();
+        assert_eq!(told, ["13", "14", "23", "24"]);
     }
 
     #[test]

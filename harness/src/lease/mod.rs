@@ -265,8 +265,13 @@ impl Lease {
 
     /// What was made and is not known to be gone, in the order in which it was made.
     pub fn standing(&self) -> Result<Vec<Thing>, LeaseError> {
+        Self::standing_in(&self.dir)
+    }
+
+    /// The same of a run that somebody else may hold.
+    pub fn standing_in(dir: &Path) -> Result<Vec<Thing>, LeaseError> {
         let mut standing = vec![];
-        for line in self.lines()? {
+        for line in lines(dir)? {
             match line {
                 Line::Making(thing) => standing.push(thing),
                 Line::Gone(thing) => standing.retain(|other| *other != thing),

@@ -61,6 +61,11 @@ pub struct Cell {
 pub const BYTES: &str = "bytes";
 
 impl Cell {
+    /// Its number in its stage: the same in each plan of that.
+    pub fn number(&self) -> &str {
+        self.id.rsplit('.').next().unwrap_or_default()
+    }
+
     /// What is sent for one dial of it, with an id of the dial's own. `authority` is the endpoint's.
     pub fn request(&self, id: &str, authority: &str) -> Request {
         let own = self.headers.iter().filter(|(name, _)| name != CELL_HEADER).cloned();

@@ -64,6 +64,20 @@ pub fn variables(root: &Path) -> Result<Vec<Variable>, FileError> {
     Ok(all)
 }
 
+/// The program of the two that is on PATH.
+fn program() -> Result<PathBuf, TerraformError> {
+    ["terraform", "tofu"].into_iter().find_map(tool::find).ok_or(TerraformError::Missing)
+}
+
+/// Which of the two it is, and of which version: the first line of what it says of itself.
+pub async fn version() -> Result<String, TerraformError> {
+    let program = program()?;
+    let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let said = Tool::new(&program).arg("version").env("CHECKPOINT_DISABLE", "1").run().await;
+    let said = said.map_err(|source| TerraformError::Step { program: name, step: "version", source })?;
+    Ok(said.stdout.lines().next().unwrap_or_default().into())
+}
+
 /// One root with its state.
 #[derive(Debug, Clone)]
 pub struct Terraform {
@@ -94,9 +108,7 @@ impl Terraform {
 
     /// A root that was copied before.
     pub fn at(dir: PathBuf, env: Vec<(String, String)>) -> Result<Self, TerraformError> {
-        let program =
-            ["terraform", "tofu"].into_iter().find_map(tool::find).ok_or(TerraformError::Missing)?;
-        Ok(Self { program, dir, env, last: LAST })
+        Ok(Self { program: program()?, dir, env, last: LAST })
     }
 
     /// How long the Terraform of a run that was killed may still take, where that is not three minutes.
@@ -149,6 +161,11 @@ impl Terraform {
         let outputs: serde_json::Map<String, Value> = serde_json::from_str(&printed)
             .map_err(|source| TerraformError::Output { program: self.name(), source })?;
         Ok(outputs.into_iter().map(|(name, mut output)| (name, output["value"].take())).collect())
+    }
+
+    /// The addresses of what the state holds, a line each.
+    pub async fn state_list(&self) -> Result<String, TerraformError> {
+        self.step("state list", &["state", "list"]).await
     }
 
     /// Destroys what the state holds. A root that was never initialised holds nothing.

@@ -37,10 +37,11 @@ pub(crate) fn filled(page: &str, style: &str, script: &str, title: &str, json: &
 }
 
 fn title(report: &Report) -> String {
-    let Totals { passed, client_side, recorded, failed, errored, skipped } = report.totals;
+    let Totals { passed, client_side, recorded, failed, errored, flaky, skipped } = report.totals;
     let counts = [
         (failed, "failed"),
         (errored, "errored"),
+        (flaky, "flaky"),
         (skipped, "skipped"),
         (passed, "passed"),
         (client_side, "client side only"),

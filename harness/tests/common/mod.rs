@@ -263,6 +263,8 @@ impl World {
             (r"\bport \d+", "port [port]"),
             // Parts are made side by side.
             (r"(?m)^  [✓✗] .*\n", ""),
+            // cli_bundle.rs has that.
+            (r"(?m)^(✓ support bundle|\d+ of \d+ pieces of what happened) .*\n", ""),
             // What of docker's answer is read is not the tests' business.
             (r"--format '\{[^']*'", "--format [format]"),
         ] {

@@ -240,6 +240,11 @@ impl Server {
         Ok(Token(self.run(&mint, &Value::Null).await?.trim().to_owned()))
     }
 
+    /// What its own command line prints of a command that asks for something.
+    pub async fn says(&self, command: &[&str]) -> Result<String, SpireError> {
+        self.run(command, &Value::Null).await
+    }
+
     async fn run(&self, command: &[&str], stdin: &Value) -> Result<String, SpireError> {
         let workload = self.workload().await?.ok_or_else(|| self.missing())?;
         let pod = self.kube.ready_pod(&workload).await.map_err(|source| self.kube(source))?;
