@@ -73,10 +73,10 @@ enum Command {
     Down(down::DownArgs),
     /// Take down what runs that were killed left behind
     Gc(down::GcArgs),
-    /// Say what stands, since when, and how it is reached: kubeconfig, endpoints, a curl line for each
-    Status,
     /// Gather what is needed to understand a run into one archive, without secrets
     Bundle(bundle::BundleArgs),
+    /// Say what stands, since when, and how it is reached: kubeconfig, endpoints, a curl line for each
+    Status,
     /// List the runs that are there, and what each made
     Leases,
     /// Carry SVIDs out of the cluster that `up` keeps
@@ -142,8 +142,8 @@ async fn carry_out(command: Command, progress: &Progress) -> Result<Exit, Ended>
         Command::History(args) => history::history(&args, progress),
         Command::Down(args) => down::down(args, progress).await,
         Command::Gc(args) => down::gc(args, progress).await,
-        Command::Status => status::status(progress).await,
         Command::Bundle(args) => Box::pin(bundle::bundle(args, progress)).await,
+        Command::Status => status::status(progress).await,
         Command::Leases => down::leases(),
         Command::Svid(args) => svid::svid(args, progress).await,
         Command::Images(args) => images::images(args, progress).await,
