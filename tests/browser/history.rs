@@ -51,10 +51,9 @@ fn few() -> Vec<Value> {
 async fn what_opened_what_is_gone_and_what_flaked_stands_in_its_place() {
     let page = opened(few(), &[("5/report.json", "it is cut off")]).await;
     let browser = &page.browser;
-    assert_eq!(
-        browser.text("#headline").await,
-        "4 runs, 1 report could not be read, 1 opening, 1 check gone"
-    );
+    let headline = "4 runs, 1 check bad in the newest of a leg, 1 report could not be read, 1 opening, 1 check gone, \
+                    1 leg without a newest night";
+    assert_eq!(browser.text("#headline").await, headline);
     assert!(browser.text("#unreadable").await.contains("5/report.json\nit is cut off"));
     assert!(browser.text("#gone").await.contains("closed"));
     let changes = browser.text("#changes").await;
@@ -70,6 +69,9 @@ async fn what_opened_what_is_gone_and_what_flaked_stands_in_its_place() {
     assert_eq!(browser.value(labels).await[0], "closed, 2026-01-05 02:00: not in this run");
     assert_eq!(browser.count("#grid .cell.unknown").await, 1, "an unknown verdict is no pass");
     assert_eq!(browser.count("#grid .cell.skipped").await, 1);
+    let legs = browser.text("#legs").await;
+    assert_eq!(legs.matches("It left no report in the newest night").count(), 1, "{legs}");
+    assert!(legs.contains("1 run, the newest 2026-01-02 02:00"), "{legs}");
     keep("history-few.png", &browser.screenshot().await);
     page.closed_in_peace().await;
 }

@@ -8,6 +8,8 @@
   const COMINGS = { gone: "gone", back: "back", new: "new" };
   const ROWS = 100;
   const LINES = 100;
+  // Legs of one night begin within these hours of each other.
+  const NIGHT = 12;
   const at = (id) => document.getElementById(id);
   const choice = { leg: null, shown: ROWS };
   let opened = null;
@@ -36,6 +38,11 @@
     return `${told(provider)}, Kubernetes ${told(kubernetes)}, SPIRE ${told(spire)}, Envoy ${told(envoy)}`;
   };
   const runInShort = (run) => `${when(run)}, leg ${letter(history.runs[run].leg)}`;
+
+  const newestOf = history.legs.map((_, leg) => history.runs.findLastIndex((run) => run.leg === leg));
+  const hours = (from, to) => (Date.parse(history.runs[to].started) - Date.parse(history.runs[from].started)) / 3600e3;
+  // A leg that left no report last night did not pass then.
+  const isBehind = (leg) => hours(newestOf[leg], history.runs.length - 1) > NIGHT;
 
   function median(values) {
     const sorted = [...values].sort((a, b) => a - b);
@@ -74,9 +81,9 @@
     const lost = history.unreadable.length;
     const opening = history.changes.filter((change) => change.danger === "opened").length;
     const missing = history.checks.filter((check) => check.gone).length;
-    const newest = history.legs.map((_, leg) => history.runs.findLastIndex((run) => run.leg === leg));
-    const bad = history.checks.filter((check) => newest.some((run) => ["failed", "errored", "unknown", "flaky"].includes(check.worst[run]))).length;
-    const parts = [plural(history.runs.length, "run"), bad ? `${plural(bad, "check")} bad in the newest of a leg` : "", lost ? `${plural(lost, "report")} could not be read` : "", opening ? plural(opening, "opening") : "", missing ? `${plural(missing, "check")} gone` : ""];
+    const behind = history.legs.filter((_, leg) => isBehind(leg)).length;
+    const bad = history.checks.filter((check) => newestOf.some((run) => ["failed", "errored", "unknown", "flaky"].includes(check.worst[run]))).length;
+    const parts = [plural(history.runs.length, "run"), bad ? `${plural(bad, "check")} bad in the newest of a leg` : "", lost ? `${plural(lost, "report")} could not be read` : "", opening ? plural(opening, "opening") : "", missing ? `${plural(missing, "check")} gone` : "", behind ? `${plural(behind, "leg")} without a newest night` : ""];
     at("headline").textContent = parts.filter(Boolean).join(", ");
     const runs = history.runs;
     facts(at("facts"), [
@@ -136,7 +143,8 @@
   }
 
   function legs() {
-    list("legs", history.legs.map((_, leg) => [`leg ${letter(leg)}`, plural(history.runs.filter((run) => run.leg === leg).length, "run"), legInFull(leg)]), "");
+    list("legs", history.legs.map((_, leg) => [`leg ${letter(leg)}`, `${plural(history.runs.filter((run) => run.leg === leg).length, "run")}, the newest ${when(newestOf[leg])}`,
+      [legInFull(leg), isBehind(leg) ? h("div", { class: "worse" }, "It left no report in the newest night: nobody knows what it would have come to.") : null]]), "");
   }
 
   const KINDS = {
