@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Formatter};
 
 use super::{Got, Reach, Surface};
+use crate::sys::in_a_line;
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +95,7 @@ pub fn change_list(changes: &[Change]) -> String {
         text += &format!("{gap}{}: {}\n", of_danger[0].danger, of_danger.len());
         for of_stage in of_danger.chunk_by(|a, b| a.stage == b.stage) {
             text += &format!("  {}\n", of_stage[0].stage);
-            text.extend(of_stage.iter().map(|change| format!("    {}\n", change.words)));
+            text.extend(of_stage.iter().map(|change| format!("    {}\n", in_a_line(&change.words))));
         }
     }
     text

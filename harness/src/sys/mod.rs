@@ -3,9 +3,11 @@
 mod chain;
 pub mod dirs;
 pub mod files;
+mod printable;
 pub mod process;
 pub mod progress;
 pub mod tool;
 pub mod wait;
 
 pub use chain::chain;
+pub use printable::{in_a_line, printable};

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::printable::{in_a_line, printable};
+
 /// A finished phase.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct Phase {
@@ -60,8 +62,12 @@ impl Progress {
         self.step(name.into(), false)
     }
 
-    /// A line for the person who watches.
+    /// A line for the person who watches. It may hold words of others.
     pub fn note(&self, line: &str) {
+        self.say(&printable(line));
+    }
+
+    fn say(&self, line: &str) {
         match &self.0.spinners {
             Some(spinners) => drop(spinners.println(line)),
             // Standard error may be closed: the work goes on.
@@ -81,7 +87,7 @@ impl Progress {
                 ProgressStyle::with_template("{spinner} {prefix} {msg} {elapsed}")
                     .unwrap_or_else(|_| ProgressStyle::default_spinner()),
             );
-            spinner.set_prefix(name.clone());
+            spinner.set_prefix(in_a_line(&name));
             spinner.enable_steady_tick(Duration::from_millis(120));
             spinner
         });
@@ -91,9 +97,9 @@ impl Progress {
     fn ended(&self, step: &Step, mark: &str, colour: &str) {
         let (paint, plain) = if self.0.colour { (colour, "\x1b[0m") } else { ("", "") };
         let indent = if step.phase { "" } else { "  " };
-        self.note(&format!(
+        self.say(&format!(
             "{indent}{paint}{mark}{plain} {:<44} {:>6.1} s",
-            step.name,
+            printable(&step.name),
             step.begun.elapsed().as_secs_f64()
         ));
     }
@@ -119,7 +125,7 @@ impl Step {
     /// What the step is at, for the spinner.
     pub fn status(&self, text: impl Into<String>) {
         if let Some(spinner) = &self.spinner {
-            spinner.set_message(text.into());
+            spinner.set_message(in_a_line(&text.into()));
         }
     }
 
