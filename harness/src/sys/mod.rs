@@ -3,6 +3,8 @@
 mod chain;
 pub mod dirs;
 pub mod files;
+#[cfg(test)]
+pub(crate) mod mutated;
 mod printable;
 pub mod process;
 pub mod progress;
