@@ -11,7 +11,11 @@ use rstest::rstest;
 use tempfile::TempDir;
 
 fn diff(old: &Path, new: &Path) -> Assert {
-    assert_cmd::cargo::cargo_bin_cmd!("svidproof").arg("diff").args([old, new]).assert()
+    diff_with(old, new, &[])
+}
+
+fn diff_with(old: &Path, new: &Path, more: &[&str]) -> Assert {
+    assert_cmd::cargo::cargo_bin_cmd!("svidproof").arg("diff").args([old, new]).args(more).assert()
 }
 
 fn surface(outcome: &str) -> String {
@@ -82,4 +86,43 @@ fn what_is_no_surface_is_named() {
     let said =
         diff(&dir.path().join("none"), &good).exits(Exit::Input).stdout("").get_output().stderr.clone();
     assert!(String::from_utf8(said).unwrap().starts_with("svidproof: could not read "));
+}
+
+/// The same changes and the same status, for a job's summary and for a program.
+#[test]
+fn a_diff_in_other_formats() {
+    let dir = TempDir::new().unwrap();
+    let (old, new) = (
+        file(&dir, "old.snap", &surface("alert 46 certificate_unknown")),
+        file(&dir, "new.snap", &surface("'200 | `x` <b>'")),
+    );
+    let page = ["--format", "markdown", "--link", "https://ci.example.org/runs/1"];
+    let table = "## Surface: 1 opened up\n\n|  | where | what |\n| --- | --- | --- |\n\
+        | **opened up** | symbank · one | nobody can now GET / at backend &#40;was&#58; alert 46 \
+        certificate&#95;unknown&#41; |\n\n[the page](<https://ci.example.org/runs/1>)\n";
+    diff_with(&old, &new, &page).exits(Exit::CheckFailed).stdout(table).stderr("");
+    diff_with(&old, &old, &page[..2]).exits(Exit::Passed).stdout("## Surface: nothing changed\n\n");
+    let json = |old: &Path, exit| {
+        let said = diff_with(old, &new, &["--format", "json"]).exits(exit).get_output().stdout.clone();
+        serde_json::from_slice::<serde_json::Value>(&said).unwrap()
+    };
+    let words = "nobody can now GET / at backend (was: alert 46 certificate_unknown)";
+    let change =
+        serde_json::json!({"danger": "opened", "scenario": "symbank", "stage": "one", "words": words});
+    let expected = serde_json::json!({"worse": true, "changes": [change]});
+    assert_eq!(json(&old, Exit::CheckFailed), expected);
+    assert_eq!(json(&new, Exit::Passed), serde_json::json!({"worse": false, "changes": []}));
+}
+
+/// What leads from a job's summary leads to a page.
+#[rstest]
+#[case::no_address(&["--format", "markdown", "--link", "report.html"], "relative URL without a base")]
+#[case::a_script(&["--format", "markdown", "--link", "javascript:alert(1)"], "it is not one of http or https")]
+#[case::nowhere_to_put_it(&["--link", "https://example.org"], "--link goes with --format markdown")]
+fn a_link_that_is_none_is_told(#[case] args: &[&str], #[case] told: &str) {
+    let dir = TempDir::new().unwrap();
+    let old = file(&dir, "old.snap", &surface("200 no body"));
+    let said = diff_with(&old, &old, args).exits(Exit::Input).stdout("").get_output().stderr.clone();
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains(told), "{said}");
 }

@@ -264,12 +264,27 @@ fn what_has_expired_is_taken_down_from_another_machine() {
     &["--provider", "existing", "--workers", "2"],
     "--workers says nothing to the provider existing\nhint: is --provider kind meant?"
 )]
+#[case(
+    &["--provider", "existing", "--kubernetes", "1.36.0"],
+    "--kubernetes says nothing to the provider existing\nhint: is --provider kind meant?"
+)]
 fn what_a_provider_would_not_listen_to_is_a_mistake(#[case] args: &[&str], #[case] expected: &str) {
     let world = World::new();
     let args = [&["run"][..], args].concat();
     let output = world.svidproof(&args).exits(Exit::Input).get_output().clone();
     assert_eq!(said(&output), format!("svidproof: {expected}\n"));
     assert!(world.calls().is_empty());
+}
+
+#[test]
+fn a_version_that_cannot_be_built_is_told_before_anything_is_made() {
+    let world = World::new();
+    let args = ["run", "--images", "packages", "--spire", "v9.8.7"];
+    let output = world.svidproof(&args).exits(Exit::Input).get_output().clone();
+    let told = said(&output);
+    assert!(told.contains("svidproof: spire 9.8.7 cannot be built here; it can be had as nothing"), "{told}");
+    assert!(told.contains("--images upstream") && told.contains("scripts/add-version spire 9.8.7"), "{told}");
+    assert!(!world.calls().iter().any(|call| call.starts_with("docker")), "{:?}", world.calls());
 }
 
 /// Terraform would only warn of it, in output that nobody sees.

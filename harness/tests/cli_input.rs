@@ -53,6 +53,25 @@ fn a_mistake_in_a_scenario_is_told_with_its_place(
     world.assert_nothing_is_left();
 }
 
+/// At its line in the repository, which need not begin where the project does.
+#[rstest]
+#[case::the_repository_is_the_project("project", "")]
+#[case::the_project_is_a_part_of_it("", "project/")]
+fn a_mistake_is_annotated_for_github(#[case] repository: &str, #[case] folder: &str) {
+    let world = World::new();
+    std::fs::create_dir(world.root.join(repository).join(".git")).unwrap();
+    world.edit("as: friend, to: web", "as: fiend, to: wed");
+    let args = ["run", "--scenario", FILE, "--format", "github"];
+    let output = world.svidproof(&args).exits(Exit::Input).get_output().clone();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let first = format!(
+        "::error file={folder}{FILE},line=20,col=37,title=a mistake in the scenario::client `fiend` is not \
+         defined: did you mean `friend`?"
+    );
+    assert_eq!(told.lines().next(), Some(first.as_str()));
+    assert_eq!(told.lines().count(), 3, "{told}");
+}
+
 #[test]
 fn all_mistakes_are_told_at_once() {
     let world = World::new();
@@ -295,8 +314,11 @@ fn help() {
       new         Draft a scenario for a chart
       verify      Plant each fault that a scenario lists, and prove that its checks turn red
       diff        Say in words what changed between two surfaces, or two report.json
+      history     Say what the reports of many nights say together: verdicts, times, flakes, what opened
+                  and when
       down        Take down what `up` keeps
       gc          Take down what runs that were killed left behind
+      bundle      Gather what is needed to understand a run into one archive, without secrets
       leases      List the runs that are there, and what each made
       svid        Carry SVIDs out of the cluster that `up` keeps
       images      Build, load, list or prune the container images

@@ -2,6 +2,7 @@
 //! these docs name is there. A block of another kind is an error: it would rot unseen.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod sample;
 mod source;
 
 use std::collections::BTreeMap;
@@ -71,6 +72,8 @@ fn holds(name: &str) {
                 let told = told.take().unwrap_or_else(|| panic!("{name}: a text follows a mistake"));
                 assert!(text.lines().all(|line| told.contains(line)), "{name}: {told}");
             }
+            // harness/tests/workflows.rs holds it to more.
+            ("yaml", "workflow") => drop(serde_saphyr::from_str::<serde_json::Value>(text).unwrap()),
             ("sh", "") => text.lines().for_each(can_be_run),
             (_, of) if of.starts_with("of ") => stands(text, &of[3..]),
             _ => panic!("{name}: nothing here reads a block of kind `{kind}`"),
@@ -103,13 +106,20 @@ fn loaded(text: &str) -> Result<Scenario, ScenarioError> {
     scenario::load(&file)
 }
 
-/// A command of these docs: a script, a test target, or a subcommand that `svidproof help` knows.
+/// A command of these docs: a script, a test target, a history, or a subcommand that `svidproof help` knows.
 fn can_be_run(line: &str) {
     let words: Vec<_> = line.split_whitespace().collect();
     match words.as_slice() {
         ["svidproof", "help", command] => {
             let mut svidproof = Command::new(env!("CARGO_BIN_EXE_svidproof"));
             svidproof.args(["help", command]).assert().success();
+        }
+        ["svidproof", "history", ..] => {
+            let folder = tempfile::tempdir().unwrap();
+            fs::create_dir_all(folder.path().join("nights/1")).unwrap();
+            fs::write(folder.path().join("nights/1/report.json"), sample::report().to_json()).unwrap();
+            let mut svidproof = Command::new(env!("CARGO_BIN_EXE_svidproof"));
+            svidproof.args(&words[1..]).current_dir(folder.path()).assert().success();
         }
         ["cargo", "test", "-p", package, rest @ ..] => {
             let folder = root().join(if *package == "conformance" { "tests" } else { "harness" });
@@ -175,8 +185,18 @@ fn a_cluster_that_is_there() {
 }
 
 #[test]
+fn continuous_integration() {
+    holds("ci.md");
+}
+
+#[test]
 fn an_alert() {
     holds("alert.md");
+}
+
+#[test]
+fn many_nights() {
+    holds("history.md");
 }
 
 #[test]

@@ -12,10 +12,10 @@ use svidproof::report::{html, junit, schema};
 #[test]
 fn the_sample_has_something_of_everything() {
     let report = sample::report();
-    let Totals { passed, recorded, failed, errored, skipped, .. } = report.totals;
+    let Totals { passed, recorded, failed, errored, flaky, skipped, .. } = report.totals;
     assert!(
         report.checks.len() >= 200
-            && [passed, recorded, failed, errored, skipped].iter().all(|count| *count > 0),
+            && [passed, recorded, failed, errored, flaky, skipped].iter().all(|count| *count > 0),
         "{:?}",
         report.totals
     );
@@ -27,12 +27,12 @@ fn junit_is_strict_xml_and_adds_up() {
     let text = junit::text(&report);
     let xml = roxmltree::Document::parse(&text).unwrap();
     let count = |tag: &str| xml.descendants().filter(|node| node.has_tag_name(tag)).count();
-    let Totals { passed, client_side, recorded, failed, errored, skipped } = report.totals;
+    let Totals { passed, client_side, recorded, failed, errored, flaky, skipped } = report.totals;
     assert_eq!(
         (count("testcase"), count("failure"), count("error"), count("skipped")),
-        (report.checks.len(), failed, errored, skipped)
+        (report.checks.len(), failed, errored + flaky, skipped)
     );
-    assert_eq!(passed + client_side + recorded + failed + errored + skipped, report.checks.len());
+    assert_eq!(passed + client_side + recorded + failed + errored + flaky + skipped, report.checks.len());
     let suites: Vec<_> = xml
         .descendants()
         .filter(|node| node.has_tag_name("testsuite"))
@@ -87,6 +87,7 @@ fn no_text_leaves_the_pages_data() {
 #[case("report", schema::text())]
 #[case("scenario", svidproof::scenario::schema_text())]
 #[case("project", svidproof::project::schema())]
+#[case("history", svidproof::history::schema())]
 fn the_schema_is_checked_in(#[case] of: &str, #[case] text: String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/{of}.schema.json"));
     if std::env::var_os("UPDATE_SCHEMA").is_some() {

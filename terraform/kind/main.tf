@@ -1,22 +1,35 @@
 locals {
+  # There is one of each, so nobody is to be waited for; and the controllers, forty of them, each ask for a token before any of them starts,
+  # which takes 5 s at the default of 20 requests a second. The first argument is kind's own: a patch replaces a whole list.
+  arguments = {
+    controllerManager = {
+      enable-hostpath-provisioner = "true"
+      leader-elect                = "false"
+      kube-api-qps                = "500"
+      kube-api-burst              = "1000"
+    }
+    scheduler = { leader-elect = "false" }
+  }
+  # kind takes kubeadm's v1beta4, which has lists of arguments, from this Kubernetes on.
+  takes_lists = tonumber(split(".", var.kubernetes)[1]) >= 36
+
   # Applied to the node's kubeadm configuration, a document each.
-  patches = concat([
-    {
-      kind = "ClusterConfiguration"
-      # RSA keys take kubeadm 1.6 s longer.
-      encryptionAlgorithm = "ECDSA-P256"
-      # There is one of each, so nobody is to be waited for; and the controllers, forty of them, each ask for a token before any of them
-      # starts, which takes 5 s at the default of 20 requests a second. The first argument is kind's own: a patch replaces the whole list.
-      controllerManager = {
-        extraArgs = [
-          { name = "enable-hostpath-provisioner", value = "true" },
-          { name = "leader-elect", value = "false" },
-          { name = "kube-api-qps", value = "500" },
-          { name = "kube-api-burst", value = "1000" },
-        ]
-      }
-      scheduler = { extraArgs = [{ name = "leader-elect", value = "false" }] }
-    },
+  patches = concat([for lists in [local.takes_lists] : merge(
+    { kind = "ClusterConfiguration" },
+    { for part, arguments in local.arguments : part => { extraArgs = [for name, value in arguments : { name = name, value = value }] } },
+    ) if lists], [for lists in [local.takes_lists] : merge(
+    { kind = "ClusterConfiguration" },
+    { for part, arguments in local.arguments : part => { extraArgs = arguments } },
+    ) if !lists], [for lists in [local.takes_lists] : {
+    kind = "ClusterConfiguration"
+    # RSA keys take kubeadm 1.6 s longer. v1beta3 knows no others.
+    encryptionAlgorithm = "ECDSA-P256"
+    } if lists], [for own in [var.packages_node] : {
+    kind = "ClusterConfiguration"
+    # Those that the node has: kubeadm would ask for those of its own release.
+    etcd = { local = { imageTag = var.image_tags.etcd } }
+    dns  = { imageTag = var.image_tags.coredns }
+    } if own], [
     {
       kind = "KubeletConfiguration"
       # SPIRE's agent verifies the kubelet's certificate, so it must be one of the cluster's CA; svidproof approves the request.

@@ -48,6 +48,17 @@ variable "packages_node" {
   default     = true
 }
 
+variable "kubernetes" {
+  description = "The Kubernetes of the node image, as 1.36.3."
+  type        = string
+}
+
+variable "image_tags" {
+  description = "The tags of the images of etcd and CoreDNS in svidproof's own node image."
+  type        = object({ etcd = string, coredns = string })
+  default     = null
+}
+
 variable "wait" {
   description = "How long kind waits for the control plane, as Go writes durations. 0s: svidproof waits itself, by events."
   type        = string

@@ -2,6 +2,7 @@
 //! keyboard.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod history;
 #[path = "../../harness/tests/sample/mod.rs"]
 mod sample;
 mod webdriver;
@@ -23,9 +24,13 @@ struct Opened {
 }
 
 async fn opened() -> Opened {
+    opened_at(&html::page(&sample::report())).await
+}
+
+async fn opened_at(text: &str) -> Opened {
     let folder = tempfile::tempdir().unwrap();
-    let page = folder.path().join("report.html");
-    std::fs::write(&page, html::page(&sample::report())).unwrap();
+    let page = folder.path().join("page.html");
+    std::fs::write(&page, text).unwrap();
     let browser = Browser::start().await;
     browser.open(&format!("file://{}", page.display())).await;
     Opened { browser, _folder: folder }

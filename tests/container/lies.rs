@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use libtest_mimic::Failed;
 use serde_json::json;
 use svidproof::proof::envoy::Happened;
-use svidproof::proof::judge::{self, Dialling, Judged, Logs, Window};
+use svidproof::proof::judge::{self, Dialled, Dialling, Judged, Logs, Window};
 use svidproof::proof::plan::Cell;
 use svidproof::proof::verdict::Verdict;
 use svidproof::scenario::{Counted, Scenario};
@@ -38,6 +38,9 @@ pub(crate) fn tests(house: &mut House) -> Vec<(String, Test)> {
         }),
         lie("a log without the requests errs what was answered", |rig, port| {
             Box::pin(a_log_without_the_requests(rig, port))
+        }),
+        lie("an account that is off once makes a flake of what errs, and hides nothing", |rig, port| {
+            Box::pin(an_account_that_is_off_once(rig, port))
         }),
         lie("a port that refuses errs every cell", |rig, _| Box::pin(a_port_that_refuses(rig))),
         lie("a published port with nothing behind it errs every cell", |rig, _| {
@@ -145,6 +148,31 @@ async fn a_log_without_the_requests(rig: &Rig, port: u16) -> Result<(), Failed> 
     told.all(Verdict::Errored)?;
     told.logs.clear();
     told.all(Verdict::Errored)
+}
+
+async fn an_account_that_is_off_once(rig: &Rig, port: u16) -> Result<(), Failed> {
+    let mut lied = Told::at(rig, port).await;
+    lied.happened().counted.forwarded += 1;
+    let first = lied.judge();
+    expect(&first, |_| (Verdict::Errored, ""))?;
+    // Those that errored and, with them, what is their control: as a stage does.
+    let again = |open: bool| async move {
+        let mut honest = Told::at(rig, port).await;
+        if open {
+            let refused = |dial: &&mut Dialled| matches!(dial.observation.outcome, Outcome::Alert { .. });
+            let answer = honest.window.dials.iter().find(|dial| dial.observation.outcome.is_answer());
+            let answer = answer.expect("friend is served").observation.clone();
+            let dial = honest.window.dials.iter_mut().find(refused).expect("a stranger is refused");
+            dial.observation = answer;
+        }
+        Ok(honest.judge())
+    };
+    let second = judge::twice(first.clone(), async |_| again(false).await).await;
+    expect(&second, |_| (Verdict::Flaky, "tried once more, it passed"))?;
+    let opened = judge::twice(first, async |_| again(true).await).await;
+    assert_eq!(opened.iter().filter(|one| one.verdict == Verdict::Failed).count(), 1, "{opened:?}");
+    assert!(opened.iter().all(|one| one.verdict != Verdict::Passed), "{opened:?}");
+    Ok(())
 }
 
 async fn a_port_that_refuses(rig: &Rig) -> Result<(), Failed> {

@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use svidproof::images::Source;
+use svidproof::images::{Source, Versions};
 use svidproof::lease::Lease;
 use svidproof::provider::{ClusterOptions, Provider, Site};
 use svidproof::session::teardown::teardown;
@@ -45,6 +45,7 @@ async fn up() -> Result<(), Failed> {
         options: &ClusterOptions::default(),
         published: vec![],
         source: Source::Packages,
+        versions: &Versions::default(),
         mirror: None,
         own: vec![],
         progress: &progress,

@@ -1,5 +1,7 @@
 //! What of a bundle other programs say: Helm of its releases, Terraform of what it made.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 use super::cluster::Reached;
@@ -17,7 +19,7 @@ pub(super) fn steps<'a>(
     reached: Option<&'a Reached>,
 ) -> Vec<Step<'a>> {
     let mut steps = vec![
-        Step::new("versions", async move { Ok(vec![versions(record, reached).await]) }),
+        Step::new("versions", async move { Ok(vec![versions(subject, record, reached).await?]) }),
         Step::new("terraform state list", state(subject)),
     ];
     // From outside nothing was installed, and by no Helm.
@@ -63,23 +65,34 @@ fn left_out(error: HelmError) -> Unhad {
     Unhad::failed(format!("{error}; what Helm printed of it is left out"))
 }
 
-async fn versions(record: Option<&Record>, reached: Option<&Reached>) -> Piece {
+async fn versions(
+    subject: &Subject<'_>,
+    record: Option<&Record>,
+    reached: Option<&Reached>,
+) -> Result<Piece, Unhad> {
     let mut all = files::own_versions(record);
     if let Some(record) = record.filter(|record| !record.helm.as_os_str().is_empty()) {
         all["helm"] = helm::version(&record.helm).await.ok().into();
     }
     all["kubernetes"] = reached.map(|reached| reached.version.clone()).into();
-    all["terraform"] = terraform::version().await.ok().into();
-    Piece::json("versions.json", all)
+    if terraformed(subject)?.is_some() {
+        all["terraform"] = terraform::version().await.ok().into();
+    }
+    Ok(Piece::json("versions.json", all))
 }
 
-/// What it made, by address: its state has keys in it, and stays where it is.
-async fn state(subject: &Subject<'_>) -> Result<Vec<Piece>, Unhad> {
+/// Where Terraform works in this run, and in what environment, if it does.
+fn terraformed(subject: &Subject<'_>) -> Result<Option<(PathBuf, Vec<(String, String)>)>, Unhad> {
     let made = Lease::standing_in(subject.dir)?.into_iter().find_map(|thing| match thing {
         Thing::Cluster { terraform, env, .. } => Some((terraform, env)),
         _ => None,
     });
-    let Some((folder, env)) = made else {
+    Ok(made)
+}
+
+/// What it made, by address: its state has keys in it, and stays where it is.
+async fn state(subject: &Subject<'_>) -> Result<Vec<Piece>, Unhad> {
+    let Some((folder, env)) = terraformed(subject)? else {
         return Err(Unhad::left_alone("Terraform made nothing in this run"));
     };
     let terraform = Terraform::at(folder, env)?;

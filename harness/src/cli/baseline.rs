@@ -7,7 +7,7 @@ use crate::project::Project;
 use crate::proof::judge::Judged;
 use crate::proof::verdict::Verdict;
 use crate::scenario::Scenario;
-use crate::surface::{self, Surface};
+use crate::surface::{self, Change, Surface};
 use crate::sys::progress::Progress;
 
 /// A scenario's surfaces as they are kept, where, and of which stages.
@@ -25,6 +25,8 @@ pub(super) struct Baseline {
 pub(super) struct Compared {
     /// What changed, for a reader.
     pub(super) text: String,
+    /// Of all scenarios, the most dangerous first.
+    pub(super) changes: Vec<Change>,
     pub(super) worse: bool,
     /// How many recorded cells are compared with nothing.
     pub(super) new: usize,
@@ -66,10 +68,11 @@ impl Baseline {
 /// Keeps the surfaces. What failed is kept as it is: the checks say what should be, the surface what is. Of
 /// cells that were not observed stays what was kept.
 pub(super) fn accept(judged: &[Judged], baselines: &[Baseline], progress: &Progress) -> Result<(), Ended> {
-    let errored = judged.iter().filter(|one| one.verdict == Verdict::Errored).count();
+    let doubtful = |one: &&Judged| matches!(one.verdict, Verdict::Errored | Verdict::Flaky);
+    let errored = judged.iter().filter(doubtful).count();
     if errored > 0 {
         return Err(Ended::not_judged(format!(
-            "nothing is accepted: {errored} cell(s) errored, so nobody knows what is open there\n\
+            "nothing is accepted: {errored} cell(s) errored, if only once, so nobody knows what is open\n\
              hint: the table says why; mend that, and accept again"
         )));
     }
@@ -111,8 +114,11 @@ pub(super) fn compare(
             0 => String::new(),
             unseen => format!(", but for {unseen} of its cells that were not observed"),
         };
+        compared.changes.extend(held.changes);
         compared.text += &format!("{scenario}, against the surface that is kept{unseen}:\n{changes}\n");
     }
+    // Stable: within one danger, the order stays.
+    compared.changes.sort_by_key(|change| change.danger);
     compared
 }
 

@@ -120,8 +120,8 @@ impl Ending<'_> {
             Ok(Exit::Passed) => return,
             Ok(_) => None,
             Err(ended) if ended.exit == Exit::Interrupted => return,
-            // Nothing stands, and what is wrong was told.
-            Err(ended) if ended.exit == Exit::Input && Record::read(&lease.dir).is_err() => return,
+            // What is wrong was told, and is not in the cluster.
+            Err(ended) if ended.exit == Exit::Input => return,
             Err(ended) => Some(ended.to_string()),
         };
         let subject =

@@ -52,7 +52,7 @@ pub(super) struct CheckLiveArgs {
     #[arg(long)]
     client_side: bool,
     #[command(flatten)]
-    telling: Telling,
+    pub(super) telling: Telling,
 }
 
 pub(super) async fn check_live(args: CheckLiveArgs, progress: &Progress) -> Result<Exit, Ended> {

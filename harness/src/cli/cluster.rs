@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::exit::Ended;
 use crate::data;
-use crate::images::{Remote, Source};
+use crate::images::{self, Remote, Source, Versions};
 use crate::project::Project;
 use crate::provider::gke::Asked;
 use crate::provider::terraform::{self, Variable};
@@ -49,6 +49,8 @@ pub(super) struct ClusterArgs {
     /// Where images come from [default: `images` of svidproof.yaml, or auto]
     #[arg(long, value_enum)]
     images: Option<Source>,
+    #[command(flatten)]
+    versions: VersionArgs,
     /// The registry that `svidproof images push` put svidproof's own programs into: charts that run them
     /// (probe, symbank, echo) pull them from there
     #[arg(long, value_name = "HOST[:PORT][/PREFIX]")]
@@ -66,6 +68,28 @@ pub(super) struct ClusterArgs {
     registries: Vec<String>,
 }
 
+/// Versions in the place of those that the declaration of the images states.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct VersionArgs {
+    /// The nodes' Kubernetes; `svidproof images versions` says which can be built here, and with `--images
+    /// upstream` it is any that the registry has
+    #[arg(long, value_name = "VERSION", value_parser = version)]
+    kubernetes: Option<String>,
+    /// The SPIRE server and agents of every chart, whichever tag it has
+    #[arg(long, value_name = "VERSION", value_parser = version)]
+    spire: Option<String>,
+    /// The Envoys of every chart, whichever tag it has
+    #[arg(long, value_name = "VERSION", value_parser = version)]
+    envoy: Option<String>,
+}
+
+impl VersionArgs {
+    pub(super) fn versions(&self) -> Versions {
+        let each = [&self.kubernetes, &self.spire, &self.envoy];
+        Versions::new(images::PARTS.into_iter().zip(each.map(Clone::clone)))
+    }
+}
+
 impl ClusterArgs {
     /// What is said to a provider that would not listen, or misspelt, is told before anything is made.
     pub(super) fn check(&self, scenarios: &[Scenario], progress: &Progress) -> Result<(), Ended> {
@@ -76,6 +100,7 @@ impl ClusterArgs {
             ("--set", !self.set.is_empty(), Provider::Gke),
             ("--yes", self.yes, Provider::Gke),
             ("--max-lifetime", self.max_lifetime.is_some(), Provider::Gke),
+            ("--kubernetes", self.versions.kubernetes.is_some(), Provider::Kind),
             ("--registry-mirror", self.registry_mirror.is_some(), Provider::Kind),
         ];
         if let Some((option, _, whose)) =
@@ -167,6 +192,7 @@ impl ClusterArgs {
             options,
             ways: Ways {
                 source: self.images.unwrap_or_default(),
+                versions: self.versions.versions(),
                 registry: self.registry.clone(),
                 mirror: self.registry_mirror.clone(),
                 registries: self.registries.clone(),
@@ -200,6 +226,17 @@ pub(super) fn check_variables(root: &Path, set: &[(String, serde_json::Value)]) 
             "the provider gke must be told its `{name}`\nhint: --set {name}=VALUE; docs/gke.md lists all"
         ))),
         None => Ok(()),
+    }
+}
+
+/// As `1.36.3`, with or without a `v`.
+fn version(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix('v').unwrap_or(text);
+    let is_fit = |letter: char| letter.is_ascii_alphanumeric() || ['.', '-', '_'].contains(&letter);
+    if bare.starts_with(|first: char| first.is_ascii_digit()) && bare.chars().all(is_fit) {
+        Ok(bare.into())
+    } else {
+        Err("it is a version, as 1.36.3".into())
     }
 }
 
@@ -239,6 +276,16 @@ mod tests {
     #[case::nothing("label=", "label", json!(""))]
     fn a_variable_is_json_or_text(#[case] text: &str, #[case] name: &str, #[case] value: serde_json::Value) {
         assert_eq!(variable(text), Ok((name.into(), value)));
+    }
+
+    #[rstest]
+    #[case::bare("1.36.3", Ok("1.36.3"))]
+    #[case::as_tags_have_it("v1.39-latest", Ok("1.39-latest"))]
+    #[case::a_word("latest", Err("it is a version, as 1.36.3"))]
+    #[case::nothing("", Err("it is a version, as 1.36.3"))]
+    #[case::an_image("1.36.3@sha256:01", Err("it is a version, as 1.36.3"))]
+    fn a_version_is_one(#[case] text: &str, #[case] expected: Result<&str, &str>) {
+        assert_eq!(version(text), expected.map(str::to_owned).map_err(str::to_owned));
     }
 
     #[test]

@@ -6,22 +6,28 @@ use clap::Args;
 
 use super::baseline::{Baseline, Compared, accept, compare};
 use super::exit::{Ended, Exit, print};
+use super::format::Format;
 use super::report::{About, table, write};
 use crate::proof::verdict::Totals;
-use crate::report::Report;
+use crate::report::{Report, github};
 use crate::suite::Outcome;
 use crate::sys::progress::Progress;
 
 /// How the checks are told.
 #[derive(Debug, Args)]
 pub(super) struct Telling {
-    /// Where report.json, junit.xml and report.html go [default: `out` of svidproof.yaml, or .svidproof]
+    /// Where report.json, junit.xml, report.html, report.sarif and summary.md go [default: `out` of
+    /// svidproof.yaml, or .svidproof]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// End with 3 where a cell was skipped, or where nothing is kept that a recorded one could be compared
     /// with
     #[arg(long)]
     pub(super) strict: bool,
+    /// `github` prints annotations for GitHub Actions besides: at the scenario's line, what did not pass,
+    /// what surprises, and what is wrong in a scenario
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
 }
 
 impl Telling {
@@ -62,11 +68,15 @@ pub(super) fn finish(
         compare(&mut judged, asked.baselines, asked.only, whole)
     };
     let report = about.report(&judged, ended.as_ref().err(), progress).with_tests(tests);
-    let written = write(&report, &asked.telling.folder(asked.baselines));
+    let written = write(&report, &compared.changes, &asked.telling.folder(asked.baselines));
     let printed = if judged.is_empty() && report.helm_tests.is_empty() {
         Ok(())
     } else {
-        print(&format!("{}{}", compared.text, table(&report, about.begun)))
+        let annotations = match asked.telling.format {
+            Format::Text => String::new(),
+            Format::Github => github::text(&report),
+        };
+        print(&format!("{}{}{annotations}", compared.text, table(&report, about.begun)))
     };
     if compared.new > 0 {
         progress.note(&format!(
@@ -129,7 +139,9 @@ mod tests {
     use super::super::report::Begun;
     use super::*;
     use crate::proof::judge::Judged;
-    use crate::proof::verdict::Verdict::{self, ClientSide, Errored, Failed, Passed, Recorded, Skipped};
+    use crate::proof::verdict::Verdict::{
+        self, ClientSide, Errored, Failed, Flaky, Passed, Recorded, Skipped,
+    };
     use crate::proof::{plan, response};
 
     /// One cell for each verdict; those that came to something were answered.
@@ -150,7 +162,7 @@ mod tests {
     }
 
     fn finished(out: &Path, judged: Vec<Judged>, ended: Result<(), Ended>, strict: bool) -> (Exit, String) {
-        let telling = Telling { out: Some(out.into()), strict };
+        let telling = Telling { out: Some(out.into()), strict, format: Format::Text };
         let about = About { run: "run", provider: "kind".into(), record: None, begun: Begun::now() };
         let baselines = [Baseline::none("web")];
         let asked =
@@ -172,6 +184,7 @@ mod tests {
     #[case::compared_with_nothing(&[Passed, Recorded], false, Exit::Passed)]
     #[case::compared_with_nothing_strictly(&[Passed, Recorded], true, Exit::NotJudged)]
     #[case::errored(&[Passed, Errored], false, Exit::NotJudged)]
+    #[case::errored_once(&[Passed, Flaky], false, Exit::NotJudged)]
     #[case::failed_whatever_else(&[Failed, Errored, Skipped], true, Exit::CheckFailed)]
     fn the_worst_makes_the_status_and_strictly_more_is_bad(
         #[case] verdicts: &[Verdict],
@@ -203,7 +216,7 @@ mod tests {
         let report: Value = serde_json::from_str(&read("report.json")).unwrap();
         assert_eq!(report["checks"].as_array().unwrap().len(), verdicts.len());
         assert_eq!(report["errors"], serde_json::json!(["the pod is gone"]));
-        for name in ["junit.xml", "report.html"] {
+        for name in ["junit.xml", "report.html", "report.sarif"] {
             assert!(read(name).contains("the pod is gone"), "{name}");
         }
     }

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 
+use super::cluster::VersionArgs;
 use super::down::{and_down, clear};
 use super::exit::{Ended, Exit, or_interrupted, print};
 use super::scenarios::home;
 use crate::engine;
-use crate::images::{self, Cached, ImagesError, Remote, Source, Which};
+use crate::images::{self, Cached, ImagesError, Remote, Source, Versions, Which};
 use crate::lease::Lease;
 use crate::sys::files;
 use crate::sys::progress::Progress;
@@ -29,6 +30,8 @@ enum ImagesCommand {
         /// Where images come from
         #[arg(long, value_enum, default_value_t = Source::Auto)]
         images: Source,
+        #[command(flatten)]
+        versions: VersionArgs,
     },
     /// Give the container engine images, for containers beside any cluster
     Load {
@@ -50,6 +53,8 @@ enum ImagesCommand {
         #[arg(long)]
         all: bool,
     },
+    /// Print which versions of Kubernetes, SPIRE and Envoy can be built here, newest first, as JSON
+    Versions,
     /// What is in the cache, and how large it is
     List,
     /// Remove from the cache what svidproof does not need any more
@@ -59,7 +64,9 @@ enum ImagesCommand {
 pub(super) async fn images(args: ImagesArgs, progress: &Progress) -> Result<Exit, Ended> {
     let home = home()?;
     match args.command {
-        ImagesCommand::Build { images } => build(&home, images, progress).await,
+        ImagesCommand::Build { images, versions } => {
+            build(&home, images, &versions.versions(), progress).await
+        }
         ImagesCommand::Load { names, images } => {
             or_interrupted(KEPT, load(&home, &names, images, progress)).await
         }
@@ -67,19 +74,25 @@ pub(super) async fn images(args: ImagesArgs, progress: &Progress) -> Result<Exit
             let which = if all { Which::All } else { Which::Own };
             or_interrupted(KEPT, push(&home, &to, which, progress)).await
         }
+        ImagesCommand::Versions => {
+            let served = images::served(&home).map_err(Ended::not_judged)?;
+            let json = serde_json::to_string(&served).map_err(Ended::not_judged)?;
+            print(&format!("{json}\n"))?;
+            Ok(Exit::Passed)
+        }
         ImagesCommand::List => or_interrupted(KEPT, async { listed(&images::list(&home).await?) }).await,
         ImagesCommand::Prune => or_interrupted(KEPT, prune(&home, progress)).await,
     }
 }
 
 /// A run of its own: what it makes in the engine on the way does not stay.
-async fn build(home: &Path, source: Source, progress: &Progress) -> Result<Exit, Ended> {
+async fn build(home: &Path, source: Source, versions: &Versions, progress: &Progress) -> Result<Exit, Ended> {
     clear(progress).await?;
     let lease = Lease::new()?;
     let work = async {
         let step = progress.phase("images");
         let engine = engine::ensure(progress).await?;
-        images::build(home, &engine, source, None, &lease, progress).await?;
+        images::build(home, &engine, source, versions, None, &lease, progress).await?;
         step.done();
         Ok(Exit::Passed)
     };

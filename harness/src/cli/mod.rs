@@ -13,6 +13,8 @@ mod down;
 mod engine;
 mod exit;
 mod finish;
+mod format;
+mod history;
 mod images;
 mod init;
 mod new;
@@ -20,6 +22,7 @@ mod report;
 mod run;
 mod scenarios;
 mod schema;
+mod status;
 mod svid;
 mod test;
 mod up;
@@ -65,12 +68,16 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Say in words what changed between two surfaces, or two report.json
     Diff(diff::DiffArgs),
+    /// Say what the reports of many nights say together: verdicts, times, flakes, what opened and when
+    History(history::HistoryArgs),
     /// Take down what `up` keeps
     Down(down::DownArgs),
     /// Take down what runs that were killed left behind
     Gc(down::GcArgs),
     /// Gather what is needed to understand a run into one archive, without secrets
     Bundle(bundle::BundleArgs),
+    /// Say what stands, since when, and how it is reached: kubeconfig, endpoints, a curl line for each
+    Status,
     /// List the runs that are there, and what each made
     Leases,
     /// Carry SVIDs out of the cluster that `up` keeps
@@ -122,20 +129,34 @@ fn called(command: Command) -> Result<Exit, Ended> {
 
 async fn carry_out(command: Command, progress: &Progress) -> Result<Exit, Ended> {
     match command {
-        Command::Run(args) => Box::pin(run::run(args, progress)).await,
+        Command::Run(args) => {
+            let format = args.telling.format;
+            format.annotated(Box::pin(run::run(args, progress)).await)
+        }
         Command::Up(args) => Box::pin(up::up(args, progress)).await,
-        Command::Test(args) => test::test(args, progress).await,
-        Command::CheckLive(args) => Box::pin(check_live::check_live(args, progress)).await,
+        Command::Test(args) => {
+            let format = args.telling.format;
+            format.annotated(test::test(args, progress).await)
+        }
+        Command::CheckLive(args) => {
+            let format = args.telling.format;
+            format.annotated(Box::pin(check_live::check_live(args, progress)).await)
+        }
         Command::Watch(args) => watch::watch(args, progress).await,
         Command::Init(args) => init::init(&args, progress),
         Command::New(args) => new::new(args, progress).await,
         Command::Chart(args) => chart::chart(args, progress),
         Command::Schema(args) => schema::schema(&args),
-        Command::Verify(args) => verify::verify(args, progress).await,
+        Command::Verify(args) => {
+            let format = args.format;
+            format.annotated(verify::verify(args, progress).await)
+        }
         Command::Diff(args) => diff::diff(&args),
+        Command::History(args) => history::history(&args, progress),
         Command::Down(args) => down::down(args, progress).await,
         Command::Gc(args) => down::gc(args, progress).await,
         Command::Bundle(args) => Box::pin(bundle::bundle(args, progress)).await,
+        Command::Status => status::status(progress).await,
         Command::Leases => down::leases(),
         Command::Svid(args) => svid::svid(args, progress).await,
         Command::Images(args) => images::images(args, progress).await,

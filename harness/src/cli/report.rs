@@ -1,4 +1,5 @@
-//! What a run of checks leaves behind and prints: report.json, junit.xml, report.html and the table.
+//! What a run of checks leaves behind and prints: report.json, junit.xml, report.html, report.sarif,
+//! summary.md and the table.
 
 use std::path::Path;
 use std::time::Instant;
@@ -7,8 +8,9 @@ use super::exit::{Context, Ended};
 use crate::lease::Lease;
 use crate::proof::judge::Judged;
 use crate::provider::Provider;
-use crate::report::{Report, console, html, junit};
+use crate::report::{Report, console, html, junit, markdown, sarif};
 use crate::session::Record;
+use crate::surface::Change;
 use crate::sys::progress::{Progress, is_coloured};
 
 /// When a run of checks began.
@@ -46,7 +48,7 @@ impl<'a> About<'a> {
     pub(super) fn report(&self, judged: &[Judged], ended: Option<&Ended>, progress: &Progress) -> Report {
         let record = self.record.as_ref();
         let images = record.map(|record| record.images.clone()).unwrap_or_default();
-        let versions = record.map(|record| record.versions.clone()).unwrap_or_default();
+        let versions = record.map(Record::all_versions).unwrap_or_default();
         let phases = progress.phases();
         let mut report =
             Report::new(self.run, &self.provider, &images, &versions, self.begun.at, phases, judged);
@@ -60,18 +62,20 @@ pub(super) fn table(report: &Report, begun: Begun) -> String {
     console::table(report, is_coloured(&std::io::stdout()), begun.instant.elapsed())
 }
 
-/// Writes the reports.
-pub(super) fn write(report: &Report, out: &Path) -> Result<(), Ended> {
+/// Writes the reports. `changed`: against the surfaces that are kept.
+pub(super) fn write(report: &Report, changed: &[Change], out: &Path) -> Result<(), Ended> {
     let files = [
         ("report.json", report.to_json()),
         ("junit.xml", junit::text(report)),
         ("report.html", html::page(report)),
+        ("report.sarif", sarif::text(report)),
+        ("summary.md", markdown::summary(report, changed)),
     ];
     files.into_iter().try_for_each(|(name, text)| whole(out, name, &text))
 }
 
 /// Whole or not at all.
-fn whole(out: &Path, name: &str, text: &str) -> Result<(), Ended> {
+pub(super) fn whole(out: &Path, name: &str, text: &str) -> Result<(), Ended> {
     let path = out.join(name);
     let write = || {
         std::fs::create_dir_all(out)?;

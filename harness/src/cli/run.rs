@@ -27,7 +27,7 @@ pub(super) struct RunArgs {
     #[arg(long)]
     keep: bool,
     #[command(flatten)]
-    telling: Telling,
+    pub(super) telling: Telling,
 }
 
 pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<Exit, Ended> {

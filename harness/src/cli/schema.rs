@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::exit::{Ended, Exit, print};
-use crate::{project, report, scenario};
+use crate::{history, project, report, scenario};
 
 #[derive(Debug, Args)]
 pub(super) struct SchemaArgs {
@@ -20,6 +20,8 @@ enum Of {
     Project,
     /// report.json
     Report,
+    /// history.json
+    History,
 }
 
 pub(super) fn schema(args: &SchemaArgs) -> Result<Exit, Ended> {
@@ -27,6 +29,7 @@ pub(super) fn schema(args: &SchemaArgs) -> Result<Exit, Ended> {
         Of::Scenario => scenario::schema_text(),
         Of::Project => project::schema(),
         Of::Report => report::schema::text(),
+        Of::History => history::schema(),
     })?;
     Ok(Exit::Passed)
 }

@@ -27,7 +27,7 @@ pub(super) struct TestArgs {
     #[arg(long, conflicts_with = "check")]
     accept: bool,
     #[command(flatten)]
-    telling: Telling,
+    pub(super) telling: Telling,
 }
 
 pub(super) async fn test(args: TestArgs, progress: &Progress) -> Result<Exit, Ended> {

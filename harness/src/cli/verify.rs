@@ -4,8 +4,10 @@
 use clap::Args;
 
 use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted, print};
+use super::format::Format;
 use super::scenarios::{kept, kept_scenarios};
 use crate::provider::Provider;
+use crate::report::github::{Level, command};
 use crate::scenario::Scenario;
 use crate::session::{self, Record, Session};
 use crate::stage::fault::{Faults, Noticed};
@@ -23,6 +25,10 @@ pub(super) struct VerifyArgs {
     /// On a cluster that is not svidproof's own: yes, weaken what is installed there for a while
     #[arg(long)]
     plant_faults: bool,
+    /// `github` prints an annotation for GitHub Actions besides, at the line of each fault that went
+    /// unnoticed
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
 }
 
 pub(super) async fn verify(args: VerifyArgs, progress: &Progress) -> Result<Exit, Ended> {
@@ -41,7 +47,7 @@ pub(super) async fn verify(args: VerifyArgs, progress: &Progress) -> Result<Exit
         or_interrupted(INTERRUPTED, async { Ok(session::reopen(&lease, scenarios, progress).await?) });
     let Session { context, systems } = opened.await?;
     let mut all: Vec<_> = systems.iter().map(|system| Faults::new(&context, system)).collect();
-    let ended = or_interrupted(INTERRUPTED, Box::pin(verify_all(&mut all, args.fault.as_deref()))).await;
+    let ended = or_interrupted(INTERRUPTED, Box::pin(verify_all(&mut all, &args))).await;
     and_put_back(ended, async {
         let mut left = Ok(());
         for faults in &mut all {
@@ -61,7 +67,8 @@ fn is_there(fault: Option<&str>, scenarios: &[Scenario]) -> Result<(), Ended> {
     Err(Ended::input("there is no such fault\nhint: a scenario lists its faults under `broken`"))
 }
 
-async fn verify_all(all: &mut [Faults<'_>], only: Option<&str>) -> Result<Exit, Ended> {
+async fn verify_all(all: &mut [Faults<'_>], args: &VerifyArgs) -> Result<Exit, Ended> {
+    let only = args.fault.as_deref();
     let (mut planted, mut missed) = (0, 0);
     for faults in all {
         let scenario = faults.scenario();
@@ -70,6 +77,11 @@ async fn verify_all(all: &mut [Faults<'_>], only: Option<&str>) -> Result<Exit, 
             planted += 1;
             missed += usize::from(!noticed.problems.is_empty());
             print(&told(&scenario.name, &fault.name, &noticed))?;
+            if args.format == Format::Github && !noticed.problems.is_empty() {
+                let title = format!("MISSED: {} ({})", fault.name, scenario.name);
+                let source = scenario.source(fault.place);
+                print(&command(Level::Error, Some(&source), &title, &noticed.problems.join("\n")))?;
+            }
         }
     }
     print(&format!("{} of {planted} faults noticed\n", planted - missed))?;

@@ -23,8 +23,6 @@ pub enum HelmError {
     Upgrade { release: String, chart: PathBuf, namespace: String, source: ToolError },
     #[error("release {release} (chart {}, namespace {namespace}) could not be rendered", chart.display())]
     Render { release: String, chart: PathBuf, namespace: String, source: ToolError },
-    #[error("the values of chart {} could not be read", chart.display())]
-    Defaults { chart: PathBuf, source: ToolError },
     #[error("release {release} (namespace {namespace}) could not be uninstalled")]
     Uninstall { release: String, namespace: String, source: ToolError },
     #[error(
@@ -410,20 +408,6 @@ fn parts(version: &str) -> Option<(u32, u32)> {
 /// The manifests of a chart and its `crds/`, with `program` as Helm, for no cluster in particular.
 pub async fn template(program: &Path, wanted: Wanted<'_>) -> Result<String, HelmError> {
     templated(program, Tool::new(program), wanted, &["--include-crds"]).await
-}
-
-/// A chart's own values.
-pub async fn defaults(program: &Path, chart: &Path) -> Result<Value, HelmError> {
-    let tool = Tool::new(program).args(["show", "values"]).arg(chart);
-    let command = tool.line();
-    let failed = |source| HelmError::Defaults { chart: chart.into(), source };
-    let output = tool.run().await.map_err(failed)?.stdout;
-    // Nothing but comments says nothing.
-    if output.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with('#')) {
-        return Ok(Value::Null);
-    }
-    let read = serde_saphyr::from_str(&output);
-    read.map_err(|e| failed(ToolError::Output { command, problem: e.to_string(), output: output.clone() }))
 }
 
 async fn render(program: &Path, tool: Tool, wanted: Wanted<'_>, how: &[&str]) -> Result<Manifest, HelmError> {

@@ -2,14 +2,15 @@
 //! cache and of the engine the declaration needs. Makes nothing.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::assemble::Made;
 use super::cache::{Cache, Key};
 use super::declaration::{self, Declaration};
 use super::parts::{self, Compilers};
-use super::{ImagesError, Remote, Source};
+use super::versions::combinations;
+use super::{ImagesError, Remote, Source, Versions, served};
 use crate::sys::chain;
 use crate::sys::progress::Progress;
 
@@ -26,18 +27,55 @@ pub(super) struct Needed {
     pub(super) nodes: BTreeSet<String>,
 }
 
-pub(super) async fn needed(declaration: &Declaration, cache: &Cache) -> Result<Needed, ImagesError> {
+/// In whichever versions a run may ask for.
+pub(super) async fn needed(root: &Path, cache: &Cache) -> Result<Needed, ImagesError> {
     let compilers = Compilers::find(cache).await?;
     let mut needed = Needed { paths: BTreeSet::new(), nodes: BTreeSet::new() };
+    for versions in combinations(&served(root)?) {
+        let declaration = Declaration::of(root, &versions, Source::Packages)?;
+        add(&declaration, &compilers, cache, &mut needed)?;
+    }
+    Ok(needed)
+}
+
+/// The programs that make what a cluster needs and is not in the cache.
+///
+/// # Errors
+/// The declaration cannot be read, or a version that is asked for is not in it.
+pub async fn makers(
+    root: &Path,
+    source: Source,
+    versions: &Versions,
+) -> Result<BTreeSet<&'static str>, ImagesError> {
+    let declaration = Declaration::of(root, versions, source)?;
+    let cache = Cache::at(crate::sys::dirs::cache());
+    let sources =
+        if source == Source::Packages { declaration.cluster() } else { declaration.tools_and_apps() };
+    match Compilers::find(&cache).await {
+        Ok(compilers) => {
+            let parts = parts::plan(&declaration, &compilers, &cache, &sources)?;
+            Ok(parts.iter().flat_map(parts::Part::makers).copied().collect())
+        }
+        // Nothing can be in the cache.
+        Err(_) => Ok(["go", "cargo", "cc"].into()),
+    }
+}
+
+fn add(
+    declaration: &Declaration,
+    compilers: &Compilers,
+    cache: &Cache,
+    needed: &mut Needed,
+) -> Result<(), ImagesError> {
     let all = declaration.with(&declaration.images.iter().collect::<Vec<_>>());
-    let parts = parts::plan(declaration, &compilers, cache, &all)?;
+    let parts = parts::plan(declaration, compilers, cache, &all)?;
     needed.paths.extend(parts.iter().map(|part| part.dir.clone()));
     let made = Made::new(declaration, &parts);
     for image in declaration.images.iter().filter(|image| image.extra) {
         needed.paths.insert(cache.image(&image.name, &made.image_key(image)?));
     }
     for (sources, is_cluster) in [(declaration.cluster(), true), (declaration.tools_and_apps(), false)] {
-        let parts = parts::plan(declaration, &compilers, cache, &sources)?;
+        let parts = parts::plan(declaration, compilers, cache, &sources)?;
         needed.paths.insert(bin_of(cache, declaration, &parts));
         needed.paths.extend(parts.iter().map(|part| part.dir.clone()));
         let made = Made::new(declaration, &parts);
@@ -50,7 +88,7 @@ pub(super) async fn needed(declaration: &Declaration, cache: &Cache) -> Result<N
             needed.nodes.extend([format!("{NODE}:{}", keys.node), format!("{NODE}:{}", keys.store)]);
         }
     }
-    Ok(needed)
+    Ok(())
 }
 
 /// `upstream` where the registry, or the mirror of all, answers in time as a registry does: with 200, or with

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::ImagesError;
+use super::{ImagesError, Source, Versions};
 use crate::sys::files;
 
 /// Where the declaration and what it names lie, below the project's root.
 const FOLDER: &str = "fixtures/images";
+/// Below it: a folder a part, in which the other versions have one each.
+const OTHERS: &str = "others";
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -49,6 +51,15 @@ pub(super) struct Go {
     pub(super) ldflags: String,
     #[serde(default)]
     pub(super) cgo: bool,
+    /// How long it took where that was measured, for who waits.
+    #[serde(default)]
+    pub(super) takes: Option<String>,
+    /// Versions that can be had in the place of its own: each has a `go.mod` and a `go.sum` too.
+    #[serde(default)]
+    pub(super) others: Vec<String>,
+    /// Where the `go.mod` of the version that is taken lies.
+    #[serde(skip)]
+    pub(super) folder: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -59,6 +70,9 @@ pub(super) struct Debian {
     pub(super) suite: String,
     pub(super) packages: Vec<String>,
     pub(super) remove: Vec<String>,
+    /// How long it took where that was measured, for who waits.
+    #[serde(default)]
+    pub(super) takes: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -66,6 +80,16 @@ pub(super) struct Debian {
 pub(super) struct Pip {
     pub(super) part: String,
     pub(super) package: String,
+    pub(super) version: String,
+    pub(super) sha256: String,
+    /// Versions that can be had in the place of its own.
+    #[serde(default)]
+    pub(super) others: Vec<Wheel>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wheel {
     pub(super) version: String,
     pub(super) sha256: String,
 }
@@ -84,6 +108,9 @@ pub(super) struct C {
 pub(super) struct Cargo {
     pub(super) part: String,
     pub(super) programs: BTreeMap<String, PathBuf>,
+    /// How long it took where that was measured, for who waits.
+    #[serde(default)]
+    pub(super) takes: Option<String>,
 }
 
 /// What one image layer holds.
@@ -126,20 +153,85 @@ pub(super) struct Node {
 }
 
 impl Declaration {
+    /// With each part at its own version.
     pub(super) fn load(root: &Path) -> Result<Self, ImagesError> {
+        Self::of(root, &Versions::default(), Source::Packages)
+    }
+
+    /// With some parts at other versions. Where the nodes pull, only names are changed by that: what is built
+    /// here stays at the versions that can be.
+    ///
+    /// # Errors
+    /// Besides what is wrong with the declaration: a version that is to be built is not declared.
+    pub(super) fn of(root: &Path, wanted: &Versions, source: Source) -> Result<Self, ImagesError> {
         let folder = root.join(FOLDER);
         let path = folder.join("images.yaml");
         let text = files::read_text(&path)?;
         let bad = |problem: String| ImagesError::Declaration { path: path.clone(), problem };
-        let raw: Self = serde_saphyr::from_str(&text).map_err(|e| bad(e.to_string()))?;
-        let versions = raw.versions(&folder)?;
-        let mut this: Self =
-            serde_saphyr::from_str(&fill(&text, &versions)).map_err(|e| bad(e.to_string()))?;
+        let mut raw: Self = serde_saphyr::from_str(&text).map_err(|e| bad(e.to_string()))?;
+        let none = Versions::default();
+        raw.take(&folder, if source == Source::Packages { wanted } else { &none })?;
+        let versions = raw.versions()?;
+        let filled = |versions: &BTreeMap<String, String>| {
+            serde_saphyr::from_str::<Self>(&fill(&text, versions)).map_err(|e| bad(e.to_string()))
+        };
+        let mut this = filled(&versions)?;
+        for (go, taken) in this.go.iter_mut().zip(raw.go) {
+            go.folder = taken.folder;
+        }
+        this.pip = raw.pip;
+        let mut named = versions.clone();
+        named.extend(wanted.each().map(|(part, version)| (part.to_owned(), version.to_owned())));
+        if named != versions {
+            let named = filled(&named)?;
+            this.images = named.images;
+            this.node = named.node;
+        }
         this.versions = versions;
         this.root = root.into();
         this.folder = folder;
         this.check().map_err(bad)?;
         Ok(this)
+    }
+
+    /// The versions that can be built of a part, its own first.
+    pub(super) fn served(&self, part: &str) -> Vec<&str> {
+        let own = self.versions.get(part).map(String::as_str).into_iter();
+        let go = self.go.iter().filter(|go| go.part == part).flat_map(|go| &go.others);
+        let pip = self.pip.iter().filter(|pip| pip.part == part).flat_map(|pip| &pip.others);
+        own.chain(go.map(String::as_str)).chain(pip.map(|one| one.version.as_str())).collect()
+    }
+
+    /// Has each part made at the version that is wanted of it.
+    fn take(&mut self, folder: &Path, wanted: &Versions) -> Result<(), ImagesError> {
+        let is_known = |part: &str| {
+            self.go.iter().any(|go| go.part == part) || self.pip.iter().any(|pip| pip.part == part)
+        };
+        if let Some((part, version)) = wanted.each().find(|(part, _)| !is_known(part)) {
+            return Err(not_served(part, version, vec!["nothing".into()]));
+        }
+        for go in &mut self.go {
+            go.folder = folder.join(&go.part);
+            let Some(version) = wanted.of(&go.part) else { continue };
+            if go.others.iter().any(|other| other == version) {
+                go.folder = folder.join(OTHERS).join(&go.part).join(version);
+            } else if own_version(go)? != version {
+                let mut served = vec![own_version(go)?];
+                served.extend(go.others.iter().cloned());
+                return Err(not_served(&go.part, version, served));
+            }
+        }
+        for pip in &mut self.pip {
+            let Some(version) = wanted.of(&pip.part) else { continue };
+            if let Some(found) = pip.others.iter().find(|one| one.version == version) {
+                (pip.version, pip.sha256) = (found.version.clone(), found.sha256.clone());
+            } else if pip.version != version {
+                let mut served = vec![pip.version.clone()];
+                served.extend(pip.others.iter().map(|one| one.version.clone()));
+                return Err(not_served(&pip.part, version, served));
+            }
+        }
+        Ok(())
     }
 
     /// The image of this name, with or without its tag.
@@ -148,6 +240,20 @@ impl Declaration {
         let found = self.images.iter().find(|image| image.name == name || repository(image));
         let declared = || self.images.iter().map(|image| image.name.as_str()).collect::<Vec<_>>().join(", ");
         found.ok_or_else(|| ImagesError::NotDeclared { name: name.into(), declared: declared() })
+    }
+
+    /// The tag of the image of this name in Kubernetes' registry; empty where none is declared.
+    pub(super) fn tag(&self, name: &str) -> &str {
+        let of = |image: &&Image| {
+            let (path, _) = image.name.rsplit_once(':').unwrap_or_default();
+            path.rsplit('/').next() == Some(name)
+        };
+        self.images.iter().find(of).and_then(|image| image.name.rsplit_once(':')).map_or("", |(_, tag)| tag)
+    }
+
+    /// The version of the nodes' Kubernetes.
+    pub(super) fn kubernetes(&self) -> &str {
+        self.node.upstream.rsplit_once(":v").map_or("", |(_, version)| version)
     }
 
     /// The images that only this workspace's own programs go into.
@@ -188,19 +294,10 @@ impl Declaration {
         image.files.values().filter_map(|source| part_of(source)).chain(libraries)
     }
 
-    fn versions(&self, folder: &Path) -> Result<BTreeMap<String, String>, ImagesError> {
+    fn versions(&self) -> Result<BTreeMap<String, String>, ImagesError> {
         let mut versions = BTreeMap::new();
         for go in &self.go {
-            let path = folder.join(&go.part).join("go.mod");
-            let version =
-                required(&files::read_text(&path)?, &go.module).ok_or_else(|| ImagesError::Declaration {
-                    path: path.clone(),
-                    problem: format!(
-                        "it does not require {}\nhint: `go get {}@VERSION` in its folder",
-                        go.module, go.module
-                    ),
-                })?;
-            versions.insert(go.part.clone(), version);
+            versions.insert(go.part.clone(), own_version(go)?);
         }
         versions.extend(self.pip.iter().map(|pip| (pip.part.clone(), pip.version.clone())));
         versions.extend(self.c.iter().map(|c| (c.part.clone(), c.version.clone())));
@@ -271,6 +368,22 @@ pub(super) fn fill(text: &str, versions: &BTreeMap<String, String>) -> String {
         let text = text.replace(&format!("{{{part}.major}}"), numbers.next().unwrap_or_default());
         text.replace(&format!("{{{part}.minor}}"), numbers.next().unwrap_or_default())
     })
+}
+
+/// The version that the `go.mod` in a family's folder requires.
+fn own_version(go: &Go) -> Result<String, ImagesError> {
+    let path = go.folder.join("go.mod");
+    required(&files::read_text(&path)?, &go.module).ok_or_else(|| ImagesError::Declaration {
+        problem: format!(
+            "it does not require {}\nhint: `go get {}@VERSION` in its folder",
+            go.module, go.module
+        ),
+        path,
+    })
+}
+
+fn not_served(part: &str, version: &str, served: Vec<String>) -> ImagesError {
+    ImagesError::NotServed { part: part.into(), version: version.into(), served: served.join(", ") }
 }
 
 /// The version of a module in a `go.mod`, without its `v`.

@@ -11,11 +11,13 @@ mod build;
 mod cache;
 mod choose;
 mod declaration;
+mod declared;
 mod own;
 mod parts;
 mod push;
 mod remote;
 mod store;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -41,10 +43,13 @@ use crate::sys::progress::Progress;
 use crate::sys::tool::ToolError;
 use crate::sys::wait::WaitError;
 
-pub use own::{archives, full_name, names, registry};
+pub use choose::makers;
+pub use declared::{Declared, declared, declared_as};
+pub use own::{archives, full_name, names, registry, repository};
 pub use push::{Which, push};
 pub use remote::{Remote, RemoteError};
 pub use store::link_store;
+pub use versions::{PARTS, Versions, in_versions, served};
 
 /// What could not be built or put where a cluster finds it.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +119,12 @@ pub enum ImagesError {
          work, with the probe from a registry (`--registry`)"
     )]
     NotLinux { os: &'static str },
+    #[error(
+        "{part} {version} cannot be built here; it can be had as {served}\n\
+         hint: with `--images upstream` nodes pull any version that the registry has; in a checkout, \
+         `scripts/add-version {part} {version}` adds one"
+    )]
+    NotServed { part: String, version: String, served: String },
     #[error("this build does not make the part `{part}`")]
     NoPart { part: String },
     #[error(
@@ -127,7 +138,7 @@ impl ImagesError {
     /// Whether the user's own input is the cause.
     pub fn is_input(&self) -> bool {
         match self {
-            Self::NotInEngine { .. } | Self::NoName { .. } => true,
+            Self::NotInEngine { .. } | Self::NoName { .. } | Self::NotServed { .. } => true,
             Self::Remote(error) => error.is_input(),
             _ => false,
         }
@@ -173,6 +184,11 @@ pub struct Images {
     pub load: Vec<PathBuf>,
     /// The folder with kind, helm and kubectl.
     pub bin: PathBuf,
+    /// The Kubernetes of the nodes.
+    pub kubernetes: String,
+    /// The tags of etcd and CoreDNS that a node image of svidproof's own has: kubeadm asks for those of its
+    /// own release else.
+    pub tags: BTreeMap<&'static str, String>,
     /// Each part's version; of an image that is pulled through a mirror, its digest there.
     pub versions: BTreeMap<String, String>,
 }
@@ -207,12 +223,13 @@ pub async fn build(
     root: &Path,
     engine: &Engine,
     source: Source,
+    versions: &Versions,
     mirror: Option<&Remote>,
     lease: &Lease,
     progress: &Progress,
 ) -> Result<Images, ImagesError> {
-    let declaration = Declaration::load(root)?;
     let source = settled(source, mirror, progress).await?;
+    let declaration = Declaration::of(root, versions, source)?;
     let cache = Cache::at(crate::sys::dirs::cache());
     let _lock = cache.lock(progress).await?;
     let compilers = Compilers::find(&cache).await?;
@@ -230,25 +247,34 @@ pub async fn build(
         made: Made::new(&declaration, &parts),
     };
     let bin = build.bin(&parts)?;
-    let mut versions = declaration.versions.clone();
+    let mut images = Images {
+        source,
+        node: declaration.node.upstream.clone(),
+        own_node: source == Source::Packages,
+        kubernetes: declaration.kubernetes().into(),
+        tags: ["etcd", "coredns"].map(|name| (name, declaration.tag(name).into())).into(),
+        store: None,
+        load: vec![],
+        bin,
+        versions: declaration.versions.clone(),
+    };
     if source == Source::Upstream {
-        let load = build.app_archives().await?;
+        images.load = build.app_archives().await?;
         // What is in the others' images is not known.
-        versions.retain(|part, _| declaration.tools.iter().any(|tool| part_of(tool) == Some(part)));
-        let (node, own_node) = match mirror {
-            Some(mirror) => build.mirrored_node(mirror, &mut versions).await?,
-            None => (declaration.node.upstream.clone(), false),
-        };
-        return Ok(Images { source, node, own_node, store: None, load, bin, versions });
+        images.versions.retain(|part, _| declaration.tools.iter().any(|tool| part_of(tool) == Some(part)));
+        if let Some(mirror) = mirror {
+            (images.node, images.own_node) = build.mirrored_node(mirror, &mut images.versions).await?;
+        }
+        return Ok(images);
     }
     let keys = build.keys()?;
-    let node = build.node(&keys).await?;
+    images.node = build.node(&keys).await?;
     if engine.private {
-        let store = build.store(&keys, &node).await?;
-        return Ok(Images { source, node, own_node: true, store: Some(store), load: vec![], bin, versions });
+        images.store = Some(build.store(&keys, &images.node).await?);
+    } else {
+        images.node = build.filled_node(&keys, &images.node).await?;
     }
-    let node = build.filled_node(&keys, &node).await?;
-    Ok(Images { source, node, own_node: true, store: None, load: vec![], bin, versions })
+    Ok(images)
 }
 
 /// Gives the engine itself declared images, for containers beside any cluster; by full name, or without the
@@ -352,14 +378,17 @@ pub async fn first(root: &Path, name: &str, progress: &Progress) -> Result<PathB
     Made::new(&declaration, &parts).path(tool)
 }
 
-/// A program out of a declared image, for this machine, made where it is not there; with its version.
+/// A program out of a declared image, for this machine, made where it is not there; with its version, which
+/// is the one that is wanted where that can be built.
 pub async fn out_of(
     root: &Path,
     image: &str,
     name: &str,
+    versions: &Versions,
     progress: &Progress,
 ) -> Result<(PathBuf, String), ImagesError> {
-    let declaration = Declaration::load(root)?;
+    let can = versions.clone().served(&Declaration::load(root)?);
+    let declaration = Declaration::of(root, &can, Source::Packages)?;
     let image = declaration.image(image)?;
     let missing = || ImagesError::NoPart { part: name.into() };
     let source = image.files.values().find(|source| source.ends_with(&format!("/{name}")));
@@ -414,48 +443,10 @@ pub async fn in_registry(root: &Path, registry: &Remote) -> Result<BTreeMap<Stri
     Ok(try_join_all(asked).await?.into_iter().collect())
 }
 
-/// The images that charts may use.
-pub struct Declared {
-    /// The names of those that every node has, and whether a registry has them as well.
-    pub common: BTreeMap<String, bool>,
-    /// The names of those that a node is given where a run's manifests name them, and the same.
-    pub extra: BTreeMap<String, bool>,
-}
-
-impl Declared {
-    /// All of their names.
-    pub fn names(&self) -> impl Iterator<Item = &String> {
-        self.common.keys().chain(self.extra.keys())
-    }
-
-    /// The names of those that are svidproof's own: nodes are given them, whatever they pull.
-    pub fn unknown_to_registries(&self) -> impl Iterator<Item = &str> {
-        let own = self.common.iter().chain(&self.extra).filter(|(_, in_registries)| !**in_registries);
-        own.map(|(name, _)| name.as_str())
-    }
-}
-
-/// Those of the declaration.
-pub fn declared(root: &Path) -> Result<Declared, ImagesError> {
-    let declaration = Declaration::load(root)?;
-    let of = |extra: bool| {
-        let some = declaration.images.iter().filter(|image| image.extra == extra);
-        some.map(|image| (image.name.clone(), !declaration.is_app(image))).collect()
-    };
-    Ok(Declared { common: of(false), extra: of(true) })
-}
-
-/// The full name of the declared image with this name, or with this one before its tag: what version it is
-/// stands in the declaration alone.
-pub fn declared_as(root: &Path, name: &str) -> Result<String, ImagesError> {
-    Ok(Declaration::load(root)?.image(name)?.name.clone())
-}
-
 /// What the cache holds.
 pub async fn list(root: &Path) -> Result<Vec<Cached>, ImagesError> {
-    let declaration = Declaration::load(root)?;
     let cache = Cache::at(crate::sys::dirs::cache());
-    let needed = needed(&declaration, &cache).await?;
+    let needed = needed(root, &cache).await?;
     let mut seen = BTreeSet::new();
     let entry = |path: PathBuf| {
         let bytes = cache::bytes(&path, &mut seen).map_err(could_not("read", &path))?;
@@ -467,12 +458,11 @@ pub async fn list(root: &Path) -> Result<Vec<Cached>, ImagesError> {
 
 /// Removes what the declaration does not need, from the cache and from the engine. Returns what was removed.
 pub async fn prune(root: &Path, engine: &Engine, progress: &Progress) -> Result<Vec<Cached>, ImagesError> {
-    let declaration = Declaration::load(root)?;
     let cache = Cache::at(crate::sys::dirs::cache());
     let _lock = cache.lock(progress).await?;
     let old: Vec<_> = list(root).await?.into_iter().filter(|cached| !cached.current).collect();
     old.iter().try_for_each(|cached| remove(&cache.root.join(&cached.name)))?;
-    let needed = needed(&declaration, &cache).await?;
+    let needed = needed(root, &cache).await?;
     for image in store::images(engine).await?.into_iter().filter(|image| !needed.nodes.contains(image)) {
         store::remove_image(engine, &image).await?;
     }

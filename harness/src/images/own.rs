@@ -34,6 +34,12 @@ pub fn registry(image: &str) -> String {
     full_name(image).split('/').next().unwrap_or_default().into()
 }
 
+/// A full name without its tag and its digest.
+pub fn repository(full: &str) -> &str {
+    let name = full.split_once('@').map_or(full, |(name, _)| name);
+    name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(name, _)| name)
+}
+
 /// As containerd knows it: with registry and tag (the rules of Docker's references).
 pub fn full_name(name: &str) -> String {
     let is_registry = |first: &str| first.contains(['.', ':']) || first == "localhost";

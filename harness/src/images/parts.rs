@@ -110,7 +110,7 @@ impl<'a> Part<'a> {
                     .text(&compilers.go)
                     .texts(programs.iter().flat_map(|(name, package)| [*name, *package]));
                 let key = key.texts(&go.tags).text(&go.ldflags).text(if go.cgo { "cgo" } else { "" });
-                (&go.part, key.path(&declaration.folder.join(&go.part))?)
+                (&go.part, key.path(&go.folder)?)
             }
             Recipe::Debian(debian) => (
                 &debian.part,
@@ -139,6 +139,29 @@ impl<'a> Part<'a> {
         };
         let key = key.finish();
         Ok(Self { name, dir: cache.part(name, &key), key, recipe })
+    }
+
+    /// The programs that make it; none where it is made.
+    pub(super) fn makers(&self) -> &'static [&'static str] {
+        match &self.recipe {
+            _ if self.dir.exists() => &[],
+            Recipe::Go(go, _) if go.cgo => &["go", "cc"],
+            Recipe::Go(..) => &["go"],
+            Recipe::Debian(_) => &["debootstrap"],
+            Recipe::Pip(_) => &["python3"],
+            Recipe::C(_) => &["cc"],
+            Recipe::Cargo(_) => &["cargo", "cc"],
+        }
+    }
+
+    /// How long it takes to make, where that is long.
+    fn takes(&self) -> Option<&str> {
+        match &self.recipe {
+            Recipe::Go(go, _) => go.takes.as_deref(),
+            Recipe::Debian(debian) => debian.takes.as_deref(),
+            Recipe::Cargo(cargo) => cargo.takes.as_deref(),
+            Recipe::Pip(_) | Recipe::C(_) => None,
+        }
     }
 
     /// What those who use this part put into their own key.
@@ -175,12 +198,15 @@ impl<'a> Part<'a> {
         };
         let version =
             declaration.versions.get(self.name).map(|version| format!(" {version}")).unwrap_or_default();
-        let step = progress.part(format!("{}{version}", self.name));
+        let mut step = progress.part(format!("{}{version}", self.name));
+        if let Some(takes) = self.takes() {
+            step = step.about(takes);
+        }
         let log = cache.log(self.name);
         remove(&log)?;
         let made = cache.scratch(&format!("{}-{}", self.name, self.key))?;
         match &self.recipe {
-            Recipe::Go(go, programs) => go_build(go, programs, declaration, &made, &log).await,
+            Recipe::Go(go, programs) => go_build(go, programs, &made, &log).await,
             Recipe::Debian(debian) => debian_root(debian, &made, &log).await,
             Recipe::Pip(pip) => pip_install(pip, &made, &log).await,
             Recipe::C(c) => c_build(c, declaration, &made, &log).await,
@@ -197,7 +223,6 @@ impl<'a> Part<'a> {
 async fn go_build(
     go: &Go,
     programs: &BTreeMap<&str, &str>,
-    declaration: &Declaration,
     made: &Path,
     log: &Path,
 ) -> Result<(), ImagesError> {
@@ -206,7 +231,7 @@ async fn go_build(
         Some(only) if programs.len() == 1 => made.join(only).into_os_string(),
         _ => made.join("").into_os_string(),
     };
-    let mut tool = Tool::new("go").dir(declaration.folder.join(&go.part)).log(log).arg("build");
+    let mut tool = Tool::new("go").dir(go.folder.clone()).log(log).arg("build");
     if !go.tags.is_empty() {
         tool = tool.arg("-tags").arg(go.tags.join(","));
     }
@@ -348,7 +373,7 @@ mod tests {
     fn an_extra_image_is_made_only_where_it_is_asked_for() {
         let (mut declaration, cache) = (declaration(), Cache::at("/cache".into()));
         let programs = [("echo".to_owned(), PathBuf::from("fixtures/apps/echo"))].into();
-        declaration.cargo.push(Cargo { part: "more".into(), programs });
+        declaration.cargo.push(Cargo { part: "more".into(), programs, takes: None });
         let files = [("/echo".to_owned(), "more/echo".to_owned())].into();
         declaration.images.push(Image { name: "more:1".into(), extra: true, files, ..Image::default() });
         let extra = [declaration.image("more:1").unwrap()];
@@ -447,7 +472,7 @@ mod tests {
         write("said/Cargo.toml", package.into());
         write("said/src/main.rs", format!("fn main() {{ print!(\"{word}\") }}"));
         let programs = [("said".to_owned(), PathBuf::from("said"))].into();
-        let cargo = vec![Cargo { part: "apps".into(), programs }];
+        let cargo = vec![Cargo { part: "apps".into(), programs, takes: None }];
         Declaration { root: root.into(), cargo, ..declaration() }
     }
 

@@ -234,6 +234,15 @@ impl Lease {
         Ok(places.next())
     }
 
+    /// When the run began; nothing where it began on another machine.
+    pub fn begun(&self) -> Result<Option<jiff::Timestamp>, LeaseError> {
+        let mut begun = self.lines()?.into_iter().filter_map(|line| match line {
+            Line::Run { started, .. } => Some(started),
+            _ => None,
+        });
+        Ok(begun.next())
+    }
+
     /// Notes that the thing was taken down.
     pub fn gone(&self, thing: Thing) -> Result<(), LeaseError> {
         self.write(&Line::Gone(thing))

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use svidproof_probe::protocol::{Http, Request, TlsVersions};
 
 pub use crate::scenario::CELL_HEADER;
-use crate::scenario::{Check, Client, Expect, Scenario, Stage, written_out};
+use crate::scenario::{Check, Client, Expect, Scenario, Source, Stage, written_out};
 
 /// `RUN.SCENARIO.STAGE.NUMBER`: fit for a header and for a word in a log.
 pub type CellId = String;
@@ -55,12 +55,19 @@ pub struct Cell {
     pub control: Option<String>,
     /// Why what is expected is not what should be.
     pub finding: Option<String>,
+    /// Where its check is written.
+    pub source: Source,
 }
 
 /// What stands for a method where there is none.
 pub const BYTES: &str = "bytes";
 
 impl Cell {
+    /// Its number in its stage: the same in each plan of that.
+    pub fn number(&self) -> &str {
+        self.id.rsplit('.').next().unwrap_or_default()
+    }
+
     /// What is sent for one dial of it, with an id of the dial's own. `authority` is the endpoint's.
     pub fn request(&self, id: &str, authority: &str) -> Request {
         let own = self.headers.iter().filter(|(name, _)| name != CELL_HEADER).cloned();
@@ -117,6 +124,7 @@ pub fn plan(scenario: &Scenario, stage: &Stage, run: &str) -> Vec<Cell> {
             expect: check.expect.clone(),
             control: stage.control_of(check, send).map(Into::into),
             finding: check.finding.clone(),
+            source: scenario.source(check.place),
             id,
         }
     };

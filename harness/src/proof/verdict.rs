@@ -18,6 +18,9 @@ pub enum Verdict {
     Failed,
     /// It could not be judged.
     Errored,
+    /// It could not be judged once, and in another try of the same run it was as expected, or recorded. Which
+    /// of the two holds next time nobody knows: it never counts as passed.
+    Flaky,
     /// It was not tried; the reason says why.
     Skipped,
 }
@@ -36,6 +39,9 @@ pub struct Totals {
     pub failed: usize,
     /// Not to be judged.
     pub errored: usize,
+    /// Not to be judged in one of two tries.
+    #[serde(skip_serializing_if = "is_none")]
+    pub flaky: usize,
     /// Not tried.
     pub skipped: usize,
 }
@@ -55,6 +61,7 @@ impl FromIterator<Verdict> for Totals {
                 Verdict::Recorded => totals.recorded += 1,
                 Verdict::Failed => totals.failed += 1,
                 Verdict::Errored => totals.errored += 1,
+                Verdict::Flaky => totals.flaky += 1,
                 Verdict::Skipped => totals.skipped += 1,
             }
         }
@@ -63,11 +70,11 @@ impl FromIterator<Verdict> for Totals {
 }
 
 impl Totals {
-    /// The worst verdict makes it: one that failed, else one that could not be judged.
+    /// The worst verdict makes it: one that failed, else one that could not be judged, be it in one try only.
     pub fn exit(&self) -> Exit {
         match self {
             Self { failed: 1.., .. } => Exit::CheckFailed,
-            Self { errored: 1.., .. } => Exit::NotJudged,
+            Self { errored: 1.., .. } | Self { flaky: 1.., .. } => Exit::NotJudged,
             _ => Exit::Passed,
         }
     }
@@ -120,14 +127,16 @@ impl Exit {
 mod tests {
     use rstest::rstest;
 
-    use super::Verdict::{ClientSide, Errored, Failed, Passed, Recorded, Skipped};
+    use super::Verdict::{ClientSide, Errored, Failed, Flaky, Passed, Recorded, Skipped};
     use super::*;
 
     #[rstest]
     #[case(&[], Exit::Passed)]
     #[case(&[Passed, Skipped, Recorded, ClientSide], Exit::Passed)]
     #[case(&[Passed, Errored], Exit::NotJudged)]
+    #[case(&[Passed, Flaky], Exit::NotJudged)]
     #[case(&[Errored, Failed, Passed], Exit::CheckFailed)]
+    #[case(&[Flaky, Failed], Exit::CheckFailed)]
     fn the_worst_verdict_makes_the_exit_status(#[case] verdicts: &[Verdict], #[case] exit: Exit) {
         assert_eq!(verdicts.iter().copied().collect::<Totals>().exit(), exit);
     }
@@ -156,10 +165,11 @@ mod tests {
 
     #[test]
     fn each_verdict_is_counted_in_its_place() {
-        let totals: Totals = [Passed, Passed, Passed, ClientSide, Recorded, Failed, Failed, Errored, Skipped]
-            .into_iter()
-            .collect();
-        let expected = Totals { passed: 3, client_side: 1, recorded: 1, failed: 2, errored: 1, skipped: 1 };
+        let verdicts =
+            [Passed, Passed, Passed, ClientSide, Recorded, Failed, Failed, Errored, Flaky, Flaky, Skipped];
+        let totals: Totals = verdicts.into_iter().collect();
+        let expected =
+            Totals { passed: 3, client_side: 1, recorded: 1, failed: 2, errored: 1, flaky: 2, skipped: 1 };
         assert_eq!(totals, expected);
     }
 }

@@ -36,8 +36,8 @@ pub(super) async fn create(site: &Site<'_>) -> Result<Created, ProviderError> {
     let step = site.progress.phase("images");
     let folder = site.lease.dir.join("images");
     let own = images::archives(&site.own, &engine, &site.home, &folder, site.progress).await?;
-    let images =
-        images::build(&site.home, &engine, site.source, site.mirror, site.lease, site.progress).await?;
+    let Site { source, versions, mirror, lease, progress, .. } = site;
+    let images = images::build(&site.home, &engine, *source, versions, *mirror, lease, progress).await?;
     let hosts = match site.mirror.filter(|_| images.source == Source::Upstream) {
         Some(mirror) => Some(mirror::open(site, &engine, &on, mirror).await?),
         None => None,
@@ -153,6 +153,8 @@ async fn apply(
             "containerd_stores": stores,
             "registry_hosts": hosts.map(|path| path.display().to_string()).unwrap_or_default(),
             "packages_node": images.own_node,
+            "kubernetes": images.kubernetes,
+            "image_tags": images.tags,
         }))
         .await?;
     Ok(Cluster { provider: Provider::Kind, name, kubeconfig, context: None, uid: String::new(), published })

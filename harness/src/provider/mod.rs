@@ -4,6 +4,7 @@ pub mod existing;
 pub mod gke;
 mod kind;
 mod mirror;
+pub mod needs;
 mod network;
 pub mod terraform;
 
@@ -20,7 +21,7 @@ use serde_json::Value;
 
 use crate::cluster::kube::{Kube, KubeError};
 use crate::engine::EngineError;
-use crate::images::{Images, ImagesError, Remote, Source};
+use crate::images::{Images, ImagesError, Remote, Source, Versions};
 use crate::lease::{Lease, LeaseError};
 use crate::provider::gke::GkeError;
 use crate::provider::terraform::TerraformError;
@@ -188,6 +189,8 @@ pub struct Site<'a> {
     pub published: Vec<Published>,
     /// Where images come from, for the provider that brings them: `kind`.
     pub source: Source,
+    /// What is to be of another version than the declaration's own.
+    pub versions: &'a Versions,
     /// What nodes that pull do so through, in the place of every other registry.
     pub mirror: Option<&'a Remote>,
     /// Images that its nodes are given besides.

@@ -85,16 +85,17 @@ pub fn table(report: &Report, colour: bool, elapsed: Duration) -> String {
     if !findings.is_empty() {
         text.push('\n');
     }
-    let Totals { passed, client_side, recorded, failed, errored, skipped } = report.totals;
+    let Totals { passed, client_side, recorded, failed, errored, flaky, skipped } = report.totals;
     let counts = [
         (passed, "passed", GREEN),
         (client_side, SEEN, YELLOW),
         (recorded, "recorded", FAINT),
         (failed, "failed", RED),
         (errored, "errored", YELLOW),
+        (flaky, FLAKY, YELLOW),
         (skipped, "skipped", FAINT),
     ];
-    let counts = counts.into_iter().filter(|(count, word, _)| *count > 0 || *word != SEEN);
+    let counts = counts.into_iter().filter(|(count, word, _)| *count > 0 || ![SEEN, FLAKY].contains(word));
     let counts = counts.map(|(count, word, style)| {
         let (on, off) = if count > 0 { paint(style) } else { ("", "") };
         format!("{on}{count} {word}{off}")
@@ -177,6 +178,8 @@ fn cut(text: String, widest: usize) -> String {
 
 /// Nobody looked at the server's side.
 const SEEN: &str = "client side only";
+/// Not to be judged in one of two tries.
+const FLAKY: &str = "flaky";
 
 fn mark(verdict: Verdict) -> (char, &'static str) {
     match verdict {
@@ -185,6 +188,7 @@ fn mark(verdict: Verdict) -> (char, &'static str) {
         Verdict::Recorded => ('·', FAINT),
         Verdict::Failed => ('✗', RED),
         Verdict::Errored => ('!', YELLOW),
+        Verdict::Flaky => ('≈', YELLOW),
         Verdict::Skipped => ('-', FAINT),
     }
 }
@@ -196,6 +200,7 @@ fn verdict_word(verdict: Verdict) -> &'static str {
         Verdict::Recorded => "recorded",
         Verdict::Failed => "failed",
         Verdict::Errored => "errored",
+        Verdict::Flaky => FLAKY,
         Verdict::Skipped => "skipped",
     }
 }

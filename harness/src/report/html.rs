@@ -12,29 +12,36 @@ use super::Report;
 use crate::proof::verdict::Totals;
 
 const PAGE: &str = include_str!("page/page.html");
-const STYLE: &str = include_str!("page/page.css");
+/// The style of every page.
+pub(crate) const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
 /// The file's text.
 pub fn page(report: &Report) -> String {
-    // The data are filled in last: what looks like a place to fill in them stays as it is.
-    [
-        ("@SCRIPT-HASH@", hash(SCRIPT)),
-        ("@STYLE-HASH@", hash(STYLE)),
-        ("@STYLE@", STYLE.into()),
-        ("@SCRIPT@", SCRIPT.into()),
-        ("@TITLE@", title(report)),
-        ("@DATA@", embedded(report)),
-    ]
-    .into_iter()
-    .fold(PAGE.to_owned(), |page, (place, text)| page.replacen(place, &text, 1))
+    filled(PAGE, STYLE, SCRIPT, &title(report), &serde_json::to_string(report).unwrap_or_default())
 }
 
-fn title(report: &Report) -> String {
-    let Totals { passed, client_side, recorded, failed, errored, skipped } = report.totals;
+/// A page out of its parts, of which `json` alone may come from somebody else.
+pub(crate) fn filled(page: &str, style: &str, script: &str, title: &str, json: &str) -> String {
+    // The data are filled in last: what looks like a place to fill in them stays as it is.
+    [
+        ("@SCRIPT-HASH@", hash(script)),
+        ("@STYLE-HASH@", hash(style)),
+        ("@STYLE@", style.into()),
+        ("@SCRIPT@", script.into()),
+        ("@TITLE@", title.into()),
+        ("@DATA@", embedded(json)),
+    ]
+    .into_iter()
+    .fold(page.to_owned(), |page, (place, text)| page.replacen(place, &text, 1))
+}
+
+pub(super) fn title(report: &Report) -> String {
+    let Totals { passed, client_side, recorded, failed, errored, flaky, skipped } = report.totals;
     let counts = [
         (failed, "failed"),
         (errored, "errored"),
+        (flaky, "flaky"),
         (skipped, "skipped"),
         (passed, "passed"),
         (client_side, "client side only"),
@@ -52,8 +59,8 @@ fn title(report: &Report) -> String {
 
 /// JSON that no HTML parser can take for the end of its element, or for a comment's begin: a `<` only ever
 /// stands within a JSON text, and there it may as well be written as an escape.
-fn embedded(report: &Report) -> String {
-    serde_json::to_string(report).unwrap_or_default().replace('<', "\\u003c")
+fn embedded(json: &str) -> String {
+    json.replace('<', "\\u003c")
 }
 
 /// As a Content-Security-Policy names what it lets in.

@@ -58,7 +58,7 @@ fn suite(report: &Report, scenario: &str) -> TestSuite {
 fn chart_test(test: &ChartTest) -> TestCase {
     let kind = match test.verdict {
         Verdict::Failed => Some(NonSuccessKind::Failure),
-        Verdict::Errored => Some(NonSuccessKind::Error),
+        Verdict::Errored | Verdict::Flaky => Some(NonSuccessKind::Error),
         Verdict::Passed | Verdict::ClientSide | Verdict::Recorded | Verdict::Skipped => None,
     };
     let status = kind.map_or_else(TestCaseStatus::success, |kind| {
@@ -90,7 +90,9 @@ fn case(row: &Row, rows: &[&Row]) -> TestCase {
     let status = match row.verdict {
         Verdict::Passed | Verdict::ClientSide | Verdict::Recorded => TestCaseStatus::success(),
         Verdict::Failed => explained(TestCaseStatus::non_success(NonSuccessKind::Failure), row),
-        Verdict::Errored => explained(TestCaseStatus::non_success(NonSuccessKind::Error), row),
+        Verdict::Errored | Verdict::Flaky => {
+            explained(TestCaseStatus::non_success(NonSuccessKind::Error), row)
+        }
         Verdict::Skipped => {
             let mut status = TestCaseStatus::skipped();
             status.set_message(first_line(&row.reason));
@@ -103,6 +105,7 @@ fn case(row: &Row, rows: &[&Row]) -> TestCase {
     match row.verdict {
         Verdict::Recorded => drop(case.add_property(("verdict", "recorded"))),
         Verdict::ClientSide => drop(case.add_property(("verdict", "client_side"))),
+        Verdict::Flaky => drop(case.add_property(("verdict", "flaky"))),
         Verdict::Passed | Verdict::Failed | Verdict::Errored | Verdict::Skipped => {}
     }
     if let Some(finding) = &row.finding {

@@ -1,10 +1,15 @@
-//! What a run tells its reader: one [`Report`], written as JSON, as JUnit, as a page and as a table. Not for
+//! What a run tells its reader: one [`Report`], written as JSON, as JUnit, as a page, as tables for a
+//! terminal and for GitHub, as GitHub's annotations and as SARIF. Not for
 //! judging, and not for writing files.
 
 pub mod console;
+pub mod github;
 pub mod html;
 mod json;
 pub mod junit;
+pub mod markdown;
+mod problems;
+pub mod sarif;
 pub mod schema;
 
 use std::collections::BTreeMap;
@@ -20,7 +25,7 @@ use crate::forge::{self, Clause, Recipe};
 use crate::proof::chart_test::ChartTest;
 use crate::proof::judge::{self, Account, Control, Judged};
 use crate::proof::verdict::{Totals, Verdict};
-use crate::scenario::{CutOff, Expect};
+use crate::scenario::{CutOff, Expect, Source};
 use crate::surface;
 use crate::sys::progress::Phase;
 
@@ -63,6 +68,9 @@ pub struct Row {
     pub stage: String,
     /// The check's name; several cells may be of one check.
     pub check: String,
+    /// Where the check is written.
+    #[serde(flatten)]
+    pub source: Source,
     /// Who dialled.
     #[serde(rename = "as")]
     pub client: String,
@@ -208,6 +216,7 @@ impl Row {
             scenario: cell.scenario.clone(),
             stage: cell.stage.clone(),
             check: cell.check.clone(),
+            source: cell.source.clone(),
             client: cell.client.clone(),
             to: cell.endpoint.clone(),
             send: format!("{} {}", cell.method, cell.target),

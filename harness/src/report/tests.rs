@@ -10,6 +10,59 @@ use crate::alert::AlertName;
 use crate::proof::plan::Cell;
 use crate::proof::response;
 use crate::scenario::Counted;
+use crate::surface::{Change, Danger};
+
+/// One problem a check, the worst first; a cell's own text stays in its column.
+#[test]
+fn what_a_reader_has_to_look_at_is_told_to_github() {
+    let mut report = report();
+    report.checks[1].verdict = Verdict::Flaky;
+    report.checks[1].reason = "timed out\ntried once more, it passed".into();
+    report.checks[0].finding = Some("it `surprises`".into());
+    report.checks.push(report.checks[2].clone());
+    insta::assert_snapshot!(github::text(&report), @r##"
+    ::error file=tests/scenarios/symbank.yaml,line=12,col=9,title=failed%3A frontend-2 reads nothing (symbank · profiles-only)::expected 403, saw 200 with "{}"%0Afrontend-2 -> backend: GET /balances/balance_1, and 1 more cell
+    ::error file=tests/scenarios/symbank.yaml,line=12,col=9,title=errored%3A frontend reads its profile (symbank · profiles-only)::neither an answer nor a refusal: timed out: 10 s%0Afrontend -> backend: GET /balances/balance_1
+    ::warning file=tests/scenarios/symbank.yaml,line=12,col=9,title=flaky%3A nobody is refused (symbank · both-frontends)::timed out%0Atried once more, it passed%0Anobody -> backend: GET /balances/balance_1
+    ::notice file=tests/scenarios/symbank.yaml,line=12,col=9,title=finding%3A frontend reads its balance (symbank · both-frontends)::it `surprises`%0Afrontend -> backend: GET /balances/balance_1
+    "##);
+    let changed = Change {
+        danger: Danger::Opened,
+        scenario: "symbank".into(),
+        stage: "profiles-only".into(),
+        words: "frontend-2 can now GET /balances/balance_1 at backend (was: 403 RBAC: access denied)".into(),
+    };
+    insta::assert_snapshot!(markdown::summary(&report, std::slice::from_ref(&changed)), @r##"
+    ## svidproof: 1 failed, 1 errored, 1 skipped, 2 passed, 1 findings
+
+    Run r1, provider kind.
+
+    |  | check | where | why |
+    | --- | --- | --- | --- |
+    | failed | frontend-2 reads nothing | symbank · profiles-only<br>tests/scenarios/symbank&#46;yaml:12 | expected 403, saw 200 with "&#123;&#125;"<br>frontend-2 -&#62; backend&#58; GET /balances/balance&#95;1, and 1 more cell |
+    | errored | frontend reads its profile | symbank · profiles-only<br>tests/scenarios/symbank&#46;yaml:12 | neither an answer nor a refusal&#58; timed out&#58; 10 s<br>frontend -&#62; backend&#58; GET /balances/balance&#95;1 |
+    | flaky | nobody is refused | symbank · both-frontends<br>tests/scenarios/symbank&#46;yaml:12 | timed out<br>tried once more, it passed<br>nobody -&#62; backend&#58; GET /balances/balance&#95;1 |
+    | finding | frontend reads its balance | symbank · both-frontends<br>tests/scenarios/symbank&#46;yaml:12 | it &#96;surprises&#96;<br>frontend -&#62; backend&#58; GET /balances/balance&#95;1 |
+
+    ### Against the surface that is kept: 1 opened up
+
+    |  | where | what |
+    | --- | --- | --- |
+    | **opened up** | symbank · profiles-only | frontend-2 can now GET /balances/balance&#95;1 at backend &#40;was&#58; 403 RBAC&#58; access denied&#41; |
+    "##);
+    insta::assert_snapshot!(markdown::changes(&[changed], Some("https://example.org/a")), @r##"
+    ## Surface: 1 opened up
+
+    |  | where | what |
+    | --- | --- | --- |
+    | **opened up** | symbank · profiles-only | frontend-2 can now GET /balances/balance&#95;1 at backend &#40;was&#58; 403 RBAC&#58; access denied&#41; |
+
+    [the page](<https://example.org/a>)
+    "##);
+    insta::assert_snapshot!(markdown::changes(&[], None), @r##"
+    ## Surface: nothing changed
+    "##);
+}
 
 fn judged(
     stage: &str,
@@ -48,6 +101,7 @@ fn judged(
             trailers: vec![],
             control: None,
             finding: None,
+            source: Source { file: "tests/scenarios/symbank.yaml".into(), line: 12, column: 9 },
             expect,
         },
         observed: outcome.map(|outcome| Observation {
@@ -232,6 +286,7 @@ fn the_json_of_a_refusal() {
     {
       "as": "nobody",
       "check": "nobody is refused",
+      "column": 9,
       "control": {
         "check": "frontend reads its balance",
         "held": true
@@ -263,7 +318,9 @@ fn the_json_of_a_refusal() {
       "expected": {
         "alert": "certificate_required"
       },
+      "file": "tests/scenarios/symbank.yaml",
       "got": "alert 116 certificate_required",
+      "line": 12,
       "milliseconds": 1.337,
       "observed": {
         "alert": 116,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use svidproof_probe::protocol::{Http, TlsVersions};
 
-use super::{Counted, CutOff, Kind, schema};
+use super::{Counted, CutOff, Kind, Place, schema};
 use crate::alert::AlertName;
 
 /// A client, an endpoint, a request, what is expected and, for a refusal, the control.
@@ -69,6 +69,9 @@ pub struct Check {
     /// The body as it goes out. Set by `load`.
     #[serde(skip)]
     pub sent: Vec<u8>,
+    /// Where it stands in the file, or what stands for it. Set by `load`.
+    #[serde(skip)]
+    pub place: Place,
 }
 
 /// What must be seen. At most one of `status`, `grpc-status`, `reply`, `alert` and `cut-off` is there, and in

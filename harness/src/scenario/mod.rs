@@ -38,6 +38,7 @@ pub use merge::merged;
 pub use mistake::Mistake;
 pub use neighbour::Neighbour;
 pub use parse::{ScenarioError, load, project_root, read_yaml};
+pub use place::{Place, Source};
 pub use registration::{Entry, Registration, Ttl};
 pub use release::{Fetched, Origin, Plain, Release};
 pub(crate) use schema::of as schema_of;
@@ -57,7 +58,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::spiffe_id::spiffe_id;
-use place::{Node, Place};
+use place::Node;
 
 /// At the root of a user's repository: what svidproof needs to know of it.
 pub const PROJECT: &str = "svidproof.yaml";
@@ -112,6 +113,9 @@ pub struct Scenario {
     /// The file's own path, and the folder that its paths are relative to. Set by `load`.
     #[serde(skip)]
     pub file: PathBuf,
+    /// The same as a CI system names it: see [`Source`].
+    #[serde(skip)]
+    pub named: PathBuf,
     /// The project: the folder that its paths are relative to.
     #[serde(skip)]
     pub root: PathBuf,
@@ -126,6 +130,11 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// What is written at a place of its file.
+    pub fn source(&self, place: Place) -> Source {
+        Source { file: self.named.clone(), line: place.line, column: place.column }
+    }
+
     fn place_of(&self, find: impl Fn(&Node) -> Place) -> Place {
         self.places.as_deref().map_or(Place { line: 1, column: 1 }, find)
     }
@@ -404,6 +413,9 @@ pub struct Broken {
     pub values: BTreeMap<String, Value>,
     /// Names of checks of that stage; each must fail, not err.
     pub red: Vec<String>,
+    /// Where it stands in the file. Set by `load`.
+    #[serde(skip)]
+    pub place: Place,
 }
 
 /// A scenario out of a test's own text, for tests of what works on scenarios.

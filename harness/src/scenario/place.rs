@@ -1,7 +1,10 @@
 //! Where things stand in a scenario's file: the document as places alone. Not for what stands there.
 
 use std::fmt::Formatter;
+use std::path::PathBuf;
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
@@ -13,10 +16,26 @@ pub(super) struct Node {
     inner: Inner,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub(super) line: u64,
-    pub(super) column: u64,
+/// Line and column, both from 1; 0 where nobody wrote it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// From 1.
+    pub line: u64,
+    /// From 1.
+    pub column: u64,
+}
+
+/// Where something is written, for a reader who has the repository.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+pub struct Source {
+    /// The scenario's file, relative to the repository that it lies in (the nearest folder upwards with a
+    /// `.git`), or else to the project.
+    pub file: PathBuf,
+    /// The line at which the check begins, or the matrix or list of forged credentials that stands for it.
+    /// From 1.
+    pub line: u64,
+    /// The column there. From 1.
+    pub column: u64,
 }
 
 #[derive(Debug)]

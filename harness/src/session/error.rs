@@ -12,7 +12,7 @@ use crate::cluster::spire::found::NotFound;
 use crate::forge::ForgeError;
 use crate::images::ImagesError;
 use crate::lease::LeaseError;
-use crate::provider::ProviderError;
+use crate::provider::{Provider, ProviderError};
 use crate::scenario::PROBES;
 use crate::sys::files::FileError;
 use crate::sys::wait::TimedOut;
@@ -68,6 +68,15 @@ pub enum SessionError {
     NotFound { file: PathBuf, source: NotFound },
     #[error(transparent)]
     Given(#[from] GivenError),
+    #[error(
+        "this machine lacks what `--provider {provider}` needs:\n  {}\n\
+         hint: `svidproof doctor` lists all that is looked for; in a checkout, ./scripts/setup installs \
+         programs",
+        lacking.join("\n  ")
+    )]
+    Lacks { provider: Provider, lacking: Vec<String> },
+    #[error("the cluster does not say which Kubernetes it is")]
+    Silent(#[source] KubeError),
     #[error("the kept cluster cannot be talked to")]
     Kept(#[source] KubeError),
     #[error("{}:{line}", file.display())]
@@ -77,9 +86,9 @@ pub enum SessionError {
     #[error("{place}: release {release}")]
     Chart { place: String, release: String, source: ChartError },
     #[error(
-        "{place}: release {release} runs {image}, and --registry has it under another name, {to}\n\
-         hint: svidproof gives that name to the values that have the image's whole name, and no value of \
-         this chart has: give the chart such a value"
+        "{place}: release {release} runs {image}, and by --registry, --spire or --envoy it is to run {to}\n\
+         hint: svidproof gives that name to the values that have the image's whole name (or `repository` \
+         and `tag`), and no value of this chart has: give the chart such a value"
     )]
     NotRenamed { place: String, release: String, image: String, to: String },
     #[error("scenario {scenario}")]

@@ -135,6 +135,7 @@ async fn outside(lease: &Lease, live: Live<'_>, files: &[SvidFiles]) -> Result<S
     record.versions.insert("check-live".into(), "from outside, with SVIDs that were given".into());
     record.write(&lease.dir)?;
     let context = Arc::new(RunContext::new(lease, record, kube, progress));
+    context.note_kubernetes().await?;
     Ok(Session { context, systems })
 }
 

@@ -46,15 +46,16 @@ use crate::cluster::helm::{Helm, HelmError, How, version};
 use crate::cluster::kube::{Holder, KEPT, Kube, KubeError};
 use crate::cluster::probe::Probe;
 use crate::data;
-use crate::images::{self, Images};
+use crate::images::{self, Images, Source, Versions};
 use crate::lease::{Lease, Shared};
+use crate::provider::needs::{self, Asked, Looked};
 use crate::provider::{self, Cluster, ClusterOptions, Created, Provider, Site, host_ports};
 use crate::scenario::{OwnImage, Release, Scenario};
 use crate::session::bringup::{bring_up, open_probes};
 use crate::session::hands::Renewal;
 use crate::sys::files::{self, FileError};
 use crate::sys::progress::Progress;
-use crate::sys::tool;
+use crate::sys::{dirs, tool};
 
 /// What is wanted.
 pub struct Setup<'a> {
@@ -155,6 +156,18 @@ impl RunContext {
         self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// A version of a part that runs here, as it says itself.
+    pub fn note_ran(&self, part: &str, version: String) -> Result<(), SessionError> {
+        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = record.ran.entry(part.into()).or_default().insert(version);
+        if is_new { record.write(&self.dir) } else { Ok(()) }
+    }
+
+    async fn note_kubernetes(&self) -> Result<(), SessionError> {
+        let version = self.kube.version().await.map_err(SessionError::Silent)?;
+        self.note_ran("kubernetes", version.trim_start_matches('v').into())
+    }
+
     fn installed(&self, key: &str) -> Option<Installed> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner).installed.get(key).cloned()
     }
@@ -218,27 +231,38 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     }
     stated(&scenarios)?;
     let home = home_of(&scenarios)?;
+    // Of a cluster that is not made here, svidproof installs what is pulled.
+    ways.source = match provider {
+        Provider::Kind => images::settled(ways.source, ways.mirror.as_ref(), progress).await?,
+        Provider::Gke | Provider::Existing => Source::Upstream,
+    };
+    let mut names: Renamed = images::in_versions(&home, &ways.versions, ways.source)?;
+    let asked = Asked::of(provider, false, &home, ways.source, &ways.versions).await?;
+    let Looked { lacking, .. } = needs::look(&asked, &dirs::cache(), tool::find);
+    if !lacking.is_empty() {
+        return Err(SessionError::Lacks { provider, lacking });
+    }
     let helm = match helm_program(None) {
         Some(helm) => helm,
         None if provider == Provider::Kind => images::first(&home, "helm", progress).await?,
         None => return Err(SessionError::NoHelm),
     };
-    let agent = machines::agent(&scenarios, &home, progress).await?;
+    let agent = machines::agent(&scenarios, &home, &ways.versions, progress).await?;
     let scenarios = charts::ready(scenarios, &lease.dir, &helm, progress).await?;
-    let names = match registry {
-        Some(registry) => images::in_registry(&home, &registry).await?,
-        None => Renamed::new(),
-    };
+    if let Some(registry) = registry {
+        names.extend(images::in_registry(&home, &registry).await?);
+    }
     let scenarios = renamed(&helm, scenarios, &names).await?;
     let own = own_images(&scenarios, load);
-    let (ways, Supplied { own, digests }) =
-        supplied(&helm, &scenarios, provider, own, ways, progress).await?;
+    let Supplied { own, digests } = supplied(&helm, &scenarios, provider, own, &ways, progress).await?;
     let published = scenarios.iter().flat_map(Scenario::published).collect();
-    let (source, mirror) = (ways.source, ways.mirror.as_ref());
-    let site = Site { home, lease, options: &options, published, source, mirror, own, progress };
+    let Ways { source, ref versions, ref mirror, .. } = ways;
+    let (mirror, options) = (mirror.as_ref(), &options);
+    let site = Site { home, lease, options, published, source, versions, mirror, own, progress };
     let Created { cluster, kube, images } = provider.create(&site).await?;
     let mut record = first_record(cluster, images.as_ref(), &scenarios)?;
     record.renamed = names;
+    record.asked = ways.versions.clone();
     record.versions.extend(digests);
     record.versions.extend(which_helm(&record.helm).await);
     record.workers = options.workers;
@@ -259,6 +283,7 @@ async fn all_up(
     lease: &Lease,
     scenarios: Vec<Scenario>,
 ) -> Result<Session, SessionError> {
+    context.note_kubernetes().await?;
     if let Some(place) = lease.place()? {
         context.share(lease.share_with_children()?);
         context.helm.major().await.map_err(SessionError::WhichHelm)?;
@@ -273,14 +298,16 @@ async fn all_up(
 
 /// Goes on with a bring-up that failed and whose cluster was left: what stands as it should stays.
 pub async fn go_on(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError> {
-    let Setup { scenarios, provider, ways, load, progress, .. } = setup;
+    let Setup { scenarios, provider, mut ways, load, progress, .. } = setup;
     let record = Record::read(&lease.dir)?;
     record.fits(&scenarios)?;
     let scenarios = charts::ready(scenarios, &lease.dir, &record.helm, progress).await?;
     let scenarios = renamed(&record.helm, scenarios, &record.renamed).await?;
     let own = own_images(&scenarios, load);
-    let (_, supplied) = supplied(&record.helm, &scenarios, provider, own, ways, progress).await?;
-    let own = supplied.own;
+    if provider == Provider::Kind {
+        ways.source = images::settled(ways.source, ways.mirror.as_ref(), progress).await?;
+    }
+    let own = supplied(&record.helm, &scenarios, provider, own, &ways, progress).await?.own;
     if provider == Provider::Kind && !own.is_empty() {
         let home = home_of(&scenarios)?;
         provider::load(&own, &home, &record.cluster.name, &lease.dir, progress).await?;
@@ -325,22 +352,20 @@ async fn supplied(
     scenarios: &[Scenario],
     provider: Provider,
     own: Vec<OwnImage>,
-    ways: Ways,
+    ways: &Ways,
     progress: &Progress,
-) -> Result<(Ways, Supplied), SessionError> {
+) -> Result<Supplied, SessionError> {
     supply::check_injected(helm, scenarios).await?;
     if provider != Provider::Kind {
         if !own.is_empty() {
             progress.note(&format!("provider {provider} pulls its images: none of your own is loaded"));
         }
-        return Ok((ways, Supplied { own, ..Supplied::default() }));
+        return Ok(Supplied { own, ..Supplied::default() });
     }
-    let source = images::settled(ways.source, ways.mirror.as_ref(), progress).await?;
-    let ways = Ways { source, ..ways };
-    let declared = images::declared(&home_of(scenarios)?)?;
-    let mut supplied = supply::check(helm, scenarios, &declared, &own, &ways, progress).await?;
+    let declared = images::declared(&home_of(scenarios)?, &ways.versions, ways.source)?;
+    let mut supplied = supply::check(helm, scenarios, &declared, &own, ways, progress).await?;
     supplied.own.splice(..0, own);
-    Ok((ways, supplied))
+    Ok(supplied)
 }
 
 /// Those that the scenarios name, and those that are to be loaded besides; each once.
@@ -370,6 +395,8 @@ fn recorded(cluster: Cluster, helm: PathBuf, images: Option<&Images>, scenarios:
         scenarios: files_of(scenarios),
         fixed: scenarios.iter().map(Scenario::fixed).collect(),
         renamed: Renamed::new(),
+        asked: Versions::default(),
+        ran: BTreeMap::new(),
         agent: PathBuf::new(),
         installed: BTreeMap::new(),
     }

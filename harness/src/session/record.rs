@@ -1,12 +1,13 @@
 //! What a run's folder keeps of a session beside its lease, so that another process can take it up again:
 //! `session.json`. What has to be taken down is not here but in the lease.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Renamed, SessionError};
+use crate::images::Versions;
 use crate::provider::Cluster;
 use crate::scenario::{Fixed, Scenario};
 use crate::sys::files;
@@ -23,6 +24,9 @@ pub struct Record {
     /// What is in the images: part -> version. Empty where the cluster brought its own.
     #[serde(default)]
     pub versions: BTreeMap<String, String>,
+    /// What was found to run, where it says so itself: part -> versions. Goes before `versions`.
+    #[serde(default)]
+    pub ran: BTreeMap<String, BTreeSet<String>>,
     /// How many nodes were made beside the control plane: each has a probe.
     #[serde(default)]
     pub workers: u8,
@@ -34,6 +38,9 @@ pub struct Record {
     /// Images that are pulled under other names than charts give them.
     #[serde(default)]
     pub renamed: Renamed,
+    /// The versions that were asked for in the place of the declaration's own.
+    #[serde(default)]
+    pub asked: Versions,
     /// The SPIRE agent's program, for machines outside of the cluster; empty where there are none.
     #[serde(default)]
     pub agent: PathBuf,
@@ -57,6 +64,14 @@ impl Record {
         let path = dir.join("session.json");
         let text = files::read(&path)?;
         serde_json::from_slice(&text).map_err(|source| SessionError::Record { path, source })
+    }
+
+    /// What the report says of versions: what ran, and of the rest what is in the images.
+    pub fn all_versions(&self) -> BTreeMap<String, String> {
+        let ran = self.ran.iter().map(|(part, each)| {
+            (part.clone(), each.iter().map(String::as_str).collect::<Vec<_>>().join(", "))
+        });
+        self.versions.clone().into_iter().chain(ran).collect()
     }
 
     /// Whether the scenarios can be judged on what the cluster was brought up with.

@@ -42,6 +42,9 @@ pub(super) async fn register(
     if !disposable {
         lease.making(hands::entries(scenario, &lease.id))?;
     }
+    if let Some(version) = server.version().await.map_err(failed)? {
+        context.note_ran("spire", version)?;
+    }
     let registration = &scenario.registration;
     let aliases = registration.aliases();
     let mut entries = entries(&server, scenario).await.map_err(failed)?;

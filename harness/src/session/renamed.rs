@@ -1,5 +1,5 @@
-//! Images that are pulled under another name than the charts give them, such as svidproof's own out of a
-//! registry of the user's: the values that name one are made to name the other. No chart is changed.
+//! Images that run under another name than the charts give them, such as svidproof's own out of a registry of
+//! the user's, or another version: the values that name one are made to name the other. No chart is changed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,12 +7,15 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::SessionError;
+use crate::cluster::chart::defaults;
 use crate::cluster::containers::containers;
 use crate::cluster::helm::{self, Wanted};
+use crate::images::{full_name, repository};
 use crate::scenario::{Origin, Release, Scenario, merged};
 use crate::sys::files;
 
-/// What an image is called in a registry of the user's, its digest included, by the name that charts give it.
+/// What an image is called instead: in a registry of the user's, its digest included, by the name that charts
+/// give it; and in another version, by its full name without a tag, whichever tag charts give it.
 pub type Renamed = BTreeMap<String, String>;
 
 /// The scenarios, with values that name the images as they are pulled.
@@ -55,10 +58,11 @@ async fn rename(
     release: &mut Release,
     names: &Renamed,
 ) -> Result<(), SessionError> {
-    let failed = |source| SessionError::Helm { scenario: scenario.name.clone(), source };
     let (chart, files) = (scenario.chart(release), scenario.values_files(release));
     if !matches!(release.origin(), Origin::Plain) {
-        let mut below = helm::defaults(helm, &chart).await.map_err(failed)?;
+        let place = || scenario.place_in(release, "chart");
+        let unread = |source| SessionError::Chart { place: place(), release: release.name.clone(), source };
+        let mut below = defaults(&chart).map_err(unread)?;
         for file in &files {
             // What is not YAML is told by Helm.
             let text = files::read_text(file)?;
@@ -73,15 +77,34 @@ async fn rename(
     let wanted = Wanted { release, chart: &chart, files: &files, values: &values };
     // What cannot be rendered without a cluster is told by who installs it.
     let Ok(text) = helm::template(helm, wanted).await else { return Ok(()) };
-    match containers(&text).into_iter().find(|one| names.contains_key(&one.image)) {
+    match containers(&text).into_iter().find_map(|one| Some((instead(&one.image, names)?, one.image.clone())))
+    {
         None => Ok(()),
-        Some(container) => Err(SessionError::NotRenamed {
+        Some((to, image)) => Err(SessionError::NotRenamed {
             place: scenario.place_in(release, "chart"),
             release: release.name.clone(),
-            to: names[&container.image].clone(),
-            image: container.image,
+            to: to.into(),
+            image,
         }),
     }
+}
+
+/// What the image of this name is called instead. One without a tag may be a part of a name.
+fn instead<'a>(image: &str, names: &'a Renamed) -> Option<&'a str> {
+    let of = |name: &str| names.get(name).map(String::as_str);
+    let is_whole = repository(image) != image;
+    is_whole.then(|| of(image).or_else(|| of(repository(&full_name(image)))))?.filter(|other| *other != image)
+}
+
+/// The other tag of an image whose name is given in parts, as many charts have them: `registry`,
+/// `repository`, `tag`.
+fn tag_instead<'a>(map: &serde_json::Map<String, Value>, names: &'a Renamed) -> Option<&'a str> {
+    let text = |key| map.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let path = text("repository").filter(|_| map.contains_key("tag"))?;
+    let name = text("registry").map_or_else(|| path.to_owned(), |registry| format!("{registry}/{path}"));
+    let full = full_name(&name);
+    let other = names.get(repository(&full))?;
+    other.strip_prefix(repository(other))?.strip_prefix(':').filter(|tag| text("tag") != Some(tag))
 }
 
 /// The same values, with the other name wherever one stands.
@@ -93,10 +116,17 @@ fn everywhere(values: &Value, names: &Renamed) -> Value {
 /// where nothing does.
 fn where_named(values: &Value, names: &Renamed) -> Value {
     match values {
-        Value::String(text) => names.get(text).cloned().map_or(Value::Null, Value::String),
+        Value::String(text) => instead(text, names).map_or(Value::Null, Value::from),
         Value::Object(map) => {
             let all = map.iter().map(|(key, value)| (key.clone(), where_named(value, names)));
-            let some: serde_json::Map<_, _> = all.filter(|(_, value)| !value.is_null()).collect();
+            let mut some: serde_json::Map<_, _> = all.filter(|(_, value)| !value.is_null()).collect();
+            if let Some(tag) = tag_instead(map, names) {
+                some.insert("tag".into(), tag.into());
+                // It would go before the tag.
+                if map.contains_key("digest") {
+                    some.insert("digest".into(), "".into());
+                }
+            }
             if some.is_empty() { Value::Null } else { Value::Object(some) }
         }
         Value::Array(all) if all.iter().any(|value| !where_named(value, names).is_null()) => {
@@ -132,12 +162,49 @@ mod tests {
     }
 
     #[test]
+    fn another_version_takes_the_place_of_whichever_there_is() {
+        let names = [("docker.io/envoyproxy/envoy".to_owned(), "envoyproxy/envoy:v2".to_owned())].into();
+        for image in ["envoyproxy/envoy:v1", "docker.io/envoyproxy/envoy:v1", "envoyproxy/envoy@sha256:01"] {
+            assert_eq!(where_named(&json!(image), &names), json!("envoyproxy/envoy:v2"));
+        }
+        for image in
+            ["envoyproxy/envoy:v2", "envoyproxy/envoy", "envoyproxy/gateway:v1", "r.test/envoyproxy/envoy:v1"]
+        {
+            assert_eq!(where_named(&json!(image), &names), Value::Null, "{image}");
+        }
+    }
+
+    #[test]
+    fn of_a_name_in_parts_the_tag_is_another() {
+        let names =
+            [("ghcr.io/spiffe/spire-agent".to_owned(), "ghcr.io/spiffe/spire-agent:2".to_owned())].into();
+        let image =
+            json!({"registry": "ghcr.io", "repository": "spiffe/spire-agent", "tag": "", "pullPolicy": ""});
+        assert_eq!(where_named(&json!({"image": image}), &names), json!({"image": {"tag": "2"}}));
+        let image = json!({"repository": "ghcr.io/spiffe/spire-agent", "tag": "1", "digest": "sha256:01"});
+        assert_eq!(where_named(&image, &names), json!({"tag": "2", "digest": ""}));
+        for other in [
+            json!({"repository": "ghcr.io/spiffe/spire-agent", "tag": "2"}),
+            json!({"repository": "ghcr.io/spiffe/spire-agent"}),
+            json!({"repository": "spiffe/spire-agent", "tag": "1"}),
+        ] {
+            assert_eq!(where_named(&other, &names), Value::Null, "{other}");
+        }
+    }
+
+    #[test]
     fn what_stages_and_faults_name_is_renamed_too() {
         let mut scenario = crate::scenario::one_check();
         let values: BTreeMap<_, _> = [("web".to_owned(), json!({"image": "a:dev"}))].into();
         scenario.stages[0].values.clone_from(&values);
         let (name, stage) = ("another image".into(), scenario.stages[0].name.clone());
-        scenario.broken.push(Broken { name, stage, values, red: vec![] });
+        scenario.broken.push(Broken {
+            name,
+            stage,
+            values,
+            red: vec![],
+            place: crate::scenario::Place::default(),
+        });
         over_releases(&mut scenario, &names());
         let expected = json!({"image": "r.test/a@sha256:01"});
         assert_eq!(

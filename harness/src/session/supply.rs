@@ -12,7 +12,7 @@ use super::{SessionError, stage_values};
 use crate::cluster::containers::{Container, containers};
 use crate::cluster::helm::{self, Wanted};
 use crate::cluster::inject::{self, Injected};
-use crate::images::{self, Declared, Remote, Source, full_name};
+use crate::images::{self, Declared, Remote, Source, Versions, full_name};
 use crate::scenario::{OwnImage, Release, Scenario};
 use crate::sys::progress::Progress;
 
@@ -21,6 +21,8 @@ use crate::sys::progress::Progress;
 pub struct Ways {
     /// Built, or pulled by the nodes.
     pub source: Source,
+    /// Other versions than the declaration's own.
+    pub versions: Versions,
     /// What charts' images that svidproof makes itself are pulled from.
     pub registry: Option<Remote>,
     /// What nodes that pull do so through.

@@ -63,6 +63,8 @@ impl World {
             images: String::new(),
             versions: BTreeMap::new(),
             renamed: BTreeMap::new(),
+            asked: Versions::default(),
+            ran: BTreeMap::new(),
             scenarios: vec![],
             fixed: vec![scenario.fixed()],
             installed: BTreeMap::new(),

@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::cluster::kube::KubeError;
 use crate::cluster::probe::ProbeError;
-use crate::proof::judge::Judged;
+use crate::proof::judge::{self, Judged};
 use crate::proof::plan::{Cell, plan};
 use crate::proof::verdict::Verdict;
 use crate::scenario::{Scenario, Stage};
@@ -70,7 +70,7 @@ impl StageError {
 }
 
 /// Brings the scenario to `stage` (with `fault` over it) and makes the checks whose names `chosen` lets
-/// through.
+/// through. What could not be judged is tried once more.
 pub async fn run(
     run: &RunContext,
     system: &System,
@@ -81,8 +81,19 @@ pub async fn run(
     let scenario = &system.scenario;
     let step = run.progress.phase(format!("{}: {}", scenario.name, stage.name));
     bring(run, scenario, stage, fault).await?;
-    let opened = Opened::open(run, system, stage, chosen).await?;
-    let judged = opened.run().await;
+    let judged = Opened::open(run, system, stage, &|cell| chosen(&cell.check)).await?.run().await;
+    // All is looked up anew: what a pod was, and where it counts, may be why.
+    let judged = judge::twice(judged, async |numbers| {
+        run.progress.note(&format!(
+            "{}: {}: {} cell(s) errored, and are tried once more",
+            scenario.name,
+            stage.name,
+            numbers.len()
+        ));
+        let opened = Opened::open(run, system, stage, &|cell| numbers.contains(cell.number())).await;
+        Ok(opened.map_err(|error| chain(&error))?.run().await)
+    });
+    let judged = judged.await;
     step.done();
     Ok(judged)
 }
@@ -139,15 +150,15 @@ impl<'a> Opened<'a> {
         run: &'a RunContext,
         system: &'a System,
         stage: &Stage,
-        chosen: &dyn Fn(&str) -> bool,
+        chosen: &dyn Fn(&Cell) -> bool,
     ) -> Result<Self, StageError> {
         let scenario = &system.scenario;
         // A run's own word in each cell's id keeps two windows on the same pods apart.
         let word = format!("{}-{}", run.run, jiff::Timestamp::now().as_millisecond());
         let all = plan(scenario, stage, &word);
         let controls: BTreeSet<_> =
-            all.iter().filter(|cell| chosen(&cell.check)).filter_map(|cell| cell.control.clone()).collect();
-        let wanted = |cell: &Cell| chosen(&cell.check) || controls.contains(&cell.check);
+            all.iter().filter(|cell| chosen(cell)).filter_map(|cell| cell.control.clone()).collect();
+        let wanted = |cell: &Cell| chosen(cell) || controls.contains(&cell.check);
         let cells: Vec<_> = all.into_iter().filter(wanted).collect();
         let names: BTreeSet<_> = cells.iter().flat_map(|cell| scenario.route(&cell.endpoint)).collect();
         let targets = names.into_iter().map(async |name| {
@@ -167,6 +178,10 @@ impl<'a> Opened<'a> {
                 Ok(target) => drop(targets.insert(name, target)),
                 Err(why) => drop(unfit.insert(name, why)),
             }
+        }
+        for version in targets.values().flat_map(Target::envoys).filter_map(|one| one.config.version.clone())
+        {
+            run.note_ran("envoy", version)?;
         }
         unfit.extend(unsettled(&targets).await);
         unfit.extend(federation::unheard(scenario, stage, &targets).await);

@@ -4,22 +4,35 @@ use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Formatter};
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::{Got, Reach, Surface};
 use crate::sys::in_a_line;
 
 /// One difference.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// How bad it is.
     pub danger: Danger,
-    /// `scenario · stage`.
+    /// Of which scenario.
+    pub scenario: String,
+    /// Of which of its stages.
     pub stage: String,
     /// What changed, as a sentence.
     pub words: String,
 }
 
+impl Change {
+    /// `scenario · stage`.
+    pub fn place(&self) -> String {
+        format!("{} · {}", self.scenario, self.stage)
+    }
+}
+
 /// The most dangerous first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Danger {
     /// What was kept out gets through.
     Opened,
@@ -93,8 +106,8 @@ pub fn change_list(changes: &[Change]) -> String {
     for of_danger in changes.chunk_by(|a, b| a.danger == b.danger) {
         let gap = if text.is_empty() { "" } else { "\n" };
         text += &format!("{gap}{}: {}\n", of_danger[0].danger, of_danger.len());
-        for of_stage in of_danger.chunk_by(|a, b| a.stage == b.stage) {
-            text += &format!("  {}\n", of_stage[0].stage);
+        for of_stage in of_danger.chunk_by(|a, b| (&a.scenario, &a.stage) == (&b.scenario, &b.stage)) {
+            text += &format!("  {}\n", of_stage[0].place());
             text.extend(of_stage.iter().map(|change| format!("    {}\n", in_a_line(&change.words))));
         }
     }
@@ -122,7 +135,7 @@ fn union<'m, K: Ord, V>(old: &'m BTreeMap<K, V>, new: &'m BTreeMap<K, V>) -> BTr
 }
 
 fn stage_changes((scenario, stage): Stage, old: Option<&Cells>, new: Option<&Cells>) -> Vec<Change> {
-    let change = |(danger, words)| Change { danger, stage: format!("{scenario} · {stage}"), words };
+    let change = |(danger, words)| Change { danger, scenario: scenario.into(), stage: stage.into(), words };
     match (old, new) {
         (Some(old), Some(new)) => {
             let changes = union(old, new)

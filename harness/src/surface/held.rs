@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use svidproof_probe::protocol::{DialFailure, Outcome};
+use svidproof_probe::protocol::Outcome;
 
 use super::change::{Change, Danger, cell_change, diff};
-use super::{Got, Surface, request, surfaces};
+use super::{Got, Surface, UNDONE, request, surfaces};
 use crate::proof::judge::Judged;
 use crate::proof::verdict::Verdict;
 
@@ -61,8 +61,7 @@ pub fn hold(judged: &mut [Judged], kept: &[Surface], whole: bool) -> Held {
 /// was to present.
 fn was_dialled(judged: &Judged) -> bool {
     let Some(observation) = &judged.observed else { return false };
-    let undone = [DialFailure::Unasked, DialFailure::Credential];
-    !matches!(&observation.outcome, Outcome::Failed { kind, .. } if undone.contains(kind))
+    !matches!(&observation.outcome, Outcome::Failed { kind, .. } if UNDONE.contains(kind))
 }
 
 /// The surfaces of the cells that were observed.

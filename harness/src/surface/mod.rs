@@ -13,7 +13,7 @@ mod held;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use svidproof_probe::protocol::{self, Http, TlsVersions};
+use svidproof_probe::protocol::{self, DialFailure, Http, TlsVersions};
 
 pub use change::{Change, Danger, change_list, diff, worse};
 pub use file::{SurfaceError, load, read, store};
@@ -60,6 +60,8 @@ enum Reach {
 const TURNED_DOWN: &str = "server turned down";
 const CUT_OFF: &str = "cut off: ";
 const NOT_OBSERVED: &str = "not observed";
+/// Nobody could make such a dial, or had what it was to present: nothing of the server could be seen.
+const UNDONE: [DialFailure; 2] = [DialFailure::Unasked, DialFailure::Credential];
 /// Where an Envoy on the way answers for itself. Not followed by a digest: its errors name addresses and
 /// times.
 const BY_ENVOY: &str = " by Envoy";
@@ -150,6 +152,16 @@ impl Got {
         })
     }
 
+    /// As a report has it.
+    pub fn in_words(words: impl Into<String>) -> Self {
+        Self(words.into())
+    }
+
+    /// Whether anything of the server could be seen.
+    pub fn is_observed(&self) -> bool {
+        self.0 != NOT_OBSERVED && UNDONE.iter().all(|kind| self.0 != judge::failure_in_words(*kind))
+    }
+
     /// The words.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -176,7 +188,7 @@ impl Got {
     }
 
     /// The one of two that is more open, whichever comes first.
-    fn more_open<'a>(&'a self, other: &'a Self) -> &'a Self {
+    pub fn more_open<'a>(&'a self, other: &'a Self) -> &'a Self {
         if (other.reach(), &other.0) > (self.reach(), &self.0) { other } else { self }
     }
 }

@@ -91,6 +91,14 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     }
 }
 
+/// A file's path in the repository that it lies in, as CI systems name it: relative to the nearest folder
+/// upwards that has a `.git`. `None` where there is no such file or folder.
+pub fn in_repository(file: &Path) -> Option<PathBuf> {
+    let real = file.canonicalize().ok()?;
+    let root = real.ancestors().skip(1).find(|folder| folder.join(".git").exists())?;
+    real.strip_prefix(root).ok().map(Path::to_path_buf)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,16 +1,20 @@
 //! What a person sees while svidproof works: a line a step with its time, on standard error. A spinner on a
-//! terminal, plain lines elsewhere.
+//! terminal; elsewhere plain lines, and whenever nothing was said for a while, what is under way.
 //!
 //! Steps at the first level are the run's phases: the report repeats them. Not for results: those are the
 //! report's.
 
 use std::io::{IsTerminal, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::printable::{in_a_line, printable};
+
+/// Nobody should have to ask whether it still works.
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// A finished phase.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, schemars::JsonSchema)]
@@ -32,6 +36,19 @@ struct Inner {
     spinners: Option<MultiProgress>,
     colour: bool,
     phases: Mutex<Vec<Phase>>,
+    /// The steps under way, in the order in which they began.
+    running: Mutex<Vec<Running>>,
+    /// When a line was written last.
+    said: Mutex<Instant>,
+    /// While it is there, silence is broken.
+    watched: OnceLock<Sender<()>>,
+}
+
+struct Running {
+    name: String,
+    phase: bool,
+    begun: Instant,
+    about: Option<String>,
 }
 
 /// Whether what goes there is coloured: a terminal, and no `NO_COLOR` that says something (no-color.org).
@@ -49,6 +66,9 @@ impl Progress {
             spinners: terminal.then(MultiProgress::new),
             colour,
             phases: Mutex::default(),
+            running: Mutex::default(),
+            said: Mutex::new(Instant::now()),
+            watched: OnceLock::new(),
         }))
     }
 
@@ -64,20 +84,12 @@ impl Progress {
 
     /// A line for the person who watches. It may hold words of others.
     pub fn note(&self, line: &str) {
-        self.say(&printable(line));
-    }
-
-    fn say(&self, line: &str) {
-        match &self.0.spinners {
-            Some(spinners) => drop(spinners.println(line)),
-            // Standard error may be closed: the work goes on.
-            None => drop(writeln!(std::io::stderr(), "{line}")),
-        }
+        self.0.say(&printable(line));
     }
 
     /// The phases that came to their end, in that order.
     pub fn phases(&self) -> Vec<Phase> {
-        self.0.phases.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.0.phases).clone()
     }
 
     fn step(&self, name: String, phase: bool) -> Step {
@@ -91,18 +103,71 @@ impl Progress {
             spinner.enable_steady_tick(Duration::from_millis(120));
             spinner
         });
-        Step { progress: self.clone(), name, phase, begun: Instant::now(), spinner, ended: false }
+        if self.0.spinners.is_none() {
+            self.0.watched.get_or_init(|| {
+                let (watched, end) = channel();
+                let inner = Arc::downgrade(&self.0);
+                std::thread::spawn(move || break_silence(&inner, &end, SILENCE));
+                watched
+            });
+        }
+        let begun = Instant::now();
+        locked(&self.0.running).push(Running { name: name.clone(), phase, begun, about: None });
+        Step { progress: self.clone(), name, phase, begun, spinner, ended: false }
     }
 
     fn ended(&self, step: &Step, mark: &str, colour: &str) {
         let (paint, plain) = if self.0.colour { (colour, "\x1b[0m") } else { ("", "") };
         let indent = if step.phase { "" } else { "  " };
-        self.say(&format!(
+        self.0.say(&format!(
             "{indent}{paint}{mark}{plain} {:<44} {:>6.1} s",
             printable(&step.name),
             step.begun.elapsed().as_secs_f64()
         ));
     }
+}
+
+impl Inner {
+    fn say(&self, line: &str) {
+        *locked(&self.said) = Instant::now();
+        match &self.spinners {
+            Some(spinners) => drop(spinners.println(line)),
+            // Standard error may be closed: the work goes on.
+            None => drop(writeln!(std::io::stderr(), "{line}")),
+        }
+    }
+
+    /// What is under way: the parts, or, where there are none, the phases.
+    fn under_way(&self) -> Option<String> {
+        let running = locked(&self.running);
+        let is_part = running.iter().any(|step| !step.phase);
+        let each = running.iter().filter(|step| step.phase != is_part).map(|step| {
+            let about = step.about.as_ref().map(|about| format!(" ({about})")).unwrap_or_default();
+            format!("{} for {} s{about}", step.name, step.begun.elapsed().as_secs())
+        });
+        let each: Vec<_> = each.collect();
+        (!each.is_empty()).then(|| format!("  … {}", each.join(", ")))
+    }
+}
+
+/// Until nobody holds the progress any more.
+fn break_silence(progress: &Weak<Inner>, end: &Receiver<()>, silence: Duration) {
+    let mut wait = silence;
+    while end.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+        let Some(progress) = progress.upgrade() else { return };
+        let silent = locked(&progress.said).elapsed();
+        wait = silence.saturating_sub(silent);
+        if wait.is_zero() {
+            wait = silence;
+            if let Some(line) = progress.under_way() {
+                progress.say(&printable(&line));
+            }
+        }
+    }
+}
+
+fn locked<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Default for Progress {
@@ -122,11 +187,20 @@ pub struct Step {
 }
 
 impl Step {
-    /// What the step is at, for the spinner.
-    pub fn status(&self, text: impl Into<String>) {
+    /// More about a step that takes long: how long it took elsewhere.
+    #[must_use]
+    pub fn about(self, text: &str) -> Self {
         if let Some(spinner) = &self.spinner {
-            spinner.set_message(in_a_line(&text.into()));
+            spinner.set_message(format!("({})", in_a_line(text)));
         }
+        if let Some(running) = locked(&self.progress.0.running).iter_mut().find(|one| self.is(one)) {
+            running.about = Some(text.into());
+        }
+        self
+    }
+
+    fn is(&self, running: &Running) -> bool {
+        running.begun == self.begun && running.name == self.name
     }
 
     /// The step came to its end.
@@ -136,12 +210,13 @@ impl Step {
             let inner = &self.progress.0;
             let started = seconds(self.begun.duration_since(inner.begun));
             let phase = Phase { name: self.name.clone(), started, seconds: seconds(self.begun.elapsed()) };
-            inner.phases.lock().unwrap_or_else(PoisonError::into_inner).push(phase);
+            locked(&inner.phases).push(phase);
         }
     }
 
     fn finish(&mut self, mark: &str, colour: &str) {
         self.ended = true;
+        locked(&self.progress.0.running).retain(|one| !self.is(one));
         if let Some(spinner) = self.spinner.take() {
             spinner.finish_and_clear();
         }
@@ -159,5 +234,53 @@ impl Drop for Step {
         if !self.ended {
             self.finish("✗", "\x1b[31m");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quiet() -> Progress {
+        let progress = Progress::new();
+        assert!(progress.0.spinners.is_none(), "tests have no terminal");
+        progress
+    }
+
+    #[test]
+    fn what_is_under_way_is_told_parts_before_phases_and_with_what_is_known() {
+        let progress = quiet();
+        assert_eq!(progress.0.under_way(), None);
+        let phase = progress.phase("images");
+        assert_eq!(progress.0.under_way().unwrap(), "  … images for 0 s");
+        let part = progress.part("spire 1").about("13 min on two cores");
+        let other = progress.part("helm 4");
+        let both = "  … spire 1 for 0 s (13 min on two cores), helm 4 for 0 s";
+        assert_eq!(progress.0.under_way().unwrap(), both);
+        other.done();
+        drop(part);
+        assert_eq!(progress.0.under_way().unwrap(), "  … images for 0 s");
+        phase.done();
+        assert_eq!(progress.0.under_way(), None);
+    }
+
+    #[test]
+    fn silence_is_broken_as_long_as_somebody_works() {
+        let progress = quiet();
+        let begun = *locked(&progress.0.said);
+        let step = progress.part("long");
+        let (held, end) = channel();
+        let inner = Arc::downgrade(&progress.0);
+        let watch = std::thread::spawn(move || break_silence(&inner, &end, Duration::from_millis(1)));
+        let said = || *locked(&progress.0.said);
+        // Bounded by the test itself: nothing else writes.
+        let looked = Instant::now();
+        while said() == begun && looked.elapsed() < Duration::from_mins(1) {
+            std::thread::yield_now();
+        }
+        assert!(said() > begun, "a line was written");
+        step.done();
+        drop(held);
+        watch.join().unwrap();
     }
 }

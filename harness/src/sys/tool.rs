@@ -376,7 +376,8 @@ fn status_of(status: std::process::ExitStatus) -> String {
     )
 }
 
-fn quoted(word: &str) -> String {
+/// A word as a POSIX shell takes it for itself.
+pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%^".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

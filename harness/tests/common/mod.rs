@@ -56,7 +56,7 @@ pip: []
 c: []
 cargo: [{part: apps, programs: {}}]
 images: []
-node: {upstream: "kindest/node:v1", files: {}, text: {}, links: {}, folders: [], environment: {},
+node: {upstream: "kindest/node:v1.36.0", files: {}, text: {}, links: {}, folders: [], environment: {},
   entrypoint: [/init], stop-signal: TERM}
 "#;
 

@@ -11,6 +11,7 @@ use svidproof::proof::envoy::{Meter, Stats};
 use svidproof::proof::judge::{self, Dialled, Dialling, Judged, Logs, Window, Witness};
 use svidproof::proof::plan::{Cell, plan};
 use svidproof::scenario::Scenario;
+use svidproof::sys::wait::{self, Look};
 use svidproof_probe::protocol::{Dial, Observation, Outcome, ServerProof, TrustAnchors};
 use svidproof_probe::{Identities, dial};
 
@@ -18,6 +19,9 @@ use super::Rig;
 
 /// How long a request's line may take from nginx's standard output to here.
 const LOG: Duration = Duration::from_secs(1);
+/// As a stage waits for what is counted after the alert.
+const COUNTED: Duration = Duration::from_millis(500);
+const AGAIN: Duration = Duration::from_millis(10);
 /// The one pod.
 const POD: &str = "envoy";
 
@@ -113,6 +117,12 @@ impl<'a> Round<'a> {
         dial(&asked, &Identities::none()).await
     }
 
+    async fn witnesses(&self, names: &BTreeSet<&str>, before: &Stats) -> BTreeMap<String, Witness> {
+        let after = self.rig.stats().await.unwrap_or_else(|error| panic!("{error}"));
+        let witness = |name: &&str| Some(((*name).to_owned(), self.witness(name, before, &after)?));
+        names.iter().filter_map(witness).collect()
+    }
+
     fn witness(&self, endpoint: &str, before: &Stats, after: &Stats) -> Option<Witness> {
         let mut witness = Witness::default();
         let happened = match self.meters.get(endpoint)? {
@@ -165,12 +175,18 @@ impl Dialling for Round<'_> {
             Dialled { id, cell: cell.id.clone(), pod: None, observation, earlier: vec![] }
         });
         let made = join_all(made).await;
-        let after = self.rig.stats().await.unwrap_or_else(|error| panic!("{error}"));
         let entries: BTreeSet<_> = dials.iter().map(|(cell, ())| cell.endpoint.as_str()).collect();
-        let mut window = Window { dials: made, witnesses: BTreeMap::new() };
-        for name in entries.iter().flat_map(|entry| self.scenario.route(entry)) {
-            let witness = self.witness(name, &before, &after);
-            window.witnesses.extend(witness.map(|witness| (name.to_owned(), witness)));
+        let names: BTreeSet<_> = entries.iter().flat_map(|entry| self.scenario.route(entry)).collect();
+        let cells: Vec<_> = dials.iter().map(|(cell, ())| cell.clone()).collect();
+        let mut window = Window { dials: made, witnesses: self.witnesses(&names, &before).await };
+        if window.is_short(&cells) {
+            let look = async || {
+                window.witnesses = self.witnesses(&names, &before).await;
+                let short = || Look::<(), String>::NotYet("fewer are counted than clients saw".into());
+                if window.is_short(&cells) { short() } else { Look::Ready(()) }
+            };
+            // What stays short is for the judge to tell.
+            let _ = wait::poll("Envoy to count what it turned down", COUNTED, AGAIN, look).await;
         }
         let answered =
             window.dials.iter().filter(|dial| matches!(dial.observation.outcome, Outcome::Response { .. }));

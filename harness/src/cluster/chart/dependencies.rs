@@ -12,17 +12,19 @@ use crate::sys::files::{self, could_not};
 use crate::sys::tool::Tool;
 
 #[derive(Debug, Default, Deserialize)]
-struct Metadata {
+pub(super) struct Metadata {
     #[serde(default)]
     name: String,
     #[serde(default)]
-    dependencies: Vec<Dependency>,
+    pub(super) dependencies: Vec<Dependency>,
 }
 
 /// What a chart depends on, by its Chart.yaml.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-struct Dependency {
-    name: String,
+pub(super) struct Dependency {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) alias: Option<String>,
     #[serde(default)]
     version: String,
     #[serde(default)]
@@ -32,9 +34,22 @@ struct Dependency {
 impl Dependency {
     /// `common 1.0.0 (file://../common)`.
     fn in_words(&self) -> String {
-        let Self { name, version, repository } = self;
+        let Self { name, version, repository, .. } = self;
         let from = if repository.is_empty() { "without a repository" } else { repository };
         format!("{name} {version} ({from})")
+    }
+
+    /// Whether this folder, or this archive, of a chart's `charts/` is it.
+    pub(super) fn is_held_as(&self, path: &Path) -> bool {
+        self.is_packed_as(path) || metadata(path).is_ok_and(|held| held.name == self.name)
+    }
+
+    /// `common-1.0.0.tgz`, and not `common-extras-1.0.0.tgz`.
+    fn is_packed_as(&self, path: &Path) -> bool {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let rest = name.strip_prefix(&self.name).and_then(|rest| rest.strip_prefix('-'));
+        path.extension().is_some_and(|ending| ending == "tgz")
+            && rest.is_some_and(|rest| rest.starts_with(|one: char| one.is_ascii_digit()))
     }
 
     /// Where it lies, seen from the chart's folder.
@@ -75,21 +90,11 @@ fn lacking(folder: &Path) -> Result<Vec<Dependency>, ChartError> {
         std::fs::read_dir(&held).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     let names: BTreeSet<_> =
         entries.iter().filter_map(|path| metadata(path).ok()).map(|one| one.name).collect();
-    // `common-1.0.0.tgz`, and not `common-extras-1.0.0.tgz`.
-    let packed = |path: &PathBuf, begins: &str| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let rest = name.strip_prefix(begins).unwrap_or_default();
-        path.extension().is_some_and(|ending| ending == "tgz")
-            && rest.starts_with(|one: char| one.is_ascii_digit())
-    };
-    let is_packed = |one: &Dependency| {
-        let begins = format!("{}-", one.name);
-        entries.iter().any(|path| packed(path, &begins))
-    };
+    let is_packed = |one: &Dependency| entries.iter().any(|path| one.is_packed_as(path));
     Ok(all.into_iter().filter(|one| !names.contains(&one.name) && !is_packed(one)).collect())
 }
 
-fn metadata(folder: &Path) -> Result<Metadata, ChartError> {
+pub(super) fn metadata(folder: &Path) -> Result<Metadata, ChartError> {
     let path = folder.join("Chart.yaml");
     let text = files::read_text(&path)?;
     let read: Result<Option<Metadata>, _> = serde_saphyr::from_str(&text);

@@ -3,9 +3,11 @@
 
 mod dependencies;
 mod plain;
+mod values;
 
 pub use dependencies::completed;
 pub use plain::wrapped;
+pub use values::defaults;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -67,12 +67,24 @@ impl Kube {
 
     /// The first pod of the workload, by name, that is ready.
     pub async fn ready_pod(&self, workload: &Workload) -> Result<Option<String>, KubeError> {
+        Ok(self.first_ready(workload).await?.map(|pod| pod.name_any()))
+    }
+
+    /// The image of a container of such a pod, as its manifest names it.
+    pub async fn image_of(&self, workload: &Workload, container: &str) -> Result<Option<String>, KubeError> {
+        let pod = self.first_ready(workload).await?;
+        let containers = pod.and_then(|pod| pod.spec).map(|spec| spec.containers).unwrap_or_default();
+        let found = containers.into_iter().find(|one| one.name == container);
+        Ok(found.and_then(|one| one.image))
+    }
+
+    async fn first_ready(&self, workload: &Workload) -> Result<Option<Pod>, KubeError> {
         let what = format!("find a pod of {}", in_words(workload));
         let selector = self.selector(workload, &what).await?;
         let pods: Api<Pod> = Api::namespaced(self.client(), &workload.namespace);
         let listed = pods.list(&ListParams::default().labels_from(&selector)).await;
         let ready = listed.map_err(KubeError::api(what))?.items.into_iter().filter(is_ready);
-        Ok(ready.map(|pod| pod.name_any()).min())
+        Ok(ready.min_by_key(ResourceExt::name_any))
     }
 }
 

@@ -127,6 +127,16 @@ impl Server {
         kinds.iter().map(workload).collect()
     }
 
+    /// The version in its image's tag, or the image's name where that is not SPIRE's own.
+    pub async fn version(&self) -> Result<Option<String>, SpireError> {
+        let workload = self.workload().await?.ok_or_else(|| self.missing())?;
+        let image = self.kube.image_of(&workload, &self.api.container).await;
+        Ok(image.map_err(|source| self.kube(source))?.map(|image| match image.rsplit_once(':') {
+            Some((name, tag)) if name.ends_with("/spire-server") => tag.into(),
+            _ => image,
+        }))
+    }
+
     /// Creates the entries in one call; those that are there already stay. Their IDs begin with `prefix`, by
     /// which [`Server::delete`] knows its own.
     pub async fn create(

@@ -22,6 +22,8 @@ pub struct Envoy {
     routes: BTreeMap<String, Vec<Value>>,
     /// Filter configurations by name, for `config_discovery`.
     extensions: BTreeMap<String, Value>,
+    /// The version that it says it is of (`Node.user_agent_build_version`), where it does.
+    pub version: Option<String>,
     /// Clusters that serve Envoy itself: a filter, a secret, a trace or a mirrored request goes there.
     pub(super) servants: BTreeSet<String>,
     /// Counters of a cluster are made when it is first used (`deferred_stat_options`).
@@ -73,6 +75,7 @@ impl Envoy {
     fn read_bootstrap(&mut self, bootstrap: &Value) {
         self.deferred = bootstrap["deferred_stat_options"]["enable_deferred_creation_stats"] == true;
         self.hides = bootstrap["stats_config"].get("stats_matcher").is_some();
+        self.version = version(&bootstrap["node"]["user_agent_build_version"]["version"]);
         self.own_headers = !["", "x-envoy"].contains(&text(bootstrap, "header_prefix").as_str());
     }
 
@@ -104,4 +107,12 @@ impl Envoy {
     pub(super) fn extension(&self, name: &str) -> Option<&Value> {
         self.extensions.get(name)
     }
+}
+
+/// A `SemanticVersion`; what is 0 is left out of it.
+fn version(value: &Value) -> Option<String> {
+    let number = |key: &str| value[key].as_u64().unwrap_or_default();
+    value
+        .is_object()
+        .then(|| format!("{}.{}.{}", number("major_number"), number("minor_number"), number("patch")))
 }

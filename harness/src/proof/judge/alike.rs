@@ -16,7 +16,7 @@ use crate::scenario::{By, CutOff};
 pub(super) fn severity(verdict: Verdict) -> u8 {
     match verdict {
         Verdict::Failed => 2,
-        Verdict::Errored => 1,
+        Verdict::Errored | Verdict::Flaky => 1,
         Verdict::Passed | Verdict::ClientSide | Verdict::Recorded | Verdict::Skipped => 0,
     }
 }
@@ -44,7 +44,7 @@ pub(super) fn of_pods(
 }
 
 /// What a snapshot tells apart, but for what is in a body: pods may say who they are.
-fn came_to(seen: &Observation, by: Option<By>, cut_off: Option<CutOff>) -> String {
+pub(super) fn came_to(seen: &Observation, by: Option<By>, cut_off: Option<CutOff>) -> String {
     let words = seen_in_words(&seen.outcome);
     match (&seen.outcome, by) {
         (Outcome::Response { .. }, Some(By::Envoy)) => format!("{words} by Envoy"),

@@ -8,6 +8,7 @@
 //! nothing is recorded where the story is the same, and never passes.
 
 mod accounts;
+mod again;
 mod alike;
 mod attribution;
 mod contradiction;
@@ -30,6 +31,7 @@ use crate::proof::plan::{Cell, CellId};
 use crate::proof::verdict::Verdict;
 use crate::scenario::{By, Counted, CutOff, Endpoint, Evidence, Scenario};
 
+pub use again::twice;
 pub use alike::across;
 use alike::{of_pods, severity};
 pub use attribution::route;
@@ -41,7 +43,7 @@ pub use registered::registered;
 pub use rounds::{Dialling, settled};
 pub use window::{Attempt, DialId, Dialled, Logs, Window, Witness};
 use words::is_an_end;
-pub use words::{cut_off_in_words, seen_in_words};
+pub use words::{cut_off_in_words, failure_in_words, seen_in_words};
 
 /// A cell and what became of it.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use svidproof_probe::protocol::Observation;
+use svidproof_probe::protocol::{Observation, Outcome};
 
 use crate::proof::envoy::{Happened, Marks, Meter};
-use crate::proof::plan::CellId;
+use crate::proof::plan::{Cell, CellId};
+use crate::scenario::Counted;
 
 /// Unique across a run, and what the request's `x-svidproof-cell` header says.
 pub type DialId = String;
@@ -62,6 +63,22 @@ pub struct Window {
 }
 
 impl Window {
+    /// Whether an Envoy counted fewer handshakes that it turned down than their clients have an alert of: it
+    /// sends the alert first, and counts then. `cells` are those of the dials.
+    pub fn is_short(&self, cells: &[Cell]) -> bool {
+        let is_at = |id: &CellId, endpoint: &str| {
+            cells.iter().any(|cell| cell.id == *id && cell.endpoint == endpoint)
+        };
+        self.witnesses.iter().any(|(endpoint, witness)| {
+            let Ok(happened) = witness.happened(None) else { return false };
+            let Counted { no_cert, san, chain, broken, .. } = happened.counted;
+            let alerts = self.dials.iter().filter(|dial| {
+                matches!(dial.observation.outcome, Outcome::Alert { .. }) && is_at(&dial.cell, endpoint)
+            });
+            no_cert + san + chain + broken < alerts.count() as u64
+        })
+    }
+
     /// These pods of the endpoint are not what they were when they were first looked at: what they counted
     /// says nothing, and where nobody counts, neither does what they answered.
     pub fn discredit(&mut self, endpoint: &str, pods: &[&str], why: &str) {

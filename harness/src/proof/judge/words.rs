@@ -43,7 +43,8 @@ pub fn seen_in_words(outcome: &Outcome) -> String {
     }
 }
 
-pub(super) fn failure_in_words(kind: DialFailure) -> &'static str {
+/// Why a dial came to nothing: `timed out`.
+pub fn failure_in_words(kind: DialFailure) -> &'static str {
     match kind {
         DialFailure::Unresolved => "name not resolved",
         DialFailure::Refused => "connection refused",

@@ -3,7 +3,7 @@
 (() => {
   const report = JSON.parse(document.getElementById("report").textContent);
   const cells = report.checks.map((row, index) => ({ ...row, index, client: row.as, saw: saw(row.observed) }));
-  const VERDICTS = { failed: "✗", errored: "!", skipped: "–", passed: "✓", recorded: "·", client_side: "~" };
+  const VERDICTS = { failed: "✗", errored: "!", flaky: "≈", skipped: "–", passed: "✓", recorded: "·", client_side: "~" };
   const MOST_PROBLEMS = 200;
   const at = (id) => document.getElementById(id);
   const filter = { verdicts: new Set(), finding: false };
@@ -56,12 +56,12 @@
   }
 
   function header() {
-    const { passed, client_side: seen = 0, recorded, failed, errored, skipped } = report.totals;
-    const all = passed + seen + recorded + failed + errored + skipped;
+    const { passed, client_side: seen = 0, recorded, failed, errored, flaky = 0, skipped } = report.totals;
+    const all = passed + seen + recorded + failed + errored + flaky + skipped;
     const found = cells.filter((cell) => cell.finding).length;
-    const bad = [[failed, "failed"], [errored, "could not be judged"], [skipped, "skipped"]].filter(([count]) => count).map(([count, word]) => `${count} ${word}`);
+    const bad = [[failed, "failed"], [errored, "could not be judged"], [flaky, "flaky"], [skipped, "skipped"]].filter(([count]) => count).map(([count, word]) => `${count} ${word}`);
     const good = [`${passed === all ? "All " : `${passed} of `}${plural(all, "cell")} passed`, seen ? `${seen} by the client's side only` : "", recorded ? `${recorded} recorded` : ""].filter(Boolean).join(", ");
-    at("headline").textContent = (failed || errored ? `Of ${plural(all, "cell")}, ${bad.join(" and ")}` : [good, ...bad].join(", ")) + (found ? `, ${plural(found, "finding")}` : "");
+    at("headline").textContent = (failed || errored || flaky ? `Of ${plural(all, "cell")}, ${bad.join(" and ")}` : [good, ...bad].join(", ")) + (found ? `, ${plural(found, "finding")}` : "");
     const errors = report.errors ?? [];
     at("errors").hidden = errors.length === 0;
     at("errors").querySelector("ul").replaceChildren(...errors.map((error) => h("li", {}, h("div", { class: "why" }, error))));
@@ -93,7 +93,7 @@
   }
 
   function problems(visible) {
-    const order = ["failed", "errored", "skipped"];
+    const order = ["failed", "errored", "flaky", "skipped"];
     const rows = visible.filter((cell) => !["passed", "client_side", "recorded"].includes(cell.verdict)).sort((a, b) => order.indexOf(a.verdict) - order.indexOf(b.verdict) || a.index - b.index);
     at("problems").hidden = rows.length === 0;
     // Requests that went wrong alike stand together.

@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 
 use svidproof_probe::protocol::{Http, TlsVersions};
 
+use super::place::{Node, Place};
 use super::{Check, Client, Expect, Forging, Matrix, OneOrMany, Scenario, Stated, forged, spelled};
 use crate::forge::SOUND;
 
-pub(super) fn expand(scenario: &mut Scenario) {
+/// What a matrix stands for stands where that does, in the document that `places` is.
+pub(super) fn expand(scenario: &mut Scenario, places: &Node) {
     let Scenario { stages, forged, clients, .. } = scenario;
-    for stage in stages {
-        for forging in &stage.forged {
+    for (number, stage) in stages.iter_mut().enumerate() {
+        let places = places.at("stages").nth(number);
+        for (number, forging) in stage.forged.iter().enumerate() {
+            let place = places.at("forged").nth(number).place();
             let like = clients.get(&forging.like).and_then(Client::identity).unwrap_or_default().to_owned();
             let sound = Stated { status: Some(200), ..Stated::default() };
             let stated = forged::stated(forged.as_ref(), forging);
@@ -19,12 +23,16 @@ pub(super) fn expand(scenario: &mut Scenario) {
                 let client = format!("{credential} like {}", forging.like);
                 stage.checks.extend(
                     [TlsVersions::Tls12, TlsVersions::Tls13]
-                        .map(|tls| check(forging, &client, credential, stated, tls)),
+                        .map(|tls| Check { place, ..check(forging, &client, credential, stated, tls) }),
                 );
                 clients.insert(client, Client::Forged { credential: credential.into(), like: like.clone() });
             }
         }
-        stage.checks.extend(stage.surface.iter().flat_map(cells));
+        let surface = stage.surface.iter().enumerate().flat_map(|(number, matrix)| {
+            let place = places.at("surface").nth(number).place();
+            cells(matrix).into_iter().map(move |check| Check { place, ..check })
+        });
+        stage.checks.extend(surface);
     }
 }
 
@@ -51,6 +59,7 @@ fn check(forging: &Forging, client: &str, credential: &str, stated: &Stated, tls
         body_file: None,
         trailers: BTreeMap::new(),
         sent: vec![],
+        place: Place::default(),
         grpc: OneOrMany::default(),
         websocket: OneOrMany::default(),
         control: expect.is_refusal().then(|| named(SOUND)),
@@ -92,6 +101,7 @@ fn cells(matrix: &Matrix) -> Vec<Check> {
                     body_file: None,
                     trailers: BTreeMap::new(),
                     sent: matrix.body.clone().unwrap_or_default().into_bytes(),
+                    place: Place::default(),
                     grpc: matrix.grpc.clone(),
                     websocket: OneOrMany::default(),
                     expect: Expect::default(),

@@ -48,3 +48,41 @@ fn the_shipped_scenarios_come_to_the_same_checks(#[values("symbank", "front-prox
     }
     insta::assert_snapshot!(name, text);
 }
+
+/// What stands for many checks is where each of them is written.
+#[test]
+fn a_check_stands_where_it_or_its_matrix_is_written() {
+    let scenario = scenario::read_text(
+        "scenario: web
+trust-domain: example.org
+spire: {namespace: spire, server: server, socket-dir: /run, authority-secret: ca}
+install: []
+registration: []
+endpoints: {web: {service: a/web, port: 443, identity: /web, admin: 1}}
+clients: {friend: /friend}
+forged: spiffe-validator
+stages:
+  - stage: open
+    checks:
+      - {check: one, as: friend, to: web, send: GET /, expect: {status: 200}}
+      - check: two
+        as: friend
+        to: web
+        send: GET /
+        expect: {status: 200}
+    forged:
+      - {to: web, like: friend, send: GET /}
+    surface:
+      - {surface: all, as: friend, to: web, methods: [GET], paths: [/, /a]}
+broken:
+  - {broken: hole, stage: open, values: {}, red: [one]}
+",
+    );
+    let at = |name: &str| {
+        let all = scenario.stages[0].checks.iter().filter(|check| check.name.contains(name));
+        all.map(|check| (check.place.line, check.place.column)).collect::<std::collections::BTreeSet<_>>()
+    };
+    let at = ["one", "two", "forged", "surface of all"].map(|name| at(name).into_iter().collect::<Vec<_>>());
+    assert_eq!(at, [[(12, 9)], [(13, 9)], [(19, 9)], [(21, 9)]]);
+    assert_eq!(scenario.source(scenario.broken[0].place).line, 23);
+}

@@ -43,7 +43,10 @@ pub fn load(file: &Path) -> Result<Scenario, ScenarioError> {
     let real = file.canonicalize().map_err(files::could_not("find the folder of", file))?;
     let root = real.parent().and_then(|folder| project_root(folder, |folder| folder.join("helm").is_dir()));
     let root = root.ok_or_else(|| ScenarioError::NoRoot { file: file.into() })?;
-    read(&text, file, root)
+    let mut scenario = read(&text, file, root)?;
+    let in_project = || real.strip_prefix(root).ok().map(Path::to_path_buf);
+    scenario.named = files::in_repository(&real).or_else(in_project).unwrap_or_else(|| file.into());
+    Ok(scenario)
 }
 
 /// The root of the project that a folder is in: the nearest one upwards with a `svidproof.yaml`, else the
@@ -65,7 +68,7 @@ pub(super) fn read(text: &str, file: &Path, root: &Path) -> Result<Scenario, Sce
     let wrong = |mistake| ScenarioError::Invalid { mistakes: vec![mistake] };
     let mut scenario: Scenario = read_yaml(text, file).map_err(wrong)?;
     let places: Node = read_yaml(text, file).map_err(wrong)?;
-    scenario.file = file.into();
+    (scenario.file, scenario.named) = (file.into(), file.into());
     scenario.root = root.into();
     if scenario.install.iter().flatten().any(|release| matches!(release.origin(), Origin::Builtin(_))) {
         scenario.home = data::home(root)?;
@@ -97,7 +100,16 @@ pub(super) fn read(text: &str, file: &Path, root: &Path) -> Result<Scenario, Sce
             check.sent = spelled::framed(&check.sent);
         }
     }
-    expand::expand(&mut scenario);
+    for (number, stage) in scenario.stages.iter_mut().enumerate() {
+        let places = places.at("stages").nth(number);
+        for (number, check) in stage.checks.iter_mut().enumerate() {
+            check.place = places.at("checks").nth(number).place();
+        }
+    }
+    for (number, broken) in scenario.broken.iter_mut().enumerate() {
+        broken.place = places.at("broken").nth(number).place();
+    }
+    expand::expand(&mut scenario, &places);
     scenario.places = Some(Arc::new(places));
     Ok(scenario)
 }

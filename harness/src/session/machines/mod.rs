@@ -20,7 +20,7 @@ use super::{RunContext, SessionError, hands};
 use crate::cluster::kube::Unresolved;
 use crate::cluster::spire::{carried, held, of_certificate, of_token, standing_for};
 use crate::forge::{self, Authority, machine_authorities};
-use crate::images;
+use crate::images::{self, Versions};
 use crate::lease::{Lease, Thing};
 use crate::provider::Provider;
 use crate::scenario::{Attest, Client, FromOutside, FullClient, Machine, Scenario};
@@ -86,6 +86,7 @@ fn user(client: &Client) -> Option<u32> {
 pub(super) async fn agent(
     scenarios: &[Scenario],
     home: &std::path::Path,
+    versions: &Versions,
     progress: &Progress,
 ) -> Result<Option<(PathBuf, String)>, SessionError> {
     if scenarios.iter().all(|scenario| scenario.machines.is_empty()) {
@@ -94,7 +95,7 @@ pub(super) async fn agent(
     if let Some(users) = tool::find(PROGRAM) {
         return Ok(Some((users, "of PATH".into())));
     }
-    let (program, version) = images::out_of(home, IMAGE, PROGRAM, progress).await?;
+    let (program, version) = images::out_of(home, IMAGE, PROGRAM, versions, progress).await?;
     Ok(Some((program, format!("{version}, built"))))
 }
 

@@ -25,8 +25,8 @@ impl Noticed {
 /// Each check that the fault names must fail (not err) at least once where it does not without the fault, all
 /// others must stay as they are without it, and the run's own exit status must be 1.
 pub fn noticed(fault: &Broken, sound: &[Judged], judged: &[Judged]) -> Noticed {
-    let before: BTreeMap<_, _> = sound.iter().map(|one| (number(one), one.verdict)).collect();
-    let turned = |one: &&Judged| before.get(number(one)) != Some(&one.verdict);
+    let before: BTreeMap<_, _> = sound.iter().map(|one| (one.cell.number(), one.verdict)).collect();
+    let turned = |one: &&Judged| before.get(one.cell.number()) != Some(&one.verdict);
     let mut noticed = Noticed::default();
     for name in &fault.red {
         let failed = || judged.iter().filter(|one| one.cell.check == *name && one.verdict == Verdict::Failed);
@@ -36,7 +36,10 @@ pub fn noticed(fault: &Broken, sound: &[Judged], judged: &[Judged]) -> Noticed {
             noticed.problems.push(format!("`{name}` is red without the fault as well, so it tells nothing"));
         }
     }
-    let is_red = |one: &&Judged| matches!(one.verdict, Verdict::Failed | Verdict::Errored | Verdict::Skipped);
+    let is_red = |one: &&Judged| {
+        use Verdict::{Errored, Failed, Flaky, Skipped};
+        matches!(one.verdict, Failed | Errored | Flaky | Skipped)
+    };
     let others = judged.iter().filter(|one| !fault.red.contains(&one.cell.check));
     let (mut told, mut follow) = (BTreeSet::new(), vec![]);
     let mut forged: BTreeMap<_, usize> = BTreeMap::new();
@@ -68,11 +71,6 @@ pub fn noticed(fault: &Broken, sound: &[Judged], judged: &[Judged]) -> Noticed {
     noticed
 }
 
-/// The cell's number in its stage: the same in each plan of it.
-fn number(one: &Judged) -> &str {
-    one.cell.id.rsplit('.').next().unwrap_or_default()
-}
-
 /// It could not be judged, for no other reason than that its control is among the red ones: whoever has no
 /// control left says nothing of the fault, and the control says it.
 fn follows_its_control(fault: &Broken, one: &Judged) -> bool {
@@ -91,7 +89,7 @@ mod tests {
 
     use super::*;
     use crate::proof::plan::plan;
-    use crate::proof::verdict::Verdict::{Errored, Failed, Passed, Skipped};
+    use crate::proof::verdict::Verdict::{Errored, Failed, Flaky, Passed, Skipped};
 
     const SCENARIO: &str = "\
 scenario: web
@@ -151,6 +149,10 @@ broken:
     )]
     #[case::another_errs(
         GREEN, [Passed, Passed, Failed, Errored],
+        &["`nobody` did not stay green, and the fault does not name it: why"]
+    )]
+    #[case::another_errs_once(
+        GREEN, [Passed, Passed, Failed, Flaky],
         &["`nobody` did not stay green, and the fault does not name it: why"]
     )]
     #[case::another_is_not_tried(

@@ -11,6 +11,7 @@ fn fault(values: serde_json::Value) -> Broken {
         stage: "open".into(),
         values: [("web".to_owned(), values)].into(),
         red: vec![],
+        place: crate::scenario::Place::default(),
     }
 }
 

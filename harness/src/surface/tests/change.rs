@@ -172,7 +172,12 @@ use super::*;
 )]
 fn a_change_in_words(#[case] old: &str, #[case] new: &str, #[case] danger: Danger, #[case] words: &str) {
     let of = |outcome| [written("one", &[("backend frontend-2 GET /x", outcome)])];
-    let change = Change { danger, stage: "symbank · one".into(), words: format!("{words} (was: {old})") };
+    let change = Change {
+        danger,
+        scenario: "symbank".into(),
+        stage: "one".into(),
+        words: format!("{words} (was: {old})"),
+    };
     assert_eq!(diff(&of(old), &of(new)), [change]);
 }
 

@@ -152,7 +152,7 @@ proptest! {
         let changes = diff(&surfaces, &new);
         prop_assert_eq!(changes.len(), 1);
         let [scenario, stage, endpoint, client, request] = cell;
-        prop_assert_eq!(&changes[0].stage, &format!("{scenario} · {stage}"));
+        prop_assert_eq!(changes[0].place(), format!("{scenario} · {stage}"));
         for part in [endpoint, client, request, was.as_str()] {
             prop_assert!(changes[0].words.contains(part), "{}", changes[0].words);
         }

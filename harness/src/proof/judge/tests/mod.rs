@@ -2,6 +2,7 @@
 //! alone where that does not settle who answered. What its servers count follows from who answered in truth,
 //! which each test says; a lie is told afterwards. Counting here shares nothing with the judge's own.
 
+mod again;
 mod any_answer;
 mod attribution;
 mod bytes;
@@ -76,6 +77,7 @@ fn cell(check: &str, client: &str, endpoint: &str, expect: Expect) -> Cell {
         trailers: vec![],
         control: expect.is_refusal().then(|| format!("control {endpoint}")),
         finding: None,
+        source: scenario::Source::default(),
         expect,
     }
 }

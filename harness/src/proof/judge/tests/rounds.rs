@@ -97,3 +97,33 @@ fn what_only_a_window_of_its_own_tells_is_alone_from_the_start(#[case] expect: E
     assert_eq!(asked, words(&[("a", 1), ("b1", 1)]));
     assert_eq!(ids, [["a.a"], ["b.b1"]]);
 }
+
+/// Envoy counts a handshake that it turned down after its client has the alert.
+#[rstest]
+#[case::all_are_counted(2, 2, 0, false)]
+#[case::of_another_kind(2, 1, 1, false)]
+#[case::one_is_not_counted_yet(2, 1, 0, true)]
+#[case::more_than_were_seen(2, 3, 0, false)]
+fn what_is_counted_short_of_what_clients_saw(
+    #[case] dials: usize,
+    #[case] san: u64,
+    #[case] chain: u64,
+    #[case] short: bool,
+) {
+    let cell = cell("a", "stranger", "backend", alert_named("certificate_unknown"));
+    let dialled = |number: usize| Dialled {
+        id: format!("a.{number}"),
+        cell: "a".into(),
+        pod: None,
+        observation: refused(46, Kind::San).seen,
+        earlier: vec![],
+    };
+    let at = |endpoint: &str| {
+        let counted = counted(|all| (all.san, all.chain) = (san, chain));
+        let witness = witness(Marks::default(), &[("p", counted)]);
+        let witnesses = BTreeMap::from([(endpoint.to_owned(), witness)]);
+        Window { dials: (0..dials).map(dialled).collect(), witnesses }
+    };
+    assert_eq!(at("backend").is_short(std::slice::from_ref(&cell)), short);
+    assert!(!at("proxy").is_short(&[cell]), "nobody was dialled there");
+}
