@@ -26,7 +26,7 @@ fn name(more: &str) -> String {
 /// What stands behind `before` as its value: in quotes that are escaped, in quotes, or without.
 fn values(before: &str, bare: &str) -> [String; 4] {
     [
-        format!(r#"(?i){before}\\+"\s*[:=]\s*\\+"(?P<s>[^"\n]+?)\\+""#),
+        format!(r#"(?i){before}(?:\\+["'])?\s*[:=]\s*\\+"(?P<s>[^"\n]+?)\\+""#),
         format!(r#"(?i){before}["']?\s*[:=]\s*"(?P<s>(?:[^"\\\n]|\\.)+)"#),
         format!(r#"(?i){before}["']?\s*[:=]\s*'(?P<s>[^'\n]+)"#),
         format!(r#"(?i){before}["']?[ \t]*[:=][ \t]*(?:[|>][+-]?\s+)?(?P<s>{bare})"#),
@@ -53,6 +53,11 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
     let pair = format!(
         r#"(?:name|key)\\*["']?\s*[:=]\s*\\*["']?{told}\\*["']?(?:[\s,]|\\+n)*\\*["']?(?:raw_)?value"#
     );
+    // A secret that stands in an Envoy's configuration itself, also over several lines.
+    let held = name("authorization|users|keys");
+    let gap = r"(?:[\s{\[-]|\\+n)*";
+    let keys = format!(r#"(?:keys\\*["']?\s*:{gap})?"#);
+    let inline = format!(r#"{held}\\*["']?\s*:{gap}\\*["']?{keys}\\*["']?inline_(?:string|bytes)"#);
     let word = r#"[^\s"',;{}\[\]\\|>-][^\s"',;{}\[\]\\]*"#;
     let words = r#"[^\s"',{}\[\]\\|>][^\r\n"',}\\]*"#;
     let always: fn(&Captures) -> bool = |_| true;
@@ -99,7 +104,9 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         values(&named, word).map(|pattern| ("by its name", pattern, by_name as fn(&Captures) -> bool));
     let by_pair =
         values(&pair, words).map(|pattern| ("by its name", pattern, by_pair as fn(&Captures) -> bool));
-    rules.into_iter().chain(by_pair).chain(by_name).filter_map(rule).collect()
+    let inline =
+        values(&inline, words).map(|pattern| ("by its name", pattern, by_place as fn(&Captures) -> bool));
+    rules.into_iter().chain(inline).chain(by_pair).chain(by_name).filter_map(rule).collect()
 });
 
 /// How many there are: none may be dropped for a mistake in it.
@@ -127,6 +134,11 @@ fn by_name(found: &Captures) -> bool {
 fn by_pair(found: &Captures) -> bool {
     let value = String::from_utf8_lossy(&found["s"]);
     is_telling_variable(&String::from_utf8_lossy(&found["n"])) && !is_mark(value.trim())
+}
+
+/// What its place says is enough.
+fn by_place(found: &Captures) -> bool {
+    !is_mark(String::from_utf8_lossy(&found["s"]).trim())
 }
 
 /// One mark, and nothing beside it.
