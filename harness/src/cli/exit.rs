@@ -16,7 +16,7 @@ use crate::scenario::ScenarioError;
 use crate::session::SessionError;
 use crate::session::teardown::TeardownError;
 use crate::stage::StageError;
-use crate::sys::chain;
+use crate::sys::{chain, printable};
 
 pub(super) use crate::proof::verdict::Exit;
 
@@ -138,7 +138,7 @@ not_judged!(
 pub(super) fn status(ended: Result<Exit, Ended>) -> ExitCode {
     let exit = ended.unwrap_or_else(|ended| {
         // Standard error may be closed: the status still says it.
-        let _ = writeln!(std::io::stderr(), "svidproof: {ended}");
+        let _ = writeln!(std::io::stderr(), "svidproof: {}", printable(&ended.to_string()));
         ended.exit
     });
     ExitCode::from(exit.code())

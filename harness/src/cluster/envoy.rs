@@ -16,6 +16,9 @@ use crate::sys::wait::{self, Look, WaitError};
 /// A read of the admin interface takes milliseconds; a large configuration comes over the API server.
 const READ: Duration = Duration::from_secs(10);
 
+/// No configuration that can be read in that time is larger.
+const LONGEST: usize = 64 << 20;
+
 /// Why an Envoy's own account could not be had.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is about")]
@@ -24,6 +27,12 @@ pub enum EnvoyError {
     Forward { pod: String, source: KubeError },
     #[error("could not read {path} from the admin interface of Envoy in pod {pod}")]
     Read { pod: String, path: &'static str, source: reqwest::Error },
+    #[error(
+        "the admin interface of Envoy in pod {pod} answers {path} with more than {} MB\n\
+         hint: is it an Envoy that listens at the port of `admin`?",
+        LONGEST >> 20
+    )]
+    TooLong { pod: String, path: &'static str },
     #[error(transparent)]
     Wait(#[from] WaitError<NotClusters>),
 }
@@ -38,7 +47,7 @@ impl EnvoyError {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Read { source, .. } => source.status().map(|status| status.as_u16()),
-            Self::Forward { .. } | Self::Wait(_) => None,
+            Self::Forward { .. } | Self::TooLong { .. } | Self::Wait(_) => None,
         }
     }
 }
@@ -179,17 +188,26 @@ impl Admin {
         let _ = self.forward.take_failure();
         let url = format!("http://{}{path}", self.forward.address);
         let answered = async {
-            let response = self.http.get(url).timeout(READ).send().await?;
-            response.error_for_status()?.text().await
+            let mut response = self.http.get(url).timeout(READ).send().await?.error_for_status()?;
+            let mut body = vec![];
+            while let Some(part) = response.chunk().await? {
+                if body.len() + part.len() > LONGEST {
+                    return Ok(None);
+                }
+                body.extend_from_slice(&part);
+            }
+            Ok(Some(String::from_utf8_lossy(&body).into_owned()))
         };
-        answered.await.map_err(|source| {
-            let pod = self.pod.clone();
+        let pod = self.pod.clone();
+        let answered = answered.await.map_err(|source| {
+            let pod = pod.clone();
             // The client itself only sees its connection closed: what closed it says more.
             match self.forward.take_failure() {
                 Some(source) => EnvoyError::Forward { pod, source },
                 None => EnvoyError::Read { pod, path, source },
             }
-        })
+        });
+        answered?.ok_or(EnvoyError::TooLong { pod, path })
     }
 }
 

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt;
 use svidproof_probe::protocol::{Answer, Ask, Call, Carried, Dial, Observation, Reply, Token};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio_util::codec::{FramedRead, LinesCodec};
 
 use crate::cluster::kube::{Backend, Exec, Kube, KubeError};
 use crate::sys::wait::{self, Look, WaitError};
@@ -205,13 +207,17 @@ async fn carry_out(
     "nobody needs it any more".into()
 }
 
+/// An answer holds a body of 256 KiB at most, of which each byte may become six in JSON.
+const LONGEST: usize = 8 << 20;
+
 /// `None` where the output ended.
 async fn carry_in(stdout: impl AsyncRead + Unpin, waiting: &Waiting) -> Option<String> {
-    let mut lines = BufReader::new(stdout).lines();
+    let mut lines = FramedRead::new(stdout, LinesCodec::new_with_max_length(LONGEST));
     loop {
-        let line = match tokio::time::timeout(SILENCE, lines.next_line()).await {
-            Ok(Ok(line)) => line?,
-            Ok(Err(e)) => return Some(e.to_string()),
+        let line = match tokio::time::timeout(SILENCE, lines.next()).await {
+            Ok(Some(Ok(line))) => line,
+            Ok(None) => return None,
+            Ok(Some(Err(e))) => return Some(format!("it answered what is not understood: {e}")),
             Err(_) => match waiting.lock().unwrap_or_else(PoisonError::into_inner).len() {
                 0 => continue,
                 owed => return Some(format!("it owes {owed} answer(s) and was silent for {SILENCE:?}")),
@@ -235,6 +241,9 @@ async fn carry_in(stdout: impl AsyncRead + Unpin, waiting: &Waiting) -> Option<S
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use tokio::io::{AsyncBufReadExt, BufReader};
+
     use super::*;
 
     /// A connection that takes little in either direction, as that of an exec does, with a probe that answers
@@ -285,6 +294,29 @@ mod tests {
         let line = "{\"id\":0,\"answer\":{\"error\":\"the line is not a call\"}}\n";
         let why = ended_by(line).await.unwrap();
         assert!(why.contains("the line is not a call") && why.contains("another version"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_line_that_does_not_end_is_not_kept() {
+        let waiting = Waiting::default();
+        let why = carry_in(tokio::io::repeat(b'x'), &waiting).await.unwrap();
+        assert_eq!(why, "it answered what is not understood: max line length exceeded");
+    }
+
+    proptest! {
+        /// Whatever comes, it is an answer, or the end of the stream with a reason.
+        #[test]
+        fn anything_may_come_from_a_probe(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            json in r#"\{"id":[0-3],"answer":(\{"(error|held|observed|svid|jwt)":("x"|\{\}|[0-9]{1,20}|null)\}|"reached"|null)\}"#,
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            for line in [bytes.as_slice(), json.as_bytes()] {
+                let waiting = Waiting::default();
+                let ended = runtime.block_on(carry_in([line, b"\n"].concat().as_slice(), &waiting));
+                prop_assert!(ended.is_none_or(|why| !why.is_empty()));
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

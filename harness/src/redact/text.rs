@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use regex::bytes::{Captures, Regex, RegexBuilder};
 
 use super::mark;
-use super::names::{TELLING, is_telling};
+use super::names::{TELLING, is_telling, is_telling_variable};
 
 /// The group `s` of the pattern is what is hidden, where `counts` says so of the whole match.
 struct Rule {
@@ -18,9 +18,19 @@ struct Rule {
 }
 
 /// What a value goes by. As a part of a name: `DB_PASSWORD`, `clientSecret`, `x-api-key`.
-fn name() -> String {
+fn name(more: &str) -> String {
     let words = TELLING.map(|word| word.replace('-', "[_-]?")).join("|");
-    format!(r"(?i)(?P<n>[\w.-]*(?:{words}|authorization)[\w.-]*)")
+    format!(r"(?P<n>[\w.-]*(?:{words}|{more})[\w.-]*)")
+}
+
+/// What stands behind `before` as its value: in quotes that are escaped, in quotes, or without.
+fn values(before: &str, bare: &str) -> [String; 4] {
+    [
+        format!(r#"(?i){before}(?:\\+["'])?\s*[:=]\s*\\+"(?P<s>[^"\n]+?)\\+""#),
+        format!(r#"(?i){before}["']?\s*[:=]\s*"(?P<s>(?:[^"\\\n]|\\.)+)"#),
+        format!(r#"(?i){before}["']?\s*[:=]\s*'(?P<s>[^'\n]+)"#),
+        format!(r#"(?i){before}["']?[ \t]*[:=][ \t]*(?:[|>][+-]?\s+)?(?P<s>{bare})"#),
+    ]
 }
 
 /// Tokens whose first letters say whose they are: of GitHub, GitLab, Slack, Google and Amazon.
@@ -36,10 +46,20 @@ const MARKED: [&str; 7] = [
 
 static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
     let key = "[A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----";
-    let (name, set) = (name(), r#"["']?[ \t]*[:=][ \t]*(?:[|>][+-]?\s+)?"#);
-    let bare = r#"[^\s"',;{}\[\]\\|>-][^\s"',;{}\[\]\\]*"#;
     // All of a header.
     let (set_to, line) = (r#"["']?\s*[:=]\s*\\*["']?"#, r#"[^\r\n"'\[\\]+"#);
+    let (named, told) = (name("authorization"), name("key"));
+    // A variable, or a header, as a map or as lines.
+    let pair = format!(
+        r#"(?:name|key)\\*["']?\s*[:=]\s*\\*["']?{told}\\*["']?(?:[\s,]|\\+n)*\\*["']?(?:raw_)?value"#
+    );
+    // A secret that stands in an Envoy's configuration itself, also over several lines.
+    let held = name("authorization|users|keys");
+    let gap = r"(?:[\s{\[-]|\\+n)*";
+    let keys = format!(r#"(?:keys\\*["']?\s*:{gap})?"#);
+    let inline = format!(r#"{held}\\*["']?\s*:{gap}\\*["']?{keys}\\*["']?inline_(?:string|bytes)"#);
+    let word = r#"[^\s"',;{}\[\]\\|>-][^\s"',;{}\[\]\\]*"#;
+    let words = r#"[^\s"',{}\[\]\\|>][^\r\n"',}\\]*"#;
     let always: fn(&Captures) -> bool = |_| true;
     let rules = [
         // RFC 7468; in a text of JSON its lines end with `\n` in two characters.
@@ -66,20 +86,27 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         // RFC 7518: what of a JWK is not public.
         ("a key", r#""(?:d|p|q|dp|dq|qi|k)\\*"\s*:\s*\\*"(?P<s>[\w-]{16,})"#.into(), always),
         ("a cookie", format!(r#"(?i)cookie\\*{set_to}(?P<s>{line})"#), always),
-        // In quotes that are escaped, in quotes, without.
-        ("by its name", format!(r#"{name}\\+"\s*[:=]\s*\\+"(?P<s>[^"\n]+?)\\+""#), by_name),
-        ("by its name", format!(r#"{name}["']?\s*[:=]\s*"(?P<s>(?:[^"\\\n]|\\.)+)"#), by_name),
-        ("by its name", format!(r#"{name}["']?\s*[:=]\s*'(?P<s>[^'\n]+)"#), by_name),
-        ("by its name", format!("{name}{set}(?P<s>{bare})"), by_name),
+        // A line of YAML, to its end.
+        (
+            "by its name",
+            format!(r#"(?im)(?:^|\\n)[ \t-]*["']?{named}["']?:[ \t]+(?P<s>[^\s"'\[{{|>][^\r\n\\]*)"#),
+            by_name,
+        ),
         // As a flag, in one word with its value's or in a list.
-        ("by its name", format!(r#"["']-{name}\\*["']\s*,\s*\\*["'](?P<s>[^"'\\\n]+)"#), by_name),
-        ("by its name", format!(r#"(?:^|[\s"'])--?{name}[ \t]+(?P<s>[^\s"'\[-][^\s"']*)"#), by_name),
+        ("by its name", format!(r#"(?i)["']-{named}\\*["']\s*,\s*\\*["'](?P<s>[^"'\\\n]+)"#), by_name),
+        ("by its name", format!(r#"(?i)(?:^|[\s"'])--?{named}[ \t]+(?P<s>[^\s"'\[-][^\s"']*)"#), by_name),
     ];
     let rule = |(what, pattern, counts): (_, String, _)| {
         // Bytes that are no text are no end of a secret.
         Some(Rule { what, pattern: RegexBuilder::new(&pattern).unicode(false).build().ok()?, counts })
     };
-    rules.into_iter().filter_map(rule).collect()
+    let by_name =
+        values(&named, word).map(|pattern| ("by its name", pattern, by_name as fn(&Captures) -> bool));
+    let by_pair =
+        values(&pair, words).map(|pattern| ("by its name", pattern, by_pair as fn(&Captures) -> bool));
+    let inline =
+        values(&inline, words).map(|pattern| ("by its name", pattern, by_place as fn(&Captures) -> bool));
+    rules.into_iter().chain(inline).chain(by_pair).chain(by_name).filter_map(rule).collect()
 });
 
 /// How many there are: none may be dropped for a mistake in it.
@@ -93,13 +120,31 @@ fn is_basic(found: &Captures) -> bool {
     STANDARD_NO_PAD.decode(text).is_ok_and(|decoded| decoded.contains(&b':'))
 }
 
-/// Numbers, words of JSON, schemes and marks stay.
+/// Numbers and words of JSON stay, and so do a scheme and a mark.
 fn by_name(found: &Captures) -> bool {
-    let name = String::from_utf8_lossy(&found["n"]);
+    let value = String::from_utf8_lossy(&found["s"]).to_lowercase();
+    let plain = ["true", "false", "null", "nil", "none"].contains(&&*value) || value.parse::<f64>().is_ok();
+    let scheme = ["bearer", "basic", "digest"].into_iter().find_map(|scheme| value.strip_prefix(scheme));
+    let rest = scheme.unwrap_or(&value).trim();
+    let is_done = is_mark(rest) || (rest.is_empty() && scheme.is_some());
+    is_telling(&String::from_utf8_lossy(&found["n"])) && !plain && !is_done
+}
+
+/// Whatever stands there.
+fn by_pair(found: &Captures) -> bool {
     let value = String::from_utf8_lossy(&found["s"]);
-    let plain = ["true", "false", "null", "nil", "none", "bearer", "basic", "digest"]
-        .contains(&&*value.to_lowercase());
-    is_telling(&name) && !plain && value.parse::<f64>().is_err() && !value.starts_with("[redacted")
+    is_telling_variable(&String::from_utf8_lossy(&found["n"])) && !is_mark(value.trim())
+}
+
+/// What its place says is enough.
+fn by_place(found: &Captures) -> bool {
+    !is_mark(String::from_utf8_lossy(&found["s"]).trim())
+}
+
+/// One mark, and nothing beside it.
+fn is_mark(text: &str) -> bool {
+    let text = text.trim_end_matches(['"', '\'']);
+    text.starts_with("[redacted: ") && text.find(']') == Some(text.len() - 1)
 }
 
 /// Marks in the place of all that the rules find, and how many.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::{Report, Row};
 use crate::proof::verdict::{Totals, Verdict};
+use crate::sys::{in_a_line, printable};
 
 /// Longer cells of a column are cut, so that one of them does not push all the rest to the right.
 const WIDEST: [usize; 5] = [52, 34, 40, 32, 9];
@@ -52,9 +53,10 @@ pub fn table(report: &Report, colour: bool, elapsed: Duration) -> String {
         );
         put(&mut text, format_args!("{}\n", line.trim_end()));
         if !row.reason.is_empty() && row.reason != told {
-            // What a second try came to stands in a line of its own.
-            let reason = row.reason.replace('\n', "\n      ");
-            put(&mut text, format_args!("      {on}{}{off}: {reason}\n", verdict_word(row.verdict)));
+            put(
+                &mut text,
+                format_args!("      {on}{}{off}: {}\n", verdict_word(row.verdict), indented(&row.reason)),
+            );
         }
         told = &row.reason;
     }
@@ -66,8 +68,9 @@ pub fn table(report: &Report, colour: bool, elapsed: Duration) -> String {
         put(&mut text, format_args!("\n  {on}{mark}{off} {}  ({where_})  {seconds:.1} s\n", test.check));
         if !test.reason.is_empty() {
             let word = verdict_word(test.verdict);
-            put(&mut text, format_args!("      {on}{word}{off}: {}\n", test.reason));
-            let log: String = test.log.lines().map(|line| format!("      | {}\n", line.trim())).collect();
+            put(&mut text, format_args!("      {on}{word}{off}: {}\n", indented(&test.reason)));
+            let log: String =
+                printable(&test.log).lines().map(|line| format!("      | {}\n", line.trim())).collect();
             put(&mut text, format_args!("{log}"));
         }
     }
@@ -77,7 +80,7 @@ pub fn table(report: &Report, colour: bool, elapsed: Duration) -> String {
     let findings = findings(report);
     for (finding, cells) in &findings {
         let (on, off) = paint(YELLOW);
-        put(&mut text, format_args!("{on}finding{off}, {}: {finding}\n", count(*cells, "cell")));
+        put(&mut text, format_args!("{on}finding{off}, {}: {}\n", count(*cells, "cell"), in_a_line(finding)));
     }
     if !findings.is_empty() {
         text.push('\n');
@@ -102,6 +105,11 @@ pub fn table(report: &Report, colour: bool, elapsed: Duration) -> String {
     let found = if found > 0 { format!(" · {}", count(found, "finding")) } else { String::new() };
     put(&mut text, format_args!("{}{found}   {:.1} s\n", counts.join(" · "), elapsed.as_secs_f64()));
     text
+}
+
+/// Under its row: no line of it looks like a row.
+fn indented(reason: &str) -> String {
+    printable(reason).replace('\n', "\n      ")
 }
 
 /// What surprises, in the order of the cells, and of how many cells it is said.
@@ -158,7 +166,7 @@ fn columns(row: &Row) -> [String; 5] {
 
 fn fitted(columns: [String; 5]) -> [String; 5] {
     let mut widest = WIDEST.into_iter();
-    columns.map(|text| cut(text, widest.next().unwrap_or(usize::MAX)))
+    columns.map(|text| cut(in_a_line(&text), widest.next().unwrap_or(usize::MAX)))
 }
 
 fn cut(text: String, widest: usize) -> String {

@@ -410,3 +410,25 @@ fn the_row_of_a_forged_credential_says_what_is_wrong_with_it_and_no_other_row_do
     assert_eq!(row("frontend").get("forged"), None);
     assert_eq!(row("no-such like frontend").get("forged"), None);
 }
+
+/// A server says what it likes, in its body, its headers and its certificate's names.
+#[test]
+fn what_others_say_does_nothing_to_a_terminal() {
+    let hostile = "\u{1b}[2J\nforged \u{1b}]0;owned\u{7}\u{9b}31m\r\u{202e}";
+    let mut one = judged("open", hostile, "friend", Expect::default(), None, Verdict::Failed, hostile);
+    one.observed =
+        judged("open", "", "", Expect::default(), Some(response(403, &[], hostile)), Verdict::Failed, "")
+            .observed;
+    one.cell.target = hostile.into();
+    let mut report = report();
+    report.checks = vec![Row::new(&one)];
+    report.checks[0].finding = Some(hostile.into());
+    let table = console::table(&report, false, Duration::ZERO);
+    let raw = |one: char| one.is_control() && one != '\n' || one == '\u{202e}';
+    assert!(!table.contains(raw), "{table:?}");
+    assert!(table.contains("\\u{1b}[2J"), "{table}");
+    assert!(!table.lines().any(|line| line.starts_with("forged")), "{table}");
+    let junit = junit::text(&report);
+    assert!(!junit.contains(|one: char| one.is_control() && one != '\n'), "{junit:?}");
+    roxmltree::Document::parse(&junit).unwrap();
+}

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Got, Reach, Surface};
+use crate::sys::in_a_line;
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -107,7 +108,7 @@ pub fn change_list(changes: &[Change]) -> String {
         text += &format!("{gap}{}: {}\n", of_danger[0].danger, of_danger.len());
         for of_stage in of_danger.chunk_by(|a, b| (&a.scenario, &a.stage) == (&b.scenario, &b.stage)) {
             text += &format!("  {}\n", of_stage[0].place());
-            text.extend(of_stage.iter().map(|change| format!("    {}\n", change.words)));
+            text.extend(of_stage.iter().map(|change| format!("    {}\n", in_a_line(&change.words))));
         }
     }
     text

@@ -3,9 +3,13 @@
 mod chain;
 pub mod dirs;
 pub mod files;
+#[cfg(test)]
+pub(crate) mod mutated;
+mod printable;
 pub mod process;
 pub mod progress;
 pub mod tool;
 pub mod wait;
 
 pub use chain::chain;
+pub use printable::{in_a_line, printable};

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::printable::{in_a_line, printable};
+
 /// Nobody should have to ask whether it still works.
 const SILENCE: Duration = Duration::from_secs(15);
 
@@ -80,9 +82,9 @@ impl Progress {
         self.step(name.into(), false)
     }
 
-    /// A line for the person who watches.
+    /// A line for the person who watches. It may hold words of others.
     pub fn note(&self, line: &str) {
-        self.0.note(line);
+        self.0.say(&printable(line));
     }
 
     /// The phases that came to their end, in that order.
@@ -97,7 +99,7 @@ impl Progress {
                 ProgressStyle::with_template("{spinner} {prefix} {msg} {elapsed}")
                     .unwrap_or_else(|_| ProgressStyle::default_spinner()),
             );
-            spinner.set_prefix(name.clone());
+            spinner.set_prefix(in_a_line(&name));
             spinner.enable_steady_tick(Duration::from_millis(120));
             spinner
         });
@@ -117,16 +119,16 @@ impl Progress {
     fn ended(&self, step: &Step, mark: &str, colour: &str) {
         let (paint, plain) = if self.0.colour { (colour, "\x1b[0m") } else { ("", "") };
         let indent = if step.phase { "" } else { "  " };
-        self.note(&format!(
+        self.0.say(&format!(
             "{indent}{paint}{mark}{plain} {:<44} {:>6.1} s",
-            step.name,
+            printable(&step.name),
             step.begun.elapsed().as_secs_f64()
         ));
     }
 }
 
 impl Inner {
-    fn note(&self, line: &str) {
+    fn say(&self, line: &str) {
         *locked(&self.said) = Instant::now();
         match &self.spinners {
             Some(spinners) => drop(spinners.println(line)),
@@ -158,7 +160,7 @@ fn break_silence(progress: &Weak<Inner>, end: &Receiver<()>, silence: Duration) 
         if wait.is_zero() {
             wait = silence;
             if let Some(line) = progress.under_way() {
-                progress.note(&line);
+                progress.say(&printable(&line));
             }
         }
     }
@@ -189,7 +191,7 @@ impl Step {
     #[must_use]
     pub fn about(self, text: &str) -> Self {
         if let Some(spinner) = &self.spinner {
-            spinner.set_message(format!("({text})"));
+            spinner.set_message(format!("({})", in_a_line(text)));
         }
         if let Some(running) = locked(&self.progress.0.running).iter_mut().find(|one| self.is(one)) {
             running.about = Some(text.into());

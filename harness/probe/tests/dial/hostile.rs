@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::fixture::{listen, listen_http, listen_tls};
+use crate::fixture::{BACKEND, config, listen, listen_http, listen_tls};
 use crate::world::{World, assert_failed, observe, recorder};
 
 #[rstest]
@@ -57,6 +57,19 @@ async fn ten_thousand_headers_of_http2_are_no_answer() {
     let mut dial = world.dial(listen_http(world.config(), many).await);
     dial.request.http = Http::Http2;
     assert_failed(&observe(&dial).await, DialFailure::Protocol, "");
+}
+
+#[tokio::test]
+async fn a_chain_of_a_megabyte_is_no_handshake() {
+    let world = World::new();
+    let mut long = world.authority.svid(BACKEND);
+    long.chain = vec![long.chain[0].clone(); (1 << 20) / long.chain[0].len()];
+    let address = listen_tls(config(&long, world.authority.required()), async |_| {}).await;
+    let begun = Instant::now();
+    let seen = observe(&world.dial(address)).await;
+    assert_failed(&seen, DialFailure::Protocol, "");
+    assert!(seen.tls.is_none_or(|tls| tls.peer_chain.is_empty()), "nothing of it is kept");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 /// A byte now and then, for as long as anybody listens.

@@ -1,6 +1,7 @@
 //! Surfaces as files: what is stored is loaded, and what is no surface is named.
 
 use super::*;
+use crate::sys::mutated::mutated;
 
 #[test]
 fn yaml_that_is_no_surface_is_refused() {
@@ -143,3 +144,28 @@ fn insta_takes_what_is_stored_and_writes_the_same() {
     std::fs::write(&stored, before.replace("alert 46", "alert 48")).unwrap();
     assert!(!assert_in(ours.path(), "no").status.success());
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+    /// A file that somebody edited, or that is something else: read, or told as what it looks like.
+    #[test]
+    fn whatever_a_file_holds_is_read_or_told(
+        surface in mutated(written("one", &[("backend nobody GET /", "200 no body")]).to_yaml()),
+        report in mutated(REPORT.into()),
+        text in any::<String>(),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in [("a.snap", &surface), ("report.json", &report), ("b.snap", &text)] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            if let Err(error) = read(&path) {
+                prop_assert!(crate::sys::chain(&error).contains(name), "{error}");
+            }
+        }
+    }
+}
+
+/// As far as a surface is read from one.
+const REPORT: &str = r#"{"checks": [{"scenario": "web", "stage": "open", "to": "web", "client": "nobody",
+    "send": "GET /", "observed": {"outcome": {"response": {"status": 200, "headers": [["a", "b"]], "body": "x"}},
+    "words": "200"}, "verdict": "passed"}]}"#;

@@ -9,6 +9,7 @@ mod between;
 mod clusters;
 mod doubt;
 mod filters;
+mod fuzz;
 mod listeners;
 mod marks;
 mod property;

@@ -1,6 +1,7 @@
 //! Each mistake with its place and what would be right; what is right is read.
 
 mod early;
+mod fuzz;
 mod machines;
 mod words;
 
