@@ -65,7 +65,7 @@ impl Told {
         let cells = plan_of(&scenario, &format!("{port}"));
         let round = Round::new(rig, &scenario, |_| port, None).await;
         let dials: Vec<_> = cells.iter().map(|cell| (cell.clone(), ())).collect();
-        let window = round.window(&dials, "a").await;
+        let window = Box::pin(round.window(&dials, "a")).await;
         let logs = round.logs();
         drop(round);
         Self { scenario, cells, window, logs }
