@@ -208,7 +208,7 @@ impl Declaration {
             self.go.iter().any(|go| go.part == part) || self.pip.iter().any(|pip| pip.part == part)
         };
         if let Some((part, version)) = wanted.each().find(|(part, _)| !is_known(part)) {
-            return Err(not_served(part, version, vec!["nothing".into()]));
+            return Err(not_served(part, version, &["nothing".into()]));
         }
         for go in &mut self.go {
             go.folder = folder.join(&go.part);
@@ -218,7 +218,7 @@ impl Declaration {
             } else if own_version(go)? != version {
                 let mut served = vec![own_version(go)?];
                 served.extend(go.others.iter().cloned());
-                return Err(not_served(&go.part, version, served));
+                return Err(not_served(&go.part, version, &served));
             }
         }
         for pip in &mut self.pip {
@@ -228,7 +228,7 @@ impl Declaration {
             } else if pip.version != version {
                 let mut served = vec![pip.version.clone()];
                 served.extend(pip.others.iter().map(|one| one.version.clone()));
-                return Err(not_served(&pip.part, version, served));
+                return Err(not_served(&pip.part, version, &served));
             }
         }
         Ok(())
@@ -382,7 +382,7 @@ fn own_version(go: &Go) -> Result<String, ImagesError> {
     })
 }
 
-fn not_served(part: &str, version: &str, served: Vec<String>) -> ImagesError {
+fn not_served(part: &str, version: &str, served: &[String]) -> ImagesError {
     ImagesError::NotServed { part: part.into(), version: version.into(), served: served.join(", ") }
 }
 
