@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::cluster::Reached;
 use super::step::{Piece, Step, Unhad};
 use super::{Subject, files};
-use crate::cluster::helm::{self, Helm, HelmError, documents};
+use crate::cluster::helm::{Helm, HelmError, documents};
 use crate::lease::{Lease, Thing};
 use crate::provider::terraform::{self, Terraform};
 use crate::scenario::{PROBES, Scenario, probe_name};
@@ -19,7 +19,7 @@ pub(super) fn steps<'a>(
     reached: Option<&'a Reached>,
 ) -> Vec<Step<'a>> {
     let mut steps = vec![
-        Step::new("versions", async move { Ok(vec![versions(subject, record, reached).await?]) }),
+        Step::new("versions", async move { Ok(vec![versions(record, reached)]) }),
         Step::new("terraform state list", state(subject)),
     ];
     // From outside nothing was installed, and by no Helm.
@@ -65,20 +65,11 @@ fn left_out(error: HelmError) -> Unhad {
     Unhad::failed(format!("{error}; what Helm printed of it is left out"))
 }
 
-async fn versions(
-    subject: &Subject<'_>,
-    record: Option<&Record>,
-    reached: Option<&Reached>,
-) -> Result<Piece, Unhad> {
+/// As far as it is known without asking anybody.
+fn versions(record: Option<&Record>, reached: Option<&Reached>) -> Piece {
     let mut all = files::own_versions(record);
-    if let Some(record) = record.filter(|record| !record.helm.as_os_str().is_empty()) {
-        all["helm"] = helm::version(&record.helm).await.ok().into();
-    }
     all["kubernetes"] = reached.map(|reached| reached.version.clone()).into();
-    if terraformed(subject)?.is_some() {
-        all["terraform"] = terraform::version().await.ok().into();
-    }
-    Ok(Piece::json("versions.json", all))
+    Piece::json("versions.json", all)
 }
 
 /// Where Terraform works in this run, and in what environment, if it does.
@@ -99,5 +90,9 @@ async fn state(subject: &Subject<'_>) -> Result<Vec<Piece>, Unhad> {
     if !terraform.is_begun() {
         return Err(Unhad::left_alone("Terraform has no state: it had not begun"));
     }
-    Ok(vec![Piece::text("terraform-state-list.txt", terraform.state_list().await?)])
+    let version = terraform::version().await?;
+    Ok(vec![
+        Piece::text("terraform-version.txt", version),
+        Piece::text("terraform-state-list.txt", terraform.state_list().await?),
+    ])
 }
