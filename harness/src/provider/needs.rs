@@ -149,8 +149,8 @@ impl Looked {
             let _ = match is < good {
                 true => writeln!(
                     self.text,
-                    "! fs.inotify.{name} is {is}; kind asks for {good}, or pods end with \"too many open files\": \
-                     `sysctl fs.inotify.{name}={good}`"
+                    "! fs.inotify.{name} is {is}; kind asks for {good}, or pods end with \"too many open \
+                     files\": `sysctl fs.inotify.{name}={good}`"
                 ),
                 false => writeln!(self.text, "✓ fs.inotify.{name} {is}"),
             };
@@ -191,7 +191,9 @@ mod tests {
     }
 
     #[rstest]
-    #[case::all_is_to_be_built(asked(Provider::Kind, true, &["go", "cargo", "cc", "python3", "debootstrap"]), 10)]
+    #[case::all_is_to_be_built(
+        asked(Provider::Kind, true, &["go", "cargo", "cc", "python3", "debootstrap"]), 10
+    )]
     #[case::all_is_in_the_cache(asked(Provider::Kind, true, &[]), 5)]
     #[case::a_users_docker_and_a_registry(asked(Provider::Kind, false, &["go", "cargo"]), 4)]
     #[case::a_cloud(asked(Provider::Gke, false, &[]), 1)]

@@ -65,7 +65,7 @@ stages:
   - stage: open
     checks:
       - {check: one, as: friend, to: web, send: GET /, expect: {status: 200}}
-      - check: two
+      - check: last
         as: friend
         to: web
         send: GET /
@@ -82,7 +82,7 @@ broken:
         let all = scenario.stages[0].checks.iter().filter(|check| check.name.contains(name));
         all.map(|check| (check.place.line, check.place.column)).collect::<std::collections::BTreeSet<_>>()
     };
-    let at = ["one", "two", "forged", "surface of all"].map(|name| at(name).into_iter().collect::<Vec<_>>());
+    let at = ["one", "last", "forged", "surface of all"].map(|name| at(name).into_iter().collect::<Vec<_>>());
     assert_eq!(at, [[(12, 9)], [(13, 9)], [(19, 9)], [(21, 9)]]);
     assert_eq!(scenario.source(scenario.broken[0].place).line, 23);
 }
