@@ -15,7 +15,7 @@ fn row(check: &str, verdict: &str, got: &str) -> Value {
 }
 
 fn report(day: usize, rows: &[Value]) -> Value {
-    let envoy = if day % 2 == 0 { "1.40.0" } else { "1.39.0" };
+    let envoy = if day.is_multiple_of(2) { "1.40.0" } else { "1.39.0" };
     json!({
         "svidproof": "0.1.0", "run": format!("r{day}"), "provider": "kind", "images": "packages",
         "versions": {"kubernetes": "1.36.3", "spire": "1.15.3", "envoy": envoy},
@@ -29,7 +29,9 @@ async fn opened(reports: impl IntoIterator<Item = Value>, lost: &[(&str, &str)])
     for (index, report) in reports.into_iter().enumerate() {
         nights.add(&format!("{index}/report.json"), report.to_string().as_bytes());
     }
-    lost.iter().for_each(|(file, why)| nights.unreadable(*file, *why));
+    for (file, why) in lost {
+        nights.unreadable(*file, *why);
+    }
     let history = History::of(&nights);
     opened_at(&page(&history, &history.to_json())).await
 }

@@ -18,7 +18,7 @@ use crate::cluster::envoy::Admin;
 use crate::cluster::kube::{Backend, Kube, KubeError};
 use crate::cluster::spire::Server;
 use crate::provider::Provider;
-use crate::scenario::{PROBES, Scenario, ServerApi};
+use crate::scenario::{Neighbour, PROBES, Scenario, ServerApi};
 use crate::session::Record;
 
 /// How many objects of a kind are listed.
@@ -112,11 +112,11 @@ pub(super) async fn reach(record: &Record, subject: &Subject<'_>, told: &mut Vec
             }),
             Step::new(named(of, POD.3), async {
                 pods = listed(kube, POD, of).await?;
-                Ok(vec![objects(of, POD, pods.clone())])
+                Ok(vec![objects(of, POD, &pods)])
             }),
             Step::new(named(of, SERVICE.3), async {
                 services = listed(kube, SERVICE, of).await?;
-                Ok(vec![objects(of, SERVICE, services.clone())])
+                Ok(vec![objects(of, SERVICE, &services)])
             }),
         ];
         let done = join_all(first.map(|step| step.done(end))).await;
@@ -160,7 +160,7 @@ fn named(of: Option<&str>, plural: &str) -> String {
     format!("objects/{}/{plural}", of.unwrap_or("all"))
 }
 
-fn objects(of: Option<&str>, kind: Kind, items: Vec<Value>) -> Piece {
+fn objects(of: Option<&str>, kind: Kind, items: &[Value]) -> Piece {
     Piece::json(format!("{}.json", named(of, kind.3)), json!({"items": items}))
 }
 
@@ -171,7 +171,7 @@ fn list<'a>(reached: &'a Reached, kind: Kind, of: Option<&'a str>) -> Step<'a> {
         let piece = if events {
             Piece::text(format!("{}.txt", named(of, kind.3)), told(items))
         } else {
-            objects(of, kind, items)
+            objects(of, kind, &items)
         };
         Ok(vec![piece])
     })
@@ -288,11 +288,11 @@ fn logs<'a>(reached: &'a Reached, pod: &'a Value) -> Vec<Step<'a>> {
     let (namespace, name) = (meta("namespace"), meta("name"));
     let restarted = |container: &str| {
         let kinds = ["containerStatuses", "initContainerStatuses"];
-        let mut all = kinds.iter().flat_map(|kind| pod["status"][kind].as_array()).flatten();
+        let mut all = kinds.iter().filter_map(|kind| pod["status"][kind].as_array()).flatten();
         all.any(|one| one["name"] == container && one["restartCount"].as_u64() > Some(0))
     };
     let kinds = ["initContainers", "containers", "ephemeralContainers"];
-    let containers = kinds.iter().flat_map(|kind| pod["spec"][kind].as_array()).flatten();
+    let containers = kinds.iter().filter_map(|kind| pod["spec"][kind].as_array()).flatten();
     let mut steps = vec![];
     for container in containers.filter_map(|one| one["name"].as_str()) {
         for previous in [false, true].into_iter().filter(|previous| !previous || restarted(container)) {
@@ -353,7 +353,7 @@ fn pods_of<'a>(reached: &'a Reached, namespace: &'a str, service: &str) -> impl 
 fn spires<'a>(subject: &'a Subject<'a>, reached: &'a Reached) -> Vec<Step<'a>> {
     let mut servers: Vec<ServerApi> = vec![];
     for scenario in subject.scenarios.iter().filter(|one| one.spire.is_stated()) {
-        let others = scenario.federation.values().map(|neighbour| neighbour.api());
+        let others = scenario.federation.values().map(Neighbour::api);
         for api in std::iter::once(scenario.spire.api()).chain(others) {
             if !servers.contains(&api) {
                 servers.push(api);

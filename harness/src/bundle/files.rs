@@ -25,7 +25,7 @@ pub(super) fn steps<'a>(subject: &'a Subject<'a>, record: Option<&'a Record>) ->
     }
     if let Some(record) = record {
         let record = async move {
-            let value = serde_json::to_value(record).map_err(Unhad::failed)?;
+            let value = serde_json::to_value(record)?;
             Ok(vec![Piece::json("run.json", value)])
         };
         steps.push(Step::new("record", record));

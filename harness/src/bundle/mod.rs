@@ -32,7 +32,7 @@ use step::Step;
 /// How long one step may take.
 const STEP: Duration = Duration::from_secs(15);
 /// How long all of them may: a teardown waits for it.
-const WHOLE: Duration = Duration::from_secs(60);
+const WHOLE: Duration = Duration::from_mins(1);
 /// How many steps go on at a time.
 const TOGETHER: usize = 8;
 

@@ -1,7 +1,5 @@
 //! What of a bundle other programs say: Helm of its releases, Terraform of what it made.
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 
 use super::cluster::Reached;
@@ -41,7 +39,7 @@ pub(super) fn steps<'a>(
             Ok(vec![Piece::text(path, history.history(&name, &of).await?)])
         }));
         steps.push(Step::new(format!("{place}/manifest"), async move {
-            let stored = manifest.manifest(&release, &namespace).await.map_err(left_out)?;
+            let stored = manifest.manifest(&release, &namespace).await.map_err(|error| left_out(&error))?;
             let text = stored.ok_or_else(|| Unhad::failed("there is no such release"))?;
             Ok(vec![Piece::json(format!("{place}/manifest.json"), documents(&text).map(document).collect())])
         }));
@@ -61,7 +59,7 @@ fn document(text: &str) -> Value {
 }
 
 /// Its last lines may be a part of the manifest, and nobody knows where the secrets of a part are.
-fn left_out(error: HelmError) -> Unhad {
+fn left_out(error: &HelmError) -> Unhad {
     Unhad::failed(format!("{error}; what Helm printed of it is left out"))
 }
 
@@ -72,18 +70,13 @@ fn versions(record: Option<&Record>, reached: Option<&Reached>) -> Piece {
     Piece::json("versions.json", all)
 }
 
-/// Where Terraform works in this run, and in what environment, if it does.
-fn terraformed(subject: &Subject<'_>) -> Result<Option<(PathBuf, Vec<(String, String)>)>, Unhad> {
+/// What it made, by address: its state has keys in it, and stays where it is.
+async fn state(subject: &Subject<'_>) -> Result<Vec<Piece>, Unhad> {
     let made = Lease::standing_in(subject.dir)?.into_iter().find_map(|thing| match thing {
         Thing::Cluster { terraform, env, .. } => Some((terraform, env)),
         _ => None,
     });
-    Ok(made)
-}
-
-/// What it made, by address: its state has keys in it, and stays where it is.
-async fn state(subject: &Subject<'_>) -> Result<Vec<Piece>, Unhad> {
-    let Some((folder, env)) = terraformed(subject)? else {
+    let Some((folder, env)) = made else {
         return Err(Unhad::left_alone("Terraform made nothing in this run"));
     };
     let terraform = Terraform::at(folder, env)?;

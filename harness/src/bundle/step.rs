@@ -114,8 +114,8 @@ pub(super) struct Unhad {
 }
 
 impl Unhad {
-    pub(super) fn failed(error: impl ToString) -> Self {
-        Self { outcome: Outcome::Failed, why: error.to_string() }
+    pub(super) fn failed(why: impl Into<String>) -> Self {
+        Self { outcome: Outcome::Failed, why: why.into() }
     }
 
     pub(super) fn left_alone(why: impl Into<String>) -> Self {

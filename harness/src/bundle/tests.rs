@@ -1,8 +1,9 @@
-//! What a bundle does with what it gathers. That it gathers is held by harness/tests/cli_bundle.rs and, on a
-//! real cluster, tests/bundle/.
+//! What a bundle does with what it gathers. That it gathers is held by `harness/tests/cli_bundle.rs` and, on
+//! a real cluster, `tests/bundle/`.
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -160,6 +161,5 @@ async fn of_a_run_that_came_to_nothing_there_is_what_it_noted() {
     let manifest: Value = serde_json::from_str(of("manifest.json").unwrap()).unwrap();
     let report = manifest["steps"].as_array().unwrap().iter().find(|step| step["name"] == "report").unwrap();
     assert_eq!(report["outcome"], "left-alone", "the report of another run is not this one's");
-    use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 }

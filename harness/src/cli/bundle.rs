@@ -126,7 +126,7 @@ impl Ending<'_> {
         };
         let subject =
             Subject { run: &lease.id, dir: &lease.dir, scenarios, reports, why: why.as_deref(), only_looks };
-        let work = async { Ok(gathered(&subject, &file, progress).await.map_err(Ended::not_judged)?) };
+        let work = async { gathered(&subject, &file, progress).await.map_err(Ended::not_judged) };
         if let Err(ended) = or_interrupted("the support bundle was given up", work).await {
             progress.note(&format!("warning: {ended}"));
         }

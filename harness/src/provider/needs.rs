@@ -146,13 +146,14 @@ impl Looked {
     fn limits(&mut self, read: impl Fn(&str) -> Option<String>) {
         for (name, good) in INOTIFY {
             let Some(is) = read(name).and_then(|text| text.trim().parse::<u64>().ok()) else { continue };
-            let _ = match is < good {
-                true => writeln!(
+            let _ = if is < good {
+                writeln!(
                     self.text,
                     "! fs.inotify.{name} is {is}; kind asks for {good}, or pods end with \"too many open \
                      files\": `sysctl fs.inotify.{name}={good}`"
-                ),
-                false => writeln!(self.text, "✓ fs.inotify.{name} {is}"),
+                )
+            } else {
+                writeln!(self.text, "✓ fs.inotify.{name} {is}")
             };
         }
         let files = getrlimit(Resource::Nofile).maximum;

@@ -65,14 +65,14 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         // RFC 7468; in a text of JSON its lines end with `\n` in two characters.
         ("a private key", format!("(?s)(?P<s>-----BEGIN {key}.*?-----END {key})"), always),
         // One whose end, or whose beginning, was cut off.
-        ("a private key", format!(r#"(?P<s>-----BEGIN {key}(?:[A-Za-z0-9+/=\s:,-]|\\+[nrt])*)"#), always),
+        ("a private key", format!(r"(?P<s>-----BEGIN {key}(?:[A-Za-z0-9+/=\s:,-]|\\+[nrt])*)"), always),
         ("a private key", format!(r"(?P<s>(?:[A-Za-z0-9+/=\s]|\\+[nrt])*-----END {key})"), always),
         // RFC 7515 and 7516, compact; its header is a JSON object.
         ("a token", r"(?P<s>eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)*)".into(), always),
         // RFC 9110: whatever the scheme, all of it.
         (
             "a token",
-            format!(r#"(?i)authorization\\*{set_to}(?:(?:bearer|basic|digest)\s+)?(?P<s>{line})"#),
+            format!(r"(?i)authorization\\*{set_to}(?:(?:bearer|basic|digest)\s+)?(?P<s>{line})"),
             always,
         ),
         // RFC 6750 and 7617.
@@ -85,7 +85,7 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         ("a token", format!(r"(?P<s>\b(?:{}))", MARKED.join("|")), always),
         // RFC 7518: what of a JWK is not public.
         ("a key", r#""(?:d|p|q|dp|dq|qi|k)\\*"\s*:\s*\\*"(?P<s>[\w-]{16,})"#.into(), always),
-        ("a cookie", format!(r#"(?i)cookie\\*{set_to}(?P<s>{line})"#), always),
+        ("a cookie", format!(r"(?i)cookie\\*{set_to}(?P<s>{line})"), always),
         // A line of YAML, to its end.
         (
             "by its name",

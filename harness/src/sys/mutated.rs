@@ -49,14 +49,14 @@ pub(crate) fn mutated(text: String) -> impl Strategy<Value = String> {
             .prop_map(|(from, to, length)| Change::Again(from, to, length)),
     ];
     proptest::collection::vec(change, 1..6).prop_map(move |changes| {
-        changes.into_iter().fold(text.chars().collect::<Vec<_>>(), apply).into_iter().collect()
+        changes.iter().fold(text.chars().collect::<Vec<_>>(), apply).into_iter().collect()
     })
 }
 
-fn apply(mut text: Vec<char>, change: Change) -> Vec<char> {
+fn apply(mut text: Vec<char>, change: &Change) -> Vec<char> {
     let within = |at: Index, text: &[char]| at.index(text.len() + 1);
     let end = |at: usize, length: usize, text: &[char]| (at + length).min(text.len());
-    match change {
+    match *change {
         Change::Insert(at, piece) => {
             let at = within(at, &text);
             text.splice(at..at, piece.chars());

@@ -26,7 +26,7 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     let below = |key: &str| format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));
     match value {
         Value::Array(list) => {
-            list.iter().enumerate().for_each(|(n, one)| places(one, &below(&n.to_string()), found))
+            list.iter().enumerate().for_each(|(n, one)| places(one, &below(&n.to_string()), found));
         }
         Value::Object(map) => map.iter().for_each(|(key, one)| places(one, &below(key), found)),
         _ => {}
