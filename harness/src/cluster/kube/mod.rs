@@ -9,6 +9,7 @@ mod entered;
 mod exec;
 mod fate;
 mod forward;
+mod imageless;
 mod look;
 mod ours;
 mod owner;
