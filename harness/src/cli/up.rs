@@ -84,7 +84,7 @@ pub(super) async fn explain(lease: &Lease, scenarios: &[Scenario], failure: &End
     let untold = |ended: &Ended| matches!(ended.exit, Exit::Interrupted | Exit::Input);
     let Some(first) = scenarios.first().filter(|_| !untold(failure)) else { return };
     let out = Project::at(&first.root).map_or_else(|_| ".svidproof".into(), |project| project.out());
-    match session::autopsy(lease, scenarios, &out).await {
+    match session::autopsy(lease, scenarios, &failure.to_string(), &out).await {
         Ok(Some(path)) => progress.note(&format!("what the cluster said of it is in {}", path.display())),
         Ok(None) => {}
         Err(error) => progress.note(&chain(&error)),

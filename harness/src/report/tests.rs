@@ -61,6 +61,7 @@ fn judged(
         reason: reason.into(),
         evidence: vec![],
         control: None,
+        hop: None,
     }
 }
 
