@@ -44,7 +44,13 @@ fn else_it_is_taken_down_and_what_the_cluster_said_is_kept() {
     let told = up(&world, &[]);
     assert!(told.contains("is in .svidproof/up-failed.txt"), "{told}");
     let text = fs::read_to_string(world.project().join(".svidproof/up-failed.txt")).unwrap();
-    for part in ["## warning events", "## helm status of web/web/web, which is not ready", "(SPIRE)"] {
+    for part in [
+        "## what failed",
+        "broken on purpose",
+        "## warning events",
+        "## helm status of web/web/web, which is not ready",
+        "(SPIRE)",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(world.called("helm status web --namespace web"));

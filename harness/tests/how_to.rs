@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use svidproof::forge::{Authority, Recipe, forge};
+use svidproof::proof::hops::Hop;
 use svidproof::scenario::{self, Scenario, ScenarioError};
 
 fn root() -> PathBuf {
@@ -37,6 +38,15 @@ fn a_symptom_is_what_svidproof_says() {
             assert!(sources.contains(part), "`{symptom}`: nobody says `{part}`");
         }
     }
+}
+
+/// docs/troubleshooting.md has every hop, in order, with what holds where it is well.
+#[test]
+fn each_hop_that_can_break_is_in_the_docs() {
+    let page = fs::read_to_string(root().join("docs/troubleshooting.md")).unwrap();
+    let rows = Hop::ALL.iter().map(|hop| format!("| `{hop}` | {} |\n", hop.sentence()));
+    let rows: String = rows.collect();
+    assert!(page.contains(&rows), "docs/troubleshooting.md does not have these rows:\n{rows}");
 }
 
 /// What stands behind the opening fence, and the block without its indentation.

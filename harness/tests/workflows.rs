@@ -52,7 +52,7 @@ fn steps(file: &Value) -> Vec<&Value> {
 }
 
 #[track_caller]
-fn none(problems: Vec<String>) {
+fn none(problems: &[String]) {
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
 }
 
@@ -75,13 +75,14 @@ fn an_action_is_pinned_by_its_hash() {
         }
     }
     assert!(of_version.len() > 5, "{of_version:?}");
-    none(wrong);
+    none(&wrong);
 }
 
 /// So that `scripts/workflows` runs it, and a stand-in takes no input that is misspelt.
 #[test]
 fn an_action_has_a_stand_in_that_knows_its_inputs() {
     let mut wrong = vec![];
+    let read = Regex::new(r"steps[.](\w+)[.]outputs[.](\w[\w-]*)").unwrap();
     for (name, text) in all() {
         let file = yaml(&text);
         for step in steps(&file) {
@@ -100,13 +101,12 @@ fn an_action_has_a_stand_in_that_knows_its_inputs() {
             let unknown = step["with"].as_object().into_iter().flatten().map(|(input, _)| input);
             let unknown = unknown.filter(|input| known["inputs"].get(input.as_str()).is_none());
             wrong.extend(unknown.map(|input| format!("{name}: {uses} has no input {input}")));
-            let read = Regex::new(r"steps[.](\w+)[.]outputs[.](\w[\w-]*)").unwrap();
             let outputs = read.captures_iter(&text).filter(|read| Some(&read[1]) == step["id"].as_str());
             let unknown = outputs.filter(|read| known["outputs"].get(&read[2]).is_none());
             wrong.extend(unknown.map(|read| format!("{name}: {uses} has no output {}", &read[2])));
         }
     }
-    none(wrong);
+    none(&wrong);
 }
 
 /// What may do more is named here, with the job that does.
@@ -145,7 +145,7 @@ fn a_job_may_read_and_has_an_end() {
             }
         }
     }
-    none(wrong);
+    none(&wrong);
 }
 
 /// What others wrote is read from the environment: put into a script, it would be run.
@@ -158,7 +158,7 @@ fn a_script_has_no_expression_in_it() {
         let mixed = scripts.filter(|script| script.contains("${{"));
         wrong.extend(mixed.map(|script| format!("{name}: an expression in `{script}`")));
     }
-    none(wrong);
+    none(&wrong);
 }
 
 /// Each `svidproof …` of a script: its subcommand, and its flags.
@@ -217,5 +217,5 @@ fn a_script_says_what_svidproof_knows() {
         ["run", "gc", "diff", "history", "images"].iter().all(|command| seen.contains(*command)),
         "{seen:?}"
     );
-    none(wrong);
+    none(&wrong);
 }

@@ -89,7 +89,7 @@ pub(super) async fn explain(lease: &Lease, scenarios: &[Scenario], failure: &End
     if untold(failure) {
         return;
     }
-    match session::autopsy(lease, scenarios, &reports(scenarios)).await {
+    match session::autopsy(lease, scenarios, &failure.to_string(), &reports(scenarios)).await {
         Ok(Some(path)) => progress.note(&format!("what the cluster said of it is in {}", path.display())),
         Ok(None) => {}
         Err(error) => progress.note(&chain(&error)),

@@ -90,15 +90,16 @@ impl Admin {
             Some(first) => Ok(first),
             None => self.config().await,
         };
-        let look = async || match dump().await.map(|dump| (lacking(&dump, port), dump)) {
-            Ok((Ok(lacking), dump)) if lacking.is_empty() => match self.get("/ready").await {
-                Ok(_) => Look::Ready(dump),
+        let look =
+            async || match dump().await.map(|dump| (lacking(&dump, port).map(|one| one.in_words()), dump)) {
+                Ok((Ok(lacking), dump)) if lacking.is_empty() => match self.get("/ready").await {
+                    Ok(_) => Look::Ready(dump),
+                    Err(error) => Look::NotYet(chain(&error)),
+                },
+                Ok((Ok(lacking), _)) => Look::NotYet(lacking.join("; ")),
+                Ok((Err(error), _)) => Look::NotYet(chain(&error)),
                 Err(error) => Look::NotYet(chain(&error)),
-            },
-            Ok((Ok(lacking), _)) => Look::NotYet(lacking.join("; ")),
-            Ok((Err(error), _)) => Look::NotYet(chain(&error)),
-            Err(error) => Look::NotYet(chain(&error)),
-        };
+            };
         Ok(wait::poll(&what, limit, every, look).await?)
     }
 
@@ -155,6 +156,16 @@ impl Admin {
     /// Every counter and gauge since Envoy's start.
     pub async fn stats(&self) -> Result<Stats, EnvoyError> {
         Ok(Stats::read(&self.get("/stats").await?))
+    }
+
+    /// Where those of these clusters lead that lead off the pod, by cluster.
+    pub async fn leads(&self, clusters: &BTreeSet<String>) -> Result<BTreeMap<String, Vec<String>>, String> {
+        let text = self.get("/clusters?format=json").await.map_err(|error| chain(&error))?;
+        let mut led = upstreams(&text, clusters).map_err(|error| error.to_string())?;
+        for name in clusters {
+            led.entry(name.clone()).or_default();
+        }
+        Ok(led)
     }
 
     /// Waits until one of these clusters leads to addresses of `allowed` and to no other: what other clusters

@@ -2,6 +2,7 @@
 
 pub mod chart_test;
 pub mod envoy;
+pub mod hops;
 pub mod judge;
 pub mod plan;
 pub mod verdict;

@@ -35,13 +35,13 @@ pub fn table(report: &Report, colour: bool, elapsed: Duration) -> String {
     });
     let paint = |style: &'static str| if colour { (style, PLAIN) } else { ("", "") };
     let mut text = String::new();
-    let (mut under, mut told) = (None, "");
+    let (mut under, mut told, mut last) = (None, "", None);
     for (row, [check, who, send, observed, time]) in &lines {
         if under != Some((&row.scenario, &row.stage)) {
             let gap = if under.is_some() { "\n" } else { "" };
             let (on, off) = paint("\x1b[1m");
             under = Some((&row.scenario, &row.stage));
-            told = "";
+            (told, last) = ("", None);
             put(&mut text, format_args!("{gap}{on}{} · {}{off}\n", row.scenario, row.stage));
         }
         let (mark, style) = mark(row.verdict);
@@ -59,6 +59,10 @@ pub fn table(report: &Report, colour: bool, elapsed: Duration) -> String {
             );
         }
         told = &row.reason;
+        if let Some(hop) = row.hop.as_ref().filter(|hop| last != Some(*hop)) {
+            put(&mut text, format_args!("      {}\n", hop.to_string().replace('\n', "\n      ")));
+        }
+        last = row.hop.as_ref();
     }
     for test in &report.helm_tests {
         let (mark, style) = mark(test.verdict);

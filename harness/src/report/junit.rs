@@ -135,6 +135,7 @@ fn account(row: &Row, seen: &str) -> String {
         format!("expected: {}", json(&row.expected)),
         format!("seen: {seen}"),
     ];
+    lines.extend(row.hop.iter().map(ToString::to_string));
     lines.extend(row.control.iter().map(|control| {
         format!("control: {} ({})", control.check, if control.held { "held" } else { "did not hold" })
     }));

@@ -23,6 +23,7 @@ use svidproof_probe::protocol::{DialFailure, Http, Observation, Outcome};
 use crate::alert;
 use crate::forge::{self, Clause, Recipe};
 use crate::proof::chart_test::ChartTest;
+use crate::proof::hops::Walk;
 use crate::proof::judge::{self, Account, Control, Judged};
 use crate::proof::verdict::{Totals, Verdict};
 use crate::scenario::{CutOff, Expect, Source};
@@ -94,6 +95,10 @@ pub struct Row {
     pub verdict: Verdict,
     /// Empty where it passed.
     pub reason: String,
+    /// Where it did not pass: the first hop on its way that is broken, and what of the hops before that could
+    /// not be read. Absent where all hops are well, or nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hop: Option<Walk>,
     /// Where it passed and yet surprises: in a few words. What was not seen is no finding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finding: Option<String>,
@@ -228,6 +233,7 @@ impl Row {
             evidence: judged.evidence.clone(),
             verdict: judged.verdict,
             reason: judged.reason.clone(),
+            hop: judged.hop.clone(),
             finding: cell.finding.clone().filter(|_| judged.verdict == Verdict::Passed),
             milliseconds: judged.observed.as_ref().map(|observed| milliseconds(observed.timing.done_us)),
             forged: cell.forged.as_deref().and_then(ForgedCredential::new),

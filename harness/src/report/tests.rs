@@ -113,6 +113,7 @@ fn judged(
         reason: reason.into(),
         evidence: vec![],
         control: None,
+        hop: None,
     }
 }
 

@@ -57,10 +57,16 @@ pub async fn apply(
         }
     }
     let begun = Instant::now();
-    let stands = match context.helm.upgrade(how, wanted, &rendered).await {
+    let hooks = rendered.hooks();
+    // Helm itself would wait for a hook's image for as long as for the hook.
+    let upgraded = tokio::select! {
+        done = context.helm.upgrade(how, wanted, &rendered) => done,
+        error = context.kube.lacks_image(&hooks, true) => return Err(kube(error)),
+    };
+    let stands = match upgraded {
         Ok(stands) => stands,
         Err(source) => {
-            let hooks = context.kube.failed_hooks(&rendered.hooks()).await;
+            let hooks = context.kube.failed_hooks(&hooks).await;
             return Err(if hooks.is_empty() {
                 helm(source)
             } else {
@@ -83,7 +89,10 @@ pub async fn apply(
     let balanced = try_join_all(
         balanced.iter().map(|one| context.kube.balanced(&one.namespace, &one.name, release.limit())),
     );
-    try_join3(rolled_out, settled, balanced).await.map_err(kube)?;
+    tokio::select! {
+        done = try_join3(rolled_out, settled, balanced) => drop(done.map_err(kube)?),
+        error = context.kube.lacks_image(&settling, false) => return Err(kube(error)),
+    };
     let installed = Installed { rendered: fingerprint, stands: stands.fingerprint() };
     context.note_installed(&key, Some(installed))?;
     step.done();

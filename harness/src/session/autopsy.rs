@@ -22,10 +22,12 @@ const LOG_LINES: i64 = 500;
 /// A cluster that answers does so by then; nobody waits longer for what only explains.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Writes `up-failed.txt` into `out`, and returns its path; `None` where there is no cluster yet.
+/// Writes `up-failed.txt` into `out`, with the failure in words, and returns its path; `None` where there is
+/// no cluster yet.
 pub async fn autopsy(
     lease: &Lease,
     scenarios: &[Scenario],
+    failure: &str,
     out: &Path,
 ) -> Result<Option<PathBuf>, SessionError> {
     let Ok(record) = Record::read(&lease.dir) else { return Ok(None) };
@@ -33,7 +35,8 @@ pub async fn autopsy(
     let told = told.unwrap_or_else(|_| format!("the cluster did not answer within {LIMIT:?}\n"));
     files::make_folder(out)?;
     let path = out.join("up-failed.txt");
-    files::write(&path, format!("run {}\n\n{told}", lease.id))?;
+    let failure = section("what failed", Ok(vec![failure.to_owned()]));
+    files::write(&path, format!("run {}\n\n{failure}{told}", lease.id))?;
     Ok(Some(path))
 }
 
@@ -120,7 +123,7 @@ async fn errors(kube: &Kube, namespace: &str) -> Result<Vec<String>, KubeError> 
 }
 
 /// SPIRE's own words for what went wrong last, in either of its formats.
-fn last_error(log: &str) -> Option<&str> {
+pub(super) fn last_error(log: &str) -> Option<&str> {
     log.lines().rev().find(|line| line.contains("level=error") || line.contains("\"level\":\"error\""))
 }
 

@@ -12,8 +12,10 @@ use crate::cluster::spire::found::NotFound;
 use crate::forge::ForgeError;
 use crate::images::ImagesError;
 use crate::lease::LeaseError;
+use crate::proof::hops::Walk;
 use crate::provider::{Provider, ProviderError};
 use crate::scenario::PROBES;
+use crate::sys::chain;
 use crate::sys::files::FileError;
 use crate::sys::wait::TimedOut;
 
@@ -150,6 +152,9 @@ pub enum SessionError {
         if without.is_empty() { "none of its containers is one".into() } else { without.join("; ") }
     )]
     NotInjected { place: String, release: String, without: Vec<String> },
+    /// With the hop that broke.
+    #[error("{}\n{hop}", chain(error))]
+    Hop { error: Box<SessionError>, hop: Box<Walk> },
     #[error("{0}")]
     Lacking(Box<Lacking>),
     #[error("an image of your own cannot be taken")]
@@ -170,6 +175,7 @@ impl SessionError {
         match self {
             Self::Provider(error) | Self::Port { source: error, .. } => error.is_input(),
             Self::Chart { source, .. } => source.is_input(),
+            Self::Hop { error, .. } => error.is_input(),
             Self::NotOurs { .. }
             | Self::Taken { .. }
             | Self::WhichHelm(_)

@@ -177,7 +177,8 @@ pub(super) fn is_signed(svid: &Svid, bundle: &str) -> Result<(), GivenError> {
     })
 }
 
-fn verified(chain: &str, bundle: &str) -> Result<(), String> {
+/// Whether a chain, PEM, ends in one of these CA certificates, or why not.
+pub(super) fn verified(chain: &str, bundle: &str) -> Result<(), String> {
     let mut roots = RootCertStore::empty();
     for authority in certificates(bundle)? {
         roots.add(authority).map_err(|e| e.to_string())?;

@@ -11,6 +11,7 @@ mod charts;
 mod error;
 mod given;
 mod hands;
+mod hops;
 mod live;
 pub mod machines;
 mod noted;
@@ -26,6 +27,7 @@ pub use autopsy::autopsy;
 pub use error::SessionError;
 pub use given::{Given, GivenError, SvidFiles};
 pub use hands::{Strange, keep};
+pub use hops::{Hops, look};
 pub use live::{Live, live};
 pub use machines::MachineError;
 pub use record::{Installed, Record};
@@ -289,7 +291,13 @@ async fn all_up(
         context.helm.major().await.map_err(SessionError::WhichHelm)?;
         context.hold(hands::claim(&context.kube, lease, &place, &scenarios).await?);
     }
-    let up = scenarios.into_iter().map(|scenario| bring_up(&context, lease, scenario));
+    let up = scenarios.into_iter().map(async |scenario| {
+        let up = bring_up(&context, lease, scenario.clone()).await;
+        match up {
+            Ok(system) => Ok(system),
+            Err(error) => Err(hops::told(&context, &scenario, error).await),
+        }
+    });
     let systems = try_join_all(up).await?;
     let unfinished = lease.dir.join(UNFINISHED);
     files::remove(&unfinished)?;
@@ -462,9 +470,9 @@ pub async fn reopen(
         context.share(lease.share_with_children()?);
         context.hold(Renewal::begin(context.kube.clone(), lease.id.clone(), KEPT));
     }
-    let open = async |scenario: Scenario| {
-        let probes = open_probes(&context, &scenario).await?;
-        Ok::<_, SessionError>(System { scenario, probes, given: BTreeMap::new() })
+    let open = async |scenario: Scenario| match open_probes(&context, &scenario).await {
+        Ok(probes) => Ok(System { scenario, probes, given: BTreeMap::new() }),
+        Err(error) => Err(hops::told(&context, &scenario, error).await),
     };
     let systems = try_join_all(scenarios.into_iter().map(open)).await?;
     Ok(Session { context, systems })

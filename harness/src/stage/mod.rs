@@ -6,6 +6,7 @@ mod credentials;
 mod dials;
 pub mod fault;
 mod federation;
+mod hops;
 mod log;
 mod outside;
 mod target;
@@ -21,6 +22,7 @@ use serde_json::Value;
 
 use crate::cluster::kube::KubeError;
 use crate::cluster::probe::ProbeError;
+use crate::proof::hops::Walk;
 use crate::proof::judge::{self, Judged};
 use crate::proof::plan::{Cell, plan};
 use crate::proof::verdict::Verdict;
@@ -56,6 +58,9 @@ pub enum StageError {
     OtherNodePort { endpoint: String, said: u16, is: String },
     #[error(transparent)]
     Probe(#[from] ProbeError),
+    /// With the hop that broke.
+    #[error("{}\n{hop}", chain(error))]
+    Hop { error: Box<StageError>, hop: Box<Walk> },
 }
 
 impl StageError {
@@ -64,6 +69,7 @@ impl StageError {
         match self {
             Self::Mistake { .. } => true,
             Self::Session(error) => error.is_input(),
+            Self::Hop { error, .. } => error.is_input(),
             _ => false,
         }
     }
@@ -80,20 +86,28 @@ pub async fn run(
 ) -> Result<Vec<Judged>, StageError> {
     let scenario = &system.scenario;
     let step = run.progress.phase(format!("{}: {}", scenario.name, stage.name));
-    bring(run, scenario, stage, fault).await?;
-    let judged = Opened::open(run, system, stage, &|cell| chosen(&cell.check)).await?.run().await;
-    // All is looked up anew: what a pod was, and where it counts, may be why.
-    let judged = judge::twice(judged, async |numbers| {
-        run.progress.note(&format!(
-            "{}: {}: {} cell(s) errored, and are tried once more",
-            scenario.name,
-            stage.name,
-            numbers.len()
-        ));
-        let opened = Opened::open(run, system, stage, &|cell| numbers.contains(cell.number())).await;
-        Ok(opened.map_err(|error| chain(&error))?.run().await)
-    });
-    let judged = judged.await;
+    let made = async {
+        bring(run, scenario, stage, fault).await?;
+        let judged = Opened::open(run, system, stage, &|cell| chosen(&cell.check)).await?.run().await;
+        // All is looked up anew: what a pod was, and where it counts, may be why.
+        let judged = judge::twice(judged, async |numbers| {
+            run.progress.note(&format!(
+                "{}: {}: {} cell(s) errored, and are tried once more",
+                scenario.name,
+                stage.name,
+                numbers.len()
+            ));
+            let opened = Opened::open(run, system, stage, &|cell| numbers.contains(cell.number())).await;
+            Ok(opened.map_err(|error| chain(&error))?.run().await)
+        });
+        Ok(judged.await)
+    };
+    let judged = match made.await {
+        // What is planted is known.
+        made if !fault.is_empty() => made?,
+        Ok(judged) => hops::named(run, system, judged).await,
+        Err(error) => return Err(hops::told(run, system, stage, error).await),
+    };
     step.done();
     Ok(judged)
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use svidproof::alert;
+use svidproof::proof::hops::{Found, Hop, Walk, walk};
 use svidproof::proof::judge::{Account, Control, Judged};
 use svidproof::proof::plan::{Cell, plan};
 use svidproof::proof::verdict::Verdict;
@@ -124,7 +125,24 @@ fn judged((number, cell): (usize, Cell)) -> Judged {
         reason: reason.into(),
         evidence: vec![Account { endpoint: cell.endpoint.clone(), counted: Some(counted), tallied, reached }],
         control: cell.control.clone().map(|check| Control { check, held: true }),
+        hop: hop(verdict),
         cell,
+    }
+}
+
+/// As a gatherer finds it where a cell did not pass.
+fn hop(verdict: Verdict) -> Option<Walk> {
+    let broken = Found::broken(
+        Hop::Selectors,
+        "endpoint backend",
+        "pod backend-7: the pod has app=front, the entry selects app=frontend",
+        "each selector of an entry must hold for the pod",
+    );
+    let unread = Found::unread(Hop::Agent, "client frontend", "could not be read: 403 Forbidden");
+    match verdict {
+        Verdict::Failed => walk(&[broken]),
+        Verdict::Errored => walk(&[broken, unread]),
+        _ => None,
     }
 }
 

@@ -13,6 +13,8 @@ const MADE_BESIDE: Duration = Duration::from_secs(5);
 const ROOM: Duration = Duration::from_secs(20);
 /// Some programs crash until what they need is there; those come with their first restart or their second.
 const RESTARTS: i32 = 2;
+/// What the kubelet says of an image that cannot be had.
+const NO_IMAGE: [&str; 4] = ["ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff", "InvalidImageName"];
 
 /// What is to be expected of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +69,7 @@ fn container(status: &ContainerStatus) -> Option<Stuck> {
     let name = &status.name;
     let stuck = |why, hint, grace| Some(Stuck { why, hint, grace, crashed: None });
     match reason {
-        "ErrImageNeverPull" | "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" => stuck(
+        reason if NO_IMAGE.contains(&reason) => stuck(
             format!("the image `{}` of container {name} cannot be had: {reason}: {message}", status.image),
             "is its name right, and does the registry that the node asks (`--registry-mirror`, else the \
              image's own) have it whole? With `imagePullPolicy: Never` it must be on the node: `svidproof \
@@ -79,19 +81,48 @@ fn container(status: &ContainerStatus) -> Option<Stuck> {
             "what it names must be in the pod's namespace: does the chart make it, and under this name?",
             MADE_BESIDE,
         ),
-        _ => crashed(status),
+        _ => crashed(status).filter(|_| status.restart_count >= RESTARTS),
     }
 }
 
-/// It ended, was started again, and again, and ended once more.
+/// Whether a container's image is why it does not run.
+fn lacks_image(status: &ContainerStatus) -> bool {
+    let waiting = status.state.as_ref().and_then(|state| state.waiting.as_ref());
+    let reason = waiting.and_then(|waiting| waiting.reason.as_deref()).unwrap_or_default();
+    NO_IMAGE.contains(&reason)
+}
+
+/// Why a pod that is not ready does not run, where something says so, and whether that is an image: without
+/// the patience that a roll-out has.
+pub(super) fn trouble(pod: &Pod) -> Option<(bool, Stuck)> {
+    let status = pod.status.as_ref().filter(|_| !is_ready(pod))?;
+    let name = pod.metadata.name.as_deref().unwrap_or("?");
+    // Between two of its crashes it runs.
+    let again = |one: &ContainerStatus| {
+        let last = one.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+        let ended = last.is_some_and(|end| end.exit_code != 0);
+        if ended && one.restart_count >= RESTARTS && !one.ready { crashes(one) } else { None }
+    };
+    let of = |one: &ContainerStatus| {
+        let stuck = container(one).or_else(|| crashed(one)).or_else(|| again(one))?;
+        Some((lacks_image(one), stuck))
+    };
+    let found = containers(status).find_map(of).or_else(|| Some((false, unscheduled(status)?)));
+    found.map(|(image, stuck)| (image, Stuck { why: format!("pod {name}: {}", stuck.why), ..stuck }))
+}
+
+/// It ended, and is not begun again at once.
 fn crashed(status: &ContainerStatus) -> Option<Stuck> {
     let state = status.state.as_ref()?;
     let backs_off =
         state.waiting.as_ref().is_some_and(|one| one.reason.as_deref() == Some("CrashLoopBackOff"));
     let ended = state.terminated.as_ref().filter(|end| end.exit_code != 0);
-    if status.restart_count < RESTARTS || !(backs_off || ended.is_some()) {
-        return None;
-    }
+    if backs_off || ended.is_some() { crashes(status) } else { None }
+}
+
+/// With how it ended last.
+fn crashes(status: &ContainerStatus) -> Option<Stuck> {
+    let ended = status.state.as_ref()?.terminated.as_ref();
     let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
     let code = ended.or(last).map(|end| format!(" with status {}", end.exit_code)).unwrap_or_default();
     Some(Stuck {
@@ -334,6 +365,24 @@ mod tests {
         let found = ended(&pod, "uid containerd://1").map(|(name, why)| format!("{name}: {why}"));
         let expected = (!expected.is_empty()).then(|| format!("envoy: container envoy {expected}"));
         assert_eq!(found, expected);
+    }
+
+    /// Which hop broke is asked once something failed: nothing is waited for any more.
+    #[rstest]
+    #[case::an_image(waits("ErrImagePull", "not found"), 0, Some((true, "the image")))]
+    #[case::its_first_crash(waits("CrashLoopBackOff", ""), 1, Some((false, "it ended with status 9")))]
+    #[case::between_two_crashes(json!({ "running": {} }), 2, Some((false, "it ended with status 9")))]
+    #[case::restarted_once(json!({ "running": {} }), 1, None)]
+    #[case::it_begins(waits("ContainerCreating", ""), 0, None)]
+    fn what_keeps_a_pod_from_running_is_told_at_once(
+        #[case] state: Value,
+        #[case] restarts: i32,
+        #[case] expected: Option<(bool, &str)>,
+    ) {
+        let found = trouble(&pod(&state, restarts));
+        assert_eq!(found.as_ref().map(|one| one.0), expected.map(|one| one.0), "{found:?}");
+        let words = expected.map(|one| one.1).unwrap_or_default();
+        assert!(found.is_none_or(|one| one.1.why.contains(words)));
     }
 
     #[test]

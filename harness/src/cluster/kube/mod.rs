@@ -9,6 +9,8 @@ mod entered;
 mod exec;
 mod fate;
 mod forward;
+mod hops;
+mod imageless;
 mod look;
 mod ours;
 mod owner;

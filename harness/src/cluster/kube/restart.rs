@@ -13,7 +13,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, ResourceExt};
 
-use super::fate::why_not_ready;
+use super::fate::{Fate, fate, why_not_ready};
 use super::rollout::unbroken;
 use super::{Kube, KubeError, WatchEnd, is_ready};
 use crate::cluster::manifest::{Named, Workload};
@@ -41,7 +41,8 @@ impl Kube {
         let events = watch(pods, config).default_backoff().boxed();
         let mut coming = Coming::new(&old);
         let what = format!("the pods of {words} to be gone and others ready");
-        unbroken(events, &what, limit, |event| coming.look(event)).await?;
+        let waited = unbroken(events, &what, limit, |event| coming.look(event)).await;
+        self.unless_stuck(workload, waited).await?;
         self.rolled_out(workload, limit.saturating_sub(begun.elapsed())).await
     }
 
@@ -100,6 +101,14 @@ impl Coming {
         if ready >= self.wanted {
             return Look::Ready(());
         }
+        // What has a grace may still come.
+        for pod in self.there.values() {
+            if let Fate::Stuck(stuck) = fate(pod)
+                && stuck.grace.is_zero()
+            {
+                return Look::Fatal(WatchEnd::Stuck { pod: pod.name_any(), stuck: Box::new(stuck) });
+            }
+        }
         let not_yet = self.there.values().find(|pod| !is_ready(pod)).map(why_not_ready);
         let why = not_yet.map(|why| format!("; {why}")).unwrap_or_default();
         Look::NotYet(format!("{ready} of {} are ready{why}", self.wanted))
@@ -142,6 +151,21 @@ mod tests {
         let waiting = told(coming.look(Event::Apply(pod("web-1", "4", "False"))));
         assert!(waiting.starts_with("1 of 2 are ready; pod web-1 is Running"), "{waiting}");
         assert_eq!(told(coming.look(Event::Apply(pod("web-1", "4", "True")))), "ready");
+    }
+
+    /// It is not there in two minutes either.
+    #[test]
+    fn an_image_that_cannot_be_had_is_not_waited_for() {
+        let mut coming = Coming::new(&[pod("web-0", "1", "True")]);
+        let mut new = pod("web-1", "2", "False");
+        new.status.as_mut().unwrap().container_statuses = serde_json::from_value(json!([{
+            "name": "web", "image": "none:v1", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}},
+        }]))
+        .unwrap();
+        told(coming.look(Event::Init));
+        told(coming.look(Event::InitDone));
+        assert!(matches!(coming.look(Event::Apply(new)), Look::Fatal(WatchEnd::Stuck { .. })));
     }
 
     #[test]

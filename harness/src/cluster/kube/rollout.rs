@@ -43,6 +43,18 @@ impl Kube {
                 gave_up.status = format!("{}\n{}", gave_up.status, self.unready_pods(namespace).await);
                 Err(WaitError::TimedOut(gave_up).into())
             }
+            waited => self.unless_stuck(workload, waited).await,
+        }
+    }
+
+    /// With a crashed container's last words, where a pod of the workload will never be ready.
+    pub(super) async fn unless_stuck<T>(
+        &self,
+        workload: &Workload,
+        waited: Result<T, WaitError<WatchEnd>>,
+    ) -> Result<T, KubeError> {
+        let Workload { kind, namespace, name } = workload;
+        match waited {
             Err(WaitError::Fatal { source: WatchEnd::Stuck { pod, stuck }, .. }) => {
                 let log = self.last_words(namespace, &pod, stuck.crashed.as_deref()).await;
                 let what = format!("{kind:?} {namespace}/{name}").to_lowercase();

@@ -150,11 +150,11 @@ fn failed_container(pod: &Pod) -> Option<&str> {
     found.map(|one| one.name.as_str())
 }
 
-fn is_job(object: &Named) -> bool {
+pub(super) fn is_job(object: &Named) -> bool {
     object.api_version.starts_with("batch/") && object.kind == "Job"
 }
 
-fn is_pod(object: &Named) -> bool {
+pub(super) fn is_pod(object: &Named) -> bool {
     object.api_version == "v1" && object.kind == "Pod"
 }
 

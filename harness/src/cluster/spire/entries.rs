@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::proof::hops;
 use crate::scenario::Entry;
 use crate::spiffe_id::spiffe_id;
 
@@ -98,12 +99,13 @@ pub(super) fn document(trust_domain: &str, prefix: &str, wanted: &[Wanted]) -> V
     json!({ "entries": wanted.iter().map(|one| one.document(trust_domain, prefix)).collect::<Vec<_>>() })
 }
 
+/// A selector, as SPIRE's API has it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-struct Selector {
+pub(super) struct Selector {
     #[serde(rename = "type")]
-    kind: String,
+    pub(super) kind: String,
     #[serde(default)]
-    value: String,
+    pub(super) value: String,
 }
 
 /// A SPIFFE ID, as SPIRE's API has it.
@@ -150,6 +152,16 @@ impl Shown {
         let selector = self.selectors.first().filter(|one| self.selectors.len() == 1 && one.kind == AGENT)?;
         let path = self.parent_id.path.as_str();
         selector.value.ends_with(path).then_some((path, selector.value.as_str()))
+    }
+
+    /// As which hop breaks is told by it.
+    pub(super) fn as_hop(&self) -> hops::Entry {
+        let selectors = self.selectors.iter().map(|one| format!("{}:{}", one.kind, one.value));
+        hops::Entry {
+            id: self.spiffe_id.path.clone(),
+            parent: self.parent_id.path.clone(),
+            selectors: selectors.collect(),
+        }
     }
 
     /// Whether it is one of those that begin with this prefix: made by svidproof, for this run.

@@ -5,6 +5,7 @@ mod bundle;
 mod entries;
 mod federation;
 pub mod found;
+mod hops;
 mod outside;
 mod pem;
 mod svid;
@@ -329,6 +330,11 @@ struct Agent {
     id: Id,
     #[serde(default)]
     banned: bool,
+    #[serde(default)]
+    selectors: Vec<entries::Selector>,
+    /// Seconds since 1970, as text (protojson: int64).
+    #[serde(default)]
+    x509svid_expires_at: Value,
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod cluster;
 mod config;
 mod error;
 mod filters;
+mod gate;
 mod http;
 mod json;
 mod listener;
@@ -24,7 +25,8 @@ mod tests;
 
 pub use config::Envoy;
 pub use error::ConfigError;
+pub use gate::{Gate, Rbac, San, wanted};
 pub use marks::Marks;
 pub use meter::{Happened, Meter};
-pub use ready::{lacking, trusted};
+pub use ready::{Lacking, lacking, sources, trusted};
 pub use stats::Stats;

@@ -294,7 +294,8 @@ impl Envoy {
         }
     }
 
-    fn stat_of(&self, name: &str) -> String {
+    /// What a cluster's counters are named by.
+    pub fn stat_of(&self, name: &str) -> String {
         self.clusters.get(name).map_or_else(|| names::scope(name), |cluster| cluster.stat.clone())
     }
 }

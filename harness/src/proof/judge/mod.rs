@@ -27,6 +27,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use svidproof_probe::protocol::{Observation, Outcome};
 
+use crate::proof::hops::Walk;
 use crate::proof::plan::{Cell, CellId};
 use crate::proof::verdict::Verdict;
 use crate::scenario::{By, Counted, CutOff, Endpoint, Evidence, Scenario};
@@ -64,6 +65,8 @@ pub struct Judged {
     pub evidence: Vec<Account>,
     /// Absent where the cell has none.
     pub control: Option<Control>,
+    /// Which hop broke, where it did not pass and that was looked for. Nothing is judged by it.
+    pub hop: Option<Walk>,
 }
 
 /// One endpoint's two accounts of the window, side by side.
@@ -93,7 +96,7 @@ impl Judged {
     /// A cell that was not dialled.
     pub fn untried(cell: Cell, verdict: Verdict, reason: String) -> Self {
         let (evidence, control) = (vec![], None);
-        Self { cell, observed: None, by: None, cut_off: None, verdict, reason, evidence, control }
+        Self { cell, observed: None, by: None, cut_off: None, verdict, reason, evidence, control, hop: None }
     }
 }
 
@@ -193,6 +196,7 @@ impl<'a> Judge<'a> {
             reason,
             evidence: self.accounts(cell, *place),
             control: cell.control.clone().zip(ruling.control).map(|(check, held)| Control { check, held }),
+            hop: None,
         }
     }
 

@@ -92,16 +92,23 @@
     return button;
   }
 
+  // The hop that broke, what shows it, and what to do.
+  function brokenAt(hop) {
+    if (!hop) return [];
+    const lines = hop.name ? [h("p", {}, `Hop ${hop.name} of ${hop.of}: ${hop.evidence}`), h("p", { class: "where" }, hop.hint)] : [];
+    return h("div", { class: "hop" }, ...lines, (hop.unread ?? []).map((one) => h("p", { class: "where" }, `Could not be read: ${one}`)));
+  }
+
   function problems(visible) {
     const order = ["failed", "errored", "flaky", "skipped"];
     const rows = visible.filter((cell) => !["passed", "client_side", "recorded"].includes(cell.verdict)).sort((a, b) => order.indexOf(a.verdict) - order.indexOf(b.verdict) || a.index - b.index);
     at("problems").hidden = rows.length === 0;
     // Requests that went wrong alike stand together.
-    const alike = Object.values(Object.groupBy(rows, (cell) => JSON.stringify([cell.verdict, cell.scenario, cell.stage, cell.check, cell.client, cell.to, cell.reason])));
+    const alike = Object.values(Object.groupBy(rows, (cell) => JSON.stringify([cell.verdict, cell.scenario, cell.stage, cell.check, cell.client, cell.to, cell.reason, cell.hop])));
     const lines = alike.slice(0, MOST_PROBLEMS).map((group) => h("li", {},
       h("div", {}, badge(group[0].verdict)),
       h("div", {}, group[0].check, h("div", { class: "where" }, `${group[0].scenario} · ${group[0].stage} · ${sentAs(group[0])}`)),
-      h("div", {}, h("div", { class: "why" }, cut(group[0].reason, 400)), group.map((cell) =>
+      h("div", {}, h("div", { class: "why" }, cut(group[0].reason, 400)), brokenAt(group[0].hop), group.map((cell) =>
         h("button", { type: "button", class: "link mono", "data-problem": cell.index, click: () => open(cell.index) }, cut(cell.send, 80))))));
     if (alike.length > MOST_PROBLEMS) lines.push(h("li", { class: "more" }, `and ${alike.length - MOST_PROBLEMS} more: filter for them`));
     at("problems").querySelector("ul").replaceChildren(...lines);
@@ -234,6 +241,7 @@
       h("h2", { id: "detail-title" }, cell.check),
       h("p", { class: "where" }, `${cell.scenario} · ${cell.stage}`),
       ...(cell.reason ? [h("p", { class: "reason" }, cell.reason)] : []),
+      ...(cell.hop ? [brokenAt(cell.hop)] : []),
       ...(cell.finding ? [h("p", { class: "note" }, h("span", { class: "flag" }, "⚑ Finding: "), cell.finding)] : []),
       h("h3", {}, "Sent"),
       h("dl", {}, h("dt", {}, "as"), h("dd", {}, cell.client), h("dt", {}, "to"), h("dd", {}, cell.to), h("dt", {}, "request"), h("dd", { class: "mono" }, cell.send)),

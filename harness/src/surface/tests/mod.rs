@@ -55,6 +55,7 @@ stages:
         reason: String::new(),
         evidence: vec![],
         control: None,
+        hop: None,
         cell,
     };
     cells.into_iter().zip(dials).map(|(cell, (_, _, outcome))| verdict(cell, outcome)).collect()

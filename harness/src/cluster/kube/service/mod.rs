@@ -139,7 +139,11 @@ impl Kube {
         Ok(pods.iter().filter(|pod| is_ready(pod)).filter_map(|pod| backend(namespace, pod)).collect())
     }
 
-    async fn pods(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Result<Vec<Pod>, KubeError> {
+    pub(super) async fn pods(
+        &self,
+        namespace: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<Vec<Pod>, KubeError> {
         let pair = |(key, value): (&String, &String)| format!("{key}={value}");
         let selector = labels.iter().map(pair).collect::<Vec<_>>().join(",");
         let pods: Api<Pod> = Api::namespaced(self.client(), namespace);
@@ -286,14 +290,14 @@ fn resolved(
     })
 }
 
-fn is_selected(pod: &Pod, selector: &BTreeMap<String, String>) -> bool {
+pub(super) fn is_selected(pod: &Pod, selector: &BTreeMap<String, String>) -> bool {
     let labels = pod.metadata.labels.as_ref();
     let has = |(key, value): (&String, &String)| labels.and_then(|all| all.get(key)) == Some(value);
     !selector.is_empty() && selector.iter().all(has)
 }
 
 /// As kube-proxy takes it: a condition that is not there is a promise.
-fn counts(endpoint: &Endpoint) -> bool {
+pub(super) fn counts(endpoint: &Endpoint) -> bool {
     let conditions = endpoint.conditions.as_ref();
     conditions.and_then(|all| all.ready).unwrap_or(true)
         && !conditions.and_then(|all| all.terminating).unwrap_or(false)

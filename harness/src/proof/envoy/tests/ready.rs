@@ -43,13 +43,13 @@ fn secrets_of_the_listener_and_of_the_clusters_behind_it_are_waited_for(
     #[case] missing: &[&str],
 ) {
     let expected: Vec<_> = missing.iter().map(|name| format!("SDS secret `{name}` is not there")).collect();
-    assert_eq!(lacking(&with_secrets(active, warming), 9001).unwrap(), expected);
+    assert_eq!(lacking(&with_secrets(active, warming), 9001).unwrap().in_words(), expected);
 }
 
 /// A page's own port: the Envoy beside it is its way out.
 #[test]
 fn without_a_listener_at_the_port_all_of_them_count() {
-    assert_eq!(lacking(&with_secrets(&["own", "client"], &[]), 8080).unwrap().len(), 1);
+    assert_eq!(lacking(&with_secrets(&["own", "client"], &[]), 8080).unwrap().in_words().len(), 1);
 }
 
 #[rstest]
@@ -64,7 +64,7 @@ fn a_discovered_listener_is_waited_for(#[case] states: Vec<&str>, #[case] expect
         states.into_iter().map(|state| (state.to_owned(), json!({"listener": one}))).collect();
     let dump = Dump { listeners: vec![], dynamic: vec![Value::Object(state)], ..Dump::default() };
     let dump = dump.bootstrap(json!({"dynamic_resources": {"lds_config": {"path": "/lds.yaml"}}}));
-    assert_eq!(lacking(&dump.text(), 9001).unwrap(), expected);
+    assert_eq!(lacking(&dump.text(), 9001).unwrap().in_words(), expected);
 }
 
 #[test]
