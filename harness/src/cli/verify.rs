@@ -73,7 +73,7 @@ async fn verify_all(all: &mut [Faults<'_>], args: &VerifyArgs) -> Result<Exit, E
     for faults in all {
         let scenario = faults.scenario();
         for fault in scenario.broken.iter().filter(|fault| only.is_none_or(|name| name == fault.name)) {
-            let noticed = faults.verify(fault).await?;
+            let noticed = Box::pin(faults.verify(fault)).await?;
             planted += 1;
             missed += usize::from(!noticed.problems.is_empty());
             print(&told(&scenario.name, &fault.name, &noticed))?;

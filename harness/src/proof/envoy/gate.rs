@@ -36,7 +36,7 @@ impl Display for Rbac {
 }
 
 /// A matcher of a certificate's SAN (`match_typed_subject_alt_names`;
-/// envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher).
+/// `envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct San {
     kind: String,

@@ -27,8 +27,11 @@ pub struct Proxy {
     pub agent_error: Option<String>,
     /// Where the endpoint forwards to another: that one's name and addresses, and by cluster where this Envoy
     /// finds its upstreams.
-    pub upstream: Option<(String, BTreeSet<String>, Known<BTreeMap<String, Vec<String>>>)>,
+    pub upstream: Option<(String, BTreeSet<String>, Upstreams)>,
 }
+
+/// By cluster: the addresses that an Envoy finds.
+pub(super) type Upstreams = Known<BTreeMap<String, Vec<String>>>;
 
 /// The certificate that an Envoy was handed by SDS.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -185,14 +185,14 @@ fn told(found: &[Found]) -> String {
     broken.into_iter().chain(unread).collect::<Vec<_>>().join("\n")
 }
 
-fn trouble(image: bool, why: &str) -> Option<Trouble> {
-    Some(Trouble { image, why: why.into(), hint: "look".into() })
+fn trouble(image: bool, why: &str) -> Trouble {
+    Trouble { image, why: why.into(), hint: "look".into() }
 }
 
 #[rstest]
 #[case::all_is_well(|_: &mut World| {}, "well")]
-#[case::image(|w: &mut World| w.pods()[0].trouble = trouble(true, "the image `none` cannot be had"), "image: the image `none`")]
-#[case::pod(|w: &mut World| w.pods()[0].trouble = trouble(false, "no node takes it"), "pod: no node takes it")]
+#[case::image(|w: &mut World| w.pods()[0].trouble = Some(trouble(true, "the image `none` cannot be had")), "image: the image `none`")]
+#[case::pod(|w: &mut World| w.pods()[0].trouble = Some(trouble(false, "no node takes it")), "pod: no node takes it")]
 #[case::no_pod_is_made(|w: &mut World| {
     w.pods().clear();
     w.service.as_mut().unwrap().as_mut().unwrap().makers = vec![("deployment/front".into(), "it is scaled to 0".into())];
@@ -203,7 +203,7 @@ fn trouble(image: bool, why: &str) -> Option<Trouble> {
 #[case::agent_is_gone(|w: &mut World| w.registry.pods = Ok(vec![]), "agent: the pod of the agent that attested on node worker is gone; no agent's pod is on that node")]
 #[case::agent_crashes(|w: &mut World| {
     let agent = &mut w.registry.pods.as_mut().unwrap()[0].0;
-    (agent.ready, agent.trouble) = (false, trouble(false, "pod agent-1: it crashes"));
+    (agent.ready, agent.trouble) = (false, Some(trouble(false, "pod agent-1: it crashes")));
 }, "agent: the agent's pod agent-1: it crashes")]
 #[case::agent_is_late(|w: &mut World| w.registry.agents.as_mut().unwrap()[0].expires = Some(990), "agent: the SVID of the agent of node worker ended 10 s ago")]
 #[case::entry(|w: &mut World| drop(w.registry.entries.as_mut().unwrap().pop()), "entry: SPIRE server spire/server has no entry for spiffe://example.org/front; it has entries for none")]
@@ -316,16 +316,16 @@ fn dial(outcome: &Outcome) -> Dial<'_> {
     }
 }
 
-fn counted(change: fn(&mut Counted)) -> Option<Counted> {
+fn counted(change: fn(&mut Counted)) -> Counted {
     let mut counted = Counted::default();
     change(&mut counted);
-    Some(counted)
+    counted
 }
 
 #[rstest]
 #[case::san_list(Outcome::Alert { number: 46 }, |d: &mut Dial<'_>| d.id = Some("spiffe://example.org/else".into()),
     "policy: alert 46 certificate_unknown: its listener's SAN list takes spiffe://example.org/till, and the client is spiffe://example.org/else")]
-#[case::an_alert(Outcome::Alert { number: 48 }, |d: &mut Dial<'_>| d.legs[0].counted = counted(|c: &mut Counted| c.chain = 1),
+#[case::an_alert(Outcome::Alert { number: 48 }, |d: &mut Dial<'_>| d.legs[0].counted = Some(counted(|c: &mut Counted| c.chain = 1)),
     "handshake: alert 48 unknown_ca; Envoy counted 1 with a chain that does not verify")]
 #[case::turned_down(Outcome::ServerRefused { reason: "another ID".into() }, |_: &mut Dial<'_>| {},
     "handshake: client till turned the server's certificate down: another ID")]
@@ -335,14 +335,14 @@ fn counted(change: fn(&mut Counted)) -> Option<Counted> {
     "service: its name does not resolve: front")]
 #[case::no_svid(Outcome::Failed { kind: DialFailure::Credential, detail: "none".into() }, |_: &mut Dial<'_>| {},
     "svid: it has no SVID to present: none")]
-#[case::cut_off(Outcome::Failed { kind: DialFailure::Closed, detail: String::new() }, |d: &mut Dial<'_>| d.legs[0].counted = counted(|c: &mut Counted| c.network_rbac = 1),
+#[case::cut_off(Outcome::Failed { kind: DialFailure::Closed, detail: String::new() }, |d: &mut Dial<'_>| d.legs[0].counted = Some(counted(|c: &mut Counted| c.network_rbac = 1)),
     "policy: a network RBAC filter cut the connection off")]
 #[case::rbac(response(403, &[], "RBAC: access denied"), |d: &mut Dial<'_>| {
-    d.legs[0].counted = counted(|c: &mut Counted| c.denied = 1);
+    d.legs[0].counted = Some(counted(|c: &mut Counted| c.denied = 1));
 }, "policy: 403: none of the policies `readers` allows it")]
-#[case::authorizer(response(403, &[], ""), |d: &mut Dial<'_>| d.legs[0].counted = counted(|c: &mut Counted| c.authz_error = 1),
+#[case::authorizer(response(403, &[], ""), |d: &mut Dial<'_>| d.legs[0].counted = Some(counted(|c: &mut Counted| c.authz_error = 1)),
     "policy: 403: its authorizer (ext_authz) gave no answer")]
-#[case::jwt(response(401, &[], "Jwt is missing"), |d: &mut Dial<'_>| d.legs[0].counted = counted(|c: &mut Counted| c.jwt_denied = 1),
+#[case::jwt(response(401, &[], "Jwt is missing"), |d: &mut Dial<'_>| d.legs[0].counted = Some(counted(|c: &mut Counted| c.jwt_denied = 1)),
     "policy: 401: its JWT filter denied the request: \"Jwt is missing\"")]
 #[case::let_in(response(200, &[], ""), |d: &mut Dial<'_>| d.refusal = true,
     "policy: it let spiffe://example.org/till in: its listener's SAN list takes spiffe://example.org/till; RBAC allows by the policies `readers`")]
@@ -355,7 +355,7 @@ fn counted(change: fn(&mut Counted)) -> Option<Counted> {
 }, "handshake: the Envoy of front turned its upstream's certificate down: it takes any, and back is spiffe://example.org/back")]
 #[case::upstream_is_another_by_the_counters(response(503, &[], "reset"), |d: &mut Dial<'_>| {
     d.legs[0].turned_down = 2;
-    d.legs.push(Leg { endpoint: "back".into(), counted: counted(|c: &mut Counted| c.broken = 1), ..Leg::default() });
+    d.legs.push(Leg { endpoint: "back".into(), counted: Some(counted(|c: &mut Counted| c.broken = 1)), ..Leg::default() });
 }, "handshake: the Envoy of front turned its upstream's certificate down")]
 #[case::it_was_another_before(response(503, &[], "reset"), |d: &mut Dial<'_>| {
     d.legs[0].turned_down = 2;

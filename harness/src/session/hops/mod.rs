@@ -40,8 +40,9 @@ pub async fn look(
 ) -> Hops {
     let spire = registry::look(kube, scenario).await;
     let known = endpoints.iter().filter_map(|name| scenario.endpoints.get_key_value(*name));
-    let known = known
-        .map(async |(name, declared)| (name.clone(), endpoint(kube, scenario, name, declared, &spire).await));
+    let known = known.map(async |(name, declared)| {
+        (name.clone(), Box::pin(endpoint(kube, scenario, name, declared, &spire)).await)
+    });
     let (known, probe) = join(join_all(known), probe(kube, scenario)).await;
     let of_client = |name: &&str| {
         let of = format!("client {name}");

@@ -48,7 +48,7 @@ pub(super) async fn look(kube: &Kube, scenario: &Scenario) -> Spire {
     };
     let asked =
         join4(found, within(server.attested()), within(server.registered()), within(server.bundle_pem()));
-    let (found, agents, entries, bundle) = asked.await;
+    let (found, agents, entries, bundle) = Box::pin(asked).await;
     let pods = agent_pods(kube, scenario, &agents).await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let registry = Registry {
