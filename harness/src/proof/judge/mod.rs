@@ -457,8 +457,7 @@ impl<'a> Judge<'a> {
     /// What a refusal needs besides.
     fn doubts_of_refusal(&self, cell: &'a Cell, place: Place<'a>) -> Vec<String> {
         let mut doubts = vec![];
-        let window = &self.windows[place.window];
-        let is_watched = window.witnesses.contains_key(&cell.endpoint);
+        let is_watched = self.windows[place.window].witnesses.contains_key(&cell.endpoint);
         if cell.expect.is_before_a_request() && !is_watched && !self.is_blind(cell, place) {
             doubts.push(format!("no evidence can be had at {}", cell.endpoint));
         }

@@ -79,7 +79,8 @@ broken:
 ",
     );
     let at = |name: &str| {
-        let all = scenario.stages[0].checks.iter().filter(|check| check.name.contains(name));
+        let is_it = |of: &str| of == name || of.contains(&format!(": {name}"));
+        let all = scenario.stages[0].checks.iter().filter(|check| is_it(&check.name));
         all.map(|check| (check.place.line, check.place.column)).collect::<std::collections::BTreeSet<_>>()
     };
     let at = ["one", "last", "forged", "surface of all"].map(|name| at(name).into_iter().collect::<Vec<_>>());
