@@ -135,7 +135,7 @@ impl Kube {
         let replicas: Api<ReplicaSet> = Api::namespaced(self.client(), namespace);
         let replicas = replicas.list(&all).await.map_err(KubeError::api(what))?;
         let mut makers = vec![];
-        let is_of = |template: Option<&PodTemplateSpec>| {
+        let fits = |template: Option<&PodTemplateSpec>| {
             let has = template.and_then(|one| one.metadata.as_ref()?.labels.as_ref());
             has.is_some_and(|has| labels.iter().all(|(key, value)| has.get(key) == Some(value)))
         };
@@ -156,20 +156,20 @@ impl Kube {
         };
         for one in deployments.items {
             let spec = one.spec.unwrap_or_default();
-            if is_of(Some(&spec.template)) {
+            if fits(Some(&spec.template)) {
                 let why = refused(one.metadata.name.as_deref().unwrap_or_default());
                 makers.push((named("deployment", one.metadata.name), scaled(spec.replicas, why)));
             }
         }
         for one in sets.items {
             let spec = one.spec.unwrap_or_default();
-            if is_of(Some(&spec.template)) {
+            if fits(Some(&spec.template)) {
                 makers.push((named("statefulset", one.metadata.name), scaled(spec.replicas, None)));
             }
         }
         for one in daemons.items {
             let wanted = one.status.map(|status| status.desired_number_scheduled).unwrap_or_default();
-            if is_of(one.spec.as_ref().map(|spec| &spec.template)) {
+            if fits(one.spec.as_ref().map(|spec| &spec.template)) {
                 let why = format!("it wants a pod on {wanted} nodes: its node selector, or taints");
                 makers.push((named("daemonset", one.metadata.name), why));
             }

@@ -25,13 +25,20 @@ pub struct Proxy {
     pub svid: Option<Svid>,
     /// The last error in the log of the agent of its node.
     pub agent_error: Option<String>,
-    /// Where the endpoint forwards to another: that one's name and addresses, and by cluster where this Envoy
-    /// finds its upstreams.
-    pub upstream: Option<(String, BTreeSet<String>, Upstreams)>,
+    /// Where the endpoint forwards to another.
+    pub upstream: Option<Upstream>,
 }
 
-/// By cluster: the addresses that an Envoy finds.
-pub(super) type Upstreams = Known<BTreeMap<String, Vec<String>>>;
+/// The endpoint that an Envoy forwards to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Its name.
+    pub endpoint: String,
+    /// The addresses of its Service and of its ready pods.
+    pub addresses: BTreeSet<String>,
+    /// By cluster, where the Envoy finds its upstreams.
+    pub led: Known<BTreeMap<String, Vec<String>>>,
+}
 
 /// The certificate that an Envoy was handed by SDS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,8 +180,8 @@ fn of_listener(of: &str, proxy: &Proxy, envoy: &Envoy) -> Option<Found> {
 }
 
 fn of_upstream(of: &str, proxy: &Proxy) -> Option<Found> {
-    let (name, addresses, clusters) = proxy.upstream.as_ref()?;
-    let clusters = match clusters {
+    let Upstream { endpoint: name, addresses, led } = proxy.upstream.as_ref()?;
+    let clusters = match led {
         Ok(clusters) => clusters,
         Err(why) => return Some(Found::unread(Hop::Service, of, why)),
     };

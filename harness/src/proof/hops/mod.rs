@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use dial::{Dial, Leg, of_dial};
-pub use envoy::{Proxy, Svid, of_envoy};
+pub use envoy::{Proxy, Svid, Upstream, of_envoy};
 
 pub use pods::{Container, Pod, Trouble, of_pods};
 pub use service::{Service, of_service};
@@ -190,7 +190,7 @@ impl Display for Walk {
             None => f.write_str("hop: none that could be read is broken")?,
         }
         for one in &self.unread {
-            write!(f, "\nhop that could not be read: {one}")?;
+            write!(f, "\nnot known: {one}")?;
         }
         Ok(())
     }

@@ -207,9 +207,9 @@ fn of_entry(of: &str, identity: &str, pod: &Pod, registry: &Registry, all: &[Ent
 /// "Registering workloads": node aliases).
 fn names<'a>(agent: &'a Agent, all: &'a [Entry]) -> BTreeSet<&'a str> {
     let mut names = BTreeSet::from([agent.id.as_str()]);
-    let own = "spiffe_id:spiffe://";
     let has = |one: &String| {
-        agent.selectors.contains(one) || one.starts_with(own) && one.ends_with(agent.id.as_str())
+        agent.selectors.contains(one)
+            || one.starts_with("spiffe_id:spiffe://") && one.ends_with(agent.id.as_str())
     };
     let alias = |entry: &&Entry| {
         (entry.parent == SERVER || entry.parent == agent.id)

@@ -185,14 +185,21 @@ fn told(found: &[Found]) -> String {
     broken.into_iter().chain(unread).collect::<Vec<_>>().join("\n")
 }
 
-fn trouble(image: bool, why: &str) -> Trouble {
-    Trouble { image, why: why.into(), hint: "look".into() }
+#[allow(clippy::unnecessary_wraps, reason = "as it stands in what is read")]
+fn back(led: &[(String, Vec<String>)]) -> Option<Upstream> {
+    let led = led.iter().cloned().collect();
+    Some(Upstream { endpoint: "back".into(), addresses: set(&["10.0.0.9"]), led: Ok(led) })
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "as it stands in what is read")]
+fn trouble(image: bool, why: &str) -> Option<Trouble> {
+    Some(Trouble { image, why: why.into(), hint: "look".into() })
 }
 
 #[rstest]
 #[case::all_is_well(|_: &mut World| {}, "well")]
-#[case::image(|w: &mut World| w.pods()[0].trouble = Some(trouble(true, "the image `none` cannot be had")), "image: the image `none`")]
-#[case::pod(|w: &mut World| w.pods()[0].trouble = Some(trouble(false, "no node takes it")), "pod: no node takes it")]
+#[case::image(|w: &mut World| w.pods()[0].trouble = trouble(true, "the image `none` cannot be had"), "image: the image `none`")]
+#[case::pod(|w: &mut World| w.pods()[0].trouble = trouble(false, "no node takes it"), "pod: no node takes it")]
 #[case::no_pod_is_made(|w: &mut World| {
     w.pods().clear();
     w.service.as_mut().unwrap().as_mut().unwrap().makers = vec![("deployment/front".into(), "it is scaled to 0".into())];
@@ -203,7 +210,7 @@ fn trouble(image: bool, why: &str) -> Trouble {
 #[case::agent_is_gone(|w: &mut World| w.registry.pods = Ok(vec![]), "agent: the pod of the agent that attested on node worker is gone; no agent's pod is on that node")]
 #[case::agent_crashes(|w: &mut World| {
     let agent = &mut w.registry.pods.as_mut().unwrap()[0].0;
-    (agent.ready, agent.trouble) = (false, Some(trouble(false, "pod agent-1: it crashes")));
+    (agent.ready, agent.trouble) = (false, trouble(false, "pod agent-1: it crashes"));
 }, "agent: the agent's pod agent-1: it crashes")]
 #[case::agent_is_late(|w: &mut World| w.registry.agents.as_mut().unwrap()[0].expires = Some(990), "agent: the SVID of the agent of node worker ended 10 s ago")]
 #[case::entry(|w: &mut World| drop(w.registry.entries.as_mut().unwrap().pop()), "entry: SPIRE server spire/server has no entry for spiffe://example.org/front; it has entries for none")]
@@ -240,8 +247,8 @@ fn trouble(image: bool, why: &str) -> Trouble {
 }, "service: Service shop/front selects app=fronts, and no pod of its namespace has that: front-1 has app=front")]
 #[case::no_port(|w: &mut World| w.service.as_mut().unwrap().as_mut().unwrap().ports = [(80, "80".to_owned())].into(), "service: Service shop/front has no port 443: it has 80")]
 #[case::no_endpoints(|w: &mut World| w.service.as_mut().unwrap().as_mut().unwrap().ready = 0, "service: Service shop/front leads nowhere")]
-#[case::upstream(|w: &mut World| w.proxy.upstream = Some(("back".into(), set(&["10.0.0.9"]), Ok([("back".to_owned(), vec![])].into()))), "service: Envoy in pod front-1 does not find endpoint back, which is at 10.0.0.9: cluster `back` leads to no address")]
-#[case::upstream_is_there(|w: &mut World| w.proxy.upstream = Some(("back".into(), set(&["10.0.0.9"]), Ok([("back".to_owned(), vec!["10.0.0.9".to_owned()])].into()))), "well")]
+#[case::upstream(|w: &mut World| w.proxy.upstream = back(&[("back".to_owned(), vec![])]), "service: Envoy in pod front-1 does not find endpoint back, which is at 10.0.0.9: cluster `back` leads to no address")]
+#[case::upstream_is_there(|w: &mut World| w.proxy.upstream = back(&[("back".to_owned(), vec!["10.0.0.9".to_owned()])]), "well")]
 #[case::not_ready(|w: &mut World| { w.pods()[0].ready = false; w.pods()[0].state = "pod front-1 is Running".into(); }, "application: pod front-1 is Running")]
 fn one_hop_is_broken(#[case] break_it: fn(&mut World), #[case] expected: &str) {
     let mut world = world();
@@ -316,16 +323,17 @@ fn dial(outcome: &Outcome) -> Dial<'_> {
     }
 }
 
-fn counted(change: fn(&mut Counted)) -> Counted {
+#[allow(clippy::unnecessary_wraps, reason = "as it stands in what is read")]
+fn counted(change: fn(&mut Counted)) -> Option<Counted> {
     let mut counted = Counted::default();
     change(&mut counted);
-    counted
+    Some(counted)
 }
 
 #[rstest]
 #[case::san_list(Outcome::Alert { number: 46 }, |d: &mut Dial<'_>| d.id = Some("spiffe://example.org/else".into()),
     "policy: alert 46 certificate_unknown: its listener's SAN list takes spiffe://example.org/till, and the client is spiffe://example.org/else")]
-#[case::an_alert(Outcome::Alert { number: 48 }, |d: &mut Dial<'_>| d.legs[0].counted = Some(counted(|c: &mut Counted| c.chain = 1)),
+#[case::an_alert(Outcome::Alert { number: 48 }, |d: &mut Dial<'_>| d.legs[0].counted = counted(|c: &mut Counted| c.chain = 1),
     "handshake: alert 48 unknown_ca; Envoy counted 1 with a chain that does not verify")]
 #[case::turned_down(Outcome::ServerRefused { reason: "another ID".into() }, |_: &mut Dial<'_>| {},
     "handshake: client till turned the server's certificate down: another ID")]
@@ -335,14 +343,14 @@ fn counted(change: fn(&mut Counted)) -> Counted {
     "service: its name does not resolve: front")]
 #[case::no_svid(Outcome::Failed { kind: DialFailure::Credential, detail: "none".into() }, |_: &mut Dial<'_>| {},
     "svid: it has no SVID to present: none")]
-#[case::cut_off(Outcome::Failed { kind: DialFailure::Closed, detail: String::new() }, |d: &mut Dial<'_>| d.legs[0].counted = Some(counted(|c: &mut Counted| c.network_rbac = 1)),
+#[case::cut_off(Outcome::Failed { kind: DialFailure::Closed, detail: String::new() }, |d: &mut Dial<'_>| d.legs[0].counted = counted(|c: &mut Counted| c.network_rbac = 1),
     "policy: a network RBAC filter cut the connection off")]
 #[case::rbac(response(403, &[], "RBAC: access denied"), |d: &mut Dial<'_>| {
-    d.legs[0].counted = Some(counted(|c: &mut Counted| c.denied = 1));
+    d.legs[0].counted = counted(|c: &mut Counted| c.denied = 1);
 }, "policy: 403: none of the policies `readers` allows it")]
-#[case::authorizer(response(403, &[], ""), |d: &mut Dial<'_>| d.legs[0].counted = Some(counted(|c: &mut Counted| c.authz_error = 1)),
+#[case::authorizer(response(403, &[], ""), |d: &mut Dial<'_>| d.legs[0].counted = counted(|c: &mut Counted| c.authz_error = 1),
     "policy: 403: its authorizer (ext_authz) gave no answer")]
-#[case::jwt(response(401, &[], "Jwt is missing"), |d: &mut Dial<'_>| d.legs[0].counted = Some(counted(|c: &mut Counted| c.jwt_denied = 1)),
+#[case::jwt(response(401, &[], "Jwt is missing"), |d: &mut Dial<'_>| d.legs[0].counted = counted(|c: &mut Counted| c.jwt_denied = 1),
     "policy: 401: its JWT filter denied the request: \"Jwt is missing\"")]
 #[case::let_in(response(200, &[], ""), |d: &mut Dial<'_>| d.refusal = true,
     "policy: it let spiffe://example.org/till in: its listener's SAN list takes spiffe://example.org/till; RBAC allows by the policies `readers`")]
@@ -355,7 +363,7 @@ fn counted(change: fn(&mut Counted)) -> Counted {
 }, "handshake: the Envoy of front turned its upstream's certificate down: it takes any, and back is spiffe://example.org/back")]
 #[case::upstream_is_another_by_the_counters(response(503, &[], "reset"), |d: &mut Dial<'_>| {
     d.legs[0].turned_down = 2;
-    d.legs.push(Leg { endpoint: "back".into(), counted: Some(counted(|c: &mut Counted| c.broken = 1)), ..Leg::default() });
+    d.legs.push(Leg { endpoint: "back".into(), counted: counted(|c: &mut Counted| c.broken = 1), ..Leg::default() });
 }, "handshake: the Envoy of front turned its upstream's certificate down")]
 #[case::it_was_another_before(response(503, &[], "reset"), |d: &mut Dial<'_>| {
     d.legs[0].turned_down = 2;

@@ -14,7 +14,7 @@ use super::within;
 use crate::cluster::envoy::Admin;
 use crate::cluster::kube::{Backend, Kube};
 use crate::proof::envoy::{Envoy, Stats, wanted};
-use crate::proof::hops::{Leg, Pod, Proxy, Svid};
+use crate::proof::hops::{Leg, Pod, Proxy, Svid, Upstream};
 use crate::scenario::Endpoint;
 use crate::session::given::verified;
 
@@ -67,7 +67,8 @@ pub(super) async fn look(
             (proxy, None)
         }
         Ok((dump, stats, led)) => {
-            proxy.upstream = upstream.zip(led).map(|((name, addresses), led)| (name, addresses, led));
+            let with = |((endpoint, addresses), led)| Upstream { endpoint, addresses, led };
+            proxy.upstream = upstream.zip(led).map(with);
             let leg = dump.as_ref().ok().and_then(|dump| leg(dump, port, stats.as_ref().ok()));
             proxy.stats = stats;
             proxy.svid = dump.as_ref().ok().and_then(|dump| svid(dump, identity?, spire));

@@ -38,7 +38,7 @@ pub async fn look(
     endpoints: &BTreeSet<&str>,
     clients: &BTreeSet<&str>,
 ) -> Hops {
-    let spire = registry::look(kube, scenario).await;
+    let spire = Box::pin(registry::look(kube, scenario)).await;
     let known = endpoints.iter().filter_map(|name| scenario.endpoints.get_key_value(*name));
     let known = known.map(async |(name, declared)| {
         (name.clone(), Box::pin(endpoint(kube, scenario, name, declared, &spire)).await)
