@@ -2,6 +2,7 @@
 //! of SPIRE, of Envoy.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,16 @@ impl Versions {
     pub(super) fn served(self, declaration: &Declaration) -> Self {
         let some = self.0.into_iter();
         Self(some.filter(|(part, version)| declaration.served(part).contains(&version.as_str())).collect())
+    }
+}
+
+impl fmt::Display for Versions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("the declaration's own versions");
+        }
+        let each: Vec<_> = self.each().map(|(part, version)| format!("{part} {version}")).collect();
+        f.write_str(&each.join(", "))
     }
 }
 

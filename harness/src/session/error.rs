@@ -77,6 +77,11 @@ pub enum SessionError {
         lacking.join("\n  ")
     )]
     Lacks { provider: Provider, lacking: Vec<String> },
+    #[error(
+        "what is standing was begun with {was}, and {now} is asked for\n\
+         hint: `svidproof down` takes it down; then it begins anew"
+    )]
+    OtherVersions { was: String, now: String },
     #[error("the cluster does not say which Kubernetes it is")]
     Silent(#[source] KubeError),
     #[error("the kept cluster cannot be talked to")]
@@ -191,6 +196,7 @@ impl SessionError {
             | Self::Kube { source: KubeError::Foreign { .. }, .. }
             | Self::Lacking(_)
             | Self::NotRenamed { .. }
+            | Self::OtherVersions { .. }
             | Self::NotInjected { .. }
             | Self::Own { .. } => true,
             Self::Images(error) => error.is_input(),

@@ -89,6 +89,14 @@ impl Record {
         Ok(())
     }
 
+    /// The versions that the run was asked to be of, asked again or not.
+    pub(super) fn asked_again(&self, now: Versions) -> Result<Versions, SessionError> {
+        if now == Versions::default() || now == self.asked {
+            return Ok(self.asked.clone());
+        }
+        Err(SessionError::OtherVersions { was: self.asked.to_string(), now: now.to_string() })
+    }
+
     pub(super) fn write(&self, dir: &Path) -> Result<(), SessionError> {
         let path = dir.join("session.json");
         let text = serde_json::to_vec_pretty(self)

@@ -170,6 +170,22 @@ async fn what_a_release_says_goes_to_helm(#[case] version: &str, #[case] server_
 }
 
 /// `helm upgrade` without values would keep those of before.
+/// What is gone on with is what was begun: nobody has to say it again, and nobody can say otherwise.
+#[test]
+fn a_run_goes_on_with_the_versions_that_it_was_begun_with() {
+    let world = World::new("");
+    let of = |spire: Option<&str>| Versions::new([("spire", spire.map(str::to_owned))]);
+    let mut record = Record::read(&world.lease.dir).unwrap();
+    record.asked = of(Some("1.2.3"));
+    assert_eq!(record.asked_again(of(None)).unwrap(), of(Some("1.2.3")));
+    assert_eq!(record.asked_again(of(Some("1.2.3"))).unwrap(), of(Some("1.2.3")));
+    let told = record.asked_again(of(Some("4.5.6"))).unwrap_err();
+    assert!(
+        told.is_input() && told.to_string().contains("begun with spire 1.2.3, and spire 4.5.6"),
+        "{told}"
+    );
+}
+
 #[tokio::test]
 async fn no_values_are_given_as_none() {
     let world = World::new("");
