@@ -309,7 +309,7 @@ pub async fn go_on(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionEr
     let Setup { scenarios, provider, mut ways, load, progress, .. } = setup;
     let record = Record::read(&lease.dir)?;
     record.fits(&scenarios)?;
-    ways.versions = record.asked_again(ways.versions)?;
+    ways.versions = record.asked_again(&ways.versions)?;
     let scenarios = charts::ready(scenarios, &lease.dir, &record.helm, progress).await?;
     let scenarios = renamed(&record.helm, scenarios, &record.renamed).await?;
     let own = own_images(&scenarios, load);

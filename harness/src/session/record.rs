@@ -90,8 +90,8 @@ impl Record {
     }
 
     /// The versions that the run was asked to be of, asked again or not.
-    pub(super) fn asked_again(&self, now: Versions) -> Result<Versions, SessionError> {
-        if now == Versions::default() || now == self.asked {
+    pub(super) fn asked_again(&self, now: &Versions) -> Result<Versions, SessionError> {
+        if [&Versions::default(), &self.asked].contains(&now) {
             return Ok(self.asked.clone());
         }
         Err(SessionError::OtherVersions { was: self.asked.to_string(), now: now.to_string() })

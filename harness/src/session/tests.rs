@@ -177,9 +177,9 @@ fn a_run_goes_on_with_the_versions_that_it_was_begun_with() {
     let of = |spire: Option<&str>| Versions::new([("spire", spire.map(str::to_owned))]);
     let mut record = Record::read(&world.lease.dir).unwrap();
     record.asked = of(Some("1.2.3"));
-    assert_eq!(record.asked_again(of(None)).unwrap(), of(Some("1.2.3")));
-    assert_eq!(record.asked_again(of(Some("1.2.3"))).unwrap(), of(Some("1.2.3")));
-    let told = record.asked_again(of(Some("4.5.6"))).unwrap_err();
+    assert_eq!(record.asked_again(&of(None)).unwrap(), of(Some("1.2.3")));
+    assert_eq!(record.asked_again(&of(Some("1.2.3"))).unwrap(), of(Some("1.2.3")));
+    let told = record.asked_again(&of(Some("4.5.6"))).unwrap_err();
     assert!(
         told.is_input() && told.to_string().contains("begun with spire 1.2.3, and spire 4.5.6"),
         "{told}"
