@@ -283,7 +283,7 @@ fn a_version_that_cannot_be_built_is_told_before_anything_is_made() {
     let output = world.svidproof(&args).exits(Exit::Input).get_output().clone();
     let told = said(&output);
     assert!(told.contains("svidproof: spire 9.8.7 cannot be built here; it can be had as nothing"), "{told}");
-    assert!(told.contains("--images upstream") && told.contains("scripts/add-version spire 9.8.7"), "{told}");
+    assert!(told.contains("--images upstream") && told.contains("scripts/add-version"), "{told}");
     assert!(!world.calls().iter().any(|call| call.starts_with("docker")), "{:?}", world.calls());
 }
 

@@ -122,7 +122,7 @@ pub enum ImagesError {
     #[error(
         "{part} {version} cannot be built here; it can be had as {served}\n\
          hint: with `--images upstream` nodes pull any version that the registry has; in a checkout, \
-         `scripts/add-version {part} {version}` adds one"
+         `scripts/add-version` adds one (docs/images.md)"
     )]
     NotServed { part: String, version: String, served: String },
     #[error("this build does not make the part `{part}`")]
