@@ -48,7 +48,7 @@ use crate::cluster::helm::{Helm, HelmError, How, version};
 use crate::cluster::kube::{Holder, KEPT, Kube, KubeError};
 use crate::cluster::probe::Probe;
 use crate::data;
-use crate::images::{self, Images, Source, Versions};
+use crate::images::{self, Images, ImagesError, Source, Versions};
 use crate::lease::{Lease, Shared};
 use crate::provider::needs::{self, Asked, Looked};
 use crate::provider::{self, Cluster, ClusterOptions, Created, Provider, Site, host_ports};
@@ -240,6 +240,10 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     };
     let mut names: Renamed = images::in_versions(&home, &ways.versions, ways.source)?;
     let asked = Asked::of(provider, false, &home, ways.source, &ways.versions).await?;
+    // No program mends that.
+    if asked.makers.contains("debootstrap") && !rustix::process::geteuid().is_root() {
+        return Err(ImagesError::NotRoot.into());
+    }
     let Looked { lacking, .. } = needs::look(&asked, &dirs::cache(), tool::find);
     if !lacking.is_empty() {
         return Err(SessionError::Lacks { provider, lacking });
