@@ -147,3 +147,44 @@ fn an_admin_interface_for_a_release_without_an_envoy_is_a_mistake() {
     assert!(post, "{}", world.calls_of("helm"));
     world.assert_nothing_is_left();
 }
+
+/// A world whose declaration has an Envoy, and whose chart runs what a value `tag` says.
+fn with_envoy(image: &str) -> World {
+    let world = World::new();
+    let images = world.project().join("fixtures/images/images.yaml");
+    let text = fs::read_to_string(&images).unwrap();
+    let envoy = "pip: [{part: envoy, package: envoy, version: 1.0.0, sha256: '00'}]";
+    let name = "images: [{name: 'envoyproxy/envoy:v{envoy}', files: {/envoy: envoy/envoy}}]";
+    fs::write(images, text.replace("pip: []", envoy).replace("images: []", name)).unwrap();
+    let pod = format!("kind: Pod\\nspec: {{containers: [{{name: c, image: '{image}:%s'}}]}}\\n");
+    world.fake(
+        "helm",
+        &format!(
+            "[ \"$1\" != version ] || exec echo v4.0.0\n\
+             tag=v2.0.0; case $(cat) in *old*) tag=v1.0.0 ;; esac\nprintf \"{pod}\" $tag"
+        ),
+    );
+    world
+}
+
+const OTHER_ENVOY: [&str; 5] = ["run", "--images", "upstream", "--envoy", "2.0.0"];
+
+/// It would be judged as the version that was asked for.
+#[test]
+fn a_stage_that_still_runs_another_version_is_told_before_anything_is_made() {
+    let world = with_envoy("envoyproxy/envoy");
+    world.edit("  - stage: open\n", "  - stage: open\n    values: {web: {proxy: old}}\n");
+    let told = said(world.svidproof(&OTHER_ENVOY).exits(Exit::Input).get_output());
+    assert!(told.contains("release web runs envoyproxy/envoy:v1.0.0"), "{told}");
+    assert!(told.contains("it is to run envoyproxy/envoy:v2.0.0"), "{told}");
+    assert!(!world.called("docker") && !world.called("terraform"), "{:#?}", world.calls());
+}
+
+/// An Envoy under somebody else's name stays what it is.
+#[test]
+fn a_version_of_what_no_release_runs_is_a_mistake() {
+    let world = with_envoy("bitnami/envoy");
+    let told = said(world.svidproof(&OTHER_ENVOY).exits(Exit::Input).get_output());
+    assert!(told.contains("--envoy 2.0.0 says nothing here: no release runs an image"), "{told}");
+    assert!(!world.called("docker") && !world.called("terraform"), "{:#?}", world.calls());
+}

@@ -11,8 +11,11 @@ use super::declaration::Declaration;
 use super::own::repository;
 use super::{ImagesError, Source, full_name};
 
+const KUBERNETES: &str = "kubernetes";
 /// Parts of `fixtures/images/images.yaml` whose version may be asked for.
-pub const PARTS: [&str; 3] = ["kubernetes", "spire", "envoy"];
+pub const PARTS: [&str; 3] = [KUBERNETES, "spire", "envoy"];
+/// A version that no declaration states.
+const ANY: &str = "0.any";
 
 /// The versions that are asked for, without a `v` before them; of what is not in it, the declaration's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +36,23 @@ impl Versions {
     /// Part and version of each that is asked for.
     pub fn each(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(part, version)| (part.as_str(), version.as_str()))
+    }
+
+    /// Those of what releases run: the nodes' Kubernetes is no release's.
+    pub fn of_releases(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.each().filter(|(part, _)| *part != KUBERNETES)
+    }
+
+    /// That of one part alone.
+    #[must_use]
+    pub fn only(&self, part: &str) -> Self {
+        Self(
+            self.0
+                .iter()
+                .filter(|(one, _)| *one == part)
+                .map(|(one, two)| (one.clone(), two.clone()))
+                .collect(),
+        )
     }
 
     /// What could be built of these: the rest stays at the declaration's own.
@@ -71,7 +91,8 @@ pub(super) fn combinations(served: &BTreeMap<&'static str, Vec<String>>) -> Vec<
     })
 }
 
-/// What images are called in these versions: by their full names without a tag.
+/// What images of the parts that are asked for are called in these versions, the declaration's own included: by
+/// their full names without a tag.
 ///
 /// # Errors
 /// One of them is to be built, and is not declared.
@@ -80,9 +101,12 @@ pub fn in_versions(
     versions: &Versions,
     source: Source,
 ) -> Result<BTreeMap<String, String>, ImagesError> {
-    let (own, wanted) = (Declaration::load(root)?, Declaration::of(root, versions, source)?);
-    let each = own.images.iter().zip(&wanted.images);
-    let other = each.filter(|(own, wanted)| own.name != wanted.name);
+    // Those whose names have a version that is asked for are other ones in any other.
+    let any = Versions(versions.0.keys().map(|part| (part.clone(), ANY.to_owned())).collect());
+    let (any, wanted) =
+        (Declaration::of(root, &any, Source::Upstream)?, Declaration::of(root, versions, source)?);
+    let each = any.images.iter().zip(&wanted.images);
+    let other = each.filter(|(any, wanted)| any.name != wanted.name);
     Ok(other
         .map(|(_, wanted)| (repository(&full_name(&wanted.name)).to_owned(), wanted.name.clone()))
         .collect())
@@ -118,6 +142,11 @@ mod tests {
             assert!(!names.is_empty() && names.values().all(|name| name.contains(&version)), "{names:?}");
         }
         assert_eq!(in_versions(&root(), &Versions::default(), Source::Packages).unwrap(), BTreeMap::new());
+        // A chart may name another.
+        let own = served(&root()).unwrap()["envoy"][0].clone();
+        let wanted = Versions::new([("envoy", Some(own.clone()))]);
+        let names = in_versions(&root(), &wanted, Source::Packages).unwrap();
+        assert_eq!(names["docker.io/envoyproxy/envoy"], format!("envoyproxy/envoy:v{own}"));
     }
 
     #[test]

@@ -82,6 +82,11 @@ pub enum SessionError {
          hint: `svidproof down` takes it down; then it begins anew"
     )]
     OtherVersions { was: String, now: String },
+    #[error(
+        "--{part} {version} says nothing here: no release runs an image of {part}'s own name\n\
+         hint: one of another name has its version in its release's values"
+    )]
+    NoneRuns { part: String, version: String },
     #[error("the cluster does not say which Kubernetes it is")]
     Silent(#[source] KubeError),
     #[error("the kept cluster cannot be talked to")]
@@ -196,6 +201,7 @@ impl SessionError {
             | Self::Kube { source: KubeError::Foreign { .. }, .. }
             | Self::Lacking(_)
             | Self::NotRenamed { .. }
+            | Self::NoneRuns { .. }
             | Self::OtherVersions { .. }
             | Self::NotInjected { .. }
             | Self::Own { .. } => true,

@@ -258,7 +258,12 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     if let Some(registry) = registry {
         names.extend(images::in_registry(&home, &registry).await?);
     }
-    let scenarios = renamed(&helm, scenarios, &names).await?;
+    let (scenarios, ran) = renamed(&helm, scenarios, &names).await?;
+    for (part, version) in ways.versions.of_releases() {
+        if ran.none_of(&images::in_versions(&home, &ways.versions.only(part), ways.source)?) {
+            return Err(SessionError::NoneRuns { part: part.into(), version: version.into() });
+        }
+    }
     let own = own_images(&scenarios, load);
     let Supplied { own, digests } = supplied(&helm, &scenarios, provider, own, &ways, progress).await?;
     let published = scenarios.iter().flat_map(Scenario::published).collect();
@@ -315,7 +320,7 @@ pub async fn go_on(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionEr
     record.fits(&scenarios)?;
     ways.versions = record.asked_again(&ways.versions)?;
     let scenarios = charts::ready(scenarios, &lease.dir, &record.helm, progress).await?;
-    let scenarios = renamed(&record.helm, scenarios, &record.renamed).await?;
+    let (scenarios, _) = renamed(&record.helm, scenarios, &record.renamed).await?;
     let own = own_images(&scenarios, load);
     if provider == Provider::Kind {
         ways.source = images::settled(ways.source, ways.mirror.as_ref(), progress).await?;
@@ -462,7 +467,7 @@ pub async fn reopen(
     let record = Record::read(&lease.dir)?;
     record.fits(&scenarios)?;
     let scenarios = charts::ready(scenarios, &lease.dir, &record.helm, progress).await?;
-    let scenarios = renamed(&record.helm, scenarios, &record.renamed).await?;
+    let (scenarios, _) = renamed(&record.helm, scenarios, &record.renamed).await?;
     let cluster = &record.cluster;
     let connected = Kube::connect(&cluster.kubeconfig, cluster.context.as_deref()).await;
     let kube = connected.map_err(SessionError::Kept)?;

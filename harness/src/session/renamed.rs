@@ -1,15 +1,15 @@
 //! Images that run under another name than the charts give them, such as svidproof's own out of a registry of
 //! the user's, or another version: the values that name one are made to name the other. No chart is changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
 
 use super::SessionError;
+use super::supply::rendered;
 use crate::cluster::chart::defaults;
-use crate::cluster::containers::containers;
-use crate::cluster::helm::{self, Wanted};
+use crate::cluster::containers::Container;
 use crate::images::{full_name, repository};
 use crate::scenario::{Origin, Release, Scenario, merged};
 use crate::sys::files;
@@ -21,26 +21,56 @@ pub type Renamed = BTreeMap<String, String>;
 /// The scenarios, with values that name the images as they are pulled.
 ///
 /// # Errors
-/// A release would still run one under its old name: no value of its chart holds it.
+/// A release would still run one under its old name, be it in one stage alone: no value of its chart holds it.
 pub(super) async fn renamed(
     helm: &Path,
     scenarios: Vec<Scenario>,
     names: &Renamed,
-) -> Result<Vec<Scenario>, SessionError> {
+) -> Result<(Vec<Scenario>, Ran), SessionError> {
     if names.is_empty() {
-        return Ok(scenarios);
+        return Ok((scenarios, Ran(None)));
     }
     let mut all = vec![];
     for mut scenario in scenarios {
         let mut install = scenario.install.clone();
         for release in install.iter_mut().flatten() {
-            rename(helm, &scenario, release, names).await?;
+            rename(&scenario, release, names)?;
         }
         scenario.install = install;
         over_releases(&mut scenario, names);
         all.push(scenario);
     }
-    Ok(all)
+    let mut ran = Some(BTreeSet::new());
+    for (scenario, release, containers) in rendered(helm, &all, &|_| true).await {
+        let Some(containers) = containers else {
+            ran = None;
+            continue;
+        };
+        let still = |one: &Container| Some((instead(&one.image, names)?, one.image.clone()));
+        if let Some((to, image)) = containers.iter().find_map(still) {
+            return Err(SessionError::NotRenamed {
+                place: scenario.place_in(release, "chart"),
+                release: release.name.clone(),
+                to: to.into(),
+                image,
+            });
+        }
+        ran.iter_mut().for_each(|ran| ran.extend(containers.iter().map(|one| full_name(&one.image))));
+    }
+    Ok((all, Ran(ran)))
+}
+
+/// The full names of all images that the releases run, in whichever stage; absent where one cannot be rendered
+/// without a cluster.
+#[derive(Debug, Default)]
+pub(super) struct Ran(Option<BTreeSet<String>>);
+
+impl Ran {
+    /// Whether it is known that none of these is among them.
+    pub(super) fn none_of(&self, names: &Renamed) -> bool {
+        let runs = |ran: &BTreeSet<String>| names.values().any(|name| ran.contains(&full_name(name)));
+        self.0.as_ref().is_some_and(|ran| !runs(ran))
+    }
 }
 
 /// What stages and planted faults give the releases besides.
@@ -52,41 +82,23 @@ fn over_releases(scenario: &mut Scenario, names: &Renamed) {
     }
 }
 
-async fn rename(
-    helm: &Path,
-    scenario: &Scenario,
-    release: &mut Release,
-    names: &Renamed,
-) -> Result<(), SessionError> {
-    let (chart, files) = (scenario.chart(release), scenario.values_files(release));
-    if !matches!(release.origin(), Origin::Plain) {
-        let place = || scenario.place_in(release, "chart");
-        let unread = |source| SessionError::Chart { place: place(), release: release.name.clone(), source };
-        let mut below = defaults(&chart).map_err(unread)?;
-        for file in &files {
-            // What is not YAML is told by Helm.
-            let text = files::read_text(file)?;
-            below = merged(&below, &serde_saphyr::from_str(&text).unwrap_or_default());
-        }
-        release.values = merged(&where_named(&below, names), &everywhere(&release.values, names));
-        for value in release.set.values_mut() {
-            *value = everywhere(value, names);
-        }
+fn rename(scenario: &Scenario, release: &mut Release, names: &Renamed) -> Result<(), SessionError> {
+    if matches!(release.origin(), Origin::Plain) {
+        return Ok(());
     }
-    let values = release.own_values();
-    let wanted = Wanted { release, chart: &chart, files: &files, values: &values };
-    // What cannot be rendered without a cluster is told by who installs it.
-    let Ok(text) = helm::template(helm, wanted).await else { return Ok(()) };
-    match containers(&text).into_iter().find_map(|one| Some((instead(&one.image, names)?, one.image.clone())))
-    {
-        None => Ok(()),
-        Some((to, image)) => Err(SessionError::NotRenamed {
-            place: scenario.place_in(release, "chart"),
-            release: release.name.clone(),
-            to: to.into(),
-            image,
-        }),
+    let place = || scenario.place_in(release, "chart");
+    let unread = |source| SessionError::Chart { place: place(), release: release.name.clone(), source };
+    let mut below = defaults(&scenario.chart(release)).map_err(unread)?;
+    for file in scenario.values_files(release) {
+        // What is not YAML is told by Helm.
+        let text = files::read_text(&file)?;
+        below = merged(&below, &serde_saphyr::from_str(&text).unwrap_or_default());
     }
+    release.values = merged(&where_named(&below, names), &everywhere(&release.values, names));
+    for value in release.set.values_mut() {
+        *value = everywhere(value, names);
+    }
+    Ok(())
 }
 
 /// What the image of this name is called instead. One without a tag may be a part of a name.
@@ -190,6 +202,19 @@ mod tests {
         ] {
             assert_eq!(where_named(&other, &names), Value::Null, "{other}");
         }
+    }
+
+    #[test]
+    fn what_no_release_runs_is_known_only_where_all_are() {
+        let names: Renamed =
+            [("docker.io/envoyproxy/envoy".to_owned(), "envoyproxy/envoy:v2".to_owned())].into();
+        let ran = |images: &[&str]| Ran(Some(images.iter().map(|image| full_name(image)).collect()));
+        assert!(
+            ran(&[]).none_of(&names) && ran(&["bitnami/envoy:v2", "envoyproxy/envoy:v1"]).none_of(&names)
+        );
+        assert!(
+            !ran(&["a:1", "docker.io/envoyproxy/envoy:v2"]).none_of(&names) && !Ran(None).none_of(&names)
+        );
     }
 
     #[test]

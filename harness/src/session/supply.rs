@@ -106,23 +106,10 @@ pub(super) async fn check(
         given.extend(images::names(image).map_err(|source| SessionError::Own { source })?);
     }
     there.extend(given.iter().cloned());
-    let jobs = scenarios.iter().flat_map(|scenario| {
-        let of = move |release| (scenario, release);
-        scenario.install.iter().flatten().map(of)
-    });
-    let jobs = jobs.flat_map(|(scenario, release)| {
-        variants(scenario, release).into_iter().map(move |values| (scenario, release, values))
-    });
-    let rendered = jobs.map(async |(scenario, release, values)| {
-        let (chart, files) = (scenario.chart(release), scenario.values_files(release));
-        let wanted = Wanted { release, chart: &chart, files: &files, values: &values };
-        // What cannot be rendered without a cluster is told by who installs it.
-        let text = helm::template(helm, wanted).await.ok()?;
-        Some((scenario, release, containers(&text)))
-    });
-    let rendered: Vec<_> = iter(rendered).buffer_unordered(RENDERED).collect().await;
+    let rendered = rendered(helm, scenarios, &may_name_an_image).await;
     let (mut missing, mut asked) = (BTreeSet::new(), BTreeSet::new());
-    for (scenario, release, all) in rendered.into_iter().flatten() {
+    for (scenario, release, all) in rendered {
+        let all = all.unwrap_or_default();
         asked.extend(all.iter().map(|container| full_name(&container.image)));
         let lacks = |one: &Container| one.always || !there.contains(&full_name(&one.image));
         missing.extend(all.into_iter().filter(lacks).map(|container| Missing {
@@ -168,7 +155,7 @@ pub(super) async fn check_injected(helm: &Path, scenarios: &[Scenario]) -> Resul
     });
     for (scenario, release) in releases {
         let Some(port) = release.inject_admin else { continue };
-        for values in variants(scenario, release) {
+        for values in variants(scenario, release, &may_name_an_image) {
             let (chart, files) = (scenario.chart(release), scenario.values_files(release));
             let wanted = Wanted { release, chart: &chart, files: &files, values: &values };
             // What cannot be rendered without a cluster is told by who installs it.
@@ -189,13 +176,40 @@ fn is_pulled(container: &Container, registries: &[String]) -> bool {
     !always && !image.contains('@') && registries.contains(&images::registry(image))
 }
 
-/// The values with which the release may run another image: its own, and those of stages that name one.
-fn variants(scenario: &Scenario, release: &Release) -> Vec<Value> {
+/// The containers of every release as it is installed, and as each stage whose values for it `counts` has it;
+/// none where that cannot be rendered without a cluster, which is told by who installs it.
+pub(super) async fn rendered<'a>(
+    helm: &Path,
+    scenarios: &'a [Scenario],
+    counts: &dyn Fn(&Value) -> bool,
+) -> Vec<(&'a Scenario, &'a Release, Option<Vec<Container>>)> {
+    let releases = scenarios
+        .iter()
+        .flat_map(|scenario| scenario.install.iter().flatten().map(move |release| (scenario, release)));
+    let jobs = releases.flat_map(|(scenario, release)| {
+        variants(scenario, release, counts).into_iter().map(move |values| (scenario, release, values))
+    });
+    let rendered = jobs.map(async |(scenario, release, values)| {
+        let (chart, files) = (scenario.chart(release), scenario.values_files(release));
+        let wanted = Wanted { release, chart: &chart, files: &files, values: &values };
+        let text = helm::template(helm, wanted).await;
+        (scenario, release, text.ok().map(|text| containers(&text)))
+    });
+    iter(rendered).buffer_unordered(RENDERED).collect().await
+}
+
+/// To render all of every stage takes seconds.
+fn may_name_an_image(values: &Value) -> bool {
+    values.to_string().contains("mage")
+}
+
+/// A release's own values, and those of stages that give it some which count.
+fn variants(scenario: &Scenario, release: &Release, counts: &dyn Fn(&Value) -> bool) -> Vec<Value> {
     let stages = scenario.stages.iter().map(|stage| &stage.values);
-    let names_one = |values: &&BTreeMap<String, Value>| {
-        values.iter().any(|(key, value)| release.is_called(key) && value.to_string().contains("mage"))
+    let is_meant = |values: &&BTreeMap<String, Value>| {
+        values.iter().any(|(key, value)| release.is_called(key) && counts(value))
     };
-    let over = stages.filter(names_one).map(|values| stage_values(release, &[values]));
+    let over = stages.filter(is_meant).map(|values| stage_values(release, &[values]));
     let mut all = vec![release.own_values()];
     for values in over {
         if !all.contains(&values) {

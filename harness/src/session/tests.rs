@@ -169,7 +169,6 @@ async fn what_a_release_says_goes_to_helm(#[case] version: &str, #[case] server_
     assert!(calls.contains(&upgrade), "{calls:?}");
 }
 
-/// `helm upgrade` without values would keep those of before.
 /// What is gone on with is what was begun: nobody has to say it again, and nobody can say otherwise.
 #[test]
 fn a_run_goes_on_with_the_versions_that_it_was_begun_with() {
@@ -186,6 +185,7 @@ fn a_run_goes_on_with_the_versions_that_it_was_begun_with() {
     );
 }
 
+/// `helm upgrade` without values would keep those of before.
 #[tokio::test]
 async fn no_values_are_given_as_none() {
     let world = World::new("");
