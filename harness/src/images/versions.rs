@@ -91,8 +91,8 @@ pub(super) fn combinations(served: &BTreeMap<&'static str, Vec<String>>) -> Vec<
     })
 }
 
-/// What images of the parts that are asked for are called in these versions, the declaration's own included: by
-/// their full names without a tag.
+/// What images of the parts that are asked for are called in these versions, the declaration's own included:
+/// by their full names without a tag.
 ///
 /// # Errors
 /// One of them is to be built, and is not declared.

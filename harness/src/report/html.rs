@@ -11,29 +11,51 @@ use sha2::{Digest, Sha256};
 use super::Report;
 use crate::proof::verdict::Totals;
 
-const PAGE: &str = include_str!("page/page.html");
-/// The style of every page.
-pub(crate) const STYLE: &str = include_str!("page/page.css");
-const SCRIPT: &str = include_str!("page/page.js");
+const FRAME: &str = include_str!("page/frame.html");
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/common.js");
+
+const REPORT: Page<'_> = Page {
+    what: "report",
+    body: include_str!("page/page.html"),
+    style: "",
+    script: include_str!("page/page.js"),
+};
 
 /// The file's text.
 pub fn page(report: &Report) -> String {
-    filled(PAGE, STYLE, SCRIPT, &title(report), &serde_json::to_string(report).unwrap_or_default())
+    REPORT.filled(&title(report), &serde_json::to_string(report).unwrap_or_default())
 }
 
-/// A page out of its parts, of which `json` alone may come from somebody else.
-pub(crate) fn filled(page: &str, style: &str, script: &str, title: &str, json: &str) -> String {
-    // The data are filled in last: what looks like a place to fill in them stays as it is.
-    [
-        ("@SCRIPT-HASH@", hash(script)),
-        ("@STYLE-HASH@", hash(style)),
-        ("@STYLE@", style.into()),
-        ("@SCRIPT@", script.into()),
-        ("@TITLE@", title.into()),
-        ("@DATA@", embedded(json)),
-    ]
-    .into_iter()
-    .fold(page.to_owned(), |page, (place, text)| page.replacen(place, &text, 1))
+/// What tells one page from another.
+pub(crate) struct Page<'a> {
+    /// What it lays out: the ID of its data, and the name of the file that has the same, without `.json`.
+    pub(crate) what: &'a str,
+    /// Its sections.
+    pub(crate) body: &'a str,
+    /// What it has beyond the style and the script of all pages.
+    pub(crate) style: &'a str,
+    pub(crate) script: &'a str,
+}
+
+impl Page<'_> {
+    /// The file's text, of which `json` alone may come from somebody else.
+    pub(crate) fn filled(&self, title: &str, json: &str) -> String {
+        let (style, script) = ([STYLE, self.style].concat(), [SCRIPT, self.script].concat());
+        let frame = FRAME.replace("@WHAT@", self.what);
+        // The data are filled in last: what looks like a place to fill in them stays as it is.
+        [
+            ("@SCRIPT-HASH@", hash(&script)),
+            ("@STYLE-HASH@", hash(&style)),
+            ("@STYLE@", style),
+            ("@SCRIPT@", script),
+            ("@BODY@", self.body.into()),
+            ("@TITLE@", title.into()),
+            ("@DATA@", embedded(json)),
+        ]
+        .into_iter()
+        .fold(frame, |page, (place, text)| page.replacen(place, &text, 1))
+    }
 }
 
 pub(super) fn title(report: &Report) -> String {

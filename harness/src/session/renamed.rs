@@ -21,7 +21,8 @@ pub type Renamed = BTreeMap<String, String>;
 /// The scenarios, with values that name the images as they are pulled.
 ///
 /// # Errors
-/// A release would still run one under its old name, be it in one stage alone: no value of its chart holds it.
+/// A release would still run one under its old name, be it in one stage alone: no value of its chart holds
+/// it.
 pub(super) async fn renamed(
     helm: &Path,
     scenarios: Vec<Scenario>,
@@ -60,8 +61,8 @@ pub(super) async fn renamed(
     Ok((all, Ran(ran)))
 }
 
-/// The full names of all images that the releases run, in whichever stage; absent where one cannot be rendered
-/// without a cluster.
+/// The full names of all images that the releases run, in whichever stage; absent where one cannot be
+/// rendered without a cluster.
 #[derive(Debug, Default)]
 pub(super) struct Ran(Option<BTreeSet<String>>);
 

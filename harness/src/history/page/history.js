@@ -1,5 +1,4 @@
-"use strict";
-// Lays out the history. Text only ever becomes text: nothing of the data is parsed as HTML.
+// Lays out the history.
 (() => {
   const history = JSON.parse(document.getElementById("history").textContent);
   // The worst first: a cell shows its worst.
@@ -10,22 +9,9 @@
   const LINES = 100;
   // Legs of one night begin within these hours of each other.
   const NIGHT = 12;
-  const at = (id) => document.getElementById(id);
   const choice = { leg: null, shown: ROWS };
   let opened = null;
 
-  function h(tag, attributes, ...children) {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes ?? {})) {
-      if (typeof value === "function") element.addEventListener(name, value);
-      else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
-    }
-    element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
-    return element;
-  }
-
-  const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
-  const seconds = (value) => `${value.toFixed(value < 10 ? 2 : 1)} s`;
   const when = (run) => history.runs[run].started.slice(0, 16).replace("T", " ");
   const known = (verdict) => (Object.hasOwn(VERDICTS, verdict) ? verdict : "unknown");
   const spoken = (verdict) => (verdict === "client_side" ? "client side only" : verdict || "no verdict");
@@ -57,10 +43,6 @@
 
   function badge(kind, sign, text) {
     return h("span", { class: `verdict ${kind}` }, h("span", { class: "mark", "aria-hidden": "true" }, sign), text);
-  }
-
-  function facts(list, pairs) {
-    list.replaceChildren(...pairs.filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
   }
 
   // A section's list, its beginning where it is long.

@@ -1,11 +1,14 @@
 //! The history for a browser: one file, made as a report's page is, and with its style.
 
 use super::History;
-use crate::report::html;
+use crate::report::html::Page;
 
-const PAGE: &str = include_str!("history.html");
-const STYLE: &str = include_str!("history.css");
-const SCRIPT: &str = include_str!("history.js");
+const PAGE: Page<'_> = Page {
+    what: "history",
+    body: include_str!("history.html"),
+    style: include_str!("history.css"),
+    script: include_str!("history.js"),
+};
 
 /// The file's text. `json`: the history's own, so that it is worked out once.
 pub fn page(history: &History, json: &str) -> String {
@@ -13,6 +16,5 @@ pub fn page(history: &History, json: &str) -> String {
         0 => String::new(),
         lost => format!(", {lost} unreadable"),
     };
-    let title = format!("{} runs{lost}", history.runs.len());
-    html::filled(PAGE, &[html::STYLE, STYLE].concat(), SCRIPT, &title, json)
+    PAGE.filled(&format!("{} runs{lost}", history.runs.len()), json)
 }

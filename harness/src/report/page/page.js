@@ -1,26 +1,12 @@
-"use strict";
-// Lays out the report. Text only ever becomes text: nothing of the data is parsed as HTML.
+// Lays out the report.
 (() => {
   const report = JSON.parse(document.getElementById("report").textContent);
   const cells = report.checks.map((row, index) => ({ ...row, index, client: row.as, saw: saw(row.observed) }));
   const VERDICTS = { failed: "✗", errored: "!", flaky: "≈", skipped: "–", passed: "✓", recorded: "·", client_side: "~" };
   const MOST_PROBLEMS = 200;
-  const at = (id) => document.getElementById(id);
   const filter = { verdicts: new Set(), finding: false };
   let opened = null;
 
-  function h(tag, attributes, ...children) {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes ?? {})) {
-      if (typeof value === "function") element.addEventListener(name, value);
-      else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
-    }
-    element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
-    return element;
-  }
-
-  const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
-  const seconds = (value) => `${value.toFixed(value < 10 ? 2 : 1)} s`;
   const unique = (values) => [...new Set(values)];
   const sentAs = (cell) => `${cell.client} → ${cell.to}`;
   // A request may be thousands of letters long: all of it is in its cell's detail.
@@ -49,10 +35,6 @@
 
   function badge(verdict) {
     return h("span", { class: `verdict ${verdict}` }, h("span", { class: "mark", "aria-hidden": "true" }, VERDICTS[verdict]), verdict);
-  }
-
-  function facts(list, pairs) {
-    list.replaceChildren(...pairs.filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
   }
 
   function header() {
