@@ -33,6 +33,16 @@ pub fn svidproof() -> Command {
     Command::new(program())
 }
 
+/// It, about to be started in a folder of a test's own, which has its state too.
+///
+/// # Panics
+/// As [`program`].
+pub fn svidproof_in(folder: &Path, args: &[&str]) -> Command {
+    let mut command = svidproof();
+    command.current_dir(folder).env("XDG_STATE_HOME", folder.join("state")).args(args);
+    command
+}
+
 /// Copies what is in a folder.
 ///
 /// # Panics

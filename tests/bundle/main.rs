@@ -83,9 +83,7 @@ impl World {
     }
 
     fn svidproof(&self, args: &[&str]) -> Output {
-        let mut command = conformance::svidproof();
-        command.current_dir(self.dir.path()).env("XDG_STATE_HOME", self.path("state")).args(args);
-        command.output().unwrap()
+        conformance::svidproof_in(self.dir.path(), args).output().unwrap()
     }
 
     /// The folder of the one run.

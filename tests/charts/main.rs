@@ -94,9 +94,7 @@ impl World {
     }
 
     fn svidproof(&self, args: &[&str]) -> Output {
-        let mut command = conformance::svidproof();
-        command.current_dir(self.dir.path()).env("XDG_STATE_HOME", self.path("state")).args(args);
-        command.output().unwrap()
+        conformance::svidproof_in(self.dir.path(), args).output().unwrap()
     }
 
     /// The report of the checks, which ended with this status.

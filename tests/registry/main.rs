@@ -75,9 +75,7 @@ impl World {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = conformance::svidproof();
-        command.current_dir(self.dir.path()).env("XDG_STATE_HOME", self.path("state")).args(args);
-        command
+        conformance::svidproof_in(self.dir.path(), args)
     }
 
     /// The scenario of the tier `neighbours`, with a chart more that lies in the registry.

@@ -29,9 +29,7 @@ impl World {
     }
 
     fn svidproof(&self, args: &[&str]) -> Output {
-        let mut command = conformance::svidproof();
-        command.current_dir(self.0.path()).env("XDG_STATE_HOME", self.path("state")).args(args);
-        command.output().unwrap()
+        conformance::svidproof_in(self.0.path(), args).output().unwrap()
     }
 
     /// Every check of every stage passes, and every planted fault is noticed.

@@ -56,7 +56,9 @@ pub(super) async fn renamed(
                 image,
             });
         }
-        ran.iter_mut().for_each(|ran| ran.extend(containers.iter().map(|one| full_name(&one.image))));
+        if let Some(ran) = &mut ran {
+            ran.extend(containers.iter().map(|one| full_name(&one.image)));
+        }
     }
     Ok((all, Ran(ran)))
 }
