@@ -6,6 +6,8 @@
 //! Each is a real cluster, made and taken down here.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod restricted;
+
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -61,7 +63,10 @@ fn a_spire_with_a_controller_manager_is_used_as_it_is() {
 
 #[test]
 fn a_socket_by_csi_and_identities_that_are_there_already() {
-    World::new().holds("tests/scenarios/csi.yaml", 8);
+    let world = World::new();
+    world.holds("tests/scenarios/csi.yaml", 8);
+    restricted::charts(&world);
+    restricted::the_probe_has_no_rights(&world);
 }
 
 #[test]

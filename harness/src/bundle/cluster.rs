@@ -327,7 +327,7 @@ fn envoys<'a>(subject: &'a Subject<'a>, reached: &'a Reached) -> Vec<Step<'a>> {
             let place = format!("envoy/{namespace}/{pod}/{port}/{file}");
             steps.push(Step::new(place.clone(), async move {
                 let backend = Backend { namespace: namespace.into(), pod: pod.into(), ..Backend::default() };
-                let admin = Admin::open(&reached.kube, &backend, port).await?;
+                let admin = Admin::of(&reached.kube, &backend, port);
                 Ok(vec![Piece::either(place, admin.get(path).await?)])
             }));
         }

@@ -1,14 +1,14 @@
 //! Envoy's admin interface: what its configuration is, what it has counted, whom it would forward to. What is
 //! made of it is `proof::envoy`'s.
 //!
-//! The admin interface listens on the pod's loopback; it is reached by a forwarded port.
+//! The admin interface listens on the pod's loopback; it is reached over the API server.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::cluster::kube::{Backend, Forward, Kube, KubeError};
+use crate::cluster::kube::{Backend, Kube, KubeError, PodHttp, PodHttpError};
 use crate::proof::envoy::{Stats, lacking, trusted};
 use crate::sys::chain;
 use crate::sys::wait::{self, Look, WaitError};
@@ -26,13 +26,7 @@ pub enum EnvoyError {
     #[error("the admin interface of Envoy in pod {pod} is not reached")]
     Forward { pod: String, source: KubeError },
     #[error("could not read {path} from the admin interface of Envoy in pod {pod}")]
-    Read { pod: String, path: &'static str, source: reqwest::Error },
-    #[error(
-        "the admin interface of Envoy in pod {pod} answers {path} with more than {} MB\n\
-         hint: is it an Envoy that listens at the port of `admin`?",
-        LONGEST >> 20
-    )]
-    TooLong { pod: String, path: &'static str },
+    Read { pod: String, path: &'static str, source: PodHttpError },
     #[error(transparent)]
     Wait(#[from] WaitError<NotClusters>),
 }
@@ -46,8 +40,8 @@ impl EnvoyError {
     /// The HTTP status, where there was an answer.
     pub fn status(&self) -> Option<u16> {
         match self {
-            Self::Read { source, .. } => source.status().map(|status| status.as_u16()),
-            Self::Forward { .. } | Self::TooLong { .. } | Self::Wait(_) => None,
+            Self::Read { source: PodHttpError::Status(status), .. } => Some(status.as_u16()),
+            Self::Read { .. } | Self::Forward { .. } | Self::Wait(_) => None,
         }
     }
 }
@@ -60,17 +54,13 @@ pub struct NotClusters(#[from] serde_json::Error);
 /// The admin interface of one pod's Envoy.
 pub struct Admin {
     pod: String,
-    forward: Forward,
-    http: reqwest::Client,
+    http: PodHttp,
 }
 
 impl Admin {
-    /// Makes the way there; asks nothing yet.
-    pub async fn open(kube: &Kube, backend: &Backend, port: u16) -> Result<Self, EnvoyError> {
-        let pod = backend.pod.clone();
-        let forward = kube.forward(backend, port).await;
-        let forward = forward.map_err(|source| EnvoyError::Forward { pod: pod.clone(), source })?;
-        Ok(Self { pod, forward, http: reqwest::Client::new() })
+    /// At this port of the pod; asks nothing yet.
+    pub fn of(kube: &Kube, backend: &Backend, port: u16) -> Self {
+        Self { pod: backend.pod.clone(), http: kube.http(backend, port) }
     }
 
     /// `/config_dump`, JSON (envoy.admin.v3.ConfigDump).
@@ -195,30 +185,12 @@ impl Admin {
 
     /// What it answers to a GET of this path (Envoy's documentation, "Administration interface").
     pub async fn get(&self, path: &'static str) -> Result<String, EnvoyError> {
-        // Of a connection of before.
-        let _ = self.forward.take_failure();
-        let url = format!("http://{}{path}", self.forward.address);
-        let answered = async {
-            let mut response = self.http.get(url).timeout(READ).send().await?.error_for_status()?;
-            let mut body = vec![];
-            while let Some(part) = response.chunk().await? {
-                if body.len() + part.len() > LONGEST {
-                    return Ok(None);
-                }
-                body.extend_from_slice(&part);
-            }
-            Ok(Some(String::from_utf8_lossy(&body).into_owned()))
-        };
         let pod = self.pod.clone();
-        let answered = answered.await.map_err(|source| {
-            let pod = pod.clone();
-            // The client itself only sees its connection closed: what closed it says more.
-            match self.forward.take_failure() {
-                Some(source) => EnvoyError::Forward { pod, source },
-                None => EnvoyError::Read { pod, path, source },
-            }
-        });
-        answered?.ok_or(EnvoyError::TooLong { pod, path })
+        match self.http.get(path, LONGEST, READ).await {
+            Ok(body) => Ok(String::from_utf8_lossy(&body).into_owned()),
+            Err(PodHttpError::Way(source)) => Err(EnvoyError::Forward { pod, source }),
+            Err(source) => Err(EnvoyError::Read { pod, path, source }),
+        }
     }
 }
 
@@ -318,12 +290,12 @@ mod tests {
         std::fs::write(&kubeconfig, text).unwrap();
         let kube = Kube::connect(&kubeconfig, None).await.unwrap();
         let backend = Backend { namespace: "shop".into(), pod: "web-0".into(), ..Backend::default() };
-        let admin = Admin::open(&kube, &backend, 9901).await.unwrap();
+        let admin = Admin::of(&kube, &backend, 9901);
         let error = admin.stats().await.unwrap_err();
         assert!(error.is_forbidden(), "{error:?}");
         let told = chain(&error);
-        let tried = "the admin interface of Envoy in pod web-0 is not reached: could not forward a local port to \
-                     port 9901 of pod shop/web-0: ";
+        let tried = "the admin interface of Envoy in pod web-0 is not reached: could not open the way to port \
+                     9901 of pod shop/web-0: ";
         assert!(told.starts_with(tried) && told.contains("403"), "{told}");
     }
 

@@ -140,8 +140,13 @@ async fn install_probe(
     scenario: &Scenario,
 ) -> Result<Vec<Probe>, SessionError> {
     let name = probe_name(&scenario.name);
-    note_release(context, lease, scenario, &name, PROBES).await?;
     let spire = &scenario.spire;
+    make_namespace(context, lease, scenario, PROBES).await?;
+    if spire.csi.is_none() {
+        let failed = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
+        context.kube.admit_host_paths(PROBES, &context.run).await.map_err(failed)?;
+    }
+    note_release(context, lease, scenario, &name, PROBES).await?;
     let mut values = json!({
         "scenario": scenario.name, "serviceAccount": name, "socketFile": spire.socket_file,
         "socketDir": spire.socket_dir.as_deref().unwrap_or_default(),

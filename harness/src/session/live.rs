@@ -308,8 +308,7 @@ async fn readable(kube: &Kube, scenario: &mut Scenario, progress: &Progress) {
         // What else there is in the way is told when the endpoint is opened.
         let Ok(Ok(resolved)) = kube.resolve(&endpoint.service).await else { continue };
         let Some(pod) = resolved.pods.first() else { continue };
-        let Ok(admin) = Admin::open(kube, pod, port).await else { continue };
-        let Err(error) = admin.config().await else { continue };
+        let Err(error) = Admin::of(kube, pod, port).config().await else { continue };
         if error.is_forbidden() {
             progress.note(&format!(
                 "endpoint {name}: the API server forbids port-forwards to pod {}/{}, so what its Envoy \

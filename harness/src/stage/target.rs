@@ -238,10 +238,7 @@ impl Running {
         port: u16,
     ) -> Result<Result<Self, String>, StageError> {
         let mistake = |what: String| StageError::Mistake { endpoint: name.into(), what };
-        let admin = match Admin::open(&run.kube, backend, admin_port).await {
-            Ok(admin) => admin,
-            Err(error) => return Ok(Err(chain(&error))),
-        };
+        let admin = Admin::of(&run.kube, backend, admin_port);
         let dump = match admin.answers(ANSWERS).await {
             Ok(dump) => dump,
             Err(error) => {

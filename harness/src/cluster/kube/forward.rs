@@ -1,24 +1,20 @@
-//! A port of a pod as a port of this machine's loopback, for the pages and the admin interfaces that are to
-//! be read with an ordinary HTTP client.
+//! A port of a pod as a port of this machine's loopback, for what dials an address: the mTLS of a pod, where
+//! there is no probe to dial it from beside.
 //!
-//! Each connection gets a stream of its own: one that breaks leaves the others alone.
+//! Each connection gets a way of its own: one that breaks leaves the others alone.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, split};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::way::{Opened, Way};
 use super::{Backend, Kube, KubeError};
 use crate::sys::wait;
 
-/// How long the API server and the kubelet may take to open the way into a pod. Shorter than whoever reads
-/// through it waits: the reason is there before that one gives up.
-const OPEN: Duration = Duration::from_secs(8);
 /// How long a pod may go on after its client has said all: then nobody waits for it any more. Until then it
 /// is the client's to give up.
 const AFTER: Duration = Duration::from_secs(10);
@@ -38,14 +34,11 @@ type Failure = Arc<Mutex<Option<KubeError>>>;
 impl Kube {
     /// Listens on a free port of the loopback; what connects there is carried to `port` of the pod.
     pub async fn forward(&self, backend: &Backend, port: u16) -> Result<Forward, KubeError> {
-        let what =
-            format!("forward a local port to port {port} of pod {}/{}", backend.namespace, backend.pod);
-        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(KubeError::io(&what))?;
-        let address = listener.local_addr().map_err(KubeError::io(&what))?;
-        let pods: Api<Pod> = Api::namespaced(self.client(), &backend.namespace);
+        let way = self.way(backend, port);
+        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(KubeError::io(&way))?;
+        let address = listener.local_addr().map_err(KubeError::io(&way))?;
         let failure = Failure::default();
-        let tunnel = Tunnel { what, pods, pod: backend.pod.clone(), port, failure: failure.clone() };
-        let serving = tokio::spawn(serve(listener, tunnel));
+        let serving = tokio::spawn(serve(listener, way, failure.clone()));
         Ok(Forward { address, serving, failure })
     }
 }
@@ -64,24 +57,14 @@ impl Drop for Forward {
     }
 }
 
-/// What each connection needs.
-#[derive(Clone)]
-struct Tunnel {
-    what: String,
-    pods: Api<Pod>,
-    pod: String,
-    port: u16,
-    failure: Failure,
-}
-
-async fn serve(listener: TcpListener, tunnel: Tunnel) {
+async fn serve(listener: TcpListener, way: Way, failure: Failure) {
     let mut streams = JoinSet::new();
     while let Ok((mut local, _)) = listener.accept().await {
-        let tunnel = tunnel.clone();
+        let (way, failure) = (way.clone(), failure.clone());
         streams.spawn(async move {
-            if let Err(failure) = tunnel.carry(&mut local).await {
+            if let Err(failed) = carry(&way, &mut local).await {
                 // Before the connection is closed: who sees that asks for the reason.
-                *tunnel.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failed);
             }
             drop(local);
         });
@@ -89,31 +72,16 @@ async fn serve(listener: TcpListener, tunnel: Tunnel) {
     }
 }
 
-impl Tunnel {
-    /// One connection, to its end.
-    async fn carry(&self, local: &mut TcpStream) -> Result<(), KubeError> {
-        let ports = [self.port];
-        let opening = self.pods.portforward(&self.pod, &ports);
-        let opened = wait::within("the way into the pod to be opened", OPEN, opening).await;
-        let opened = opened.map_err(|gave_up| KubeError::other(&self.what)(gave_up.to_string()))?;
-        let mut forwarder = opened.map_err(KubeError::api(&self.what))?;
-        // Such as that nothing listens on the port.
-        let complaint = forwarder.take_error(self.port);
-        let complaint = async { complaint?.await };
-        let remote = forwarder.take_stream(self.port);
-        let carried = async {
-            if let Some(remote) = remote {
-                between(local, remote).await;
-            }
-        };
-        let ended = tokio::select! {
-            biased;
-            Some(problem) = complaint => Err(KubeError::other(&self.what)(problem)),
-            () = carried => Ok(()),
-        };
-        forwarder.abort();
-        ended
-    }
+/// One connection, to its end.
+async fn carry(way: &Way, local: &mut TcpStream) -> Result<(), KubeError> {
+    let Opened { stream, complaint, closing } = way.open().await?;
+    let ended = tokio::select! {
+        biased;
+        Some(problem) = complaint => Err(KubeError::other(way)(problem)),
+        () = between(local, stream) => Ok(()),
+    };
+    drop(closing);
+    ended
 }
 
 /// Carries both ways until the pod has said all, or for a while after the client has. Either end may close or
@@ -157,7 +125,7 @@ mod tests {
         crate::sys::chain(&forward.take_failure().unwrap())
     }
 
-    const TRIED: &str = "could not forward a local port to port 9901 of pod shop/web-0: ";
+    const TRIED: &str = "could not open the way to port 9901 of pod shop/web-0: ";
 
     #[tokio::test]
     async fn why_a_connection_was_not_carried_is_kept() {
@@ -173,7 +141,7 @@ mod tests {
     async fn a_way_that_is_never_opened_is_given_up() {
         let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let told = told_over(mute.local_addr().unwrap()).await;
-        let gave_up = "gave up waiting for the way into the pod to be opened after 8 s";
+        let gave_up = "gave up waiting for the API server and the kubelet to open it after 8 s";
         assert!(told.starts_with(&format!("{TRIED}{gave_up}")), "{told}");
     }
 

@@ -10,6 +10,7 @@ mod exec;
 mod fate;
 mod forward;
 mod hops;
+mod http;
 mod imageless;
 mod look;
 mod ours;
@@ -21,6 +22,7 @@ mod settle;
 mod socket;
 mod stale;
 mod standing;
+mod way;
 mod workload;
 
 pub use balancer::address;
@@ -28,6 +30,7 @@ pub use claim::{AT_WORK, Claim, KEPT};
 pub use cloud::Balancer;
 pub use exec::Exec;
 pub use forward::Forward;
+pub use http::{PodHttp, PodHttpError};
 pub use ours::{Holder, RUN_LABEL};
 pub use service::{Backend, Resolved, Unresolved};
 

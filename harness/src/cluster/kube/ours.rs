@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use serde_json::json;
 
 use super::{Kube, KubeError};
 
@@ -88,6 +89,20 @@ impl Kube {
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
             made => made.map(drop).map_err(KubeError::api(format!("make namespace {name}"))),
         }
+    }
+
+    /// Lets pods into the run's own namespace that mount folders of their node, whatever the cluster admits
+    /// elsewhere (Kubernetes documentation, "Pod Security Admission": nothing less than `privileged` does).
+    /// Another's stays as it is.
+    pub async fn admit_host_paths(&self, name: &str, run: &str) -> Result<(), KubeError> {
+        if self.namespace_of(name, run).await? != Holder::Ours {
+            return Ok(());
+        }
+        let namespaces: Api<Namespace> = Api::all(self.client());
+        let label =
+            json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": "privileged" } } });
+        let labelled = namespaces.patch_metadata(name, &PatchParams::default(), &Patch::Merge(label)).await;
+        labelled.map(drop).map_err(KubeError::api(format!("label namespace {name}")))
     }
 
     /// Makes the Secret, with the run's label. One that is there stays as it is, and is an error.

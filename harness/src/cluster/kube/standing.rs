@@ -146,10 +146,21 @@ fn deployment_state(object: Deployment) -> Look<(), WatchEnd> {
             "`kubectl rollout resume`",
         );
     }
+    let refused = status.conditions.iter().flatten().filter(|one| one.type_ == "ReplicaFailure");
+    let refused = refused.filter_map(|one| one.message.as_deref()).find(|why| why.contains(POD_SECURITY));
+    if let Some(why) = refused.filter(|_| status.observed_generation >= generation) {
+        return cannot_come(&object.metadata, &told, why, POD_SECURITY_HINT);
+    }
     Look::NotYet(told)
 }
 
-/// Its controller leaves the pods of before to stand.
+/// How an API server refuses a pod that is not as its namespace's label wants it: no try of the controller's
+/// that comes later ends otherwise (Kubernetes documentation, "Pod Security Admission").
+const POD_SECURITY: &str = "violates PodSecurity";
+const POD_SECURITY_HINT: &str = "the namespace's label `pod-security.kubernetes.io/enforce`, or the cluster's \
+                                 default for it, asks for more than the chart gives";
+
+/// Its controller leaves the pods of before to stand, or can make none.
 fn cannot_come(meta: &ObjectMeta, told: &str, why: &str, hint: &'static str) -> Look<(), WatchEnd> {
     let name = meta.name.clone().unwrap_or_default();
     Look::Fatal(WatchEnd::Stuck { pod: name, stuck: Box::new(never(format!("{why}, with {told}"), hint)) })
@@ -343,6 +354,29 @@ mod tests {
         assert_eq!(ended(stateful_set_state(serde_json::from_value(object.clone()).unwrap())), ends);
         assert_eq!(ended(daemon_set_state(serde_json::from_value(object.clone()).unwrap())), ends);
         assert_eq!(ended(deployment_state(serde_json::from_value(object).unwrap())), ends);
+    }
+
+    #[rstest]
+    #[case::for_ever(2, "pods \"web-1\" is forbidden: violates PodSecurity \"restricted:latest\"", true)]
+    #[case::of_the_template_before(
+        1,
+        "pods \"web-1\" is forbidden: violates PodSecurity \"baseline:latest\"",
+        false
+    )]
+    #[case::until_there_is_room(2, "pods \"web-1\" is forbidden: exceeded quota: small", false)]
+    fn pods_that_the_api_server_refuses_do_not_come(
+        #[case] observed: i64,
+        #[case] why: &str,
+        #[case] ends: bool,
+    ) {
+        let condition = json!({ "type": "ReplicaFailure", "status": "True", "message": why });
+        let object = three(&json!({ "observedGeneration": observed, "conditions": [condition] }));
+        match deployment_state(serde_json::from_value(object).unwrap()) {
+            Look::Fatal(error) => {
+                assert!(ends && error.to_string().contains("will never be ready"), "{error}")
+            }
+            _ => assert!(!ends),
+        }
     }
 
     /// A workload that wants one pod, written at this second.

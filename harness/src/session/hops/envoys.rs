@@ -36,46 +36,31 @@ pub(super) async fn look(
     spire: &Spire,
 ) -> (Proxy, Option<Leg>) {
     let backend = Backend { namespace: pod.namespace.clone(), pod: pod.name.clone(), ..Backend::default() };
-    let read = async {
-        let admin = within(Admin::open(kube, &backend, admin)).await?;
-        let (dump, stats) = join(within(admin.config()), within(admin.stats())).await;
-        let led = match (&dump, &upstream) {
-            (Ok(dump), Some(_)) => {
-                let upstreams = Envoy::read(dump).map(|envoy| envoy.upstreams()).unwrap_or_default();
-                Some(admin.leads(&upstreams).await)
-            }
-            _ => None,
-        };
-        Ok::<_, String>((dump, stats, led))
+    let admin = Admin::of(kube, &backend, admin);
+    let (dump, stats) = join(within(admin.config()), within(admin.stats())).await;
+    let led = match (&dump, &upstream) {
+        (Ok(dump), Some(_)) => {
+            let upstreams = Envoy::read(dump).map(|envoy| envoy.upstreams()).unwrap_or_default();
+            Some(admin.leads(&upstreams).await)
+        }
+        _ => None,
     };
     let registry = spire.registry.as_ref();
     let here =
         registry.and_then(|one| one.pods.as_ref().ok()?.iter().find(|(agent, _)| agent.node == pod.node));
-    let mut proxy = Proxy {
+    let with = |((endpoint, addresses), led)| Upstream { endpoint, addresses, led };
+    let leg = dump.as_ref().ok().and_then(|dump| leg(dump, port, stats.as_ref().ok()));
+    let proxy = Proxy {
         pod: pod.name.clone(),
         port,
         declared: pod.declared(),
-        dump: Err(String::new()),
-        stats: Ok(Stats::default()),
-        svid: None,
+        svid: dump.as_ref().ok().and_then(|dump| svid(dump, identity?, spire)),
         agent_error: here.and_then(|(_, error)| error.clone()),
-        upstream: None,
+        upstream: upstream.zip(led).map(with),
+        stats,
+        dump,
     };
-    match read.await {
-        Err(why) => {
-            proxy.dump = Err(why);
-            (proxy, None)
-        }
-        Ok((dump, stats, led)) => {
-            let with = |((endpoint, addresses), led)| Upstream { endpoint, addresses, led };
-            proxy.upstream = upstream.zip(led).map(with);
-            let leg = dump.as_ref().ok().and_then(|dump| leg(dump, port, stats.as_ref().ok()));
-            proxy.stats = stats;
-            proxy.svid = dump.as_ref().ok().and_then(|dump| svid(dump, identity?, spire));
-            proxy.dump = dump;
-            (proxy, leg)
-        }
-    }
+    (proxy, leg)
 }
 
 fn leg(dump: &str, port: Option<u16>, stats: Option<&Stats>) -> Option<Leg> {
