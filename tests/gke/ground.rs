@@ -6,6 +6,7 @@
 //! folder in which its run is remembered.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use svidproof::images::{Source, Versions};
@@ -47,6 +48,7 @@ async fn up() -> Result<(), Failed> {
         source: Source::Packages,
         versions: &Versions::default(),
         mirror: None,
+        pins: &BTreeMap::new(),
         own: vec![],
         progress: &progress,
     };

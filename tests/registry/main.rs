@@ -91,9 +91,18 @@ impl World {
         assert!(text.contains(&chart));
         std::fs::create_dir_all(self.path("tests/scenarios")).unwrap();
         std::fs::write(self.path(SCENARIO), text).unwrap();
-        let says = format!("images: upstream\nregistry-mirror: '127.0.0.1:{}'\n", self.faulty.port);
-        std::fs::write(self.path("svidproof.yaml"), says).unwrap();
+        self.says(&[]);
         copy(&tests.join("registry/echoes"), &self.path("echoes"));
+    }
+
+    /// What svidproof.yaml says; of these images the digests too.
+    fn says(&self, digests: &[(&str, &str)]) {
+        let digests = digests.iter().map(|(image, digest)| format!("  {image}: '{digest}'\n"));
+        let digests: String = digests.collect();
+        let digests = if digests.is_empty() { digests } else { format!("digests:\n{digests}") };
+        let port = self.faulty.port;
+        let says = format!("images: upstream\nregistry-mirror: '127.0.0.1:{port}'\n{digests}");
+        std::fs::write(self.path("svidproof.yaml"), says).unwrap();
     }
 
     /// How the engine is reached.
@@ -241,12 +250,16 @@ fn a_cluster_is_made_of_what_a_registry_has_and_what_it_does_wrong_is_told() {
         assert_eq!((&report["totals"]["passed"], &report["images"]), (&4.into(), &"upstream".into()));
         report
     };
+    let node = world.pushed.keys().find_map(|name| name.strip_prefix("/kindest/node:")).unwrap();
+    let node = format!("kindest/node:{node}");
+    let nginx = &world.pushed["/library/nginx:1.22"];
+    world.says(&[(&node, &world.pushed[&format!("/{node}")]), ("nginx:1.22", nginx)]);
     let report = passes(&world.svidproof(&run), &world.path("out"));
     let versions = report["versions"].as_object().unwrap();
-    let node = versions.keys().find(|name| name.starts_with("kindest/node:")).expect("the node image");
     // Nothing but what was put there, by its digest: and all of it would be asked of nobody else.
-    assert_eq!(versions[node], world.pushed[&format!("/{node}")]);
-    assert_eq!(versions["docker.io/library/nginx:1.22"], world.pushed["/library/nginx:1.22"]);
+    assert_eq!(versions[&node], world.pushed[&format!("/{node}")]);
+    let by_digest = format!("docker.io/library/nginx:1.22@{nginx}");
+    assert_eq!(versions[&by_digest], *nginx, "what svidproof.yaml says is what runs");
     let echo = &world.pushed["/svidproof/echo:dev"];
     assert_eq!(
         versions[&format!("{own}/svidproof/echo@{echo}")],
@@ -278,6 +291,13 @@ fn a_cluster_is_made_of_what_a_registry_has_and_what_it_does_wrong_is_told() {
     let nginx = "docker.io/library/nginx:1.22";
     let of = |tells: &str| format!("{faulty_one} {tells}");
 
+    // What has another digest than svidproof.yaml says.
+    let other = format!("sha256:{}", "0".repeat(64));
+    world.says(&[("nginx:1.22", &other)]);
+    world.is_told(2, &[&of(&format!("has no image docker.io/library/nginx:1.22@{other}"))]);
+    world.says(&[(&node, &other)]);
+    world.is_told(2, &[&format!("{node} is sha256:"), &format!("`digests` of svidproof.yaml wants {other}")]);
+    world.says(&[]);
     // Before anything is made.
     faulty.does(Fault::Status(404), "", "/library/nginx/manifests/");
     world.is_told(2, &[&of(&format!("has no image {nginx}")), "it is a faulty registry"]);

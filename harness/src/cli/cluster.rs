@@ -1,5 +1,6 @@
 //! Which cluster a command is to make or find.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -66,6 +67,9 @@ pub(super) struct ClusterArgs {
     /// Those of svidproof.yaml.
     #[arg(skip)]
     registries: Vec<String>,
+    /// Those of svidproof.yaml.
+    #[arg(skip)]
+    digests: BTreeMap<String, String>,
 }
 
 /// Versions in the place of those that the declaration of the images states.
@@ -169,6 +173,7 @@ impl ClusterArgs {
             self.registry_mirror =
                 self.registry_mirror.or(project.registry_mirror.filter(|_| pulls).map(|mirror| mirror.0));
             self.registries = project.registries.into_iter().map(|registry| registry.0).collect();
+            self.digests = project.digests.into_iter().map(|(image, digest)| (image, digest.0)).collect();
         }
         Ok(self)
     }
@@ -196,6 +201,7 @@ impl ClusterArgs {
                 registry: self.registry.clone(),
                 mirror: self.registry_mirror.clone(),
                 registries: self.registries.clone(),
+                digests: self.digests.clone(),
             },
             load: self.load.clone(),
             progress,

@@ -1,6 +1,7 @@
 //! A user's repository as svidproof sees it: what its `svidproof.yaml` says, and what goes where nothing is
 //! said. Not for finding its root: a scenario is relative to that too.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -48,6 +49,10 @@ pub struct Project {
     /// where it is not said.
     #[serde(default)]
     pub registry_mirror: Option<Mirror>,
+    /// By image, as the charts name it, or the node image: the digest that it must have, where nodes pull.
+    /// report.json has those of a run through a mirror in its `versions`. None where it is not said.
+    #[serde(default)]
+    pub digests: BTreeMap<String, Digest>,
     /// The repository's root.
     #[serde(skip)]
     pub root: PathBuf,
@@ -84,6 +89,24 @@ impl TryFrom<String> for Mirror {
 
     fn try_from(text: String) -> Result<Self, String> {
         Remote::mirror(&text).map(Self)
+    }
+}
+
+/// What a manifest is called by its content: `sha256:` and 64 hexadecimal digits (OCI image specification,
+/// "Digests").
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+pub struct Digest(pub String);
+
+impl TryFrom<String> for Digest {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+        match text.strip_prefix("sha256:") {
+            Some(hash) if hash.len() == 64 && hash.chars().all(is_hex) => Ok(Self(text)),
+            _ => Err(format!("`{text}` is no digest: it is `sha256:` and 64 hexadecimal digits")),
+        }
     }
 }
 
@@ -165,6 +188,8 @@ images: auto
 # registries: [ghcr.io]
 # The registry that nodes pull from in the place of every other, with `images: upstream`.
 # registry-mirror: localhost:5000
+# What images must be, where nodes pull: a tag may come to mean something else.
+# digests: {envoyproxy/envoy:v1.40.0: 'sha256:…'}
 ";
 
 #[cfg(test)]
@@ -206,6 +231,10 @@ mod tests {
     #[case::a_mirror_with_a_path(
         "registry-mirror: localhost:5000/shop\n",
         "svidproof.yaml:1:18: a mirror is a host and a port, and `localhost:5000/shop` has the path `shop`"
+    )]
+    #[case::no_digest(
+        "digests: {a: 'sha256:01'}\n",
+        "svidproof.yaml:1:14: `sha256:01` is no digest: it is `sha256:` and 64 hexadecimal digits"
     )]
     #[case::an_unknown_key(
         "\nscenarioss: a\n",

@@ -143,6 +143,11 @@ pub enum ProviderError {
     OwnKubeconfig { source: serde_json::Error },
     #[error("no kind was built\nhint: `svidproof images build` builds it")]
     NoKind,
+    #[error(
+        "{image} is {found} at the mirror, and `digests` of svidproof.yaml wants {pinned}\n\
+         hint: if what is there now is meant, write its digest; the tag was given to something else since"
+    )]
+    NotPinned { image: String, found: String, pinned: String },
     #[error("no kubeconfig was found\nhint: name one by --kubeconfig or KUBECONFIG")]
     NoKubeconfig,
     #[error("the cluster's Terraform outputs lack `{0}`")]
@@ -169,6 +174,7 @@ impl ProviderError {
             Self::PortTaken { .. }
             | Self::Kubeconfig(_)
             | Self::Unreachable { .. }
+            | Self::NotPinned { .. }
             | Self::NoKubeconfig
             | Self::NoContext { .. } => true,
             Self::Images(error) => error.is_input(),
@@ -193,6 +199,8 @@ pub struct Site<'a> {
     pub versions: &'a Versions,
     /// What nodes that pull do so through, in the place of every other registry.
     pub mirror: Option<&'a Remote>,
+    /// By image, the digest that it must have where it is pulled.
+    pub pins: &'a BTreeMap<String, String>,
     /// Images that its nodes are given besides.
     pub own: Vec<OwnImage>,
     /// Who watches.

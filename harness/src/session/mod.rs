@@ -33,7 +33,7 @@ pub use machines::MachineError;
 pub use record::{Installed, Record};
 pub use register::{federate, lost, restore};
 pub use renamed::Renamed;
-use renamed::renamed;
+use renamed::{pinned, renamed};
 pub(crate) use servers::{neighbour, server};
 use supply::Supplied;
 pub use supply::{Lacking, Missing, Ways};
@@ -258,6 +258,9 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     if let Some(registry) = registry {
         names.extend(images::in_registry(&home, &registry).await?);
     }
+    if ways.source == Source::Upstream {
+        names = pinned(names, &ways.digests);
+    }
     let (scenarios, ran) = renamed(&helm, scenarios, &names).await?;
     for (part, version) in ways.versions.of_releases() {
         if ran.none_of(&images::in_versions(&home, &ways.versions.only(part), ways.source)?) {
@@ -267,9 +270,9 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
     let own = own_images(&scenarios, load);
     let Supplied { own, digests } = supplied(&helm, &scenarios, provider, own, &ways, progress).await?;
     let published = scenarios.iter().flat_map(Scenario::published).collect();
-    let Ways { source, ref versions, ref mirror, .. } = ways;
+    let Ways { source, ref versions, ref mirror, digests: ref pins, .. } = ways;
     let (mirror, options) = (mirror.as_ref(), &options);
-    let site = Site { home, lease, options, published, source, versions, mirror, own, progress };
+    let site = Site { home, lease, options, published, source, versions, mirror, pins, own, progress };
     let Created { cluster, kube, images } = provider.create(&site).await?;
     let mut record = first_record(cluster, images.as_ref(), &scenarios)?;
     record.renamed = names;

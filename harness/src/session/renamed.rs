@@ -15,8 +15,26 @@ use crate::scenario::{Origin, Release, Scenario, merged};
 use crate::sys::files;
 
 /// What an image is called instead: in a registry of the user's, its digest included, by the name that charts
-/// give it; and in another version, by its full name without a tag, whichever tag charts give it.
+/// give it; by the digest that it must have, by its full name; and in another version, by its full name
+/// without a tag, whichever tag charts give it.
 pub type Renamed = BTreeMap<String, String>;
+
+/// With each image by the digest that it must have; also of those that another version is taken of.
+pub(super) fn pinned(mut names: Renamed, digests: &BTreeMap<String, String>) -> Renamed {
+    let full: BTreeMap<_, _> = digests.iter().map(|(image, digest)| (full_name(image), digest)).collect();
+    for other in names.values_mut() {
+        if let Some(digest) = full.get(&full_name(other)) {
+            *other = format!("{other}@{digest}");
+        }
+    }
+    for (image, digest) in full {
+        if !names.contains_key(repository(&image)) {
+            let by_digest = format!("{image}@{digest}");
+            names.insert(image, by_digest);
+        }
+    }
+    names
+}
 
 /// The scenarios, with values that name the images as they are pulled.
 ///
@@ -108,7 +126,9 @@ fn rename(scenario: &Scenario, release: &mut Release, names: &Renamed) -> Result
 fn instead<'a>(image: &str, names: &'a Renamed) -> Option<&'a str> {
     let of = |name: &str| names.get(name).map(String::as_str);
     let is_whole = repository(image) != image;
-    is_whole.then(|| of(image).or_else(|| of(repository(&full_name(image)))))?.filter(|other| *other != image)
+    let full = full_name(image);
+    let found = of(image).or_else(|| of(&full)).or_else(|| of(repository(&full))).filter(|_| is_whole);
+    found.filter(|other| *other != image)
 }
 
 /// The other tag of an image whose name is given in parts, as many charts have them: `registry`,
@@ -118,7 +138,8 @@ fn tag_instead<'a>(map: &serde_json::Map<String, Value>, names: &'a Renamed) -> 
     let path = text("repository").filter(|_| map.contains_key("tag"))?;
     let name = text("registry").map_or_else(|| path.to_owned(), |registry| format!("{registry}/{path}"));
     let full = full_name(&name);
-    let other = names.get(repository(&full))?;
+    let tagged = || names.get(&format!("{}:{}", repository(&full), text("tag")?));
+    let other = names.get(repository(&full)).or_else(tagged)?;
     other.strip_prefix(repository(other))?.strip_prefix(':').filter(|tag| text("tag") != Some(tag))
 }
 
@@ -205,6 +226,35 @@ mod tests {
         ] {
             assert_eq!(where_named(&other, &names), Value::Null, "{other}");
         }
+    }
+
+    #[test]
+    fn what_must_have_a_digest_is_named_by_it_in_whichever_form() {
+        let digests = [("envoyproxy/envoy:v1", "sha256:01"), ("ghcr.io/spiffe/spire-agent:1", "sha256:02")];
+        let digests = digests.map(|(image, digest)| (image.to_owned(), digest.to_owned())).into();
+        let names = pinned(Renamed::new(), &digests);
+        for image in ["envoyproxy/envoy:v1", "docker.io/envoyproxy/envoy:v1"] {
+            assert_eq!(where_named(&json!(image), &names), json!("docker.io/envoyproxy/envoy:v1@sha256:01"));
+        }
+        assert_eq!(where_named(&json!("envoyproxy/envoy:v2"), &names), Value::Null);
+        assert_eq!(where_named(&json!("docker.io/envoyproxy/envoy:v1@sha256:01"), &names), Value::Null);
+        let parts = json!({"repository": "ghcr.io/spiffe/spire-agent", "tag": "1"});
+        assert_eq!(where_named(&parts, &names), json!({"tag": "1@sha256:02"}));
+        let parts = json!({"repository": "ghcr.io/spiffe/spire-agent", "tag": "2"});
+        assert_eq!(where_named(&parts, &names), Value::Null);
+    }
+
+    #[test]
+    fn another_version_has_the_digest_of_its_own() {
+        let other = [("docker.io/envoyproxy/envoy".to_owned(), "envoyproxy/envoy:v2".to_owned())];
+        let digest = |image: &str| [(image.to_owned(), "sha256:01".to_owned())].into();
+        let names = pinned(other.clone().into(), &digest("envoyproxy/envoy:v2"));
+        assert_eq!(
+            where_named(&json!("envoyproxy/envoy:v1"), &names),
+            json!("envoyproxy/envoy:v2@sha256:01")
+        );
+        let names = pinned(other.into(), &digest("envoyproxy/envoy:v1"));
+        assert_eq!(where_named(&json!("envoyproxy/envoy:v1"), &names), json!("envoyproxy/envoy:v2"));
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Ways {
     pub registry: Option<Remote>,
     /// What nodes that pull do so through.
     pub mirror: Option<Remote>,
+    /// By image, the digest that it must have where nodes pull.
+    pub digests: BTreeMap<String, String>,
     /// Hosts of the registries whose images the engine may pull for nodes that reach none.
     pub registries: Vec<String>,
 }

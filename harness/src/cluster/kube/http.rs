@@ -1,6 +1,6 @@
 //! What an HTTP server in a pod answers, such as an Envoy's admin interface: over the API server, by
-//! connections that are in this process alone. A port of this machine's would be open to whoever is on it, and
-//! an admin interface does what it is told.
+//! connections that are in this process alone. A port of this machine's would be open to whoever is on it,
+//! and an admin interface does what it is told.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -63,7 +63,8 @@ impl PodHttp {
         longest: usize,
         limit: Duration,
     ) -> Result<Vec<u8>, PodHttpError> {
-        wait::within(&format!("the answer to GET {path}"), limit, self.answer(path, longest)).await?
+        let answer = Box::pin(self.answer(path, longest));
+        wait::within(&format!("the answer to GET {path}"), limit, answer).await?
     }
 
     async fn answer(&self, path: &'static str, longest: usize) -> Result<Vec<u8>, PodHttpError> {

@@ -157,8 +157,8 @@ fn deployment_state(object: Deployment) -> Look<(), WatchEnd> {
 /// How an API server refuses a pod that is not as its namespace's label wants it: no try of the controller's
 /// that comes later ends otherwise (Kubernetes documentation, "Pod Security Admission").
 const POD_SECURITY: &str = "violates PodSecurity";
-const POD_SECURITY_HINT: &str = "the namespace's label `pod-security.kubernetes.io/enforce`, or the cluster's \
-                                 default for it, asks for more than the chart gives";
+const POD_SECURITY_HINT: &str = "the namespace's label `pod-security.kubernetes.io/enforce`, or the \
+                                 cluster's default for it, asks for more than the chart gives";
 
 /// Its controller leaves the pods of before to stand, or can make none.
 fn cannot_come(meta: &ObjectMeta, told: &str, why: &str, hint: &'static str) -> Look<(), WatchEnd> {
@@ -373,7 +373,7 @@ mod tests {
         let object = three(&json!({ "observedGeneration": observed, "conditions": [condition] }));
         match deployment_state(serde_json::from_value(object).unwrap()) {
             Look::Fatal(error) => {
-                assert!(ends && error.to_string().contains("will never be ready"), "{error}")
+                assert!(ends && error.to_string().contains("will never be ready"), "{error}");
             }
             _ => assert!(!ends),
         }
