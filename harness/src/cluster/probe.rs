@@ -29,9 +29,22 @@ pub enum ProbeError {
     Refused { pod: String, problem: String },
 }
 
-/// A probe that owes answers says something in less: a dial is bounded by 10 s, the wait for SVIDs by a
-/// minute.
-const SILENCE: Duration = Duration::from_mins(2);
+/// How long a probe may be silent beyond what it bounds an answer by itself: on a busy machine it is late.
+const LATE: Duration = Duration::from_secs(20);
+/// What it bounds a dial by, and what it asks of the Workload API.
+const BOUND: Duration = Duration::from_secs(10);
+/// How often it is looked whether it is silent for too long: what it owes changes meanwhile.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a probe that owes this answer may say nothing at all. A stream that died without a word ends
+/// with that.
+fn patience(ask: &Ask) -> Duration {
+    let bound = match ask {
+        Ask::Await { timeout_ms, .. } | Ask::Reach { timeout_ms, .. } => Duration::from_millis(*timeout_ms),
+        Ask::Dial(_) | Ask::Fetch { .. } | Ask::Jwt { .. } => BOUND,
+    };
+    bound + LATE
+}
 
 type Asked = (Ask, oneshot::Sender<Answer>);
 
@@ -185,8 +198,8 @@ async fn serve(mut process: kube::api::AttachedProcess, queue: mpsc::Receiver<As
     }
 }
 
-/// Who waits for which answer.
-type Waiting = Mutex<BTreeMap<u64, oneshot::Sender<Answer>>>;
+/// Who waits for which answer, and how long it is waited for in silence.
+type Waiting = Mutex<BTreeMap<u64, (oneshot::Sender<Answer>, Duration)>>;
 
 async fn carry_out(
     mut stdin: impl AsyncWrite + Unpin,
@@ -195,7 +208,8 @@ async fn carry_out(
 ) -> String {
     for id in 1.. {
         let Some((ask, reply)) = queue.recv().await else { break };
-        waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, reply);
+        let owed = (reply, patience(&ask));
+        waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, owed);
         let Ok(mut line) = serde_json::to_vec(&Call { id, ask }) else {
             return "an ask could not be written".into();
         };
@@ -213,16 +227,26 @@ const LONGEST: usize = 8 << 20;
 /// `None` where the output ended.
 async fn carry_in(stdout: impl AsyncRead + Unpin, waiting: &Waiting) -> Option<String> {
     let mut lines = FramedRead::new(stdout, LinesCodec::new_with_max_length(LONGEST));
+    let mut silent = Duration::ZERO;
     loop {
-        let line = match tokio::time::timeout(SILENCE, lines.next()).await {
+        let line = match tokio::time::timeout(LOOK, lines.next()).await {
             Ok(Some(Ok(line))) => line,
             Ok(None) => return None,
             Ok(Some(Err(e))) => return Some(format!("it answered what is not understood: {e}")),
-            Err(_) => match waiting.lock().unwrap_or_else(PoisonError::into_inner).len() {
-                0 => continue,
-                owed => return Some(format!("it owes {owed} answer(s) and was silent for {SILENCE:?}")),
-            },
+            Err(_) => {
+                let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                silent = if waiting.is_empty() { Duration::ZERO } else { silent + LOOK };
+                // As long as it owes something that takes longer, it may have nothing to say.
+                match waiting.values().map(|(_, patience)| *patience).max() {
+                    Some(patience) if silent >= patience => {
+                        let owed = waiting.len();
+                        return Some(format!("it owes {owed} answer(s) and was silent for {silent:?}"));
+                    }
+                    _ => continue,
+                }
+            }
         };
+        silent = Duration::ZERO;
         match serde_json::from_str::<Reply>(&line) {
             // No ask has this number: a line of ours was not understood, and nobody will be answered for it.
             Ok(Reply { id: 0, answer }) => {
@@ -232,7 +256,7 @@ async fn carry_in(stdout: impl AsyncRead + Unpin, waiting: &Waiting) -> Option<S
             Ok(reply) => {
                 let asker = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&reply.id);
                 // An asker that was dropped needs no answer.
-                let _ = asker.map(|asker| asker.send(reply.answer));
+                let _ = asker.map(|(asker, _)| asker.send(reply.answer));
             }
             Err(e) => return Some(format!("it answered what is not understood: {e} in {line:.200}")),
         }
@@ -285,7 +309,7 @@ mod tests {
         let (mut theirs, ours) = tokio::io::duplex(4096);
         theirs.write_all(line.as_bytes()).await.unwrap();
         let waiting = Waiting::default();
-        waiting.lock().unwrap().insert(1, oneshot::channel().0);
+        waiting.lock().unwrap().insert(1, (oneshot::channel().0, BOUND + LATE));
         carry_in(ours, &waiting).await
     }
 
@@ -321,6 +345,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_probe_that_owes_an_answer_is_not_silent_for_ever() {
-        assert_eq!(ended_by("").await.unwrap(), "it owes 1 answer(s) and was silent for 120s");
+        assert_eq!(ended_by("").await.unwrap(), "it owes 1 answer(s) and was silent for 30s");
+    }
+
+    #[test]
+    fn what_takes_longer_is_waited_for_longer() {
+        let wait = Ask::Await { ids: vec![], timeout_ms: 90_000 };
+        assert_eq!(patience(&wait), Duration::from_secs(110));
+        assert_eq!(patience(&Ask::Fetch { id: String::new() }), Duration::from_secs(30));
     }
 }

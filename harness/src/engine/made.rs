@@ -43,11 +43,30 @@ pub async fn remove_container(
     env: &[(String, String)],
     id: &str,
 ) -> Result<(), EngineError> {
+    remove_found(progress, &format!("name=^/?{name}$"), env, id).await
+}
+
+/// Takes the nodes of a cluster that kind made out of the engine that the run made it in, by the label that
+/// kind gives them.
+pub async fn remove_nodes(
+    progress: &Progress,
+    cluster: &str,
+    env: &[(String, String)],
+    id: &str,
+) -> Result<(), EngineError> {
+    remove_found(progress, &format!("label=io.x-k8s.kind.cluster={cluster}"), env, id).await
+}
+
+async fn remove_found(
+    progress: &Progress,
+    filter: &str,
+    env: &[(String, String)],
+    id: &str,
+) -> Result<(), EngineError> {
     again(progress, env, id).await?;
     // What was told to end may still be about to make it.
     tool::quiet().await;
-    let list =
-        way(env).limit(SMALL).args(["ps", "--all", "--quiet", "--filter", &format!("name=^/?{name}$")]);
+    let list = way(env).limit(SMALL).args(["ps", "--all", "--quiet", "--filter", filter]);
     let found = list.run().await?.stdout;
     for container in found.split_whitespace() {
         way(env).limit(SMALL).args(["rm", "--force", "--volumes", container]).run().await?;

@@ -21,7 +21,7 @@ mod made;
 mod oci;
 mod private;
 
-pub use made::{again, remove_container, remove_network};
+pub use made::{again, remove_container, remove_network, remove_nodes};
 pub use oci::{OciError, oci_runtime};
 use private::Private;
 

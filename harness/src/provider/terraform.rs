@@ -31,6 +31,14 @@ pub enum TerraformError {
     Variables(#[source] FileError),
     #[error("{program} {step}")]
     Step { program: String, step: &'static str, source: ToolError },
+    #[error(
+        "{program} {step}: less than 1 MB is left on the disk of {}\n\
+         hint: make room, or let XDG_STATE_HOME name a folder on another disk",
+        dir.display()
+    )]
+    Full { program: String, step: &'static str, dir: PathBuf, source: ToolError },
+    #[error("the state {} was cut short, and names nothing: by a disk that was full?", path.display())]
+    Cut { path: PathBuf },
     #[error("another Terraform is at work in the run's folder: of a svidproof that was killed?")]
     Busy(#[from] WaitError<FileError>),
     #[error("the outputs that {program} printed are not understood")]
@@ -169,6 +177,10 @@ impl Terraform {
     }
 
     /// Destroys what the state holds. A root that was never initialised holds nothing.
+    ///
+    /// # Errors
+    /// [`TerraformError::Cut`] where the state is no whole file: an empty one Terraform itself would take for
+    /// one that holds nothing.
     pub async fn destroy(&self) -> Result<(), TerraformError> {
         if !self.dir.exists() {
             return Ok(());
@@ -180,6 +192,12 @@ impl Terraform {
         if !["terraform.tfstate", ".terraform/terraform.tfstate"].iter().any(|of| self.dir.join(of).exists())
         {
             return Ok(());
+        }
+        let path = self.dir.join("terraform.tfstate");
+        if path.exists()
+            && serde_json::from_slice::<Value>(&std::fs::read(&path).unwrap_or_default()).is_err()
+        {
+            return Err(TerraformError::Cut { path });
         }
         let args =
             ["destroy", "-auto-approve", "-input=false", "-no-color", "-refresh=false", "-lock-timeout=3m"];
@@ -228,7 +246,12 @@ impl Terraform {
             if let ToolError::Failed { log, .. } = &mut source {
                 *log = None;
             }
-            TerraformError::Step { program: self.name(), step, source }
+            let (program, dir) = (self.name(), self.dir.clone());
+            // Its log then lacks the line that says so.
+            if files::is_full(&dir) {
+                return TerraformError::Full { program, step, dir, source };
+            }
+            TerraformError::Step { program, step, source }
         };
         self.tool(args).log(self.dir.join("terraform.log")).run().await.map(drop).map_err(failed)
     }
@@ -271,6 +294,16 @@ mod tests {
             "{}",
             chain(&error)
         );
+    }
+
+    #[tokio::test]
+    async fn a_state_that_was_cut_short_is_not_one_that_holds_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in ["", "{\"version\": 4, \"resou"] {
+            std::fs::write(dir.path().join("terraform.tfstate"), text).unwrap();
+            let error = tofu(dir.path()).destroy().await.unwrap_err();
+            assert!(matches!(error, TerraformError::Cut { .. }), "{error:?}");
+        }
     }
 
     #[tokio::test]

@@ -103,7 +103,7 @@ pub async fn teardown(lease: &Lease, progress: &Progress) -> Result<(), Teardown
                 inside.push(format!("  left: {thing:?}"));
                 continue;
             }
-            _ => remove(&thing, progress).await,
+            _ => remove(&thing, &lease.id, progress).await,
         };
         match gone {
             // On a full disk it cannot be noted. Where all is gone the journal goes too; where not, trying
@@ -347,14 +347,19 @@ async fn remove_from(
     Ok(())
 }
 
-async fn remove(thing: &Thing, progress: &Progress) -> Result<(), Problem> {
+async fn remove(thing: &Thing, run: &str, progress: &Progress) -> Result<(), Problem> {
     match thing {
         Thing::Cluster { terraform, env, provider, engine } => {
             if *provider == Provider::Gke.to_string() {
                 return Ok(gke::destroy(terraform, env, progress).await?);
             }
             engine::again(progress, env, engine).await?;
-            Terraform::at(terraform.clone(), env.clone())?.destroy().await?;
+            match Terraform::at(terraform.clone(), env.clone())?.destroy().await {
+                Ok(()) | Err(TerraformError::Cut { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            // On a full disk the state names less than there is.
+            engine::remove_nodes(progress, &format!("svidproof-{run}"), env, engine).await?;
         }
         Thing::Folder { path } => files::remove(path)?,
         Thing::Process { program, flag, file } => process::end(program, flag, file).await?,

@@ -72,6 +72,12 @@ pub fn make_open_folder(path: &Path) -> Result<(), FileError> {
     made.map_err(could_not("make the folder", path))
 }
 
+/// Whether the disk that a folder is on has less than 1 MB left: who could not write something has mostly
+/// removed a part of it again.
+pub fn is_full(folder: &Path) -> bool {
+    rustix::fs::statvfs(folder).is_ok_and(|disk| disk.f_bavail * disk.f_frsize < 1 << 20)
+}
+
 /// What was made or renamed in the folder is on disk from then on.
 pub fn sync_folder(path: &Path) -> Result<(), FileError> {
     fs::File::open(path).and_then(|folder| folder.sync_all()).map_err(could_not("sync", path))
