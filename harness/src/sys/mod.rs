@@ -1,5 +1,6 @@
 //! The ground: what touches the machine and knows nothing of SPIFFE, Envoy or Kubernetes.
 
+pub mod bounded;
 mod chain;
 pub mod dirs;
 pub mod files;
