@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use common::{Exit, Exits, World, said, snapshot, stub_api, stub_api_with};
+use common::{Exit, Exits, Streams, Terminal, World, said, snapshot, stub_api, stub_api_with};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
 use serde_json::json;
 
@@ -130,4 +130,49 @@ fn a_spire_that_is_not_found_is_told_with_what_was_looked_at() {
     }
     assert!(world.calls().is_empty(), "{:?}", world.calls());
     world.assert_nothing_is_left();
+}
+
+/// An endpoint that has no pod, and a client whose dial is errored for that.
+fn without_pods() -> (World, Vec<String>) {
+    let service = json!({"kind": "Service", "apiVersion": "v1", "metadata": {"name": "web", "namespace": "web"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 443}]}});
+    let slices = json!({"kind": "EndpointSliceList", "apiVersion": "discovery.k8s.io/v1", "metadata": {}, "items": []});
+    let pods = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": []});
+    let has = vec![("/services/web", service), ("/endpointslices", slices), ("/pods", pods)];
+    let (world, kubeconfig) = standing(stub_api_with(has));
+    let given = svid(&world.root, "friend", "spiffe://example.org/ns/web/sa/friend", 2090);
+    let args = check_live(&kubeconfig, &["--svid", &given]).into_iter().map(Into::into).collect();
+    (world, args)
+}
+
+#[test]
+fn what_is_told_of_the_checks_fits_a_terminal() {
+    let (world, args) = without_pods();
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let output = world.svidproof(&args).exits(Exit::NotJudged).get_output().clone();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    // Where the stub knows nothing it says so at length.
+    let short: String = printed.split_inclusive('\n').filter(|line| line.len() < 100).collect();
+    snapshot!(world, short, @r"
+    ! web · open  1 errored [time]
+      ! friend gets in  friend -> web  GET /  nothing
+          errored: endpoint web: Service web/web has no ready pod
+          hint: `kubectl get pods` in its namespace
+          hop: none that could be read is broken
+
+    0 passed · 0 recorded · 0 failed · 1 errored · 0 skipped [time]
+    page: .svidproof/report.html
+    ");
+    assert_ne!(short, printed, "nothing is wider than a terminal");
+    for columns in [80, 140] {
+        let shown = Terminal::start(&world, columns, Streams::Output, &[], &args).ends(Exit::NotJudged);
+        assert_eq!(shown.spilled(""), Vec::<&str>::new(), "{}", shown.text());
+        assert!(shown.written.contains("\u{1b}[33m!"), "{:?}", shown.written);
+        // All but times is the same.
+        let words = |text: &str| text.split_whitespace().collect::<String>();
+        let shown = shown.text();
+        for line in printed.lines().filter(|line| !line.ends_with(" s")) {
+            assert!(words(&shown).contains(&words(line)), "{line}\nis not in\n{shown}");
+        }
+    }
 }

@@ -64,7 +64,8 @@ impl World {
         let (kubeconfig, out) = (run.join("kubeconfig"), self.dir.path().join("out"));
         let paths = [("--kubeconfig", kubeconfig), ("--out", out)];
         let paths = paths.into_iter().flat_map(|(flag, path)| [flag.to_owned(), path.display().to_string()]);
-        let args = ["run", "--provider", "existing", "--context", context.trim(), "--scenario", scenario];
+        let args =
+            ["run", "-v", "--provider", "existing", "--context", context.trim(), "--scenario", scenario];
         args.into_iter().map(str::to_owned).chain(paths).collect()
     }
 
@@ -163,7 +164,7 @@ fn machines_come_and_go_and_leave_nothing() {
     ];
     let scenario = world.scenario("tests/scenarios/outside.yaml", "outside", &balanced);
     world.ends("mine", &["up", "--scenario", &scenario], 0);
-    let test = ["test", "--scenario", scenario.as_str(), "--stage", "registered"];
+    let test = ["test", "-v", "--scenario", scenario.as_str(), "--stage", "registered"];
     let told = world.ends("mine", &test, 0);
     assert!(told.contains("batch -> proxy") && told.contains("10 passed"), "{told}");
 

@@ -11,7 +11,6 @@ use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::log::end_of;
 use super::step::{Done, Piece, Step, Unhad};
 use super::{STEP, Subject};
 use crate::cluster::envoy::Admin;
@@ -20,6 +19,7 @@ use crate::cluster::spire::Server;
 use crate::provider::Provider;
 use crate::scenario::{Neighbour, PROBES, Scenario, ServerApi};
 use crate::session::Record;
+use crate::sys::bounded::end_of;
 
 /// How many objects of a kind are listed.
 const LISTED: u32 = 1000;

@@ -6,10 +6,10 @@ use futures::io::AllowStdIo;
 use serde_json::{Value, json};
 
 use super::Subject;
-use super::log::end_of;
 use super::step::{Piece, Step, Unhad};
 use crate::redact::is_telling;
 use crate::session::Record;
+use crate::sys::bounded::end_of;
 use crate::sys::files;
 
 /// How deep below the run's folder a log may lie.

@@ -7,7 +7,6 @@
 mod archive;
 mod cluster;
 mod files;
-mod log;
 mod manifest;
 mod programs;
 mod step;

@@ -8,10 +8,10 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::log::End;
 use super::manifest::Outcome;
 use super::{STEP, WHOLE};
 use crate::redact::{self, Redactor};
+use crate::sys::bounded::End;
 use crate::sys::{chain, wait};
 
 /// One file, as it was read.

@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::archive::Archive;
-use super::log::{KEPT, end_of};
 use super::manifest::{Manifest, Outcome};
 use super::step::{Done, Piece, Step, Unhad};
 use super::{STEP, Subject, WHOLE, gather};
 use crate::redact::Redactor;
+use crate::sys::bounded::{KEPT, end_of};
 
 /// Path -> text of all that is in an archive.
 fn unpacked(path: &Path) -> BTreeMap<String, String> {

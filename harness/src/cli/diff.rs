@@ -9,6 +9,7 @@ use serde_json::json;
 use super::exit::{Ended, Exit, print};
 use crate::report::markdown;
 use crate::surface::{self, Change};
+use crate::sys::terminal::Reader;
 
 #[derive(Debug, Args)]
 #[command(after_help = statuses())]
@@ -51,7 +52,7 @@ pub(super) fn diff(args: &DiffArgs) -> Result<Exit, Ended> {
     let new = surface::read(&args.new).map_err(Ended::input)?;
     let changes = surface::diff(&old, &new);
     print(&match args.format {
-        Format::Text => surface::change_list(&changes),
+        Format::Text => surface::change_list(&changes, Reader::of(&std::io::stdout())),
         Format::Markdown => markdown::changes(&changes, args.link.as_ref().map(Url::as_str)),
         Format::Json => as_json(&changes),
     })?;

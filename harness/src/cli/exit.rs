@@ -16,6 +16,7 @@ use crate::scenario::ScenarioError;
 use crate::session::SessionError;
 use crate::session::teardown::TeardownError;
 use crate::stage::StageError;
+use crate::sys::terminal::Reader;
 use crate::sys::{chain, printable};
 
 pub(super) use crate::proof::verdict::Exit;
@@ -138,7 +139,8 @@ not_judged!(
 pub(super) fn status(ended: Result<Exit, Ended>) -> ExitCode {
     let exit = ended.unwrap_or_else(|ended| {
         // Standard error may be closed: the status still says it.
-        let _ = writeln!(std::io::stderr(), "svidproof: {}", printable(&ended.to_string()));
+        let told = format!("svidproof: {}", printable(&ended.to_string()));
+        let _ = writeln!(std::io::stderr(), "{}", Reader::of(&std::io::stderr()).flowed(&told));
         ended.exit
     });
     ExitCode::from(exit.code())

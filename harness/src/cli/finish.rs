@@ -7,11 +7,13 @@ use clap::Args;
 use super::baseline::{Baseline, Compared, accept, compare};
 use super::exit::{Ended, Exit, print};
 use super::format::Format;
-use super::report::{About, table, write};
+use super::report::{About, PAGE, write};
 use crate::proof::verdict::Totals;
+use crate::report::console::{self, Closing};
 use crate::report::{Report, github};
 use crate::suite::Outcome;
 use crate::sys::progress::Progress;
+use crate::sys::terminal::Reader;
 
 /// How the checks are told.
 #[derive(Debug, Args)]
@@ -24,6 +26,9 @@ pub(super) struct Telling {
     /// with
     #[arg(long)]
     pub(super) strict: bool,
+    /// List every cell under its stage, those that passed or were recorded too
+    #[arg(short, long)]
+    verbose: bool,
     /// `github` prints annotations for GitHub Actions besides: at the scenario's line, what did not pass,
     /// what surprises, and what is wrong in a scenario
     #[arg(long, value_enum, default_value_t)]
@@ -68,7 +73,8 @@ pub(super) fn finish(
         compare(&mut judged, asked.baselines, asked.only, whole)
     };
     let report = about.report(&judged, ended.as_ref().err(), progress).with_tests(tests);
-    let written = write(&report, &compared.changes, &asked.telling.folder(asked.baselines));
+    let folder = asked.telling.folder(asked.baselines);
+    let written = write(&report, compared.changes.as_deref().unwrap_or_default(), &folder);
     let printed = if judged.is_empty() && report.helm_tests.is_empty() {
         Ok(())
     } else {
@@ -76,14 +82,18 @@ pub(super) fn finish(
             Format::Text => String::new(),
             Format::Github => github::text(&report),
         };
-        print(&format!("{}{}{annotations}", compared.text, table(&report, about.begun)))
+        let page = written.is_ok().then(|| from_here(folder.join(PAGE)));
+        let last = Closing {
+            changed: compared.changes.as_deref(),
+            unseen: compared.unseen,
+            new: compared.new,
+            page: page.as_deref(),
+            elapsed: about.begun.instant.elapsed(),
+        };
+        let reader = Reader::of(&std::io::stdout());
+        let table = console::table(&report, reader, asked.telling.verbose);
+        print(&format!("{annotations}{table}{}", console::closing(&report, last, reader)))
     };
-    if compared.new > 0 {
-        progress.note(&format!(
-            "{} recorded cell(s) are compared with nothing: `svidproof test --accept` keeps what they got",
-            compared.new
-        ));
-    }
     let checks = report.totals.exit();
     let failed = checks == Exit::CheckFailed || compared.worse;
     let told = told(&report, compared.new, checks, asked.telling.strict);
@@ -95,6 +105,13 @@ pub(super) fn finish(
         (false, Err(ended)) => Err(ended),
         (false, Ok(())) => told,
     }
+}
+
+/// As a person here would name it.
+fn from_here(path: PathBuf) -> PathBuf {
+    let here = std::env::current_dir().ok();
+    let below = here.and_then(|here| path.strip_prefix(here).ok().map(Into::into));
+    below.unwrap_or(path)
 }
 
 /// A check that failed is worse than what could not be done after it, but for an interrupt.
@@ -162,7 +179,7 @@ mod tests {
     }
 
     fn finished(out: &Path, judged: Vec<Judged>, ended: Result<(), Ended>, strict: bool) -> (Exit, String) {
-        let telling = Telling { out: Some(out.into()), strict, format: Format::Text };
+        let telling = Telling { out: Some(out.into()), strict, verbose: false, format: Format::Text };
         let about = About { run: "run", provider: "kind".into(), record: None, begun: Begun::now() };
         let baselines = [Baseline::none("web")];
         let asked =

@@ -1,5 +1,4 @@
-//! What a run of checks leaves behind and prints: report.json, junit.xml, report.html, report.sarif,
-//! summary.md and the table.
+//! What a run of checks leaves behind: report.json, junit.xml, report.html, report.sarif and summary.md.
 
 use std::path::Path;
 use std::time::Instant;
@@ -8,16 +7,19 @@ use super::exit::{Context, Ended};
 use crate::lease::Lease;
 use crate::proof::judge::Judged;
 use crate::provider::Provider;
-use crate::report::{Report, console, html, junit, markdown, sarif};
+use crate::report::{Report, html, junit, markdown, sarif};
 use crate::session::Record;
 use crate::surface::Change;
-use crate::sys::progress::{Progress, is_coloured};
+use crate::sys::progress::Progress;
+
+/// The report for people.
+pub(super) const PAGE: &str = "report.html";
 
 /// When a run of checks began.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Begun {
     at: jiff::Timestamp,
-    instant: Instant,
+    pub(super) instant: Instant,
 }
 
 impl Begun {
@@ -57,17 +59,12 @@ impl<'a> About<'a> {
     }
 }
 
-/// For standard output.
-pub(super) fn table(report: &Report, begun: Begun) -> String {
-    console::table(report, is_coloured(&std::io::stdout()), begun.instant.elapsed())
-}
-
 /// Writes the reports. `changed`: against the surfaces that are kept.
 pub(super) fn write(report: &Report, changed: &[Change], out: &Path) -> Result<(), Ended> {
     let files = [
         ("report.json", report.to_json()),
         ("junit.xml", junit::text(report)),
-        ("report.html", html::page(report)),
+        (PAGE, html::page(report)),
         ("report.sarif", sarif::text(report)),
         ("summary.md", markdown::summary(report, changed)),
     ];

@@ -11,7 +11,9 @@ use crate::report::github::{Level, command};
 use crate::scenario::Scenario;
 use crate::session::{self, Record, Session};
 use crate::stage::fault::{Faults, Noticed};
+use crate::sys::printable;
 use crate::sys::progress::Progress;
+use crate::sys::terminal::Reader;
 
 /// What is said where putting back is interrupted too.
 const STILL_PLANTED: &str = "interrupted while a stage's own state is put back: a fault may be planted\n\
@@ -76,7 +78,7 @@ async fn verify_all(all: &mut [Faults<'_>], args: &VerifyArgs) -> Result<Exit, E
             let noticed = Box::pin(faults.verify(fault)).await?;
             planted += 1;
             missed += usize::from(!noticed.problems.is_empty());
-            print(&told(&scenario.name, &fault.name, &noticed))?;
+            print(&told(&scenario.name, &fault.name, &noticed, Reader::of(&std::io::stdout())))?;
             if args.format == Format::Github && !noticed.problems.is_empty() {
                 let title = format!("MISSED: {} ({})", fault.name, scenario.name);
                 let source = scenario.source(fault.place);
@@ -88,10 +90,12 @@ async fn verify_all(all: &mut [Faults<'_>], args: &VerifyArgs) -> Result<Exit, E
     Ok(if missed > 0 { Exit::CheckFailed } else { Exit::Passed })
 }
 
-fn told(scenario: &str, fault: &str, Noticed { problems, notes }: &Noticed) -> String {
+fn told(scenario: &str, fault: &str, Noticed { problems, notes }: &Noticed, reader: Reader) -> String {
+    const UNDER: &str = "         ";
     let mark = if problems.is_empty() { "noticed" } else { "MISSED " };
-    let lines = problems.iter().chain(notes).map(|line| format!("         {line}\n"));
-    format!("{mark}  {scenario}: {fault}\n{}", lines.collect::<String>())
+    let head = reader.wrapped(&format!("{scenario}: {fault}"), &format!("{mark}  "), UNDER);
+    let lines = problems.iter().chain(notes).map(|line| reader.wrapped(&printable(line), UNDER, UNDER));
+    head + &lines.collect::<String>()
 }
 
 /// Puts back whatever came of the work; an interrupt ends that too.
@@ -152,9 +156,9 @@ mod tests {
 
     #[test]
     fn a_fault_is_told_in_a_line_and_what_is_wrong_below() {
+        let told = |noticed| told("web", "hole", &noticed, Reader::default());
         let noticed = Noticed { problems: vec!["`a` did not turn red".into()], notes: vec!["a note".into()] };
-        let expected = "MISSED   web: hole\n         `a` did not turn red\n         a note\n";
-        assert_eq!(told("web", "hole", &noticed), expected);
-        assert_eq!(told("web", "hole", &Noticed::default()), "noticed  web: hole\n");
+        assert_eq!(told(noticed), "MISSED   web: hole\n         `a` did not turn red\n         a note\n");
+        assert_eq!(told(Noticed::default()), "noticed  web: hole\n");
     }
 }

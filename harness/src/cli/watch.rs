@@ -5,17 +5,18 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted, print};
-use super::report::{self, About, Begun};
+use super::report::{About, Begun};
 use super::scenarios::{Scenarios, kept, scenarios, stage_is_there};
 use crate::lease::Lease;
 use crate::project::Project;
-use crate::proof::verdict::Verdict;
+use crate::report::console::{self, Closing};
 use crate::scenario::{self, Scenario};
 use crate::session;
 use crate::suite::watch::{Followed, Watcher};
 use crate::suite::{Outcome, Results, test_all};
 use crate::surface::{self, Surface};
 use crate::sys::progress::Progress;
+use crate::sys::terminal::Reader;
 
 #[derive(Debug, Args)]
 #[command(after_help = end())]
@@ -102,20 +103,18 @@ async fn round(
     let ended = test_all(&session, only, &|_| true, &results).await.map_err(Ended::from);
     let Outcome { judged, tests } = results.take();
     let report = About::of(lease, None, begun).report(&judged, ended.as_ref().err(), progress);
-    let mut report = report.with_tests(tests);
-    // The totals say how many there were.
-    let is_told = |verdict| !matches!(verdict, Verdict::Passed | Verdict::ClientSide | Verdict::Recorded);
-    report.checks.retain(|row| is_told(row.verdict));
+    let report = report.with_tests(tests);
     let surfaces = surface::surfaces(&judged);
-    let changes = if watched.surfaces.is_empty() || ended.is_err() {
-        String::new()
-    } else {
-        surface::change_list(&surface::diff(&watched.surfaces, &surfaces))
-    };
+    let changes =
+        (!watched.surfaces.is_empty() && ended.is_ok()).then(|| surface::diff(&watched.surfaces, &surfaces));
     // A part of the cells is no surface.
     if ended.is_ok() {
         watched.surfaces = surfaces;
     }
-    print(&format!("{changes}{}", report::table(&report, begun)))?;
+    let elapsed = begun.instant.elapsed();
+    let last = Closing { changed: changes.as_deref(), elapsed, ..Closing::default() };
+    let reader = Reader::of(&std::io::stdout());
+    let table = console::table(&report, reader, false);
+    print(&format!("{table}{}", console::closing(&report, last, reader)))?;
     ended
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use svidproof_probe::protocol::{Answer, Ask, Call, Carried, Dial, Observation, Reply, Token};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::codec::{FramedRead, LinesCodec};
 
 use crate::cluster::kube::{Backend, Exec, Kube, KubeError};
+use crate::sys::bounded::end_of_stream;
 use crate::sys::wait::{self, Look, WaitError};
 
 /// Why the probe gave no answer.
@@ -180,7 +181,7 @@ impl Drop for Probe {
 /// The two ways go side by side: both run over one connection, which takes no ask while an answer waits to be
 /// read.
 async fn serve(mut process: kube::api::AttachedProcess, queue: mpsc::Receiver<Asked>) -> String {
-    let (Some(stdin), Some(stdout), Some(mut stderr)) = (process.stdin(), process.stdout(), process.stderr())
+    let (Some(stdin), Some(stdout), Some(stderr)) = (process.stdin(), process.stdout(), process.stderr())
     else {
         return "its standard streams are missing".into();
     };
@@ -191,8 +192,7 @@ async fn serve(mut process: kube::api::AttachedProcess, queue: mpsc::Receiver<As
             if let Some(problem) = ended {
                 return problem;
             }
-            let mut complaint = String::new();
-            let _ = stderr.read_to_string(&mut complaint).await;
+            let complaint = end_of_stream(stderr).await.unwrap_or_default().into_string();
             format!("its output came to an end\n{}", crate::sys::tool::last_lines(&complaint))
         }
     }

@@ -1,9 +1,11 @@
 //! What nights say together, each in a few rows.
 
+use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::sys::mutated::mutated;
 
 /// A row of report.json: `check`, its client, verdict and what it got, at `web · open`.
 fn row(check: &str, client: &str, verdict: &str, got: &str) -> Value {
@@ -399,4 +401,25 @@ fn no_text_leaves_the_pages_data() {
     assert_eq!(page.matches("</script>").count(), 2, "the data and the script");
     let data = page.split_once("id=\"history\">").unwrap().1.split_once("</script>").unwrap().0;
     assert_eq!(serde_json::from_str::<Value>(data).unwrap(), serde_json::from_str::<Value>(&json).unwrap());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    /// A report that somebody edited, that was cut off or is something else: it is in the history, or it is
+    /// named.
+    #[test]
+    fn whatever_a_report_holds_is_read_or_named(
+        edited in mutated(report(1, &[row("a check", "friend", "failed", REFUSED)]).to_string()),
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let mut nights = Nights::default();
+        nights.add("1/report.json", report(2, &[row("a check", "friend", "passed", "200")]).to_string().as_bytes());
+        nights.add("2/report.json", edited.as_bytes());
+        nights.add("3/report.json", &bytes);
+        prop_assert_eq!(nights.count(), 3);
+        prop_assert!(nights.unreadable.iter().all(|one| !one.why.is_empty()), "{:?}", nights.unreadable);
+        let history = History::of(&nights);
+        let json = history.to_json();
+        prop_assert!(!page(&history, &json).is_empty() && !table(&history).is_empty());
+    }
 }

@@ -3,7 +3,7 @@
 
 use super::problems::problems;
 use super::{Report, html};
-use crate::surface::Change;
+use crate::surface::{Change, change_counts};
 
 /// GitHub takes no summary over 1 MiB from a step (GitHub's documentation, "Adding a job summary"); a table
 /// has less than half of it, since a summary may have two, and others write there too.
@@ -29,8 +29,11 @@ pub fn summary(report: &Report, changed: &[Change]) -> String {
     });
     text += &table(["", "check", "where", "why"], rows);
     if !changed.is_empty() {
-        text +=
-            &format!("\n### Against the surface that is kept: {}\n\n{}", counts(changed), listed(changed));
+        text += &format!(
+            "\n### Against the surface that is kept: {}\n\n{}",
+            change_counts(changed),
+            listed(changed)
+        );
     }
     text
 }
@@ -38,14 +41,7 @@ pub fn summary(report: &Report, changed: &[Change]) -> String {
 /// What changed between two surfaces, the most dangerous first. `link` leads to the page that shows more.
 pub fn changes(changes: &[Change], link: Option<&str>) -> String {
     let link = link.map(|url| format!("\n[the page](<{url}>)\n")).unwrap_or_default();
-    format!("## Surface: {}\n\n{}{link}", counts(changes), listed(changes))
-}
-
-/// `1 opened up, 2 changed`.
-fn counts(changes: &[Change]) -> String {
-    let each = changes.chunk_by(|a, b| a.danger == b.danger);
-    let each: Vec<_> = each.map(|all| format!("{} {}", all.len(), all[0].danger)).collect();
-    if each.is_empty() { "nothing changed".into() } else { each.join(", ") }
+    format!("## Surface: {}\n\n{}{link}", change_counts(changes), listed(changes))
 }
 
 fn listed(changes: &[Change]) -> String {

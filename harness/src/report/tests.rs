@@ -1,12 +1,11 @@
 //! What the table and report.json say of each verdict.
 
-use std::time::Duration;
-
 use rstest::rstest;
 use svidproof_probe::protocol::{Timing, Tls, TlsVersions};
 
 use super::*;
 use crate::alert::AlertName;
+use crate::proof::hops::{Found, Hop, walk};
 use crate::proof::plan::Cell;
 use crate::proof::response;
 use crate::scenario::Counted;
@@ -62,7 +61,7 @@ fn what_a_reader_has_to_look_at_is_told_to_github() {
     insta::assert_snapshot!(markdown::changes(&[], None), @"## Surface: nothing changed");
 }
 
-fn judged(
+pub(super) fn judged(
     stage: &str,
     check: &str,
     client: &str,
@@ -117,7 +116,7 @@ fn judged(
     }
 }
 
-fn report() -> Report {
+pub(super) fn report() -> Report {
     let status = |status| Expect { status: Some(status), ..Expect::default() };
     let alert = Expect { alert: Some(AlertName::Name("certificate_required".into())), ..Expect::default() };
     let response = |status, body: &str| Some(response(status, &[], body));
@@ -190,25 +189,6 @@ fn report() -> Report {
     report
 }
 
-#[test]
-fn the_table_reads_without_colour() {
-    insta::assert_snapshot!(console::table(&report(), false, Duration::from_millis(12_340)), @r##"
-    symbank · both-frontends
-      ✓ frontend reads its balance  frontend -> backend    GET /balances/balance_1  200                             1.3 ms
-      ✓ nobody is refused           nobody -> backend      GET /balances/balance_1  alert 116 certificate_required  1.3 ms
-
-    symbank · profiles-only
-      ✗ frontend-2 reads nothing    frontend-2 -> backend  GET /balances/balance_1  200                             1.3 ms
-          failed: expected 403, saw 200 with "{}"
-      ! frontend reads its profile  frontend -> backend    GET /balances/balance_1  timed out                       1.3 ms
-          errored: neither an answer nor a refusal: timed out: 10 s
-      - frontend does not post      frontend -> backend    GET /balances/balance_1  nothing
-          skipped: not asked for
-
-    2 passed · 0 recorded · 1 failed · 1 errored · 1 skipped   12.3 s
-    "##);
-}
-
 /// Its words say that it is as expected.
 #[rstest]
 #[case(Verdict::Passed, Some("it surprises"))]
@@ -227,7 +207,7 @@ fn what_came_and_went_is_told_apart() {
     report.checks[1].verdict = Verdict::Flaky;
     report.checks[1].reason = "timed out\ntried once more, it passed".into();
     (report.totals.passed, report.totals.flaky) = (1, 1);
-    let table = console::table(&report, false, Duration::from_millis(12_340));
+    let table = console::tests::told(&report, false);
     assert!(table.contains("  ≈ nobody is refused "), "{table}");
     assert!(table.contains("\n      flaky: timed out\n      tried once more, it passed\n"), "{table}");
     let totals = "1 passed · 0 recorded · 1 failed · 1 errored · 1 flaky · 1 skipped   12.3 s";
@@ -244,29 +224,13 @@ fn what_only_the_client_saw_is_told_apart() {
     report.checks[1].verdict = Verdict::ClientSide;
     report.totals.passed = 1;
     report.totals.client_side = 1;
-    let table = console::table(&report, false, Duration::from_millis(12_340));
+    let table = console::tests::told(&report, false);
     assert!(table.contains("  ~ nobody is refused "), "{table}");
     let totals = "1 passed · 1 client side only · 0 recorded · 1 failed · 1 errored · 1 skipped   12.3 s";
     assert!(table.contains(totals), "{table}");
     assert!(html::page(&report).contains("1 client side only"));
     assert!(junit::text(&report).contains(r#"<property name="verdict" value="client_side"/>"#));
     assert_eq!(serde_json::to_value(&report).unwrap()["checks"][1]["verdict"], "client_side");
-}
-
-#[test]
-fn findings_and_recorded_cells_are_counted_apart() {
-    let mut report = report();
-    report.checks[0].finding = Some("a path leads around the policy".into());
-    report.checks[2].finding = report.checks[0].finding.clone();
-    report.totals.passed = 1;
-    report.totals.recorded = 1;
-    let table = console::table(&report, false, Duration::from_millis(12_340));
-    let (_, end) = table.split_once("finding, ").unwrap();
-    assert_eq!(
-        end,
-        "2 cells: a path leads around the policy\n\n\
-         1 passed · 1 recorded · 1 failed · 1 errored · 1 skipped · 2 findings   12.3 s\n"
-    );
 }
 
 #[test]
@@ -279,20 +243,6 @@ fn what_kept_the_rest_from_being_judged_is_told_in_every_file() {
     assert!(xml.contains("<error message=\"the API server went away\""), "{xml}");
     report.errors.clear();
     assert!(!report.to_json().contains("\"errors\""));
-}
-
-#[test]
-fn colour_changes_nothing_but_the_colour() {
-    let coloured = console::table(&report(), true, Duration::from_secs(1));
-    let mut plain = String::new();
-    let mut rest = coloured.as_str();
-    while let Some((before, after)) = rest.split_once('\x1b') {
-        plain += before;
-        rest = after.split_once('m').unwrap().1;
-    }
-    plain += rest;
-    assert_eq!(plain, console::table(&report(), false, Duration::from_secs(1)));
-    assert_ne!(plain, coloured);
 }
 
 #[test]
@@ -424,7 +374,8 @@ fn what_others_say_does_nothing_to_a_terminal() {
     let mut report = report();
     report.checks = vec![Row::new(&one)];
     report.checks[0].finding = Some(hostile.into());
-    let table = console::table(&report, false, Duration::ZERO);
+    report.checks[0].hop = walk(&[Found::broken(Hop::Sds, hostile, hostile, hostile)]);
+    let table = console::tests::told(&report, false);
     let raw = |one: char| one.is_control() && one != '\n' || one == '\u{202e}';
     assert!(!table.contains(raw), "{table:?}");
     assert!(table.contains("\\u{1b}[2J"), "{table}");

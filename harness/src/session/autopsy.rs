@@ -11,6 +11,7 @@ use super::{Record, SessionError};
 use crate::cluster::kube::{Kube, KubeError};
 use crate::lease::Lease;
 use crate::scenario::Scenario;
+use crate::sys::bounded::end_of;
 use crate::sys::chain;
 use crate::sys::files;
 use crate::sys::tool::Tool;
@@ -115,7 +116,10 @@ async fn errors(kube: &Kube, namespace: &str) -> Result<Vec<String>, KubeError> 
                 ..Default::default()
             };
             // One that never started has none.
-            let log = pods.logs(&name, &tail).await.unwrap_or_default();
+            let log = match pods.log_stream(&name, &tail).await {
+                Ok(log) => end_of(log).await.unwrap_or_default().into_string(),
+                Err(_) => String::new(),
+            };
             found.extend(last_error(&log).map(|line| format!("{name}, container {container}: {line}")));
         }
     }

@@ -14,6 +14,9 @@ use crate::proof::judge::{DialId, Logs};
 use crate::proof::plan::Cell;
 use crate::sys::wait::{self, Look};
 
+/// The ids of a stage's dials take less, in bytes: a log that names more of them is none of its requests.
+const NAMED: usize = 16 << 20;
+
 /// How long a request's line may take from the application's standard output to here.
 const LOG: Duration = Duration::from_secs(5);
 
@@ -94,12 +97,22 @@ async fn follow(
     tell: watch::Sender<Seen>,
 ) {
     let mut lines = std::pin::pin!(lines);
+    let mut named = 0;
     while let Some(line) = lines.next().await {
         match line {
             Ok(line) => {
                 let dials: Vec<_> = dials_in(&line, &stem).map(str::to_owned).collect();
                 if dials.is_empty() {
                     continue;
+                }
+                named += dials.iter().map(String::len).sum::<usize>();
+                if named > NAMED {
+                    let why = format!(
+                        "it names dials of this stage in more than {} MB, and no more of it is read\n\
+                         hint: does the application log a request more than once?",
+                        NAMED >> 20
+                    );
+                    return drop(tell.send_replace(Err(why)));
                 }
                 tell.send_modify(|seen| {
                     if let Ok(seen) = seen {
@@ -133,9 +146,26 @@ fn dials_in<'a>(line: &'a str, stem: &'a str) -> impl Iterator<Item = &'a str> {
 
 #[cfg(test)]
 mod tests {
+    use futures::stream;
     use rstest::rstest;
 
     use super::*;
+
+    /// What is known of a log's dials when its lines have come to their end.
+    async fn followed(lines: impl futures::Stream<Item = Result<String, String>>) -> Seen {
+        let (tell, seen) = watch::channel(Ok(BTreeSet::new()));
+        follow(lines, "r-1.shop.one.".into(), tell).await;
+        seen.borrow().clone()
+    }
+
+    #[tokio::test]
+    async fn a_log_that_names_dials_without_end_is_not_kept() {
+        let endless = stream::iter(0..).map(|n| Ok(format!("r-1.shop.one.{n}.{}", "a".repeat(1 << 16))));
+        let why = followed(endless).await.unwrap_err();
+        assert!(why.starts_with("it names dials of this stage in more than 16 MB"), "{why}");
+        let why = followed(stream::iter([Err("more than 1 MB came".into())])).await.unwrap_err();
+        assert_eq!(why, "more than 1 MB came");
+    }
 
     #[rstest]
     #[case("x-svidproof-cell: r-1.shop.one.3.a0", &["r-1.shop.one.3.a0"])]

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{Got, Reach, Surface};
 use crate::sys::in_a_line;
+use crate::sys::terminal::Reader;
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -97,8 +98,15 @@ pub fn worse(changes: &[Change]) -> bool {
     changes.iter().any(|change| change.danger.is_worse())
 }
 
+/// `1 opened up, 2 changed`; `nothing changed`.
+pub fn change_counts(changes: &[Change]) -> String {
+    let each = changes.chunk_by(|a, b| a.danger == b.danger);
+    let each: Vec<_> = each.map(|all| format!("{} {}", all.len(), all[0].danger)).collect();
+    if each.is_empty() { "nothing changed".into() } else { each.join(", ") }
+}
+
 /// The changes under their dangers and stages; `nothing changed` where there are none.
-pub fn change_list(changes: &[Change]) -> String {
+pub fn change_list(changes: &[Change], reader: Reader) -> String {
     if changes.is_empty() {
         return "nothing changed\n".into();
     }
@@ -107,8 +115,9 @@ pub fn change_list(changes: &[Change]) -> String {
         let gap = if text.is_empty() { "" } else { "\n" };
         text += &format!("{gap}{}: {}\n", of_danger[0].danger, of_danger.len());
         for of_stage in of_danger.chunk_by(|a, b| (&a.scenario, &a.stage) == (&b.scenario, &b.stage)) {
-            text += &format!("  {}\n", of_stage[0].place());
-            text.extend(of_stage.iter().map(|change| format!("    {}\n", in_a_line(&change.words))));
+            text += &reader.wrapped(&of_stage[0].place(), "  ", "    ");
+            let words = of_stage.iter().map(|change| in_a_line(&change.words));
+            text.extend(words.map(|words| reader.wrapped(&words, "    ", "      ")));
         }
     }
     text

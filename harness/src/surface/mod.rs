@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use svidproof_probe::protocol::{self, DialFailure, Http, TlsVersions};
 
-pub use change::{Change, Danger, change_list, diff, worse};
+pub use change::{Change, Danger, change_counts, change_list, diff, worse};
 pub use file::{SurfaceError, load, read, store};
 pub use held::{Held, hold, keep_unseen, observed};
 

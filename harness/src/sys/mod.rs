@@ -1,5 +1,6 @@
 //! The ground: what touches the machine and knows nothing of SPIFFE, Envoy or Kubernetes.
 
+pub mod bounded;
 mod chain;
 pub mod dirs;
 pub mod files;
@@ -8,6 +9,7 @@ pub(crate) mod mutated;
 mod printable;
 pub mod process;
 pub mod progress;
+pub mod terminal;
 pub mod tool;
 pub mod wait;
 

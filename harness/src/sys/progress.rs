@@ -12,9 +12,13 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::printable::{in_a_line, printable};
+use super::terminal::{Reader, cut, padded};
 
 /// Nobody should have to ask whether it still works.
 const SILENCE: Duration = Duration::from_secs(15);
+
+/// The columns of a step's name, so that times stand below each other.
+const NAME: usize = 44;
 
 /// A finished phase.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, schemars::JsonSchema)]
@@ -34,7 +38,6 @@ pub struct Progress(Arc<Inner>);
 struct Inner {
     begun: Instant,
     spinners: Option<MultiProgress>,
-    colour: bool,
     phases: Mutex<Vec<Phase>>,
     /// The steps under way, in the order in which they began.
     running: Mutex<Vec<Running>>,
@@ -51,11 +54,6 @@ struct Running {
     about: Option<String>,
 }
 
-/// Whether what goes there is coloured: a terminal, and no `NO_COLOR` that says something (no-color.org).
-pub fn is_coloured(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
 impl Progress {
     /// Spinners and colour only where standard error is a terminal.
     pub fn new() -> Self {
@@ -63,11 +61,9 @@ impl Progress {
     }
 
     fn on(terminal: bool) -> Self {
-        let colour = is_coloured(&std::io::stderr());
         Self(Arc::new(Inner {
             begun: Instant::now(),
             spinners: terminal.then(MultiProgress::new),
-            colour,
             phases: Mutex::default(),
             running: Mutex::default(),
             said: Mutex::new(Instant::now()),
@@ -87,7 +83,7 @@ impl Progress {
 
     /// A line for the person who watches. It may hold words of others.
     pub fn note(&self, line: &str) {
-        self.0.say(&printable(line));
+        self.0.say(&reader().flowed(&printable(line)));
     }
 
     /// The phases that came to their end, in that order.
@@ -99,10 +95,11 @@ impl Progress {
         let spinner = self.0.spinners.as_ref().map(|all| {
             let spinner = all.add(ProgressBar::new_spinner());
             spinner.set_style(
-                ProgressStyle::with_template("{spinner} {prefix} {msg} {elapsed}")
+                // What is wide is cut to what the rest of the line leaves of the terminal.
+                ProgressStyle::with_template("{spinner} {elapsed:>4} {wide_msg}")
                     .unwrap_or_else(|_| ProgressStyle::default_spinner()),
             );
-            spinner.set_prefix(in_a_line(&name));
+            spinner.set_message(in_a_line(&name));
             spinner.enable_steady_tick(Duration::from_millis(120));
             spinner
         });
@@ -120,14 +117,25 @@ impl Progress {
     }
 
     fn ended(&self, step: &Step, mark: &str, colour: &str) {
-        let (paint, plain) = if self.0.colour { (colour, "\x1b[0m") } else { ("", "") };
+        let reader = reader();
         let indent = if step.phase { "" } else { "  " };
-        self.0.say(&format!(
-            "{indent}{paint}{mark}{plain} {:<44} {:>6.1} s",
-            printable(&step.name),
-            step.begun.elapsed().as_secs_f64()
-        ));
+        let mark = reader.painted(colour, mark);
+        let took = format!("{:>6.1} s", step.begun.elapsed().as_secs_f64());
+        let name = in_a_line(&step.name);
+        let (name, room) = match reader.columns {
+            None => (name, NAME),
+            Some(columns) => {
+                let room = columns - indent.len() - "✓  ".chars().count() - took.len();
+                (cut(&name, room), NAME.min(room))
+            }
+        };
+        self.0.say(&format!("{indent}{mark} {} {took}", padded(&name, room)));
     }
+}
+
+/// Who reads standard error.
+fn reader() -> Reader {
+    Reader::of(&std::io::stderr())
 }
 
 impl Inner {
@@ -194,7 +202,7 @@ impl Step {
     #[must_use]
     pub fn about(self, text: &str) -> Self {
         if let Some(spinner) = &self.spinner {
-            spinner.set_message(format!("({})", in_a_line(text)));
+            spinner.set_message(in_a_line(&format!("{} ({text})", self.name)));
         }
         if let Some(running) = locked(&self.progress.0.running).iter_mut().find(|one| self.is(one)) {
             running.about = Some(text.into());

@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,12 +15,16 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::bounded::{TooMuch, end_now, whole_now};
 use super::wait::{self, Look};
 
 /// Lines of a failed command's output that its error repeats.
 const TAIL: usize = 15;
 /// No command may keep a run for ever. The longest by far builds an image: a quarter of an hour on two cores.
 const LONGEST: Duration = Duration::from_hours(2);
+
+/// No command that is read prints more, in bytes: one that builds has a log.
+const MOST: usize = 64 << 20;
 
 /// Why a command gave no output.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +46,8 @@ pub enum ToolError {
         limit.as_secs()
     )]
     TooLong { command: String, limit: Duration },
+    #[error("`{command}` was ended: it printed too much")]
+    TooMuch { command: String, source: TooMuch },
     #[error("`{command}` printed what is not understood: {problem}\n{output}")]
     Output { command: String, problem: String, output: String },
 }
@@ -59,7 +65,7 @@ fn log_of(log: Option<&PathBuf>) -> String {
 pub struct Output {
     /// Its standard output; empty where it went to a log.
     pub stdout: String,
-    /// Its standard error; empty where it went to a log.
+    /// The end of its standard error; empty where it went to a log.
     pub stderr: String,
 }
 
@@ -183,6 +189,7 @@ impl Tool {
         let begun = Instant::now();
         let start = |source| ToolError::Start { command: command.clone(), source };
         let mut written_from = 0;
+        let mut pipes = None;
         // Not as a path: duct takes a bare name that is a path to be in the working directory.
         let mut expression =
             duct::cmd(self.program.as_os_str(), &self.args).unchecked().stdin_bytes(self.stdin);
@@ -191,7 +198,10 @@ impl Tool {
             written_from = file.metadata().map_err(start)?.len();
             expression = expression.stderr_to_stdout().stdout_file(file);
         } else {
-            expression = expression.stdout_capture().stderr_capture();
+            let ((out, to_out), (err, to_err)) =
+                (std::io::pipe().map_err(start)?, std::io::pipe().map_err(start)?);
+            expression = expression.stdout_file(to_out).stderr_file(to_err);
+            pipes = Some((out, err));
         }
         // duct applies what was said last first.
         for (key, value) in &self.env {
@@ -207,38 +217,47 @@ impl Tool {
             expression = expression.dir(dir);
         }
         let user = self.user;
-        let handle = expression.before_spawn(move |child| {
+        expression = expression.before_spawn(move |child| {
             child.process_group(0);
             if let Some(number) = user {
                 child.uid(number).gid(number);
             }
             Ok(())
         });
-        let handle = handle.start().map_err(|source| missing_or(&self.program, source, start))?;
-        let waiting = Arc::new(handle);
+        // It holds the pipes' other ends no longer than the command does.
+        let started = expression.start();
+        drop(expression);
+        let waiting = Arc::new(started.map_err(|source| missing_or(&self.program, source, start))?);
         let group = Group(Some(Arc::clone(&waiting)));
         AT_WORK.fetch_add(1, Ordering::SeqCst);
-        let ended = tokio::task::spawn_blocking(move || {
-            let ended = waiting.wait().cloned();
+        let ended = blocking(move || {
+            let ended = waiting.wait().map(|output| output.status);
             AT_WORK.fetch_sub(1, Ordering::SeqCst);
             ended
         });
-        // Where it takes too long, `group` ends it on the way out.
-        let Ok(ended) = tokio::time::timeout(self.limit, ended).await else {
+        let (out, err) = pipes.unzip();
+        let printed = blocking(move || out.map_or(Ok(String::new()), |out| whole_now(out, MOST)));
+        let complaint = blocking(move || err.map_or(Ok(String::new()), end_now));
+        let all = async { tokio::try_join!(printed, complaint, ended) };
+        // Where it takes too long, or prints too much, `group` ends it on the way out.
+        let Ok(all) = tokio::time::timeout(self.limit, all).await else {
             return Err(ToolError::TooLong { command, limit: self.limit });
         };
+        let (stdout, stderr, status) = all.map_err(|error| match error.downcast::<TooMuch>() {
+            Ok(source) => ToolError::TooMuch { command: command.clone(), source },
+            Err(source) => start(source),
+        })?;
         group.finished();
-        let output = ended.map_err(|e| start(std::io::Error::other(e)))?.map_err(start)?;
-        if output.status.success() {
-            return Ok(Output { stdout: lossy(output.stdout), stderr: lossy(output.stderr) });
+        if status.success() {
+            return Ok(Output { stdout, stderr });
         }
         let printed = match &log {
             Some(path) => read_from(path, written_from).map_err(start)?,
-            None => format!("{}{}", lossy(output.stdout), lossy(output.stderr)),
+            None => stdout + &stderr,
         };
         Err(ToolError::Failed {
             command,
-            status: status_of(output.status),
+            status: status_of(status),
             seconds: begun.elapsed().as_secs_f64(),
             tail: last_lines(&printed),
             log,
@@ -356,16 +375,18 @@ fn append(path: &Path) -> std::io::Result<File> {
     File::options().create(true).append(true).open(path)
 }
 
+/// In a thread of its own: what waits for a process or a pipe cannot do so otherwise.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+}
+
+/// The end of what was written from there on.
 fn read_from(path: &Path, offset: u64) -> std::io::Result<String> {
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(offset))?;
-    let mut bytes = vec![];
-    file.read_to_end(&mut bytes)?;
-    Ok(lossy(bytes))
-}
-
-fn lossy(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+    end_now(file)
 }
 
 fn status_of(status: std::process::ExitStatus) -> String {
@@ -388,6 +409,8 @@ pub fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     fn sh(script: &str) -> Tool {
@@ -437,6 +460,17 @@ mod tests {
             "{error}"
         );
         assert!(begun.elapsed() < Duration::from_mins(1));
+    }
+
+    #[tokio::test]
+    async fn what_prints_without_end_is_ended_and_named() {
+        let error = sh("yes 2> /dev/null; sleep 600").run().await.unwrap_err();
+        let told = crate::sys::chain(&error);
+        assert!(told.contains("was ended: it printed too much: more than 64 MB came"), "{told}");
+        assert!(told.contains("\nhint: "), "{told}");
+        // Of what it complains of the end is kept.
+        let output = sh("yes | head -c 8000000 >&2; echo the end >&2").run().await.unwrap();
+        assert!(output.stderr.ends_with("y\nthe end\n") && output.stderr.len() < 2 << 20);
     }
 
     #[tokio::test]

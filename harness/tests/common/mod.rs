@@ -6,6 +6,7 @@
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test file uses its part")]
 
 mod block;
+mod terminal;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -18,6 +19,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 pub(crate) use svidproof::proof::verdict::Exit;
 
 pub(crate) use self::block::Block;
+pub(crate) use self::terminal::{Streams, Terminal};
 
 /// The scenario of the project: nothing is wrong with it.
 pub(crate) const SCENARIO: &str = r#"scenario: web

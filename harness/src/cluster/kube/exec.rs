@@ -5,13 +5,17 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{AttachParams, AttachedProcess};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt};
 
 use super::{Kube, KubeError};
+use crate::sys::bounded::{End, end_of_stream, whole};
 use crate::sys::{chain, wait};
 
 /// A command of a SPIRE server takes a fraction of a second; a stream that broke off unnoticed ends never.
 const LONGEST: Duration = Duration::from_mins(2);
+
+/// What a SPIRE server lists of a hundred thousand entries is less, in bytes.
+const MOST: usize = 64 << 20;
 
 /// Where and what to run.
 #[derive(Debug, Clone)]
@@ -43,7 +47,7 @@ impl Kube {
     ///
     /// # Errors
     /// The API server refused, or the command ended with another status than 0: then with what it printed.
-    /// Or it was not done within two minutes.
+    /// Or it was not done within two minutes, or printed more than 64 MB.
     pub async fn exec(&self, exec: &Exec, stdin: &[u8]) -> Result<String, KubeError> {
         let done = wait::within(&exec.what(), LONGEST, self.exec_to_its_end(exec, stdin)).await;
         done.map_err(|e| KubeError::Other { what: exec.what(), problem: e.to_string() })?
@@ -54,8 +58,7 @@ impl Kube {
         let mut process = self.attach(exec, !stdin.is_empty()).await?;
         let status = process.take_status();
         let input = process.stdin();
-        let (mut stdout, mut stderr) = (process.stdout(), process.stderr());
-        let (mut printed, mut complaint) = (String::new(), String::new());
+        let said = said(process.stdout(), process.stderr());
         let write = async {
             if let Some(mut input) = input {
                 input.write_all(stdin).await?;
@@ -63,19 +66,7 @@ impl Kube {
             }
             Ok::<_, std::io::Error>(())
         };
-        let out = async {
-            match &mut stdout {
-                Some(stream) => stream.read_to_string(&mut printed).await.map(drop),
-                None => Ok(()),
-            }
-        };
-        let err = async {
-            match &mut stderr {
-                Some(stream) => stream.read_to_string(&mut complaint).await.map(drop),
-                None => Ok(()),
-            }
-        };
-        tokio::try_join!(write, out, err).map_err(KubeError::io(exec.what()))?;
+        let ((), (printed, complaint)) = tokio::try_join!(write, said).map_err(KubeError::io(exec.what()))?;
         let status = match status {
             Some(status) => status.await,
             None => None,
@@ -100,5 +91,47 @@ impl Kube {
         let params =
             AttachParams::default().container(&exec.container).stdin(stdin).stdout(true).stderr(true);
         pods.exec(&exec.pod, &exec.argv, &params).await.map_err(KubeError::api(exec.what()))
+    }
+}
+
+/// All of its standard output, and the end of its standard error. Both are read side by side: neither waits
+/// for the other to be taken.
+async fn said(
+    stdout: Option<impl AsyncRead + Unpin>,
+    stderr: Option<impl AsyncRead + Unpin>,
+) -> std::io::Result<(String, String)> {
+    let out = async {
+        match stdout {
+            Some(stream) => whole(stream, MOST).await,
+            None => Ok(String::new()),
+        }
+    };
+    let err = async {
+        match stderr {
+            Some(stream) => end_of_stream(stream).await.map(End::into_string),
+            None => Ok(String::new()),
+        }
+    };
+    tokio::try_join!(out, err)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, repeat};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_command_prints_is_read_up_to_a_limit() {
+        let long = repeat(b'x').take(8 << 20);
+        let (printed, complaint) =
+            said(Some(&b"yes"[..]), Some(long.chain(&b"\nthe end\n"[..]))).await.unwrap();
+        assert_eq!(printed, "yes");
+        assert!(complaint.ends_with("\nthe end\n") && complaint.len() < 2 << 20, "{}", complaint.len());
+        let error = said(Some(repeat(b'x')), Some(&b""[..])).await.unwrap_err();
+        assert!(
+            chain(&error).starts_with("more than 64 MB came, and no more of it is read\nhint: "),
+            "{error}"
+        );
     }
 }

@@ -38,7 +38,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use futures::{AsyncBufReadExt, Stream, TryStreamExt};
+use futures::{Stream, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
 use kube::client::{ClientBuilder, UpgradeConnectionError};
@@ -50,6 +50,7 @@ use tower::timeout::error::Elapsed;
 use tower::util::MapErrLayer;
 use tower_http::timeout::ResponseBodyTimeoutLayer;
 
+use crate::sys::bounded;
 use crate::sys::wait::WaitError;
 use fate::Stuck;
 
@@ -58,6 +59,9 @@ const ANSWER: Duration = Duration::from_secs(70);
 /// An API server ends a watch that saw nothing in half of this. A log that is followed for as long and says
 /// nothing is none that anybody waits for.
 const SILENCE: Duration = Duration::from_mins(10);
+
+/// No application that names requests in its log does so in longer lines.
+const LONGEST_LINE: usize = 1 << 20;
 
 /// A client of one cluster.
 #[derive(Clone)]
@@ -174,7 +178,8 @@ impl Kube {
         self.client.clone()
     }
 
-    /// The container's log from its last seconds on, line by line, as it grows.
+    /// The container's log from its last seconds on, line by line, as it grows. A line of more than a megabyte
+    /// is an error, that says so.
     pub async fn follow_log(
         &self,
         backend: &Backend,
@@ -189,8 +194,8 @@ impl Kube {
             since_seconds: Some(2),
             ..Default::default()
         };
-        let lines = pods.log_stream(&backend.pod, &params).await.map_err(KubeError::api(&what))?.lines();
-        Ok(lines.map_err(move |e| KubeError::io(&what)(e)))
+        let log = pods.log_stream(&backend.pod, &params).await.map_err(KubeError::api(&what))?;
+        Ok(bounded::lines(log, LONGEST_LINE).map_err(move |e| KubeError::io(&what)(e)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Two surfaces side by side: each kind of change in words, and their order.
 
 use super::*;
+use crate::sys::terminal::Reader;
 
 #[rstest]
 #[case(
@@ -218,7 +219,7 @@ fn the_most_dangerous_comes_first() {
     ];
     let changes = diff(&old, &new);
     assert!(worse(&changes));
-    insta::assert_snapshot!(change_list(&changes), @r##"
+    insta::assert_snapshot!(change_list(&changes, Reader::default()), @r##"
     opened up: 3
       symbank · only-frontend
         frontend-2 can now GET /balances/balance_1 at backend (was: alert 46 certificate_unknown)
@@ -251,5 +252,5 @@ fn the_most_dangerous_comes_first() {
         nobody: GET / at page is not tried any more (was: 200 text 0123456789ab)
     "##);
     assert!(!worse(&diff(&new, &new)));
-    assert_eq!(change_list(&[]), "nothing changed\n");
+    assert_eq!(change_list(&[], Reader::default()), "nothing changed\n");
 }

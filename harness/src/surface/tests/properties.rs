@@ -1,6 +1,7 @@
 //! What holds for any surfaces.
 
 use super::*;
+use crate::sys::terminal::Reader;
 
 const OUTCOMES: [&str; 14] = [
     "200 json 0123456789ab",
@@ -190,7 +191,7 @@ proptest! {
             prop_assert!(worse(&changes));
             prop_assert_eq!(changes[0].danger, Danger::Opened);
         }
-        let list = change_list(&changes);
+        let list = change_list(&changes, Reader::default());
         let told = ["opened up: ", "weakened: ", "answered otherwise: ", "gone: "];
         prop_assert_eq!(worse(&changes), list.lines().any(|line| told.iter().any(|word| line.starts_with(word))));
     }
