@@ -44,8 +44,9 @@ async fn main() {
     let address = listen_tls(config, move |mut stream: TlsStream<TcpStream>| async move {
         let _ = stream.read(&mut [0; 4096]).await;
         let _ = stream.write_all(head).await;
+        let part = vec![b'x'; 1 << 16];
         let mut left = if is_long { 1600 } else { 0 };
-        while left > 0 && stream.write_all(&[b'x'; 1 << 16]).await.is_ok() {
+        while left > 0 && stream.write_all(&part).await.is_ok() {
             left -= 1;
         }
         let _ = stream.shutdown().await;

@@ -308,7 +308,8 @@ mod tests {
             let (mut stream, _) = listener.accept().await.unwrap();
             let _ = stream.read(&mut [0; 4096]).await;
             let _ = stream.write_all(head.as_bytes()).await;
-            while stream.write_all(&[b'x'; 1 << 16]).await.is_ok() {}
+            let part = vec![b'x'; 1 << 16];
+            while stream.write_all(&part).await.is_ok() {}
         });
         Admin { pod: "web-0".into(), forward, http: reqwest::Client::new() }
     }
