@@ -299,36 +299,6 @@ mod tests {
         assert!(told.starts_with(tried) && told.contains("403"), "{told}");
     }
 
-    /// An Envoy that answers everything with this, and then without end.
-    async fn endless(head: &'static str) -> Admin {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let forward = Forward::to_here(listener.local_addr().unwrap());
-        tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let _ = stream.read(&mut [0; 4096]).await;
-            let _ = stream.write_all(head.as_bytes()).await;
-            let part = vec![b'x'; 1 << 16];
-            while stream.write_all(&part).await.is_ok() {}
-        });
-        Admin { pod: "web-0".into(), forward, http: reqwest::Client::new() }
-    }
-
-    #[tokio::test]
-    async fn an_answer_without_end_is_given_up_and_named() {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let told = |error: EnvoyError| chain(&error);
-        let error = told(endless("HTTP/1.1 200 OK\r\n\r\n").await.config().await.unwrap_err());
-        let expected =
-            "the admin interface of Envoy in pod web-0 answers /config_dump with more than 64 MB\nhint: ";
-        assert!(error.starts_with(expected), "{error}");
-        let error = told(endless("HTTP/1.1 200 OK\r\nx-long: ").await.stats().await.unwrap_err());
-        assert!(
-            error.starts_with("could not read /stats from the admin interface of Envoy in pod web-0"),
-            "{error}"
-        );
-    }
-
     #[test]
     fn upstreams_are_the_addresses_off_the_pod_of_the_clusters_that_are_asked_for() {
         let clusters = r#"{"cluster_statuses":[

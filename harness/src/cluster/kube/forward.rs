@@ -51,14 +51,6 @@ impl Forward {
     }
 }
 
-#[cfg(test)]
-impl Forward {
-    /// To what listens on this machine already.
-    pub(crate) fn to_here(address: SocketAddr) -> Self {
-        Self { address, serving: tokio::spawn(async {}), failure: Failure::default() }
-    }
-}
-
 impl Drop for Forward {
     fn drop(&mut self) {
         self.serving.abort();

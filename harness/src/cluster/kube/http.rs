@@ -198,6 +198,27 @@ mod tests {
         assert!(matches!(said, Err(PodHttpError::TooLong(3))), "{said:?}");
     }
 
+    /// An answer that begins so and does not end.
+    async fn without_end(head: &str) -> PodHttpError {
+        let (mut connection, mut pod) = connected(None).await;
+        let endless = async {
+            answer(&mut pod, head).await;
+            while pod.write_all(&[b'x'; 1 << 14]).await.is_ok() {}
+        };
+        tokio::select! {
+            said = connection.ask("/stats", 1 << 20) => said.unwrap_err(),
+            () = endless => panic!("it ended"),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_given_up() {
+        let body = without_end("HTTP/1.1 200 OK\r\n\r\n").await;
+        assert_eq!(body.to_string(), "it answers with more than 1 MB");
+        let header = without_end("HTTP/1.1 200 OK\r\nx-long: ").await;
+        assert!(matches!(header, PodHttpError::Broken(_)), "{header:?}");
+    }
+
     #[tokio::test]
     async fn a_status_that_is_no_success_is_no_answer() {
         let (mut connection, mut pod) = connected(None).await;
