@@ -294,7 +294,7 @@ impl Tool {
 /// How many ends are waited for: of each command its own, and of its outputs, which its children hold too.
 static AT_WORK: AtomicUsize = AtomicUsize::new(0);
 
-/// Waits, but not for ever, until commands that nobody waits for any more have ended: what they make is there.
+/// Waits, but not for ever, until commands that nobody waits for any more have ended, and made what they do.
 pub async fn quiet() {
     let look = async || match AT_WORK.load(Ordering::SeqCst) {
         0 => Look::<(), std::convert::Infallible>::Ready(()),
