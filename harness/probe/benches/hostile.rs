@@ -1,5 +1,6 @@
-//! How much memory a hostile answer takes: each kind of it, by 128 dials at once, as a probe makes them, client
-//! and server on this machine. Run by hand, a process for each kind, since a peak is the whole process's:
+//! How much memory a hostile answer takes: each kind of it, by 128 dials at once, as a probe makes them,
+//! client and server on this machine. Run by hand, a process for each kind, since a peak is the whole
+//! process's:
 //! `cargo bench -p svidproof-probe --bench hostile -- KIND`.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program run by hand")]
 

@@ -6,7 +6,11 @@ use futures::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, Stream, st
 
 /// Beyond the limit, in bytes, nothing was read.
 #[derive(Debug, thiserror::Error)]
-#[error("more than {} came, and no more of it is read\nhint: is it what it should be? By hand it shows more", size(*.0))]
+#[error(
+    "more than {} came, and no more of it is read\n\
+     hint: is it what it should be? By hand it shows more",
+    size(*.0)
+)]
 pub struct TooMuch(pub usize);
 
 /// `64 MB`; of less than one, bytes.

@@ -181,8 +181,7 @@ impl Tool {
         words.map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
     }
 
-    /// Runs to the end. Dropping the future ends the command's whole process group (SIGTERM, as a terminal's
-    /// end would).
+    /// Runs to the end. Dropping the future ends the command's process group by SIGTERM, as a terminal's end.
     pub async fn run(self) -> Result<Output, ToolError> {
         let command = self.line();
         let log = self.log.clone();
@@ -229,12 +228,8 @@ impl Tool {
         drop(expression);
         let waiting = Arc::new(started.map_err(|source| missing_or(&self.program, source, start))?);
         let group = Group(Some(Arc::clone(&waiting)));
-        AT_WORK.fetch_add(1, Ordering::SeqCst);
-        let ended = blocking(move || {
-            let ended = waiting.wait().map(|output| output.status);
-            AT_WORK.fetch_sub(1, Ordering::SeqCst);
-            ended
-        });
+        AT_WORK.fetch_add(3, Ordering::SeqCst);
+        let ended = blocking(move || waiting.wait().map(|output| output.status));
         let (out, err) = pipes.unzip();
         let printed = blocking(move || out.map_or(Ok(String::new()), |out| whole_now(out, MOST)));
         let complaint = blocking(move || err.map_or(Ok(String::new()), end_now));
@@ -296,11 +291,10 @@ impl Tool {
     }
 }
 
-/// How many commands have not ended yet, those among them that were told to.
+/// How many ends are waited for: of each command its own, and of its outputs, which its children hold too.
 static AT_WORK: AtomicUsize = AtomicUsize::new(0);
 
-/// Waits, but not for ever, until commands that nobody waits for any more have come to their end: what they
-/// still make is there then.
+/// Waits, but not for ever, until commands that nobody waits for any more have ended, and made what they do.
 pub async fn quiet() {
     let look = async || match AT_WORK.load(Ordering::SeqCst) {
         0 => Look::<(), std::convert::Infallible>::Ready(()),
@@ -375,10 +369,15 @@ fn append(path: &Path) -> std::io::Result<File> {
     File::options().create(true).append(true).open(path)
 }
 
-/// In a thread of its own: what waits for a process or a pipe cannot do so otherwise.
+/// One of those ends, in a thread of its own: what waits for a process or a pipe cannot do so otherwise.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
+    let work = move || {
+        let done = work();
+        AT_WORK.fetch_sub(1, Ordering::SeqCst);
+        done
+    };
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
 }
 

@@ -178,8 +178,8 @@ impl Kube {
         self.client.clone()
     }
 
-    /// The container's log from its last seconds on, line by line, as it grows. A line of more than a megabyte
-    /// is an error, that says so.
+    /// The container's log from its last seconds on, line by line, as it grows. A line of more than 1 MB is
+    /// an error, that says so.
     pub async fn follow_log(
         &self,
         backend: &Backend,
