@@ -36,6 +36,7 @@ use clap::{Parser, Subcommand};
 
 use self::exit::{Ended, Exit};
 use crate::cluster::helm::POST_RENDERER;
+use crate::halt;
 use crate::provider::gke::{self, TOKEN};
 use crate::sys::progress::Progress;
 
@@ -128,6 +129,7 @@ fn called(command: Command) -> Result<Exit, Ended> {
 }
 
 async fn carry_out(command: Command, progress: &Progress) -> Result<Exit, Ended> {
+    halt::by_environment().map_err(Ended::input)?;
     match command {
         Command::Run(args) => {
             let format = args.telling.format;
