@@ -17,7 +17,7 @@ use crate::sys::signal::interrupted;
 pub const VARIABLE: &str = "SVIDPROOF_STOP_AT";
 
 /// A place, in the order in which a run comes there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Halt {
     /// The run's lease is written, and nothing else.
     Lease,
@@ -115,15 +115,17 @@ fn read(said: &str) -> Result<Halt, Unknown> {
     Halt::from_str(said, false).map_err(|_| Unknown { said: said.into() })
 }
 
-/// Where this place is wanted, and was not come to before: says so, and waits for a signal. What that one
-/// ends is for others to say.
+/// Where this place is wanted, and was not come to before: says so, and waits for a signal. Up to the last check
+/// a signal ends the work that stands here, and what follows that; what takes down goes on.
 pub async fn at(here: Halt) {
     if wanted().take_if(|place| *place == here).is_some() {
         let signal = interrupted();
         Progress::new().note(&format!("stopped at {}", here.name()));
+        if here <= Halt::Judged {
+            // Who listens for that signal may hear of it a moment later.
+            return std::future::pending().await;
+        }
         signal.await;
-        // Whoever else listens hears of it first.
-        tokio::task::yield_now().await;
     }
 }
 
