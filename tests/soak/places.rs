@@ -68,17 +68,16 @@ pub(crate) fn of_soak(kills: usize, random: &mut fastrand::Rng) -> [Vec<Kill>; 2
     let with = |places: &[Halt], site| places.iter().map(|place| (*place, site)).collect::<Vec<_>>();
     let all = [with(&OWN, Where::Own), with(&KEPT, Where::Kept), with(&OUTSIDE, Where::Outside)].concat();
     let mut lists = [vec![], vec![]];
-    for signals in [[Signal::KILL; 2], [Signal::TERM, Signal::HUP]] {
-        for number in 0..kills {
-            let signal = signals[number % 2];
+    for number in 0..kills {
+        for signal in [Signal::KILL, [Signal::TERM, Signal::HUP][number % 2]] {
             let kill = if let Some((place, site)) = all.get(number) {
                 let under_way = [Halt::Applying, Halt::Installing, Halt::Upgrading, Halt::Destroying];
                 let after = if under_way.contains(place) { random.f64() * CHILD_LASTS } else { 0.0 };
                 Kill::at(*place, *site, Duration::from_secs_f64(after), signal)
             } else {
-                let (site, lasts) =
-                    if number % 2 == 0 { (Where::Own, OWN_LASTS) } else { (Where::Kept, KEPT_LASTS) };
-                Kill::at_random(site, Duration::from_secs_f64(random.f64() * lasts), signal)
+                let (site, seconds) =
+                    if random.bool() { (Where::Own, OWN_LASTS) } else { (Where::Kept, KEPT_LASTS) };
+                Kill::at_random(site, Duration::from_secs_f64(random.f64() * seconds), signal)
             };
             lists[usize::from(kill.site == Where::Kept)].push(kill);
         }

@@ -156,7 +156,7 @@ async fn carry_out(command: Command, progress: &Progress) -> Result<Exit, Ended>
         Command::Diff(args) => diff::diff(&args),
         Command::History(args) => history::history(&args, progress),
         Command::Down(args) => down::down(args, progress).await,
-        Command::Gc(args) => down::gc(args, progress).await,
+        Command::Gc(args) => Box::pin(down::gc(args, progress)).await,
         Command::Bundle(args) => Box::pin(bundle::bundle(args, progress)).await,
         Command::Status => status::status(progress).await,
         Command::Leases => down::leases(),

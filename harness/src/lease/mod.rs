@@ -192,8 +192,8 @@ impl Lease {
         // Nobody begins one meanwhile.
         let _alone = alone(&runs)?;
         let entries = std::fs::read_dir(&runs).map_err(could_not("list", &runs))?;
-        let unbegun = entries.flatten().map(|entry| entry.path()).filter(|dir| is_hidden(dir));
-        Ok(unbegun.map(|dir| files::remove(&dir)).collect::<Result<(), _>>()?)
+        let mut unbegun = entries.flatten().map(|entry| entry.path()).filter(|dir| is_hidden(dir));
+        Ok(unbegun.try_for_each(|dir| files::remove(&dir))?)
     }
 
     /// Takes over the run in this folder; waits for nobody.
