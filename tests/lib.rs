@@ -4,6 +4,9 @@
 //!
 //! Not for what can be held without those: that is `unit` (beside the code) or `cli` (harness/tests).
 
+pub mod leftovers;
+pub mod standing;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -12,6 +12,7 @@ pub mod data;
 pub mod draft;
 pub mod engine;
 pub mod forge;
+pub mod halt;
 pub mod history;
 pub mod images;
 pub mod lease;

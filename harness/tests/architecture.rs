@@ -27,7 +27,7 @@ const WINGS: [&[&str]; 17] = [
     &["scenario"],
     &["alert", "forge", "redact"],
     &["spiffe_id"],
-    &["data"],
+    &["data", "halt"],
     &["sys"],
 ];
 

@@ -10,7 +10,6 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Failed, Trial};
 use svidproof::surface::Surface;
 
-mod leftovers;
 mod run;
 mod screens;
 mod subject;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 
+use conformance::leftovers;
 use futures::FutureExt;
 use svidproof::lease::Lease;
 use svidproof::proof::judge::Judged;
@@ -16,7 +17,6 @@ use svidproof::stage::fault::Faults;
 use svidproof::surface::{Surface, surfaces};
 use svidproof::sys::progress::Progress;
 
-use crate::leftovers;
 use crate::subject::{Subject, TEARDOWN};
 
 /// A test's name -> what came of it.

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::Output;
 
 use conformance::said;
+use conformance::standing::same;
 use serde_json::Value;
 
-use crate::theirs::{Theirs, same, strs};
+use crate::theirs::{Theirs, strs};
 
 /// All that a check from outside needs, and that docs/how-to/live.md names; the second part is for what Envoys count.
 const READER: &str = "

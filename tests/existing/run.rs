@@ -6,8 +6,9 @@
 use std::path::PathBuf;
 
 use conformance::said;
+use conformance::standing::same;
 
-use crate::theirs::{Theirs, same, strs};
+use crate::theirs::{Theirs, strs};
 
 /// After which of its own lines a run is killed: while it looks, while Helm installs, while it waits for pods,
 /// while it dials.

@@ -8,12 +8,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use conformance::said;
+use conformance::{said, standing};
 use svidproof::sys::wait::{self, Look};
 
-/// What is compared. Pods and their like change by themselves.
-const KINDS: &str = "namespaces,secrets,configmaps,serviceaccounts,services,deployments,daemonsets,\
-                     statefulsets,roles,rolebindings,clusterroles,clusterrolebindings";
 /// A Helm that the killed run had started ends in less.
 const LONGEST: Duration = Duration::from_mins(1);
 /// A cluster takes the whole machine.
@@ -72,27 +69,7 @@ impl Theirs {
 
     /// All that is there, but for what the cluster itself writes.
     pub(crate) fn looks(&self) -> String {
-        let listed = self.kubectl(&["get", KINDS, "--all-namespaces", "--output", "json"]);
-        let mut listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
-        for item in listed["items"].as_array_mut().unwrap() {
-            let item = item.as_object_mut().unwrap();
-            let has_status = item.remove("status").is_some();
-            let metadata = item["metadata"].as_object_mut().unwrap();
-            metadata.remove("managedFields");
-            if has_status {
-                // It moves with the status too; what is wanted has a `generation`.
-                metadata.remove("resourceVersion");
-            }
-        }
-        let mut lines: Vec<_> = listed["items"].as_array().unwrap().iter().map(ToString::to_string).collect();
-        lines.sort();
-        lines.push(self.kubectl(&["get", "lease", "--namespace", "default", "--output", "name"]));
-        for server in self.servers {
-            let show = ["--", "/opt/spire/bin/spire-server", "entry", "show"];
-            let exec = ["exec", "--namespace", "spire", server];
-            lines.push(self.kubectl(&exec.into_iter().chain(show).collect::<Vec<_>>()));
-        }
-        lines.join("\n")
+        standing::looks(&|args| self.kubectl(args), self.servers)
     }
 
     pub(crate) fn existing(&self, scenario: &str) -> Vec<String> {
@@ -170,13 +147,4 @@ impl Drop for Theirs {
 
 pub(crate) fn strs(args: &[String]) -> Vec<&str> {
     args.iter().map(String::as_str).collect()
-}
-
-#[track_caller]
-pub(crate) fn same(before: &str, after: &str, what: &str) {
-    let gone = before.lines().filter(|line| !after.contains(line));
-    let new = after.lines().filter(|line| !before.contains(line));
-    let told: Vec<_> =
-        gone.map(|line| format!("- {line:.300}")).chain(new.map(|line| format!("+ {line:.300}"))).collect();
-    assert!(before == after, "{what}:\n{}", told.join("\n"));
 }

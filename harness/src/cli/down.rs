@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::cluster::{check_variables, variable};
-use super::exit::{Ended, Exit, or_interrupted, print};
+use super::exit::{Ended, Exit, INTERRUPTED, or_interrupted, print};
 use crate::data;
 use crate::lease::{Lease, LeaseError};
 use crate::provider::{ClusterOptions, Provider};
 use crate::session::teardown::{self, Collected};
 use crate::sys::progress::Progress;
+use crate::sys::signal::interrupted;
 use crate::sys::{chain, files};
 
 /// What an interrupt leaves.
@@ -200,14 +201,30 @@ pub(super) async fn and_down<T>(
     lease: &Lease,
     progress: &Progress,
 ) -> Result<T, Ended> {
-    match (came, take_down(lease, progress).await) {
+    let was_interrupted = came.as_ref().is_err_and(|ended| ended.exit == Exit::Interrupted);
+    let down = if was_interrupted { take_down(lease, progress).await } else { finish(lease, progress).await };
+    match (came, down) {
         (came, Ok(())) => came,
         (Ok(_), Err(left)) => Err(left),
         (Err(first), Err(left)) => Err(first.then(left)),
     }
 }
 
-/// Takes the run down; a second signal leaves the rest to `gc`.
+/// Takes the run down. The command's first signal is taken for its end, which is what is under way; a second
+/// leaves the rest to `gc`.
+async fn finish(lease: &Lease, progress: &Progress) -> Result<(), Ended> {
+    let mut down = Box::pin(async { Ok(teardown::teardown(lease, progress).await?) });
+    tokio::select! {
+        biased;
+        () = interrupted() => {}
+        done = &mut down => return done,
+    }
+    progress.note("interrupted: the run is taken down first");
+    or_interrupted(LEFT, down).await?;
+    Err(Ended { exit: Exit::Interrupted, error: INTERRUPTED.into() })
+}
+
+/// Takes the run down; a signal leaves the rest to `gc`.
 async fn take_down(lease: &Lease, progress: &Progress) -> Result<(), Ended> {
     or_interrupted(LEFT, async { Ok(teardown::teardown(lease, progress).await?) }).await
 }

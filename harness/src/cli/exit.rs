@@ -7,8 +7,6 @@ use std::fmt::{Display, Formatter};
 use std::io::Write;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
-
 use crate::images::ImagesError;
 use crate::lease::LeaseError;
 use crate::project::ProjectError;
@@ -16,6 +14,7 @@ use crate::scenario::ScenarioError;
 use crate::session::SessionError;
 use crate::session::teardown::TeardownError;
 use crate::stage::StageError;
+use crate::sys::signal::interrupted;
 use crate::sys::terminal::Reader;
 use crate::sys::{chain, printable};
 
@@ -162,21 +161,6 @@ pub(super) async fn or_interrupted<T>(
         biased;
         () = interrupted() => Err(Ended { exit: Exit::Interrupted, error: message.into() }),
         done = work => done,
-    }
-}
-
-/// Resolves at SIGINT, SIGTERM or SIGHUP.
-async fn interrupted() {
-    let on = |kind| signal(kind).ok();
-    // The terminal that was closed, or ssh that broke off, is no reason to leave a cluster either.
-    let all = (on(SignalKind::interrupt()), on(SignalKind::terminate()), on(SignalKind::hangup()));
-    let (Some(mut int), Some(mut term), Some(mut hup)) = all else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = int.recv() => {}
-        _ = term.recv() => {}
-        _ = hup.recv() => {}
     }
 }
 

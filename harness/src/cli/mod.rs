@@ -36,6 +36,7 @@ use clap::{Parser, Subcommand};
 
 use self::exit::{Ended, Exit};
 use crate::cluster::helm::POST_RENDERER;
+use crate::halt;
 use crate::provider::gke::{self, TOKEN};
 use crate::sys::progress::Progress;
 
@@ -128,6 +129,7 @@ fn called(command: Command) -> Result<Exit, Ended> {
 }
 
 async fn carry_out(command: Command, progress: &Progress) -> Result<Exit, Ended> {
+    halt::by_environment().map_err(Ended::input)?;
     match command {
         Command::Run(args) => {
             let format = args.telling.format;
@@ -154,7 +156,7 @@ async fn carry_out(command: Command, progress: &Progress) -> Result<Exit, Ended>
         Command::Diff(args) => diff::diff(&args),
         Command::History(args) => history::history(&args, progress),
         Command::Down(args) => down::down(args, progress).await,
-        Command::Gc(args) => down::gc(args, progress).await,
+        Command::Gc(args) => Box::pin(down::gc(args, progress)).await,
         Command::Bundle(args) => Box::pin(bundle::bundle(args, progress)).await,
         Command::Status => status::status(progress).await,
         Command::Leases => down::leases(),

@@ -11,6 +11,7 @@ use super::finish::{Asked, Telling, failed_before, finish};
 use super::report::{About, Begun};
 use super::scenarios::{Scenarios, load};
 use super::up::explain;
+use crate::halt::{self, Halt};
 use crate::lease::Lease;
 use crate::scenario::Scenario;
 use crate::session;
@@ -48,6 +49,7 @@ pub(super) async fn run(args: RunArgs, progress: &Progress) -> Result<Exit, Ende
     let asked =
         Asked { baselines: &baselines, only: None, whole: true, accept: false, telling: &args.telling };
     let finished = finish(&about, &asked, results.take(), ended, progress);
+    halt::at(Halt::Reported).await;
     let reports = args.telling.folder(&baselines);
     let ending = Ending { lease: &lease, scenarios: &scenarios, reports: &reports, only_looks: false };
     ending.explain(finished.as_ref().copied(), progress).await;
@@ -71,6 +73,7 @@ async fn work(
     results: &Results,
     progress: &Progress,
 ) -> Result<(), Ended> {
+    halt::at(Halt::Lease).await;
     let setup = args.cluster.setup(scenarios.to_vec(), progress);
     let session = match Box::pin(session::up(lease, setup)).await {
         Ok(session) => session,
@@ -80,5 +83,7 @@ async fn work(
             return Err(failure);
         }
     };
-    Ok(test_all(&session, None, &|_| true, results).await?)
+    test_all(&session, None, &|_| true, results).await?;
+    halt::at(Halt::Judged).await;
+    Ok(())
 }

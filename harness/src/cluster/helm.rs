@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::kube::RUN_LABEL;
 pub use super::manifest::documents;
 use super::manifest::{Manifest, Named};
+use crate::halt::{self, Halt};
 use crate::proof::chart_test::Said;
 use crate::scenario::Release;
 use crate::sys::dirs;
@@ -189,7 +190,7 @@ impl Helm {
             source,
         };
         let tool = wanted.given(&self.program, tool).await?;
-        match tool.clone().run().await {
+        match halt::beside(Halt::Installing, tool.clone().run()).await {
             // A Helm that was ended half-way: the run's own, since nobody else works in what is the run's.
             Err(ToolError::Failed { tail, .. }) if how != How::Install && tail.contains(UNDER_WAY) => {
                 self.free(release, namespace).await?;

@@ -167,6 +167,7 @@ impl Lease {
         let (runs, dir) = (runs(), runs().join(id));
         let hidden = runs.join(format!("{HIDDEN}{id}"));
         files::make_folder(&runs)?;
+        let _begins = alone(&runs)?;
         files::make_own_folder(&hidden)?;
         let begun = Self::open(hidden.clone()).and_then(|lease| {
             first(&lease)?;
@@ -180,6 +181,19 @@ impl Lease {
             let _ = std::fs::remove_dir_all(&hidden);
         }
         begun
+    }
+
+    /// Removes what those left that were killed while they began a run: it holds nothing yet.
+    pub fn clear_unbegun() -> Result<(), LeaseError> {
+        let runs = runs();
+        if !runs.exists() {
+            return Ok(());
+        }
+        // Nobody begins one meanwhile.
+        let _alone = alone(&runs)?;
+        let entries = std::fs::read_dir(&runs).map_err(could_not("list", &runs))?;
+        let mut unbegun = entries.flatten().map(|entry| entry.path()).filter(|dir| is_hidden(dir));
+        Ok(unbegun.try_for_each(|dir| files::remove(&dir))?)
     }
 
     /// Takes over the run in this folder; waits for nobody.
@@ -292,9 +306,6 @@ impl Lease {
             .map(|entry| entry.map(|entry| entry.path()))
             .collect::<Result<Vec<_>, _>>()
             .map_err(could_not("list", &runs))?;
-        let is_hidden = |dir: &PathBuf| {
-            dir.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(HIDDEN.as_bytes()))
-        };
         let mut dirs: Vec<_> =
             dirs.into_iter().filter(|dir| !is_hidden(dir) && dir.join("lease.jsonl").exists()).collect();
         dirs.sort_by_key(|dir| std::cmp::Reverse(dir.metadata().and_then(|meta| meta.created()).ok()));
@@ -314,6 +325,17 @@ impl Lease {
     fn lines(&self) -> Result<Vec<Line>, LeaseError> {
         lines(&self.dir)
     }
+}
+
+/// One svidproof at a time begins a run here, until what is returned is dropped.
+fn alone(runs: &Path) -> Result<File, LeaseError> {
+    let folder = File::open(runs).map_err(could_not("open", runs))?;
+    flock(&folder, FlockOperation::LockExclusive).map_err(|e| could_not("lock", runs)(e.into()))?;
+    Ok(folder)
+}
+
+fn is_hidden(dir: &Path) -> bool {
+    dir.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(HIDDEN.as_bytes()))
 }
 
 fn lines(dir: &Path) -> Result<Vec<Line>, LeaseError> {

@@ -19,6 +19,7 @@ use super::{Cluster, Created, Provider, ProviderError, Site, host_ports, mirror,
 use crate::cluster::kube::{Kube, KubeError, WatchEnd};
 use crate::cluster::manifest::{Workload, WorkloadKind};
 use crate::engine::{self, Engine};
+use crate::halt::{self, Halt};
 use crate::images::{self, Images, Source};
 use crate::lease::Thing;
 use crate::provider::terraform::Terraform;
@@ -32,6 +33,7 @@ pub(super) async fn create(site: &Site<'_>) -> Result<Created, ProviderError> {
     let step = site.progress.phase("container engine");
     let engine = engine::ensure(site.progress).await?;
     let (env, on) = engine_network(site, &engine).await?;
+    halt::at(Halt::Engine).await;
     step.done();
     let step = site.progress.phase("images");
     let folder = site.lease.dir.join("images");
@@ -60,6 +62,7 @@ pub(super) async fn create(site: &Site<'_>) -> Result<Created, ProviderError> {
         services(&kube, &nodes).await
     };
     tokio::try_join!(serving_certificates(kube.client(), nodes.len()), quick_dns(&kube), ready)?;
+    halt::at(Halt::Cluster).await;
     step.done();
     Ok(Created { cluster, kube, images: Some(images) })
 }
@@ -146,6 +149,7 @@ async fn apply(
     let name = format!("svidproof-{}", site.lease.id);
     let workers = site.options.workers;
     let stores = node_stores(site, images, workers)?;
+    halt::at(Halt::Store).await;
     let dir = site.lease.dir.join("terraform");
     let path = std::env::var("PATH").unwrap_or_default();
     env.push(("PATH".into(), path));

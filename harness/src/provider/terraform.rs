@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use crate::engine;
+use crate::halt::{self, Halt};
 use crate::sys::files::{self, FileError, could_not};
 use crate::sys::tool::{self, Tool, ToolError};
 use crate::sys::wait::{self, Look, WaitError};
@@ -160,7 +161,8 @@ impl Terraform {
         self.keep_variables(variables)?;
         let _at_work = self.at_work().await?;
         self.init().await?;
-        self.work("apply", &["apply", "-auto-approve", "-input=false", "-no-color"]).await
+        let args = ["apply", "-auto-approve", "-input=false", "-no-color"];
+        halt::beside(Halt::Applying, self.work("apply", &args)).await
     }
 
     /// The root's outputs by name.
@@ -201,7 +203,7 @@ impl Terraform {
         }
         let args =
             ["destroy", "-auto-approve", "-input=false", "-no-color", "-refresh=false", "-lock-timeout=3m"];
-        self.work("destroy", &args).await
+        halt::beside(Halt::Destroying, self.work("destroy", &args)).await
     }
 
     /// Whether there is a state, or a note of init's where it is.

@@ -11,6 +11,7 @@ use super::record::Installed;
 use super::{RunContext, SessionError};
 use crate::cluster::helm::{How, Wanted};
 use crate::cluster::kube::KubeError;
+use crate::halt::{self, Halt};
 use crate::provider::Provider;
 use crate::scenario::{Release, Scenario, merged};
 
@@ -35,7 +36,8 @@ pub async fn apply(
     let rendered = try_join(context.helm.rendered(wanted), context.look(&key, release));
     let (rendered, ()) = rendered.await.map_err(helm)?;
     let fingerprint = rendered.fingerprint();
-    if context.installed(&key).is_some_and(|installed| installed.rendered == fingerprint) {
+    let before = context.installed(&key);
+    if before.as_ref().is_some_and(|installed| installed.rendered == fingerprint) {
         return Ok(false);
     }
     let kube = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
@@ -59,8 +61,12 @@ pub async fn apply(
     let begun = Instant::now();
     let hooks = rendered.hooks();
     // Helm itself would wait for a hook's image for as long as for the hook.
+    let upgrade = async {
+        let upgrade = context.helm.upgrade(how, wanted, &rendered);
+        if before.is_some() { halt::beside(Halt::Upgrading, upgrade).await } else { upgrade.await }
+    };
     let upgraded = tokio::select! {
-        done = context.helm.upgrade(how, wanted, &rendered) => done,
+        done = upgrade => done,
         error = context.kube.lacks_image(&hooks, true) => return Err(kube(error)),
     };
     let stands = match upgraded {

@@ -17,6 +17,7 @@ use crate::cluster::manifest::{Workload, WorkloadKind};
 use crate::cluster::probe::Probe;
 use crate::data;
 use crate::forge::{Authority, authorities, machine_authorities};
+use crate::halt::{self, Halt};
 use crate::lease::{Lease, Thing};
 use crate::scenario::{PROBES, Release, Scenario, probe_name};
 
@@ -199,5 +200,6 @@ pub(super) async fn open_probes(
         ensure(context, scenario, Some(probe.pod_uid())).await?;
     }
     try_join_all(probes.iter().map(|probe| hold(scenario, probe, SYNC))).await?;
+    halt::at(Halt::Probe).await;
     Ok(probes)
 }

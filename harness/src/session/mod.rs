@@ -48,6 +48,7 @@ use crate::cluster::helm::{Helm, HelmError, How, version};
 use crate::cluster::kube::{Holder, KEPT, Kube, KubeError};
 use crate::cluster::probe::Probe;
 use crate::data;
+use crate::halt::{self, Halt};
 use crate::images::{self, Images, ImagesError, Source, Versions};
 use crate::lease::{Lease, Shared};
 use crate::provider::needs::{self, Asked, Looked};
@@ -302,6 +303,7 @@ async fn all_up(
         context.share(lease.share_with_children()?);
         context.helm.major().await.map_err(SessionError::WhichHelm)?;
         context.hold(hands::claim(&context.kube, lease, &place, &scenarios).await?);
+        halt::at(Halt::Claimed).await;
     }
     let up = scenarios.into_iter().map(async |scenario| {
         let up = bring_up(&context, lease, scenario.clone()).await;

@@ -12,6 +12,7 @@ use super::servers::{self, server};
 use super::{RunContext, SessionError, System, apply, hands, machines};
 use crate::cluster::probe::Probe;
 use crate::cluster::spire::{Created, Server, Shown, SpireError, Wanted, lacks, under};
+use crate::halt::{self, Halt};
 use crate::lease::Lease;
 use crate::scenario::{Client, Entry, PROBES, Registration, Scenario, probe_name};
 use crate::sys::chain;
@@ -63,6 +64,7 @@ pub(super) async fn register(
         note_release(context, lease, scenario, &release.name, &release.namespace).await?;
         apply(context, scenario, &release, &release.values).await?;
     }
+    halt::at(Halt::Entries).await;
     // Nobody hears it where the bring-up has failed meanwhile.
     let _ = done.send(true);
     if aliases.is_empty() && registration.entries.iter().any(|entry| entry.parent.is_none()) {

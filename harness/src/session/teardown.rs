@@ -9,6 +9,7 @@ use crate::cluster::helm::{Helm, HelmError};
 use crate::cluster::kube::{Kube, KubeError};
 use crate::cluster::spire::{Server, SpireError};
 use crate::engine::{self, EngineError};
+use crate::halt::{self, Halt};
 use crate::lease::{Lease, LeaseError, Place, Thing};
 use crate::provider::terraform::{Terraform, TerraformError};
 use crate::provider::{ClusterOptions, Provider, ProviderError, existing, gke};
@@ -78,6 +79,7 @@ enum Problem {
 /// those in the end. What is in a cluster that the run made goes with that cluster.
 pub async fn teardown(lease: &Lease, progress: &Progress) -> Result<(), TeardownError> {
     let step = progress.phase("teardown");
+    halt::at(Halt::Teardown).await;
     let standing = lease.standing()?;
     let disposable = standing.iter().any(is_disposable);
     let in_cluster = |thing: &Thing| is_in_cluster(thing);
@@ -109,6 +111,7 @@ pub async fn teardown(lease: &Lease, progress: &Progress) -> Result<(), Teardown
             // On a full disk it cannot be noted. Where all is gone the journal goes too; where not, trying
             // again does no harm.
             Ok(()) => {
+                halt::at(once_gone(&thing)).await;
                 cluster_is_gone |= matches!(thing, Thing::Cluster { .. });
                 drop(lease.gone(thing));
             }
@@ -124,11 +127,27 @@ pub async fn teardown(lease: &Lease, progress: &Progress) -> Result<(), Teardown
     if !problems.is_empty() {
         return Err(left(lease, problems));
     }
+    halt::at(Halt::Emptied).await;
     if let Err(problem) = files::remove(&lease.dir) {
         return Err(left(lease, vec![format!("  {}", chain(&problem))]));
     }
     step.done();
     Ok(())
+}
+
+fn once_gone(thing: &Thing) -> Halt {
+    match thing {
+        Thing::Cluster { .. } => Halt::GoneCluster,
+        Thing::Folder { .. } => Halt::GoneFolder,
+        Thing::Process { .. } => Halt::GoneProcess,
+        Thing::Network { .. } => Halt::GoneNetwork,
+        Thing::Container { .. } => Halt::GoneContainer,
+        Thing::Entries { .. } => Halt::GoneEntries,
+        Thing::Release { .. } => Halt::GoneRelease,
+        Thing::Secret { .. } => Halt::GoneSecret,
+        Thing::Namespace { .. } => Halt::GoneNamespace,
+        Thing::Claim => Halt::GoneClaim,
+    }
 }
 
 fn is_disposable(thing: &Thing) -> bool {
@@ -165,6 +184,7 @@ pub struct Collected {
 /// others.
 pub async fn gc(progress: &Progress) -> Result<Collected, TeardownError> {
     let mut collected = Collected::default();
+    Lease::clear_unbegun()?;
     for dir in Lease::all()? {
         let lease = match Lease::open(dir.clone()) {
             Ok(lease) => lease,

@@ -15,6 +15,7 @@ use super::log::Followed;
 use super::target::Target;
 use super::{Opened, StageError};
 use crate::cluster::probe::Probe;
+use crate::halt::{self, Halt};
 use crate::proof::envoy::Stats;
 use crate::proof::judge::{self, Dialled, Dialling, Judged, Logs, Window, Witness};
 use crate::proof::plan::Cell;
@@ -135,7 +136,8 @@ impl Opened<'_> {
         let names: BTreeSet<&str> = dials.iter().flat_map(|(cell, _)| self.counted(cell)).collect();
         let before = self.read(&names).await;
         let made = dials.iter().map(async |(cell, place)| self.dialled(*probe, cell, place, word).await);
-        let made: Vec<Dialled> = futures::stream::iter(made).buffered(*at_once).collect().await;
+        let made = futures::stream::iter(made).buffered(*at_once).collect();
+        let made: Vec<Dialled> = halt::beside(Halt::Window, made).await;
         let mut window = Window { dials: made, witnesses: self.witnesses(&names, &before).await };
         if window.is_short(&self.cells) {
             let look = async || {

@@ -9,6 +9,7 @@ pub(crate) mod mutated;
 mod printable;
 pub mod process;
 pub mod progress;
+pub mod signal;
 pub mod terminal;
 pub mod tool;
 pub mod wait;

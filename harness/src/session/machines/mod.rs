@@ -20,6 +20,7 @@ use super::{RunContext, SessionError, hands};
 use crate::cluster::kube::Unresolved;
 use crate::cluster::spire::{carried, held, of_certificate, of_token, standing_for};
 use crate::forge::{self, Authority, machine_authorities};
+use crate::halt::{self, Halt};
 use crate::images::{self, Versions};
 use crate::lease::{Lease, Thing};
 use crate::provider::Provider;
@@ -128,6 +129,7 @@ pub(super) async fn begin(
         start(context, scenario, name, machine).await.map_err(failed)
     });
     try_join_all(each).await?;
+    halt::at(Halt::Machine).await;
     step.done();
     Ok(())
 }
