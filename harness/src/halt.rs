@@ -115,8 +115,8 @@ fn read(said: &str) -> Result<Halt, Unknown> {
     Halt::from_str(said, false).map_err(|_| Unknown { said: said.into() })
 }
 
-/// Where this place is wanted, and was not come to before: says so, and waits for a signal. Up to the last check
-/// a signal ends the work that stands here, and what follows that; what takes down goes on.
+/// Where this place is wanted, and was not come to before: says so, and waits for a signal. Up to the last
+/// check a signal ends the work that stands here; what takes down goes on.
 pub async fn at(here: Halt) {
     if wanted().take_if(|place| *place == here).is_some() {
         let signal = interrupted();
