@@ -58,7 +58,9 @@ impl Drop for World {
 
 #[test]
 fn a_spire_with_a_controller_manager_is_used_as_it_is() {
-    World::new().holds("tests/scenarios/hardened.yaml", 8);
+    let world = World::new();
+    world.holds("tests/scenarios/hardened.yaml", 8);
+    restricted::admits(&world, Some("privileged"));
 }
 
 #[test]
@@ -67,6 +69,7 @@ fn a_socket_by_csi_and_identities_that_are_there_already() {
     world.holds("tests/scenarios/csi.yaml", 8);
     restricted::charts(&world);
     restricted::the_probe_has_no_rights(&world);
+    restricted::admits(&world, None);
 }
 
 #[test]

@@ -99,6 +99,14 @@ pub(super) fn the_probe_has_no_rights(world: &World) {
     }
 }
 
+/// What the probe's namespace says of pods: where the probe mounts a folder of its node, that it may.
+pub(super) fn admits(world: &World, level: Option<&str>) {
+    let namespace = kubectl(world, &["get", "namespace", "svidproof", "--output", "json"], "");
+    let namespace: Value = serde_json::from_slice(&namespace.stdout).unwrap();
+    let label = namespace["metadata"]["labels"].get("pod-security.kubernetes.io/enforce");
+    assert_eq!(label.and_then(Value::as_str), level, "{}", namespace["metadata"]);
+}
+
 #[allow(clippy::disallowed_methods, reason = "a look that is not svidproof's own")]
 fn kubectl(world: &World, args: &[&str], input: &str) -> Output {
     let program = images::tool("kubectl").unwrap_or_else(|| "kubectl".into());

@@ -23,6 +23,9 @@ use crate::scenario::{PROBES, Release, Scenario, probe_name};
 
 /// The probe's, as its chart has it.
 const IMAGE: &str = "svidproof/probe:dev";
+/// The label of a namespace that lets pods in which mount folders of their node, whatever the cluster admits
+/// elsewhere: nothing less does (Kubernetes documentation, "Pod Security Admission").
+const HOST_PATHS: (&str, &str) = ("pod-security.kubernetes.io/enforce", "privileged");
 
 pub(super) async fn bring_up(
     context: &RunContext,
@@ -111,7 +114,7 @@ async fn give_secret(
 ) -> Result<(), SessionError> {
     let namespace = &scenario.spire.namespace;
     let failed = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
-    make_namespace(context, lease, scenario, namespace).await?;
+    make_namespace(context, lease, scenario, namespace, &[]).await?;
     let is = context.kube.secret_of(namespace, name, &context.run).await.map_err(failed)?;
     if is == Holder::Another {
         return Err(failed(KubeError::Foreign { what: format!("secret {namespace}/{name}") }));
@@ -142,11 +145,8 @@ async fn install_probe(
 ) -> Result<Vec<Probe>, SessionError> {
     let name = probe_name(&scenario.name);
     let spire = &scenario.spire;
-    make_namespace(context, lease, scenario, PROBES).await?;
-    if spire.csi.is_none() {
-        let failed = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
-        context.kube.admit_host_paths(PROBES, &context.run).await.map_err(failed)?;
-    }
+    let labels: &[_] = if spire.csi.is_none() { &[HOST_PATHS] } else { &[] };
+    make_namespace(context, lease, scenario, PROBES, labels).await?;
     note_release(context, lease, scenario, &name, PROBES).await?;
     let mut values = json!({
         "scenario": scenario.name, "serviceAccount": name, "socketFile": spire.socket_file,

@@ -16,24 +16,26 @@ pub(super) async fn note_release(
     if context.record().cluster.provider.is_disposable() {
         return Ok(());
     }
-    make_namespace(context, lease, scenario, namespace).await?;
+    make_namespace(context, lease, scenario, namespace, &[]).await?;
     lease.making(Thing::Release { name: name.into(), namespace: namespace.into() })?;
     Ok(())
 }
 
-/// Makes the namespace where it is not there; only then is it the run's to delete.
+/// Makes the namespace, with these labels, where it is not there; only then is it the run's to delete. One
+/// that is there and the run's gets the labels too.
 pub(super) async fn make_namespace(
     context: &RunContext,
     lease: &Lease,
     scenario: &Scenario,
     namespace: &str,
+    labels: &[(&str, &str)],
 ) -> Result<(), SessionError> {
     let failed = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
     if context.kube.namespace_of(namespace, &context.run).await.map_err(failed)? != Holder::Nobody {
-        return Ok(());
+        return context.kube.label_namespace(namespace, &context.run, labels).await.map_err(failed);
     }
     if !context.record().cluster.provider.is_disposable() {
         lease.making(Thing::Namespace { name: namespace.into() })?;
     }
-    context.kube.create_namespace(namespace, &context.run).await.map_err(failed)
+    context.kube.create_namespace(namespace, &context.run, labels).await.map_err(failed)
 }

@@ -81,27 +81,37 @@ impl Kube {
         })
     }
 
-    /// Makes the namespace, with the run's label, unless it is there.
-    pub async fn create_namespace(&self, name: &str, run: &str) -> Result<(), KubeError> {
+    /// Makes the namespace, with the run's label and these, unless it is there.
+    pub async fn create_namespace(
+        &self,
+        name: &str,
+        run: &str,
+        labels: &[(&str, &str)],
+    ) -> Result<(), KubeError> {
         let namespaces: Api<Namespace> = Api::all(self.client());
-        let made = Namespace { metadata: labelled(name, run), ..Namespace::default() };
+        let mut metadata = labelled(name, run);
+        metadata.labels.get_or_insert_default().extend(owned(labels));
+        let made = Namespace { metadata, ..Namespace::default() };
         match namespaces.create(&PostParams::default(), &made).await {
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
             made => made.map(drop).map_err(KubeError::api(format!("make namespace {name}"))),
         }
     }
 
-    /// Lets pods into the run's own namespace that mount folders of their node, whatever the cluster admits
-    /// elsewhere (Kubernetes documentation, "Pod Security Admission": nothing less than `privileged` does).
-    /// Another's stays as it is.
-    pub async fn admit_host_paths(&self, name: &str, run: &str) -> Result<(), KubeError> {
-        if self.namespace_of(name, run).await? != Holder::Ours {
+    /// Gives a namespace that is the run's these labels too; another's stays as it is.
+    pub async fn label_namespace(
+        &self,
+        name: &str,
+        run: &str,
+        labels: &[(&str, &str)],
+    ) -> Result<(), KubeError> {
+        if labels.is_empty() || self.namespace_of(name, run).await? != Holder::Ours {
             return Ok(());
         }
         let namespaces: Api<Namespace> = Api::all(self.client());
-        let label =
-            json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": "privileged" } } });
-        let labelled = namespaces.patch_metadata(name, &PatchParams::default(), &Patch::Merge(label)).await;
+        let labels: BTreeMap<_, _> = owned(labels).collect();
+        let patch = Patch::Merge(json!({ "metadata": { "labels": labels } }));
+        let labelled = namespaces.patch_metadata(name, &PatchParams::default(), &patch).await;
         labelled.map(drop).map_err(KubeError::api(format!("label namespace {name}")))
     }
 
@@ -115,11 +125,10 @@ impl Kube {
         run: &str,
     ) -> Result<(), KubeError> {
         let secrets: Api<Secret> = Api::namespaced(self.client(), namespace);
-        let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         let made = Secret {
             metadata: labelled(name, run),
             type_: Some(kind.into()),
-            string_data: Some(data.iter().map(own).collect()),
+            string_data: Some(owned(data).collect()),
             ..Secret::default()
         };
         let created = secrets.create(&PostParams::default(), &made).await;
@@ -154,6 +163,10 @@ impl Kube {
             .map_err(KubeError::api(format!("delete namespace {name}")))?;
         self.namespace_gone(name).await
     }
+}
+
+fn owned(pairs: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
 }
 
 fn labelled(name: &str, run: &str) -> ObjectMeta {
