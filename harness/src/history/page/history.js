@@ -274,7 +274,7 @@
   at("filters").addEventListener("input", show);
   at("filters").addEventListener("submit", (event) => event.preventDefault());
   // The fields have their first values only after this event.
-  at("filters").addEventListener("reset", () => setTimeout(show));
+  onClear(show);
   at("grid").addEventListener("keydown", move);
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && opened) close();

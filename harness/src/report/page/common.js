@@ -18,3 +18,13 @@ function facts(list, pairs) {
   list.replaceChildren(...pairs.filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }
 
+
+// Shows what the first values of the filters choose. A form's own event comes before its fields have them; here all is done once
+// the click is.
+function onClear(show) {
+  at("filter-reset").addEventListener("click", (event) => {
+    event.preventDefault();
+    at("filters").reset();
+    show();
+  });
+}

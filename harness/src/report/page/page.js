@@ -318,9 +318,8 @@
     filter.verdicts.clear();
     filter.finding = false;
     for (const button of at("totals").querySelectorAll("button")) button.setAttribute("aria-pressed", "false");
-    // The fields have their first values only after this event.
-    setTimeout(show);
   });
+  onClear(show);
   at("grids").addEventListener("keydown", move);
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && opened !== null) close();
