@@ -164,10 +164,9 @@ impl Helm {
         };
         let tool = tool.arg(wanted.chart).args(["--namespace", namespace]);
         let tool = match how {
-            How::Either => tool.args(["--create-namespace", "--reset-values"]),
             How::Install => tool,
             // A release that is given no values keeps those of the stage before without this.
-            How::Upgrade => tool.arg("--reset-values"),
+            How::Either | How::Upgrade => tool.arg("--reset-values"),
         };
         let tool = match &self.run {
             Some(run) => tool.args(["--labels".into(), format!("{RUN_LABEL}={run}")]),

@@ -1,11 +1,14 @@
-//! What is made in a cluster that is not the run's own is written into the lease first.
+//! What is made in a cluster that is not the run's own is written into the lease first. Namespaces.
 
 use super::{RunContext, SessionError};
 use crate::cluster::kube::Holder;
 use crate::lease::{Lease, Thing};
 use crate::scenario::Scenario;
 
-/// Writes the release, and its namespace if it makes one, into the lease.
+/// Makes the release's namespace if it is not there, and writes the release into the lease.
+///
+/// It is not left to `--create-namespace`: Helm 4 applies a namespace of its own making over the one that is
+/// there, and takes off it what labels a release of Helm's has given it.
 pub(super) async fn note_release(
     context: &RunContext,
     lease: &Lease,
@@ -13,11 +16,10 @@ pub(super) async fn note_release(
     name: &str,
     namespace: &str,
 ) -> Result<(), SessionError> {
-    if context.record().cluster.provider.is_disposable() {
-        return Ok(());
-    }
     make_namespace(context, lease, scenario, namespace, &[]).await?;
-    lease.making(Thing::Release { name: name.into(), namespace: namespace.into() })?;
+    if !context.record().cluster.provider.is_disposable() {
+        lease.making(Thing::Release { name: name.into(), namespace: namespace.into() })?;
+    }
     Ok(())
 }
 

@@ -133,7 +133,7 @@ async fn values_go_by_standard_input_and_are_kept_for_a_person() {
     assert_eq!(
         calls.iter().find(|call| call.starts_with("upgrade ")).unwrap(),
         &format!(
-            "upgrade --install web-api {} --namespace shop --create-namespace --reset-values \
+            "upgrade --install web-api {} --namespace shop --reset-values \
              --labels svidproof.run=run --values -",
             world.scenario.root.join("helm/web").display()
         )
@@ -163,7 +163,7 @@ async fn what_a_release_says_goes_to_helm(#[case] version: &str, #[case] server_
     let chart = world.scenario.root.join("helm/web").display().to_string();
     assert!(calls.contains(&format!("template web {chart} --namespace a {given}")), "{calls:?}");
     let upgrade = format!(
-        "upgrade --install web {chart} --namespace a --create-namespace --reset-values \
+        "upgrade --install web {chart} --namespace a --reset-values \
          --labels svidproof.run=run --timeout=90s{server_side} {given}"
     );
     assert!(calls.contains(&upgrade), "{calls:?}");
