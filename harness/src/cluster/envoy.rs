@@ -27,6 +27,12 @@ pub enum EnvoyError {
     Forward { pod: String, source: KubeError },
     #[error("could not read {path} from the admin interface of Envoy in pod {pod}")]
     Read { pod: String, path: &'static str, source: PodHttpError },
+    #[error(
+        "the admin interface of Envoy in pod {pod} answers {path} with more than {} MB\n\
+         hint: is it an Envoy that listens at the port of `admin`?",
+        LONGEST >> 20
+    )]
+    TooLong { pod: String, path: &'static str },
     #[error(transparent)]
     Wait(#[from] WaitError<NotClusters>),
 }
@@ -41,7 +47,7 @@ impl EnvoyError {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Read { source: PodHttpError::Status(status), .. } => Some(status.as_u16()),
-            Self::Read { .. } | Self::Forward { .. } | Self::Wait(_) => None,
+            Self::Read { .. } | Self::Forward { .. } | Self::TooLong { .. } | Self::Wait(_) => None,
         }
     }
 }
@@ -189,6 +195,7 @@ impl Admin {
         match self.http.get(path, LONGEST, READ).await {
             Ok(body) => Ok(String::from_utf8_lossy(&body).into_owned()),
             Err(PodHttpError::Way(source)) => Err(EnvoyError::Forward { pod, source }),
+            Err(PodHttpError::TooLong) => Err(EnvoyError::TooLong { pod, path }),
             Err(source) => Err(EnvoyError::Read { pod, path, source }),
         }
     }

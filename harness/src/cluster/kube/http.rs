@@ -36,8 +36,8 @@ pub enum PodHttpError {
     Way(#[from] KubeError),
     #[error("it answers with status {0}")]
     Status(StatusCode),
-    #[error("it answers with more than {} MB", .0 >> 20)]
-    TooLong(usize),
+    #[error("its answer is longer than may be read")]
+    TooLong,
     #[error("what comes from there is no HTTP, or broke off")]
     Broken(#[from] hyper::Error),
     #[error(transparent)]
@@ -135,7 +135,7 @@ impl Connection {
         while let Some(frame) = body.frame().await {
             let Ok(part) = frame?.into_data() else { continue };
             if read.len() + part.len() > longest {
-                return Err(PodHttpError::TooLong(longest));
+                return Err(PodHttpError::TooLong);
             }
             read.extend_from_slice(&part);
         }
@@ -195,7 +195,7 @@ mod tests {
     async fn no_more_is_read_than_may_be() {
         let (mut connection, mut pod) = connected(None).await;
         let (said, _) = tokio::join!(connection.ask("/", 3), answer(&mut pod, OK));
-        assert!(matches!(said, Err(PodHttpError::TooLong(3))), "{said:?}");
+        assert!(matches!(said, Err(PodHttpError::TooLong)), "{said:?}");
     }
 
     /// An answer that begins so and does not end.
@@ -204,17 +204,19 @@ mod tests {
         let endless = async {
             answer(&mut pod, head).await;
             while pod.write_all(&[b'x'; 1 << 14]).await.is_ok() {}
+            // It is closed by who gives it up, which may not have said so yet.
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             said = connection.ask("/stats", 1 << 20) => said.unwrap_err(),
-            () = endless => panic!("it ended"),
+            () = endless => unreachable!(),
         }
     }
 
     #[tokio::test]
     async fn an_answer_without_end_is_given_up() {
         let body = without_end("HTTP/1.1 200 OK\r\n\r\n").await;
-        assert_eq!(body.to_string(), "it answers with more than 1 MB");
+        assert!(matches!(body, PodHttpError::TooLong), "{body:?}");
         let header = without_end("HTTP/1.1 200 OK\r\nx-long: ").await;
         assert!(matches!(header, PodHttpError::Broken(_)), "{header:?}");
     }

@@ -80,3 +80,42 @@ impl Display for Way {
         write!(f, "open the way to port {port} of pod {namespace}/{pod}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    /// What is told of a way over an API server at this address.
+    async fn told_over(address: SocketAddr) -> String {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = kube::Config::new(format!("http://{address}").parse().unwrap());
+        let kube = Kube { client: kube::Client::try_from(config).unwrap() };
+        let backend = Backend { namespace: "shop".into(), pod: "web-0".into(), ..Backend::default() };
+        match kube.way(&backend, 9901).open().await {
+            Ok(_) => panic!("it was opened"),
+            Err(error) => crate::sys::chain(&error),
+        }
+    }
+
+    const TRIED: &str = "could not open the way to port 9901 of pod shop/web-0: ";
+
+    #[tokio::test]
+    async fn why_a_way_is_not_opened_is_told() {
+        // Bound and never listened at: nobody else can be there meanwhile.
+        let bound = tokio::net::TcpSocket::new_v4().unwrap();
+        bound.bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let told = told_over(bound.local_addr().unwrap()).await;
+        assert!(told.starts_with(TRIED) && told.contains("Connection refused"), "{told}");
+    }
+
+    /// It takes the connection, and that is all.
+    #[tokio::test(start_paused = true)]
+    async fn a_way_that_is_never_opened_is_given_up() {
+        let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let told = told_over(mute.local_addr().unwrap()).await;
+        let gave_up = "gave up waiting for the API server and the kubelet to open it after 8 s";
+        assert!(told.starts_with(&format!("{TRIED}{gave_up}")), "{told}");
+    }
+}
