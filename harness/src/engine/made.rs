@@ -43,27 +43,17 @@ pub async fn remove_container(
     env: &[(String, String)],
     id: &str,
 ) -> Result<(), EngineError> {
-    remove_found(progress, &format!("name=^/?{name}$"), env, id).await
-}
-
-/// Takes the nodes of a cluster that kind made out of the engine that the run made it in, by the label that
-/// kind gives them.
-pub async fn remove_nodes(
-    progress: &Progress,
-    cluster: &str,
-    env: &[(String, String)],
-    id: &str,
-) -> Result<(), EngineError> {
-    remove_found(progress, &format!("label=io.x-k8s.kind.cluster={cluster}"), env, id).await
-}
-
-async fn remove_found(
-    progress: &Progress,
-    filter: &str,
-    env: &[(String, String)],
-    id: &str,
-) -> Result<(), EngineError> {
     again(progress, env, id).await?;
+    remove_found(&format!("name=^/?{name}$"), env).await
+}
+
+/// Takes the nodes of a cluster that kind made out of the engine that [`again`] has found, by the label that
+/// kind gives them.
+pub async fn remove_nodes(cluster: &str, env: &[(String, String)]) -> Result<(), EngineError> {
+    remove_found(&format!("label=io.x-k8s.kind.cluster={cluster}"), env).await
+}
+
+async fn remove_found(filter: &str, env: &[(String, String)]) -> Result<(), EngineError> {
     // What was told to end may still be about to make it.
     tool::quiet().await;
     let list = way(env).limit(SMALL).args(["ps", "--all", "--quiet", "--filter", filter]);

@@ -33,8 +33,12 @@ pub(super) async fn make_namespace(
     labels: &[(&str, &str)],
 ) -> Result<(), SessionError> {
     let failed = |source| SessionError::Kube { scenario: scenario.name.clone(), source };
-    if context.kube.namespace_of(namespace, &context.run).await.map_err(failed)? != Holder::Nobody {
-        return context.kube.label_namespace(namespace, &context.run, labels).await.map_err(failed);
+    match context.kube.namespace_of(namespace, &context.run).await.map_err(failed)? {
+        Holder::Nobody => {}
+        Holder::Ours if !labels.is_empty() => {
+            return context.kube.label_namespace(namespace, &context.run, labels).await.map_err(failed);
+        }
+        Holder::Ours | Holder::Another => return Ok(()),
     }
     if !context.record().cluster.provider.is_disposable() {
         lease.making(Thing::Namespace { name: namespace.into() })?;

@@ -379,7 +379,7 @@ async fn remove(thing: &Thing, run: &str, progress: &Progress) -> Result<(), Pro
                 Err(error) => return Err(error.into()),
             }
             // On a full disk the state names less than there is.
-            engine::remove_nodes(progress, &format!("svidproof-{run}"), env, engine).await?;
+            engine::remove_nodes(&format!("svidproof-{run}"), env).await?;
         }
         Thing::Folder { path } => files::remove(path)?,
         Thing::Process { program, flag, file } => process::end(program, flag, file).await?,

@@ -98,21 +98,27 @@ impl Kube {
         }
     }
 
-    /// Gives a namespace that is the run's these labels too; another's stays as it is.
+    /// Gives a namespace that is the run's these labels too, if it lacks one: to patch it is a right that not
+    /// everybody has who may make it. Another's stays as it is.
     pub async fn label_namespace(
         &self,
         name: &str,
         run: &str,
         labels: &[(&str, &str)],
     ) -> Result<(), KubeError> {
-        if labels.is_empty() || self.namespace_of(name, run).await? != Holder::Ours {
+        let what = || format!("label namespace {name}");
+        let namespaces: Api<Namespace> = Api::all(self.client());
+        let found = namespaces.get_opt(name).await.map_err(KubeError::api(what()))?;
+        let there = found.and_then(|found| found.metadata.labels).unwrap_or_default();
+        let wanted: BTreeMap<_, _> = owned(labels).collect();
+        if Holder::of(Some(&there), run) != Holder::Ours
+            || wanted.iter().all(|(key, value)| there.get(key) == Some(value))
+        {
             return Ok(());
         }
-        let namespaces: Api<Namespace> = Api::all(self.client());
-        let labels: BTreeMap<_, _> = owned(labels).collect();
-        let patch = Patch::Merge(json!({ "metadata": { "labels": labels } }));
+        let patch = Patch::Merge(json!({ "metadata": { "labels": wanted } }));
         let labelled = namespaces.patch_metadata(name, &PatchParams::default(), &patch).await;
-        labelled.map(drop).map_err(KubeError::api(format!("label namespace {name}")))
+        labelled.map(drop).map_err(KubeError::api(what()))
     }
 
     /// Makes the Secret, with the run's label. One that is there stays as it is, and is an error.
