@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 
 use futures::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, Stream, stream};
+use tokio_util::compat::TokioAsyncReadCompatExt;
 
 /// Beyond the limit, in bytes, nothing was read.
 #[derive(Debug, thiserror::Error)]
@@ -124,19 +125,7 @@ pub fn end_now(mut from: impl Read) -> io::Result<String> {
     Ok(end.into_string())
 }
 
-/// Reads a stream to its end, and keeps that.
-pub async fn end_of_stream(mut from: impl tokio::io::AsyncRead + Unpin) -> io::Result<End> {
-    let mut end = End::default();
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        match tokio::io::AsyncReadExt::read(&mut from, &mut buffer).await? {
-            0 => return Ok(end),
-            read => end.push(&buffer[..read]),
-        }
-    }
-}
-
-/// The same of a reader that is not tokio's.
+/// Reads to the end, and keeps that.
 pub async fn end_of(mut from: impl AsyncRead + Unpin) -> io::Result<End> {
     let mut end = End::default();
     let mut buffer = vec![0; 64 << 10];
@@ -146,6 +135,11 @@ pub async fn end_of(mut from: impl AsyncRead + Unpin) -> io::Result<End> {
             read => end.push(&buffer[..read]),
         }
     }
+}
+
+/// The same of what is tokio's.
+pub async fn end_of_stream(from: impl tokio::io::AsyncRead + Unpin) -> io::Result<End> {
+    end_of(from.compat()).await
 }
 
 #[cfg(test)]
