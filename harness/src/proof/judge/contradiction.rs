@@ -52,6 +52,20 @@ impl<'a> Judge<'a> {
         Some(why.into())
     }
 
+    /// Whether the request was refused for want of the authorizer's answer, and nobody says that this is
+    /// meant: what the authorizer would have said is not known.
+    pub(super) fn unanswered(&self, cell: &'a Cell, place: Place<'a>) -> Option<String> {
+        let origins = self.origins(place).unwrap_or_default();
+        let is_error = |one: &Origin| is_denial(*one, Some(Kind::AuthzError));
+        let is_said = cell.expect.counts.is_some();
+        // Without counters nobody knows who denied it.
+        (!is_said && origins.iter().any(is_error) && !self.is_blind(cell, place)).then(|| {
+            "its authorizer gave no answer, so nobody decided on the request (ext_authz.error)\n\
+             hint: where that is right, `counts: authz-error` says so"
+                .into()
+        })
+    }
+
     /// Where on the way a filter may have answered after the application did.
     pub(super) fn replaced(&self, cell: &'a Cell, place: Place<'a>) -> Option<String> {
         let witnesses = &self.windows[place.window].witnesses;

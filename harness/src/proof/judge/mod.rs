@@ -464,9 +464,8 @@ impl<'a> Judge<'a> {
         if cell.expect.cut_off.is_some() {
             doubts.extend(self.strayed(cell, place));
         }
-        if cell.control.is_none() {
-            doubts.push("a refusal without a control".into());
-        }
+        doubts.extend(cell.control.is_none().then(|| "a refusal without a control".into()));
+        doubts.extend(self.unanswered(cell, place));
         doubts
     }
 
