@@ -6,10 +6,9 @@
 //! folder in which its run is remembered.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use svidproof::images::{Source, Versions};
+use svidproof::images::{Pulls, Source, Versions};
 use svidproof::lease::Lease;
 use svidproof::provider::{ClusterOptions, Provider, Site};
 use svidproof::session::teardown::teardown;
@@ -47,8 +46,7 @@ async fn up() -> Result<(), Failed> {
         published: vec![],
         source: Source::Packages,
         versions: &Versions::default(),
-        mirror: None,
-        pins: &BTreeMap::new(),
+        pulls: Pulls::default(),
         own: vec![],
         progress: &progress,
     };

@@ -9,7 +9,7 @@ use super::down::{and_down, clear};
 use super::exit::{Ended, Exit, or_interrupted, print};
 use super::scenarios::home;
 use crate::engine;
-use crate::images::{self, Cached, ImagesError, Remote, Source, Versions, Which};
+use crate::images::{self, Cached, ImagesError, Pulls, Remote, Source, Versions, Which};
 use crate::lease::Lease;
 use crate::sys::files;
 use crate::sys::progress::Progress;
@@ -92,7 +92,7 @@ async fn build(home: &Path, source: Source, versions: &Versions, progress: &Prog
     let work = async {
         let step = progress.phase("images");
         let engine = engine::ensure(progress).await?;
-        images::build(home, &engine, source, versions, None, &lease, progress).await?;
+        images::build(home, &engine, source, versions, &Pulls::default(), &lease, progress).await?;
         step.done();
         Ok(Exit::Passed)
     };

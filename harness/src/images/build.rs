@@ -11,7 +11,7 @@ use super::cache::Cache;
 use super::choose::{Keys, NODE, bin_of};
 use super::declaration::{Declaration, Image};
 use super::store::Filler;
-use super::{ImagesError, Remote, digests, link_store, parts, registry, store};
+use super::{ImagesError, Pulls, Remote, digests, link_store, parts, registry, store};
 use crate::engine::Engine;
 use crate::lease::Lease;
 use crate::sys::files::{could_not, remove};
@@ -87,10 +87,12 @@ impl Build<'_> {
     pub(super) async fn mirrored_node(
         &self,
         mirror: &Remote,
+        pulls: &Pulls<'_>,
         versions: &mut BTreeMap<String, String>,
     ) -> Result<(String, bool), ImagesError> {
         let upstream = &self.declaration.node.upstream;
         let found = digests(mirror, [upstream.as_str()]).await?;
+        pulls.hold(&found)?;
         let name = format!("{}@{}", mirror.repository(upstream), found[upstream]);
         if !store::has(self.engine, &name).await {
             let step = self.progress.part(format!("pull {name}"));
@@ -104,7 +106,9 @@ impl Build<'_> {
         if is_own {
             let names = self.declaration.common().map(|image| image.name.as_str());
             let own = names.filter(|name| registry(name) == KUBERNETES);
-            versions.extend(digests(mirror, own).await?);
+            let own = digests(mirror, own).await?;
+            pulls.hold(&own)?;
+            versions.extend(own);
         }
         Ok((name, is_own))
     }

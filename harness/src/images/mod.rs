@@ -14,6 +14,7 @@ mod declaration;
 mod declared;
 mod own;
 mod parts;
+mod pulls;
 mod push;
 mod remote;
 mod store;
@@ -46,6 +47,7 @@ use crate::sys::wait::WaitError;
 pub use choose::makers;
 pub use declared::{Declared, declared, declared_as};
 pub use own::{archives, full_name, names, registry, repository};
+pub use pulls::Pulls;
 pub use push::{Which, push};
 pub use remote::{Remote, RemoteError};
 pub use store::link_store;
@@ -74,6 +76,11 @@ pub enum ImagesError {
          hint: by plain HTTP docker pulls from 127.0.0.0/8 and from where its `insecure-registries` say"
     )]
     NodeNotPulled { name: String, mirror: String, source: ToolError },
+    #[error(
+        "{image} is {found} at the mirror, and `digests` of svidproof.yaml wants {pinned}\n\
+         hint: if what is there now is meant, write its digest; the tag was given to something else since"
+    )]
+    NotPinned { image: String, found: String, pinned: String },
     #[error(
         "could not link the store {} to {}\n\
          hint: both must lie on one file system, and only root may link them",
@@ -138,7 +145,10 @@ impl ImagesError {
     /// Whether the user's own input is the cause.
     pub fn is_input(&self) -> bool {
         match self {
-            Self::NotInEngine { .. } | Self::NoName { .. } | Self::NotServed { .. } => true,
+            Self::NotInEngine { .. }
+            | Self::NoName { .. }
+            | Self::NotServed { .. }
+            | Self::NotPinned { .. } => true,
             Self::Remote(error) => error.is_input(),
             _ => false,
         }
@@ -217,18 +227,17 @@ pub async fn settled(
     fits(source, std::env::consts::OS, std::env::consts::ARCH)
 }
 
-/// Makes everything that a cluster needs, or finds it made. What must not stay is noted in the lease. Nodes
-/// that pull do so through `mirror`, where there is one, and so is their own image pulled.
+/// Makes everything that a cluster needs, or finds it made. What must not stay is noted in the lease.
 pub async fn build(
     root: &Path,
     engine: &Engine,
     source: Source,
     versions: &Versions,
-    mirror: Option<&Remote>,
+    pulls: &Pulls<'_>,
     lease: &Lease,
     progress: &Progress,
 ) -> Result<Images, ImagesError> {
-    let source = settled(source, mirror, progress).await?;
+    let source = settled(source, pulls.mirror, progress).await?;
     let declaration = Declaration::of(root, versions, source)?;
     let cache = Cache::at(crate::sys::dirs::cache());
     let _lock = cache.lock(progress).await?;
@@ -262,8 +271,12 @@ pub async fn build(
         images.load = build.app_archives().await?;
         // What is in the others' images is not known.
         images.versions.retain(|part, _| declaration.tools.iter().any(|tool| part_of(tool) == Some(part)));
-        if let Some(mirror) = mirror {
-            (images.node, images.own_node) = build.mirrored_node(mirror, &mut images.versions).await?;
+        match pulls.mirror {
+            Some(mirror) => {
+                let pulled = build.mirrored_node(mirror, pulls, &mut images.versions).await?;
+                (images.node, images.own_node) = pulled;
+            }
+            None => images.node = pulls.named(&images.node),
         }
         return Ok(images);
     }

@@ -1,7 +1,7 @@
 //! kind, through `terraform/kind`: nodes in the local container engine, their ports on the loopback. Sees to
 //! the engine and the images first, and to what kind's own network plugin would do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
@@ -38,10 +38,9 @@ pub(super) async fn create(site: &Site<'_>) -> Result<Created, ProviderError> {
     let step = site.progress.phase("images");
     let folder = site.lease.dir.join("images");
     let own = images::archives(&site.own, &engine, &site.home, &folder, site.progress).await?;
-    let Site { source, versions, mirror, lease, progress, .. } = site;
-    let mut images = images::build(&site.home, &engine, *source, versions, *mirror, lease, progress).await?;
-    by_digest(&mut images, site.pins)?;
-    let hosts = match site.mirror.filter(|_| images.source == Source::Upstream) {
+    let Site { source, versions, pulls, lease, progress, .. } = site;
+    let images = images::build(&site.home, &engine, *source, versions, pulls, lease, progress).await?;
+    let hosts = match pulls.mirror.filter(|_| images.source == Source::Upstream) {
         Some(mirror) => Some(mirror::open(site, &engine, &on, mirror).await?),
         None => None,
     };
@@ -104,21 +103,6 @@ async fn load_archives(
 /// The kind that was built: no other is meant, whatever PATH has.
 fn kind() -> Result<PathBuf, ProviderError> {
     images::tool("kind").ok_or(ProviderError::NoKind)
-}
-
-/// The node image by the digest that it must have, and what its mirror has in the place of a tag: whatever
-/// else would run is told.
-fn by_digest(images: &mut Images, pins: &BTreeMap<String, String>) -> Result<(), ProviderError> {
-    for (image, pinned) in pins {
-        if images.source == Source::Upstream && images.node == *image {
-            images.node = format!("{image}@{pinned}");
-        }
-        if let Some(found) = images.versions.get(image).filter(|found| *found != pinned) {
-            let (image, found, pinned) = (image.clone(), found.clone(), pinned.clone());
-            return Err(ProviderError::NotPinned { image, found, pinned });
-        }
-    }
-    Ok(())
 }
 
 /// What kind must be started with, and the cluster's network. In a user's engine the run gets a network of

@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::cluster::kube::{Kube, KubeError};
 use crate::engine::EngineError;
-use crate::images::{Images, ImagesError, Remote, Source, Versions};
+use crate::images::{Images, ImagesError, Pulls, Source, Versions};
 use crate::lease::{Lease, LeaseError};
 use crate::provider::gke::GkeError;
 use crate::provider::terraform::TerraformError;
@@ -143,11 +143,6 @@ pub enum ProviderError {
     OwnKubeconfig { source: serde_json::Error },
     #[error("no kind was built\nhint: `svidproof images build` builds it")]
     NoKind,
-    #[error(
-        "{image} is {found} at the mirror, and `digests` of svidproof.yaml wants {pinned}\n\
-         hint: if what is there now is meant, write its digest; the tag was given to something else since"
-    )]
-    NotPinned { image: String, found: String, pinned: String },
     #[error("no kubeconfig was found\nhint: name one by --kubeconfig or KUBECONFIG")]
     NoKubeconfig,
     #[error("the cluster's Terraform outputs lack `{0}`")]
@@ -174,7 +169,6 @@ impl ProviderError {
             Self::PortTaken { .. }
             | Self::Kubeconfig(_)
             | Self::Unreachable { .. }
-            | Self::NotPinned { .. }
             | Self::NoKubeconfig
             | Self::NoContext { .. } => true,
             Self::Images(error) => error.is_input(),
@@ -197,10 +191,8 @@ pub struct Site<'a> {
     pub source: Source,
     /// What is to be of another version than the declaration's own.
     pub versions: &'a Versions,
-    /// What nodes that pull do so through, in the place of every other registry.
-    pub mirror: Option<&'a Remote>,
-    /// By image, the digest that it must have where it is pulled.
-    pub pins: &'a BTreeMap<String, String>,
+    /// How nodes that pull do so.
+    pub pulls: Pulls<'a>,
     /// Images that its nodes are given besides.
     pub own: Vec<OwnImage>,
     /// Who watches.

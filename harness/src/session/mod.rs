@@ -33,7 +33,7 @@ pub use machines::MachineError;
 pub use record::{Installed, Record};
 pub use register::{federate, lost, restore};
 pub use renamed::Renamed;
-use renamed::{pinned, renamed};
+use renamed::{pinned, renamed, tell_idle};
 pub(crate) use servers::{neighbour, server};
 use supply::Supplied;
 pub use supply::{Lacking, Missing, Ways};
@@ -49,7 +49,7 @@ use crate::cluster::kube::{Holder, KEPT, Kube, KubeError};
 use crate::cluster::probe::Probe;
 use crate::data;
 use crate::halt::{self, Halt};
-use crate::images::{self, Images, ImagesError, Source, Versions};
+use crate::images::{self, Images, ImagesError, Pulls, Source, Versions};
 use crate::lease::{Lease, Shared};
 use crate::provider::needs::{self, Asked, Looked};
 use crate::provider::{self, Cluster, ClusterOptions, Created, Provider, Site, host_ports};
@@ -269,16 +269,18 @@ pub async fn up(lease: &Lease, setup: Setup<'_>) -> Result<Session, SessionError
         }
     }
     let own = own_images(&scenarios, load);
-    let Supplied { own, digests } = supplied(&helm, &scenarios, provider, own, &ways, progress).await?;
+    let Supplied { own, digests: pulled } =
+        supplied(&helm, &scenarios, provider, own, &ways, progress).await?;
     let published = scenarios.iter().flat_map(Scenario::published).collect();
-    let Ways { source, ref versions, ref mirror, digests: ref pins, .. } = ways;
-    let (mirror, options) = (mirror.as_ref(), &options);
-    let site = Site { home, lease, options, published, source, versions, mirror, pins, own, progress };
+    let Ways { source, ref versions, ref mirror, ref digests, .. } = ways;
+    let (pulls, options) = (Pulls { mirror: mirror.as_ref(), digests: Some(digests) }, &options);
+    let site = Site { home, lease, options, published, source, versions, pulls, own, progress };
     let Created { cluster, kube, images } = provider.create(&site).await?;
+    tell_idle(digests, &ran, images.as_ref(), progress);
     let mut record = first_record(cluster, images.as_ref(), &scenarios)?;
     record.renamed = names;
     record.asked = ways.versions.clone();
-    record.versions.extend(digests);
+    record.versions.extend(pulled);
     record.versions.extend(which_helm(&record.helm).await);
     record.workers = options.workers;
     if let Some((program, version)) = agent {

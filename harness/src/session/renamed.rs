@@ -10,9 +10,10 @@ use super::SessionError;
 use super::supply::rendered;
 use crate::cluster::chart::defaults;
 use crate::cluster::containers::Container;
-use crate::images::{full_name, repository};
+use crate::images::{Images, full_name, repository};
 use crate::scenario::{Origin, Release, Scenario, merged};
 use crate::sys::files;
+use crate::sys::progress::Progress;
 
 /// What an image is called instead: in a registry of the user's, its digest included, by the name that charts
 /// give it; by the digest that it must have, by its full name; and in another version, by its full name
@@ -34,6 +35,25 @@ pub(super) fn pinned(mut names: Renamed, digests: &BTreeMap<String, String>) -> 
         }
     }
     names
+}
+
+/// Tells which of the images that must have a digest nothing is made of, neither a release nor a node, as far
+/// as that is known: a name that is misspelt holds nothing.
+pub(super) fn tell_idle(
+    digests: &BTreeMap<String, String>,
+    ran: &Ran,
+    nodes: Option<&Images>,
+    progress: &Progress,
+) {
+    for (image, digest) in digests {
+        let has = |images: &Images| {
+            images.node.ends_with(digest) || images.versions.values().any(|version| version == digest)
+        };
+        let by_digest = [(image.clone(), format!("{image}@{digest}"))].into();
+        if ran.none_of(&by_digest) && !nodes.is_some_and(has) {
+            progress.note(&format!("`digests` has {image}, which nothing of this run is made of"));
+        }
+    }
 }
 
 /// The scenarios, with values that name the images as they are pulled.
@@ -65,7 +85,7 @@ pub(super) async fn renamed(
             ran = None;
             continue;
         };
-        let still = |one: &Container| Some((instead(&one.image, names)?, one.image.clone()));
+        let still = |one: &Container| Some((other(&one.image, names)?, one.image.clone()));
         if let Some((to, image)) = containers.iter().find_map(still) {
             return Err(SessionError::NotRenamed {
                 place: scenario.place_in(release, "chart"),
@@ -122,13 +142,17 @@ fn rename(scenario: &Scenario, release: &mut Release, names: &Renamed) -> Result
     Ok(())
 }
 
-/// What the image of this name is called instead. One without a tag may be a part of a name.
-fn instead<'a>(image: &str, names: &'a Renamed) -> Option<&'a str> {
+/// What the image of this name is called instead.
+fn other<'a>(image: &str, names: &'a Renamed) -> Option<&'a str> {
     let of = |name: &str| names.get(name).map(String::as_str);
-    let is_whole = repository(image) != image;
     let full = full_name(image);
-    let found = of(image).or_else(|| of(&full)).or_else(|| of(repository(&full))).filter(|_| is_whole);
+    let found = of(image).or_else(|| of(&full)).or_else(|| of(repository(&full)));
     found.filter(|other| *other != image)
+}
+
+/// The same of a text in values: without a tag it may be a part of a name.
+fn instead<'a>(text: &str, names: &'a Renamed) -> Option<&'a str> {
+    other(text, names).filter(|_| repository(text) != text)
 }
 
 /// The other tag of an image whose name is given in parts, as many charts have them: `registry`,
@@ -242,6 +266,18 @@ mod tests {
         assert_eq!(where_named(&parts, &names), json!({"tag": "1@sha256:02"}));
         let parts = json!({"repository": "ghcr.io/spiffe/spire-agent", "tag": "2"});
         assert_eq!(where_named(&parts, &names), Value::Null);
+    }
+
+    /// What a container runs is an image for certain: without a tag it is the latest, and not as it should be.
+    #[test]
+    fn a_container_without_a_tag_is_not_taken_for_renamed() {
+        let digest = [("nginx".to_owned(), "sha256:01".to_owned())].into();
+        let names = pinned(Renamed::new(), &digest);
+        assert_eq!(other("nginx", &names), Some("docker.io/library/nginx:latest@sha256:01"));
+        assert_eq!(other("docker.io/library/nginx:latest@sha256:01", &names), None);
+        let version = [("docker.io/envoyproxy/envoy".to_owned(), "envoyproxy/envoy:v2".to_owned())].into();
+        assert_eq!(other("envoyproxy/envoy", &version), Some("envoyproxy/envoy:v2"));
+        assert_eq!(where_named(&json!("envoyproxy/envoy"), &version), Value::Null, "a part, it may be");
     }
 
     #[test]
