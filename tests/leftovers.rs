@@ -117,7 +117,11 @@ async fn stray_mounts() -> Result<Vec<String>, String> {
     Ok(points)
 }
 
-async fn docker<'a>(args: impl IntoIterator<Item = &'a str>) -> Result<String, String> {
+/// What the docker of the run's engine prints.
+///
+/// # Errors
+/// It does not do it, or no engine answers.
+pub async fn docker<'a>(args: impl IntoIterator<Item = &'a str>) -> Result<String, String> {
     let engine = engine::ensure(&Progress::new()).await.map_err(|e| chain(&e))?;
     let asked = engine.docker().args(args).run().await;
     asked.map(|output| output.stdout).map_err(|e: ToolError| chain(&e))

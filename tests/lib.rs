@@ -46,6 +46,25 @@ pub fn svidproof_in(folder: &Path, args: &[&str]) -> Command {
     command
 }
 
+/// The folder of the one run in such a folder.
+///
+/// # Panics
+/// There is none, or another.
+pub fn run_in(folder: &Path) -> PathBuf {
+    let runs = std::fs::read_dir(folder.join("state/svidproof/runs")).expect("runs are there");
+    let runs: Vec<_> = runs.map(|run| run.expect("an entry can be read").path()).collect();
+    assert!(runs.len() == 1, "one run: {runs:?}");
+    runs[0].clone()
+}
+
+/// A program that svidproof has built or finds, about to be started on a run's cluster.
+#[allow(clippy::disallowed_methods, reason = "a look that is not svidproof's own")]
+pub fn tool(name: &str, kubeconfig: &Path) -> Command {
+    let mut command = Command::new(svidproof::images::tool(name).unwrap_or_else(|| name.into()));
+    command.arg("--kubeconfig").arg(kubeconfig);
+    command
+}
+
 /// Copies what is in a folder.
 ///
 /// # Panics

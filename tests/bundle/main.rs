@@ -88,8 +88,7 @@ impl World {
 
     /// The folder of the one run.
     fn run(&self) -> PathBuf {
-        let mut runs = std::fs::read_dir(self.path("state/svidproof/runs")).unwrap();
-        runs.next().unwrap().unwrap().path()
+        conformance::run_in(self.dir.path())
     }
 
     /// What the run itself has to hide: how its cluster is reached, and the key that its SPIRE signs with.

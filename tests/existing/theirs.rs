@@ -45,11 +45,8 @@ impl Theirs {
         command
     }
 
-    #[allow(clippy::disallowed_methods, reason = "a look that is not svidproof's own")]
     pub(crate) fn tool(&self, name: &str, args: &[&str]) -> String {
-        let program = svidproof::images::tool(name).unwrap_or_else(|| name.into());
-        let output = Command::new(program).arg("--kubeconfig").arg(self.kubeconfig()).args(args).output();
-        let output = output.unwrap();
+        let output = conformance::tool(name, &self.kubeconfig()).args(args).output().unwrap();
         assert!(output.status.success(), "{name} {args:?}: {}", said(&output));
         String::from_utf8(output.stdout).unwrap()
     }

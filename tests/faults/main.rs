@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use conformance::{copy, said};
+use conformance::{copy, leftovers, said};
+use rustix::process::Signal;
 use serde_json::Value;
 use svidproof::sys::wait;
 
@@ -75,17 +76,19 @@ async fn ended(child: Child) -> Output {
     match wait::within("svidproof to end", ENDS, output).await {
         Ok(output) => output.unwrap(),
         Err(late) => {
-            system::signal("KILL", id);
+            system::signal(Signal::KILL, id);
             panic!("{late}");
         }
     }
 }
 
-/// What goes wrong, and what must be told.
-struct Fault {
-    name: &'static str,
-    /// Each must stand in what it says.
-    says: &'static [&'static str],
+/// What goes wrong in a window of a cluster that goes on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fault {
+    ProbeDeleted,
+    EnvoyKilled,
+    ApiServerKilled,
+    StreamSilent,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,36 +96,31 @@ async fn what_breaks_in_the_window_is_no_verdict() {
     let world = World::new();
     let up = world.svidproof(&["up"]);
     assert!(up.status.success(), "{}", said(&up));
-    let mut system = System::found(&world).await;
+    let system = System::found(&world).await;
     world.is_well("up");
-    let faults = [
-        Fault { name: "the probe's pod is deleted", says: &["probe"] },
-        Fault { name: "an Envoy is killed", says: &["restarted or replaced"] },
-        Fault { name: "the API server is killed", says: &["probe"] },
-        Fault { name: "the stream to the probe dies silently", says: &["answer(s) and was silent for"] },
-    ];
-    let only = std::env::var("FAULTS").unwrap_or_default();
-    for fault in faults.iter().filter(|fault| fault.name.contains(&only)) {
+    for (fault, says) in [
+        (Fault::ProbeDeleted, "probe"),
+        (Fault::EnvoyKilled, "restarted or replaced"),
+        (Fault::ApiServerKilled, "probe"),
+        (Fault::StreamSilent, "answer(s) and was silent for"),
+    ] {
         let began = Instant::now();
-        let relay = match fault.name {
-            "the stream to the probe dies silently" => Some(Relay::before(&system.kubeconfig)),
-            _ => None,
-        };
+        let relay = (fault == Fault::StreamSilent).then(|| Relay::before(&system.kubeconfig));
         let child = world.started(&["test", "--out", "out"]);
         system.window_is_open().await;
-        match (fault.name, &relay) {
-            ("the probe's pod is deleted", _) => system.delete_pods("svidproof", "").await,
-            ("an Envoy is killed", _) => system.kill("envoy").await,
-            ("the API server is killed", _) => system.kill("kube-apiserver").await,
-            (_, Some(relay)) => relay.freeze(),
-            (name, None) => unreachable!("{name}"),
+        match fault {
+            Fault::ProbeDeleted => system.delete_pods("svidproof", "").await,
+            Fault::EnvoyKilled => system.kill("envoy").await,
+            Fault::ApiServerKilled => system.kill("kube-apiserver").await,
+            Fault::StreamSilent => relay.as_ref().unwrap().freeze(),
         }
         let output = ended(child).await;
         drop(relay);
-        println!("{}: ended after {:.1} s", fault.name, began.elapsed().as_secs_f64());
-        is_no_verdict(&world, fault, &output);
+        let name = format!("{fault:?}");
+        println!("{name}: ended after {:.1} s", began.elapsed().as_secs_f64());
+        is_no_verdict(&world, &name, says, &output);
         system.answers().await;
-        world.is_well(fault.name);
+        world.is_well(&name);
     }
     an_agent_restarts(&world, &system).await;
     disk::out_is_full(&world).await;
@@ -147,7 +145,7 @@ async fn helm_hangs(world: &World, system: &System) {
     // The upgrade after that is of the stage `changed`.
     system.window_is_open().await;
     let helm = system::child_of(child.id(), &["helm", "upgrade", "backend"]).await;
-    system::signal("STOP", helm);
+    system::signal(Signal::STOP, helm);
     let output = ended(child).await;
     let told = told(&output);
     assert_eq!(output.status.code(), Some(3), "{told}");
@@ -165,24 +163,21 @@ async fn docker_is_stopped(world: World) {
     system.window_is_open().await;
     let pidfile = svidproof::sys::dirs::cache().join("engine/run/docker.pid");
     let dockerd = std::fs::read_to_string(&pidfile).unwrap().trim().parse().unwrap();
-    system::signal("TERM", dockerd);
+    system::signal(Signal::TERM, dockerd);
     let output = ended(child).await;
-    let docker = Fault { name: "docker is stopped", says: &["probe"] };
-    is_no_verdict(&world, &docker, &output);
+    is_no_verdict(&world, "docker is stopped", "probe", &output);
     let down = world.svidproof(&["down"]);
     assert!(down.status.success(), "{}", said(&down));
-    assert_eq!(system::leftovers(&system.run).await, Vec::<String>::new());
+    let folder = world.path("state/svidproof/runs").join(&system.run);
+    assert_eq!(leftovers::of_run(&system.run, &folder).await.unwrap(), Vec::<String>::new());
 }
 
 /// The rest stands, and of what the fault fell into nothing passed or failed.
 #[track_caller]
-fn is_no_verdict(world: &World, fault: &Fault, output: &Output) {
+fn is_no_verdict(world: &World, name: &str, says: &str, output: &Output) {
     let told = told(output);
-    let name = fault.name;
     assert_eq!(output.status.code(), Some(3), "{name}: {told}");
-    for says in fault.says {
-        assert!(told.contains(says), "{name}: `{says}` is not told: {told}");
-    }
+    assert!(told.contains(says), "{name}: `{says}` is not told: {told}");
     let report = std::fs::read_to_string(world.path("out/report.json")).unwrap();
     let report: Value = serde_json::from_str(&report).unwrap();
     let rows = report["checks"].as_array().unwrap();

@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use conformance::leftovers::docker;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams, LogParams};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use svidproof::cluster::kube::Kube;
-use svidproof::engine;
-use svidproof::sys::progress::Progress;
-use svidproof::sys::tool::Tool;
 use svidproof::sys::wait::{self, Look};
 
 use super::World;
@@ -25,8 +24,7 @@ pub(crate) struct System {
 
 impl System {
     pub(crate) async fn found(world: &World) -> Self {
-        let mut runs = std::fs::read_dir(world.path("state/svidproof/runs")).unwrap();
-        let folder = runs.next().unwrap().unwrap().path();
+        let folder = conformance::run_in(world.dir.path());
         let session = std::fs::read_to_string(folder.join("session.json")).unwrap();
         let session: Value = serde_json::from_str(&session).unwrap();
         let kubeconfig = PathBuf::from(session["cluster"]["kubeconfig"].as_str().unwrap());
@@ -57,8 +55,7 @@ impl System {
     /// Ends a program in the cluster's node, which starts it again.
     pub(crate) async fn kill(&self, program: &str) {
         let node = format!("svidproof-{}-control-plane", self.run);
-        let engine = engine::ensure(&Progress::new()).await.unwrap();
-        engine.docker().args(["exec", &node, "pkill", "-KILL", "-x", program]).run().await.unwrap();
+        docker(["exec", &node, "pkill", "-KILL", "-x", program]).await.unwrap();
     }
 
     pub(crate) async fn delete_pods(&self, namespace: &str, labels: &str) {
@@ -68,9 +65,8 @@ impl System {
     }
 
     /// Waits until the API server does, and all pods are ready.
-    pub(crate) async fn answers(&mut self) {
-        let kube = Kube::connect(&self.kubeconfig, None).await.unwrap();
-        let pods: Api<Pod> = Api::all(kube.client());
+    pub(crate) async fn answers(&self) {
+        let pods: Api<Pod> = Api::all(self.kube.client());
         let ready = |pod: &Pod| {
             let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
             conditions.filter(|one| one.type_ == "Ready").any(|one| one.status == "True")
@@ -87,27 +83,13 @@ impl System {
             }
         });
         well.await.unwrap();
-        self.kube = kube;
     }
 }
 
-/// The containers of a run's cluster.
-pub(crate) async fn containers(run: &str) -> Vec<String> {
+/// The containers of a run's cluster, a line each.
+pub(crate) async fn containers(run: &str) -> String {
     let label = format!("label=io.x-k8s.kind.cluster=svidproof-{run}");
-    listed(&["ps", "--all", "--format", "{{.Names}}", "--filter", &label]).await
-}
-
-/// What a run has left in the engine.
-pub(crate) async fn leftovers(run: &str) -> Vec<String> {
-    let name = format!("name=svidproof-{run}");
-    let networks = listed(&["network", "ls", "--format", "{{.Name}}", "--filter", &name]).await;
-    containers(run).await.into_iter().chain(networks).collect()
-}
-
-async fn listed(args: &[&str]) -> Vec<String> {
-    let engine = engine::ensure(&Progress::new()).await.unwrap();
-    let listed = engine.docker().args(args).run().await.unwrap().stdout;
-    listed.lines().map(str::to_owned).collect()
+    docker(["ps", "--all", "--format", "{{.Names}}", "--filter", &label]).await.unwrap()
 }
 
 /// Waits for the first process below this one whose command line has all of these words; its number.
@@ -137,10 +119,7 @@ fn is_below(number: u32, above: u32) -> bool {
 }
 
 /// Sends a process a signal.
-pub(crate) fn signal(name: &str, process: u32) {
-    let sent = tokio::task::block_in_place(|| {
-        tokio::runtime::Handle::current()
-            .block_on(Tool::new("kill").args([format!("-{name}"), process.to_string()]).run())
-    });
-    sent.unwrap();
+pub(crate) fn signal(signal: Signal, process: u32) {
+    let process = Pid::from_raw(process.try_into().unwrap()).unwrap();
+    kill_process(process, signal).unwrap();
 }

@@ -3,8 +3,7 @@
 //! why not; and the probe may ask the API server for nothing.
 
 use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 use svidproof::cluster::helm::{self, Wanted};
@@ -107,20 +106,11 @@ pub(super) fn admits(world: &World, level: Option<&str>) {
     assert_eq!(label.and_then(Value::as_str), level, "{}", namespace["metadata"]);
 }
 
-#[allow(clippy::disallowed_methods, reason = "a look that is not svidproof's own")]
 fn kubectl(world: &World, args: &[&str], input: &str) -> Output {
-    let program = images::tool("kubectl").unwrap_or_else(|| "kubectl".into());
-    let mut command = Command::new(program);
-    command.arg("--kubeconfig").arg(kubeconfig(world)).args(args);
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let kubeconfig = conformance::run_in(world.0.path()).join("kubeconfig");
+    let mut command = conformance::tool("kubectl", &kubeconfig);
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     child.wait_with_output().unwrap()
-}
-
-/// That of the one run.
-fn kubeconfig(world: &World) -> PathBuf {
-    let runs: Vec<_> = std::fs::read_dir(world.path("state/svidproof/runs")).unwrap().collect();
-    assert_eq!(runs.len(), 1, "{runs:?}");
-    runs[0].as_ref().unwrap().path().join("kubeconfig")
 }

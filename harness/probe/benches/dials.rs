@@ -2,16 +2,19 @@
 //! each, client and server on this machine. Run by hand: `cargo bench -p svidproof-probe`.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program run by hand")]
 
+#[path = "../tests/fixture/asked.rs"]
+mod asked;
 #[path = "../tests/fixture/mod.rs"]
 mod fixture;
 
 use std::time::{Duration, Instant};
 
+use asked::asked;
 use fixture::{Authority, BACKEND, FRONTEND, config, listen_http};
 use futures::StreamExt;
 use http_body_util::Full;
 use hyper::body::Bytes;
-use svidproof_probe::protocol::{Credential, Http, Outcome, Request, ServerProof, TlsVersions, TrustAnchors};
+use svidproof_probe::protocol::{Credential, Outcome};
 use svidproof_probe::{Dial, Identities, dial};
 
 const FOR: Duration = Duration::from_secs(5);
@@ -24,26 +27,7 @@ async fn main() {
         http::Response::new(Full::<Bytes>::from("hello"))
     })
     .await;
-    let right = Dial {
-        address: address.to_string(),
-        credential: Credential::Pem { chain: frontend.chain_pem, key: frontend.key_pem },
-        server: Some(ServerProof {
-            spiffe_id: BACKEND.into(),
-            dns: None,
-            anchors: TrustAnchors::Pem(authority.pem()),
-        }),
-        tls: TlsVersions::Tls13,
-        sni: None,
-        request: Request {
-            method: "GET".into(),
-            target: "/".into(),
-            authority: "backend.test".into(),
-            http: Http::Http1,
-            headers: vec![],
-            ..Request::default()
-        },
-        timeout_ms: 10_000,
-    };
+    let right = asked(address, &authority, frontend);
     let nobody = Dial { credential: Credential::Nobody, ..right.clone() };
     for (what, asked) in [("answered", right), ("refused", nobody)] {
         let (begun, identities) = (Instant::now(), Identities::none());

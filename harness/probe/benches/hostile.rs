@@ -4,14 +4,17 @@
 //! `cargo bench -p svidproof-probe --bench hostile -- KIND`.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program run by hand")]
 
+#[path = "../tests/fixture/asked.rs"]
+mod asked;
 #[path = "../tests/fixture/mod.rs"]
 mod fixture;
 
 use std::time::Instant;
 
+use asked::asked;
 use fixture::{Authority, BACKEND, FRONTEND, config, listen_tls};
-use svidproof_probe::protocol::{Credential, Http, Outcome, Request, ServerProof, TlsVersions, TrustAnchors};
-use svidproof_probe::{Dial, Identities, dial};
+use svidproof_probe::protocol::Outcome;
+use svidproof_probe::{Identities, dial};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -53,26 +56,7 @@ async fn main() {
         let _ = stream.shutdown().await;
     })
     .await;
-    let asked = Dial {
-        address: address.to_string(),
-        credential: Credential::Pem { chain: frontend.chain_pem, key: frontend.key_pem },
-        server: Some(ServerProof {
-            spiffe_id: BACKEND.into(),
-            dns: None,
-            anchors: TrustAnchors::Pem(authority.pem()),
-        }),
-        tls: TlsVersions::Tls13,
-        sni: None,
-        request: Request {
-            method: "GET".into(),
-            target: "/".into(),
-            authority: "backend.test".into(),
-            http: Http::Http1,
-            headers: vec![],
-            ..Request::default()
-        },
-        timeout_ms: 10_000,
-    };
+    let asked = asked(address, &authority, frontend);
     let begun = Instant::now();
     let dials = (0..AT_ONCE).map(|_| {
         let asked = asked.clone();

@@ -1,6 +1,8 @@
 //! The binary's conversation, against a Workload API on a socket of its own.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "fixture/asked.rs"]
+mod asked;
 mod fixture;
 
 use std::convert::Infallible;
@@ -15,8 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use svidproof_probe::protocol::{
-    Answer, Ask, Call, Credential, Http, Outcome, Reply, Request, ServerProof, TlsVersions, Token,
-    TrustAnchors,
+    Answer, Ask, Call, Credential, Outcome, Reply, ServerProof, TlsVersions, Token, TrustAnchors,
 };
 use svidproof_probe::{Dial, Identities, serve};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf};
@@ -185,14 +186,7 @@ fn dial(address: &str) -> Dial {
         }),
         tls: TlsVersions::Any,
         sni: None,
-        request: Request {
-            method: "GET".into(),
-            target: "/".into(),
-            authority: "backend.test".into(),
-            http: Http::Http1,
-            headers: vec![],
-            ..Request::default()
-        },
+        request: asked::request(),
         timeout_ms: LONG_MS,
     }
 }
