@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use futures::future::join;
+use futures::future::{join, join3};
 
 use super::exit::{Ended, Exit, print};
 use super::scenarios::home;
@@ -31,8 +31,10 @@ pub(super) async fn doctor(args: DoctorArgs, progress: &Progress) -> Result<Exit
     let here = provider == Provider::Kind;
     let helm: Option<PathBuf> = tool::find("helm").or_else(|| images::tool("helm"));
     let versions = join(terraform::version(), async { Some(helm::version(helm.as_deref()?).await) });
-    let (status, (terraform, helm)) = join(engine::status(), versions).await;
-    let source = if here { images::settled(images, None, progress).await } else { Ok(Source::Upstream) };
+    let settled =
+        async { if here { images::settled(images, None, progress).await } else { Ok(Source::Upstream) } };
+    // Each asks somebody else, and waits.
+    let (status, (terraform, helm), source) = join3(engine::status(), versions, settled).await;
     // What cannot be built here is told below.
     let taken = source.as_ref().copied().unwrap_or(Source::Upstream);
     let private = !matches!(status, Ok(Status::Users { .. }));
