@@ -77,20 +77,7 @@ fn open_to_all(folder: &Path) -> io::Result<()> {
 /// Copies a chart of ours out of `home` to a folder that is not there yet, with what its links lead to: it
 /// stands alone then, and is its owner's to change.
 pub fn export(home: &Path, name: &str, to: &Path) -> Result<(), FileError> {
-    copy(&home.join("helm").join(name), to)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<(), FileError> {
-    if !from.is_dir() {
-        return files::write(to, files::read(from)?);
-    }
-    files::make_folder(to)?;
-    let failed = could_not("read", from);
-    for entry in fs::read_dir(from).map_err(&failed)? {
-        let name = entry.map_err(&failed)?.file_name();
-        copy(&from.join(&name), &to.join(name))?;
-    }
-    Ok(())
+    files::copy(&home.join("helm").join(name), to)
 }
 
 fn read_charts(archive: &[u8]) -> io::Result<BTreeMap<String, String>> {

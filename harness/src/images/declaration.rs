@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::recipes::{C, Cargo, Debian, Go, Pip};
 use super::{ImagesError, Source, Versions};
 use crate::sys::files;
 
@@ -34,83 +35,6 @@ pub(super) struct Declaration {
     pub(super) root: PathBuf,
     #[serde(skip)]
     pub(super) folder: PathBuf,
-}
-
-/// A family of Go programs: one module, whose `go.mod` and `go.sum` lie in the folder of the part's name.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Go {
-    pub(super) part: String,
-    /// The module whose version is the family's.
-    pub(super) module: String,
-    /// A program's file name and its package.
-    pub(super) programs: BTreeMap<String, String>,
-    #[serde(default)]
-    pub(super) tags: Vec<String>,
-    #[serde(default)]
-    pub(super) ldflags: String,
-    #[serde(default)]
-    pub(super) cgo: bool,
-    /// How long it took where that was measured, for who waits.
-    #[serde(default)]
-    pub(super) takes: Option<String>,
-    /// Versions that can be had in the place of its own: each has a `go.mod` and a `go.sum` too.
-    #[serde(default)]
-    pub(super) others: Vec<String>,
-    /// Where the `go.mod` of the version that is taken lies.
-    #[serde(skip)]
-    pub(super) folder: PathBuf,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Debian {
-    pub(super) part: String,
-    pub(super) version: String,
-    pub(super) suite: String,
-    pub(super) packages: Vec<String>,
-    pub(super) remove: Vec<String>,
-    /// How long it took where that was measured, for who waits.
-    #[serde(default)]
-    pub(super) takes: Option<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Pip {
-    pub(super) part: String,
-    pub(super) package: String,
-    pub(super) version: String,
-    pub(super) sha256: String,
-    /// Versions that can be had in the place of its own.
-    #[serde(default)]
-    pub(super) others: Vec<Wheel>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Wheel {
-    pub(super) version: String,
-    pub(super) sha256: String,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct C {
-    pub(super) part: String,
-    pub(super) version: String,
-    pub(super) source: PathBuf,
-}
-
-/// Packages of this workspace, and the folders with their sources.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Cargo {
-    pub(super) part: String,
-    pub(super) programs: BTreeMap<String, PathBuf>,
-    /// How long it took where that was measured, for who waits.
-    #[serde(default)]
-    pub(super) takes: Option<String>,
 }
 
 /// What one image layer holds.

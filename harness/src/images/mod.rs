@@ -12,10 +12,12 @@ mod cache;
 mod choose;
 mod declaration;
 mod declared;
+mod go;
 mod own;
 mod parts;
 mod pulls;
 mod push;
+mod recipes;
 mod remote;
 mod store;
 mod versions;
@@ -52,6 +54,10 @@ pub use push::{Which, push};
 pub use remote::{Remote, RemoteError};
 pub use store::link_store;
 pub use versions::{PARTS, Versions, in_versions, served};
+
+/// How many parts are compiled at once. Each keeps every processor busy, but while it links or waits for the
+/// network: then a second one does.
+const AT_ONCE: usize = 2;
 
 /// What could not be built or put where a cluster finds it.
 #[derive(Debug, thiserror::Error)]
@@ -350,7 +356,7 @@ fn parts_of<'a>(
     Ok(parts)
 }
 
-/// Makes those that are not there, as many at once as there are processors.
+/// Makes those that are not there.
 async fn make(
     parts: &[Part<'_>],
     declaration: &Declaration,
@@ -361,7 +367,7 @@ async fn make(
     if parts.iter().any(Part::is_roots_to_make) && !rustix::process::geteuid().is_root() {
         return Err(ImagesError::NotRoot);
     }
-    let jobs = Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from));
+    let jobs = Semaphore::new(AT_ONCE);
     try_join_all(parts.iter().map(|part| part.build(declaration, cache, &jobs, progress))).await.map(drop)
 }
 

@@ -11,7 +11,9 @@ use tokio::sync::Semaphore;
 
 use super::ImagesError;
 use super::cache::{Cache, Key};
-use super::declaration::{C, Cargo, Debian, Declaration, Go, Pip, Sources};
+use super::declaration::{Declaration, Sources};
+use super::go;
+use super::recipes::{C, Cargo, Debian, Go, Pip, Without};
 use crate::sys::files::{self, could_not, remove};
 use crate::sys::progress::Progress;
 use crate::sys::tool::Tool;
@@ -109,7 +111,11 @@ impl<'a> Part<'a> {
                 let key = Key::new("go")
                     .text(&compilers.go)
                     .texts(programs.iter().flat_map(|(name, package)| [*name, *package]));
-                let key = key.texts(&go.tags).text(&go.ldflags).text(if go.cgo { "cgo" } else { "" });
+                let mut key = key.texts(&go.tags).text(&go.ldflags).text(if go.cgo { "cgo" } else { "" });
+                if let Some(Without { folders, lines }) = &go.without {
+                    let folders = folders.iter().map(|folder| folder.to_string_lossy());
+                    key = key.text("without").text(lines.as_str()).texts(folders);
+                }
                 (&go.part, key.path(&go.folder)?)
             }
             Recipe::Debian(debian) => (
@@ -206,7 +212,10 @@ impl<'a> Part<'a> {
         remove(&log)?;
         let made = cache.scratch(&format!("{}-{}", self.name, self.key))?;
         match &self.recipe {
-            Recipe::Go(go, programs) => go_build(go, programs, &made, &log).await,
+            Recipe::Go(go, programs) => {
+                let sources = cache.scratch(&format!("{}-sources", self.name))?;
+                go::build(go, programs, &sources, &made, &log).await
+            }
             Recipe::Debian(debian) => debian_root(debian, &made, &log).await,
             Recipe::Pip(pip) => pip_install(pip, &made, &log).await,
             Recipe::C(c) => c_build(c, declaration, &made, &log).await,
@@ -218,42 +227,6 @@ impl<'a> Part<'a> {
         step.done();
         Ok(())
     }
-}
-
-async fn go_build(
-    go: &Go,
-    programs: &BTreeMap<&str, &str>,
-    made: &Path,
-    log: &Path,
-) -> Result<(), ImagesError> {
-    // `go build` names a program after its package; a single one can be given its name.
-    let output = match programs.keys().next() {
-        Some(only) if programs.len() == 1 => made.join(only).into_os_string(),
-        _ => made.join("").into_os_string(),
-    };
-    let mut tool = Tool::new("go").dir(go.folder.clone()).log(log).arg("build");
-    if !go.tags.is_empty() {
-        tool = tool.arg("-tags").arg(go.tags.join(","));
-    }
-    tool.arg("-ldflags")
-        .arg(format!("-s -w {}", go.ldflags).trim_end())
-        .arg("-o")
-        .arg(output)
-        .args(programs.values())
-        // The toolchain that is there, the sums that are in go.sum, no paths of this machine in the result.
-        .envs([
-            ("GOTOOLCHAIN", "local"),
-            ("GOWORK", "off"),
-            ("GOFLAGS", "-trimpath -buildvcs=false -mod=readonly"),
-        ])
-        .env("CGO_ENABLED", if go.cgo { "1" } else { "0" })
-        .run()
-        .await?;
-    for program in programs.keys() {
-        let path = made.join(program);
-        fs::metadata(&path).map_err(could_not("find what go built at", &path))?;
-    }
-    Ok(())
 }
 
 async fn debian_root(debian: &Debian, made: &Path, log: &Path) -> Result<(), ImagesError> {

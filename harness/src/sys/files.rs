@@ -83,6 +83,21 @@ pub fn sync_folder(path: &Path) -> Result<(), FileError> {
     fs::File::open(path).and_then(|folder| folder.sync_all()).map_err(could_not("sync", path))
 }
 
+/// Copies a file or a whole folder to where nothing is yet, with what links lead to. The copy is its owner's
+/// to change, whatever the original was.
+pub fn copy(from: &Path, to: &Path) -> Result<(), FileError> {
+    if !from.is_dir() {
+        return write(to, read(from)?);
+    }
+    make_folder(to)?;
+    let failed = could_not("read", from);
+    for entry in fs::read_dir(from).map_err(&failed)? {
+        let name = entry.map_err(&failed)?.file_name();
+        copy(&from.join(&name), &to.join(name))?;
+    }
+    Ok(())
+}
+
 /// Removes a file or a whole folder; one that is not there is as good as removed. A link goes, not what it
 /// leads to.
 pub fn remove(path: &Path) -> Result<(), FileError> {
