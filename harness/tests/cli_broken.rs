@@ -136,7 +136,7 @@ fn an_image_build_fails() {
     ✓ container engine [time]
     ✗ images [time]
     ✓ teardown [time]
-    svidproof: could not build tools: `go build -ldflags '-s -w' -o [world]/cache/svidproof/tmp/tools-[key]/ example.test/tools/helm example.test/tools/kind` ended with exit status 1 after [time]; its last lines:
+    svidproof: could not build tools: `go build -ldflags '-s -w' -gcflags=all=-dwarf=false -o [world]/cache/svidproof/tmp/tools-[key]/ example.test/tools/helm example.test/tools/kind` ended with exit status 1 after [time]; its last lines:
       line 6
       line 7
       line 8
