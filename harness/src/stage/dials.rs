@@ -261,7 +261,7 @@ impl Opened<'_> {
 
     /// Whether the cell is dialled through the published port, or else at each pod. Without a probe both are
     /// done from here, as far as either can be: what the published port leads to is one of the pods.
-    fn is_dialled_from(&self, cell: &Cell, outside: bool) -> bool {
+    pub(super) fn is_dialled_from(&self, cell: &Cell, outside: bool) -> bool {
         let target = &self.targets[&cell.endpoint];
         match (self.system.probes.is_empty(), outside) {
             (false, _) => self.is_outside(cell) == outside,
@@ -292,7 +292,7 @@ impl Opened<'_> {
     }
 
     /// Where the endpoint's published port is dialled from this machine.
-    fn outside(&self, name: &str, target: &Target) -> Result<String, StageError> {
+    pub(super) fn outside(&self, name: &str, target: &Target) -> Result<String, StageError> {
         let published = target.declared.published;
         let of_provider = published.and_then(|published| self.run.record().cluster.mapped(published));
         if let Some(said) = published.and_then(|one| one.node_port).filter(|_| of_provider.is_some()) {

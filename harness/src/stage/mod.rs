@@ -9,6 +9,7 @@ mod federation;
 mod hops;
 mod log;
 mod outside;
+mod published;
 mod target;
 
 pub use chart_tests::chart_tests;
@@ -203,7 +204,9 @@ impl<'a> Opened<'a> {
         let envoys = targets.values().flat_map(Target::envoys);
         let clock_skew = envoys.map(|envoy| envoy.config.clock_skew).max().unwrap_or_default();
         let credentials = Credentials::make(run, system, &cells, clock_skew, &stage.banned).await;
-        Ok(Self { run, system, cells, targets, credentials, unfit })
+        let opened = Self { run, system, cells, targets, credentials, unfit };
+        opened.forwarded().await;
+        Ok(opened)
     }
 
     /// Takes the cells out that cannot be tried, judged already.
